@@ -1,0 +1,135 @@
+"""Every layer, and a whole GPT, against central differences."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from handgrad import nn
+from handgrad.arrays import Array
+from handgrad.autograd import no_grad
+from handgrad.checking.numerical import central_differences, relative_error
+from handgrad.checking.operations import split_qkv
+from handgrad.checking.results import Result
+from handgrad.models import GPT, GPTConfig
+
+
+@dataclass(frozen=True)
+class ModuleCase:
+    """A module and an input for it; the input is differentiable where its dtype is floating."""
+
+    name: str
+    module: nn.Module
+    x: Array
+    options: dict[str, Any]
+
+
+def layer_cases() -> list[ModuleCase]:
+    """Every layer of ``nn``, on shapes whose sizes all differ: B 2, T 5, C 12, H 3, D 4, hidden 7 or 48."""
+    rng = np.random.default_rng(2027)
+    made: dict[str, Any] = {"rng": rng, "dtype": np.float64}
+    x, wide = rng.standard_normal((2, 5, 3)), rng.standard_normal((2, 5, 12))
+    away_from_kink = np.where(np.abs(x) < 0.05, 0.5, x)
+    table = nn.Parameter(rng.standard_normal((7, 3)))
+    logits, targets = rng.standard_normal((2, 5, 7)), rng.integers(0, 7, (2, 5))
+    mask = rng.random((2, 1, 5, 5)) < 0.7
+    cases: list[tuple[str, nn.Module, Array, dict[str, Any]]] = [
+        ("Linear", nn.Linear(3, 4, **made), x, {}),
+        ("Embedding", nn.Embedding(7, 3, **made), rng.integers(0, 7, (2, 5)), {}),
+        ("Unembedding", nn.Unembedding(table, bias=True), x, {}),
+        ("LayerNorm", nn.LayerNorm(3, dtype=np.float64), x, {}),
+        ("GELU", nn.GELU(), x, {}),
+        ("GELU, exact", nn.GELU(approximate="none"), x, {}),
+        ("ReLU", nn.ReLU(), away_from_kink, {}),
+        ("Softmax", nn.Softmax(), x, {}),
+        ("Dropout", nn.Dropout(0.4), x, {}),
+        ("CrossEntropyLoss", nn.CrossEntropyLoss(), logits, {"targets": targets}),
+        ("Attend", nn.Attend(3), rng.standard_normal((2, 5, 36)), {}),
+        ("MultiHeadAttention", nn.MultiHeadAttention(12, 3, **made), wide, {}),
+        ("MultiHeadAttention, masked", nn.MultiHeadAttention(12, 3, dropout=0.2, **made), wide, {"mask": mask}),
+        ("FeedForward", nn.FeedForward(3, 7, dropout=0.2, **made), x, {}),
+        ("FeedForward, relu", *_relu_case(made), {}),
+        ("Sequential", nn.Sequential(nn.Linear(3, 4, **made), nn.GELU(), nn.Linear(4, 7, **made)), x, {}),
+        ("TransformerBlock", nn.TransformerBlock(12, 3, **made), wide, {}),
+    ]
+    return [ModuleCase(*case) for case in cases]
+
+
+def gpt_cases() -> list[ModuleCase]:
+    """A whole GPT, as GPT-2 ties it and with everything the other way round; V 7, block 8, T 5, B 4, H 2, D 3."""
+    rng = np.random.default_rng(2028)
+    ids, targets = rng.integers(0, 7, (4, 5)), rng.integers(0, 7, (4, 5))
+    shape: dict[str, Any] = {"vocab_size": 7, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 6}
+    tied = GPTConfig(**shape)
+    untied = GPTConfig(**shape, tie_weights=False, bias=True, activation="gelu_exact", dropout=0.2)
+    bare = GPTConfig(**shape, bias=False)
+    return [
+        ModuleCase(name, GPT(config, dtype=np.float64), ids, {"targets": targets})
+        for name, config in (
+            ("GPT, tied head", tied),
+            ("GPT, own head, exact gelu, dropout", untied),
+            ("GPT, no biases", bare),
+        )
+    ]
+
+
+def check_module(case: ModuleCase) -> Iterator[Result]:
+    """A result for the input and for each parameter.
+
+    Parameters are drawn with a standard deviation of 1/2, far larger than a model starts with: gradients that are
+    nearly zero would hide their errors in rounding.
+    """
+    module, x = case.module, case.x.copy()
+    values = np.random.default_rng(5)
+    for parameter in module.parameters():
+        parameter.data = values.standard_normal(parameter.shape) / 2
+    compute = module.loss if isinstance(module, GPT) else module
+
+    def forward() -> Array:
+        module.set_generator(np.random.default_rng(3))
+        return np.asarray(compute(x, **case.options))
+
+    module.zero_grad()
+    output = forward()
+    r = np.random.default_rng(11).standard_normal(output.shape)
+    dx = module.backward(r)
+
+    def loss() -> float:
+        with no_grad():
+            return float((forward() * r).sum())
+
+    if x.dtype.kind == "f":
+        yield Result(case.name, "x", relative_error(dx, central_differences(loss, x)))
+    for name, parameter in module.named_parameters():
+        numeric = central_differences(loss, parameter.data)
+        analytic = np.zeros_like(numeric) if parameter.grad is None else parameter.grad
+        yield from _compare(case.name, name, analytic, numeric)
+
+
+def _compare(subject: str, name: str, analytic: Array, numeric: Array) -> Iterator[Result]:
+    """One result, or for attention's fused projection one each for queries, keys and values.
+
+    A bias on all keys adds q·b to every score of a row alike, and softmax does not see it: its gradient is zero. By
+    hand and by differences it must be so.
+    """
+    if "project_in" not in name:
+        yield Result(subject, name, relative_error(analytic, numeric))
+        return
+    for (part, a), (_, n) in zip(split_qkv(name, analytic), split_qkv(name, numeric), strict=True):
+        if part.endswith("bias, key"):
+            zero = np.zeros_like(a)
+            yield Result(subject, f"{part} (is zero)", max(relative_error(a, zero), relative_error(n, zero)))
+        else:
+            yield Result(subject, part, relative_error(a, n))
+
+
+def _relu_case(made: dict[str, Any]) -> tuple[nn.Module, Array]:
+    """A relu network whose hidden values all keep away from the kink, where differences have no meaning."""
+    module = nn.FeedForward(3, 7, activation="relu", **made)
+    values = np.random.default_rng(5)
+    weight, bias = (values.standard_normal(p.shape) / 2 for p in module.expand.parameters())
+    x = values.standard_normal((2, 5, 3))
+    while np.abs(x @ weight + bias).min() < 0.02:
+        x = values.standard_normal((2, 5, 3))
+    return module, x

@@ -1,0 +1,111 @@
+"""Every pair of ``ops`` against central differences, on shapes whose sizes all differ."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from handgrad import ops
+from handgrad.arrays import Array
+from handgrad.backend import pair_for
+from handgrad.checking.numerical import central_differences, relative_error
+from handgrad.checking.results import Result
+
+Options = Callable[[], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class OperationCase:
+    """An operation with its differentiable inputs, in order and by name, and its options."""
+
+    name: str
+    operation: Callable[..., tuple[Any, tuple[Any, ...]]]
+    inputs: dict[str, Array]
+    options: Options = field(default=dict)
+    """Made anew for each call, so that a generator in them draws the same every time."""
+    parts: Callable[[str, Array], Iterator[tuple[str, Array]]] | None = None
+    """Cuts an input's gradient into parts that are reported apart."""
+
+
+def operation_cases() -> list[OperationCase]:
+    """All of them; B, T, C, H, D, V and the rest are different numbers."""
+    rng = np.random.default_rng(2026)
+
+    def normal(*shape: int) -> Array:
+        return rng.standard_normal(shape)
+
+    x, ids = normal(2, 3, 5), np.array([[1, 0, 1], [3, 1, 6]])
+    away_from_kink = np.where(np.abs(x) < 0.05, 0.5, x)
+    q, k, v = normal(2, 3, 5, 4), normal(2, 3, 5, 4), normal(2, 3, 5, 6)
+    additive = normal(3, 5, 5)
+    allowed = rng.random((2, 1, 5, 5)) < 0.7
+    qkv = normal(2, 5, 3 * 12)
+    logits, targets = normal(2, 5, 7), np.array([[3, 0, 6, -100, 1], [1, 1, 5, 2, -100]])
+
+    def drawn(**options: Any) -> Options:
+        return lambda: {"rng": np.random.default_rng(7), **options}
+
+    def masked_targets(**options: Any) -> Options:
+        return lambda: {"targets": targets, **options}
+
+    heads = {"query": q, "key": k, "value": v}
+    return [
+        OperationCase("linear", ops.linear, {"x": x, "weight": normal(5, 7), "bias": normal(7)}),
+        OperationCase("linear, no bias", ops.linear, {"x": x, "weight": normal(5, 7)}),
+        OperationCase("unembedding", ops.unembedding, {"x": x, "weight": normal(7, 5), "bias": normal(7)}),
+        OperationCase("embedding", ops.embedding, {"weight": normal(7, 4)}, lambda: {"ids": ids}),
+        OperationCase("layer_norm", ops.layer_norm, {"x": x, "gain": normal(5), "bias": normal(5)}),
+        OperationCase("gelu, tanh", ops.gelu, {"x": 2 * x}),
+        OperationCase("gelu, exact", ops.gelu, {"x": 2 * x}, lambda: {"approximate": "none"}),
+        OperationCase("relu", ops.relu, {"x": away_from_kink}),
+        OperationCase("softmax", ops.softmax, {"x": x}),
+        OperationCase("softmax, axis 1", ops.softmax, {"x": x}, lambda: {"axis": 1}),
+        OperationCase("dropout", ops.dropout, {"x": x}, drawn(p=0.4)),
+        OperationCase("dropout, eval", ops.dropout, {"x": x}, lambda: {"training": False}),
+        OperationCase("cross_entropy", ops.cross_entropy, {"logits": logits}, masked_targets()),
+        OperationCase("cross_entropy, sum", ops.cross_entropy, {"logits": logits}, masked_targets(reduction="sum")),
+        OperationCase("cross_entropy, none", ops.cross_entropy, {"logits": logits}, masked_targets(reduction="none")),
+        OperationCase("attention", ops.attention, heads),
+        OperationCase("attention, fewer queries", ops.attention, {**heads, "query": q[:, :, :2]}),
+        OperationCase(
+            "attention, not causal", ops.attention, {**heads, "query": normal(2, 3, 7, 4)}, lambda: {"causal": False}
+        ),
+        OperationCase("attention, boolean mask", ops.attention, heads, lambda: {"mask": allowed}),
+        OperationCase("attention, additive mask", ops.attention, heads, lambda: {"mask": additive}),
+        OperationCase("attention, dropout", ops.attention, heads, drawn(dropout_p=0.3)),
+        OperationCase("multi_head_attention", ops.multi_head_attention, {"qkv": qkv}, lambda: {"n_head": 3}, split_qkv),
+    ]
+
+
+def check_operation(case: OperationCase) -> Iterator[Result]:
+    """A result for each differentiable input, or for each part of it.
+
+    The scalar whose gradient is taken is Σ output · r, with a fixed random r: no direction of the output is left out.
+    """
+    forward, backward = pair_for(case.operation)
+    inputs = {name: array.copy() for name, array in case.inputs.items()}
+    output, saved = forward(*inputs.values(), **case.options())
+    r = np.random.default_rng(11).standard_normal(output.shape)
+    gradients = backward(r, saved)
+    if not isinstance(gradients, tuple):
+        gradients = (gradients,)
+
+    def loss() -> float:
+        return float((forward(*inputs.values(), **case.options())[0] * r).sum())
+
+    for (name, array), analytic in zip(inputs.items(), gradients[: len(inputs)], strict=True):
+        numeric = central_differences(loss, array)
+        parts = case.parts or _whole
+        for (part, a), (_, n) in zip(parts(name, analytic), parts(name, numeric), strict=True):
+            yield Result(case.name, part, relative_error(a, n))
+
+
+def split_qkv(name: str, gradient: Array) -> Iterator[tuple[str, Array]]:
+    """Queries, keys and values side by side in the last axis, apart."""
+    for part, third in zip(("query", "key", "value"), np.split(gradient, 3, axis=-1), strict=True):
+        yield f"{name}, {part}", third
+
+
+def _whole(name: str, gradient: Array) -> Iterator[tuple[str, Array]]:
+    yield name, gradient

@@ -1,0 +1,65 @@
+"""handgrad eval: how well a trained model predicts a text."""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from handgrad.arrays import Array
+from handgrad.cli.arguments import parse
+from handgrad.cli.main import OK
+from handgrad.cli.progress import describe_bits
+from handgrad.errors import InputError
+from handgrad.files import read_text
+from handgrad.training import Run, bits_per_character, choose_replicas, evaluate, find_checkpoint, load_model, open_run
+from handgrad.training.replicas import one_blas_thread_per_replica
+
+
+@dataclass
+class Arguments:
+    """Loss, perplexity and bits per character of a text under a trained model."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's directory."""
+    text: Path | None = None
+    """A UTF-8 file; the run's own validation split where none is given."""
+    checkpoint: str = "best"
+    """best, last, or a checkpoint's name."""
+
+
+def run(argv: list[str]) -> int:
+    arguments = parse(Arguments, argv, "eval")
+    the_run = open_run(arguments.run)
+    tokens, tokens_per_character, what = _tokens(the_run, arguments.text)
+    if len(tokens) < 2:
+        raise InputError(f"{what} has {len(tokens)} tokens; it takes 2, one to predict from and one to predict")
+    checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
+    model = load_model(checkpoint, the_run.model_config)
+    threads = choose_replicas(0, len(tokens))
+    with one_blas_thread_per_replica(threads), ThreadPoolExecutor(threads) as executor:
+        loss = evaluate(model, tokens, executor)
+    table = Table("of", what, box=None, show_header=False)
+    table.add_row("checkpoint", checkpoint.name)
+    table.add_row("text", what)
+    table.add_row("tokens", f"{len(tokens):,}")
+    table.add_row("unknown tokens", f"{int((tokens == the_run.tokenizer().unk_id).sum()):,}")
+    table.add_row("loss", f"{loss:.4f} nats per token")
+    table.add_row("perplexity", f"{math.exp(min(loss, 700)):.4g} per token")
+    table.add_row("bits per character", describe_bits(bits_per_character(loss, tokens_per_character)).split(" bits")[0])
+    Console().print(table, highlight=False)
+    return OK
+
+
+def _tokens(the_run: Run, text_file: Path | None) -> tuple[Array, float | None, str]:
+    """The tokens to predict, how many there are to a character (None where some are lost), and what they are."""
+    if text_file is None:
+        data = the_run.data()
+        return data.validation, data.tokens_per_character, f"the validation split of {data.meta.source}"
+    text, tokenizer = read_text(text_file), the_run.tokenizer()
+    ids = tokenizer.encode(text)
+    lossless = bool(text) and tokenizer.decode(ids) == text
+    return ids, len(ids) / len(text) if lossless else None, str(text_file)

@@ -1,0 +1,42 @@
+"""Ctrl-C and SIGTERM as a question that the training loop asks between steps."""
+
+import signal
+import sys
+from types import FrameType
+from typing import Any, Self
+
+
+class Interrupts:
+    """While entered, the first SIGINT or SIGTERM is remembered; a second one ends the program as usual."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    @property
+    def asked(self) -> bool:
+        """Whether the program has been asked to stop."""
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """What the shell expects of a program ended by this signal: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + (self.signal or 0)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+        self._restore()
+        print("stopping after this step (again to stop at once)", file=sys.stderr, flush=True)
+
+    def _restore(self) -> None:
+        while self._before:
+            number, handler = self._before.popitem()
+            signal.signal(number, handler)

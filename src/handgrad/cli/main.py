@@ -1,0 +1,71 @@
+"""The command line: finds the command, runs it, and turns what goes wrong into one sentence and an exit code."""
+
+import os
+import sys
+from importlib import import_module
+
+from handgrad import __version__
+from handgrad.errors import InputError
+
+COMMANDS = {
+    "train": "train a GPT on a text, or resume a run",
+    "sample": "let a trained model write",
+    "eval": "loss, perplexity and bits per character of a text",
+    "plot": "draw the curves of one run or several",
+    "prepare": "turn a text into token files to train on",
+    "check": "prove every gradient on this machine",
+}
+_FILES = {"eval": "evaluate"}  # where the command's name would hide a Python built-in
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command; returns its exit code: 0 fine, 1 failed, 2 bad input, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(argv)
+    except InputError as error:
+        return _say(str(error), BAD_INPUT)
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has left, as in `handgrad sample RUN | head`: that is no error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _say(f"{where}{error.strerror or error}", BAD_INPUT)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("handgrad"):
+            raise
+        return _say(f"the command line needs {error.name}, which is not installed: pip install {error.name}", BAD_INPUT)
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help())
+        return OK if argv else BAD_INPUT
+    if argv[0] == "--version":
+        print(f"handgrad {__version__}")
+        return OK
+    command, *arguments = argv
+    if command not in COMMANDS:
+        raise InputError(f"unknown command {command!r}; known: {', '.join(COMMANDS)}")
+    module = import_module(f"handgrad.cli.{_FILES.get(command, command)}")
+    code: int = module.run(arguments)
+    sys.stdout.flush()
+    return code
+
+
+def _help() -> str:
+    rows = "\n".join(f"  {name:9}{purpose}" for name, purpose in COMMANDS.items())
+    return (
+        "usage: handgrad COMMAND ...\n\nGPTs with gradients written by hand, on NumPy.\n\n"
+        f"{rows}\n\nhandgrad COMMAND --help tells a command's flags."
+    )
+
+
+def _say(sentence: str, code: int) -> int:
+    print(f"handgrad: {sentence}", file=sys.stderr)
+    return code

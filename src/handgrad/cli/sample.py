@@ -1,0 +1,78 @@
+"""handgrad sample: a trained model writes."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from handgrad.cli.arguments import parse
+from handgrad.cli.main import OK
+from handgrad.errors import InputError
+from handgrad.generation import Strategy, generate
+from handgrad.tokenizers import Tokenizer
+from handgrad.training import find_checkpoint, load_model, open_run
+
+
+@dataclass
+class Arguments:
+    """Let a trained model write, printed as it comes."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's directory."""
+    prompt: str = "\n"
+    """What the text begins with."""
+    tokens: int = 500
+    """How many tokens to write."""
+    temperature: float = 0.8
+    """Below 1 safer, above 1 bolder; 0 always takes the likeliest token."""
+    top_k: int | None = None
+    """Choose among the k likeliest tokens."""
+    top_p: float | None = None
+    """Choose among the likeliest tokens that together have this probability."""
+    seed: int = 0
+    """One seed gives one text."""
+    samples: int = 1
+    """How many texts."""
+    checkpoint: str = "best"
+    """best, last, or a checkpoint's name."""
+
+
+def run(argv: list[str]) -> int:
+    arguments = parse(Arguments, argv, "sample")
+    for name in ("tokens", "samples"):
+        if getattr(arguments, name) < 1:
+            raise InputError(f"{name} must be at least 1, not {getattr(arguments, name)}")
+    if arguments.seed < 0:
+        raise InputError(f"seed must be at least 0, not {arguments.seed}")
+    Strategy(arguments.temperature, arguments.top_k, arguments.top_p)  # refused before the model is read
+    the_run = open_run(arguments.run)
+    tokenizer = the_run.tokenizer()
+    model = load_model(find_checkpoint(arguments.run, arguments.checkpoint), the_run.model_config)
+    ids = tokenizer.encode(arguments.prompt).tolist() or tokenizer.encode("\n").tolist()
+    _warn_of_unknown(arguments.prompt, tokenizer)
+    for number in range(arguments.samples):
+        if arguments.samples > 1:
+            print(f"--- sample {number + 1} ---")
+        print(arguments.prompt.lstrip("\n"), end="", flush=True)
+        written = generate(
+            model,
+            ids,
+            arguments.tokens,
+            temperature=arguments.temperature,
+            top_k=arguments.top_k,
+            top_p=arguments.top_p,
+            seed=[arguments.seed, number],
+            exclude=tokenizer.special_ids,
+        )
+        for token in written:
+            print(tokenizer.decode([token]), end="", flush=True)
+        print()
+    return OK
+
+
+def _warn_of_unknown(prompt: str, tokenizer: Tokenizer) -> None:
+    unknown = sorted({character for character in prompt if tokenizer.unk_id in tokenizer.encode(character)})
+    if unknown:
+        names = ", ".join(repr(character) for character in unknown)
+        print(f"handgrad: warning: the tokenizer has never seen {names}; <unk> stands for it", file=sys.stderr)

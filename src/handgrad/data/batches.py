@@ -1,0 +1,40 @@
+"""Windows of tokens, and for each token the one that follows."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from handgrad.arrays import Array
+
+Batch = tuple[Array, Array]
+"""(x, y), both int64 (B, T): y is x one token on."""
+
+
+def random_batch(tokens: Array, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
+    """batch_size windows of block_size tokens, each starting anywhere with equal chance; overlaps happen.
+
+    Raises ValueError for fewer than block_size + 1 tokens.
+    """
+    if len(tokens) <= block_size:
+        raise ValueError(f"random_batch: {len(tokens)} tokens hold no window of {block_size} and its next token")
+    starts = rng.integers(0, len(tokens) - block_size, size=batch_size)
+    return _windows(tokens, starts, block_size)
+
+
+def sequential_batches(tokens: Array, batch_size: int, block_size: int) -> Iterator[Batch]:
+    """All tokens once, in windows that do not overlap; a last, shorter window comes in a batch of its own.
+
+    Every token but the first is predicted just once.
+    """
+    n_full = max(0, (len(tokens) - 1) // block_size)
+    for first in range(0, n_full, batch_size):
+        starts = np.arange(first, min(first + batch_size, n_full)) * block_size
+        yield _windows(tokens, starts, block_size)
+    rest = len(tokens) - 1 - n_full * block_size
+    if rest > 0:
+        yield _windows(tokens, np.array([n_full * block_size]), rest)
+
+
+def _windows(tokens: Array, starts: Array, length: int) -> Batch:
+    windows = tokens[starts[:, None] + np.arange(length + 1)].astype(np.int64)
+    return windows[:, :-1], windows[:, 1:]

@@ -1,0 +1,62 @@
+"""Text from a model, token by token."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.autograd import no_grad
+from handgrad.generation.strategies import Strategy
+from handgrad.models import GPT
+
+
+def generate(
+    model: GPT,
+    ids: Sequence[int] | Array,
+    max_new_tokens: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | Sequence[int] = 0,
+    exclude: Sequence[int] = (),
+) -> Iterator[int]:
+    """Yields max_new_tokens ids that continue ``ids`` (at least one), each as soon as it is chosen.
+
+    The model sees the last block_size tokens: longer contexts slide. ``exclude`` are ids that never come, such as
+    special tokens. One seed gives one text.
+
+    Raises InputError for a temperature, top_k or top_p that cannot be, ValueError for no ids.
+    """
+    strategy = Strategy(temperature, top_k, top_p)
+    context = [int(i) for i in ids]
+    if not context:
+        raise ValueError("generate: at least one id is needed to continue from")
+    return _generate(model, context, max_new_tokens, strategy, np.random.default_rng(seed), list(exclude))
+
+
+def _generate(
+    model: GPT,
+    context: list[int],
+    max_new_tokens: int,
+    strategy: Strategy,
+    rng: np.random.Generator,
+    exclude: list[int],
+) -> Iterator[int]:
+    for _ in range(max_new_tokens):
+        logits = _next_logits(model, context[-model.config.block_size :])
+        logits[exclude] = -np.inf
+        context.append(strategy.choose(logits, rng))
+        yield context[-1]
+
+
+def _next_logits(model: GPT, context: list[int]) -> Array:
+    """Logits (V,) of the token after the context, without dropout."""
+    was_training = model.training
+    model.eval()
+    try:
+        with no_grad():
+            logits: Array = model(np.array([context]))[0, -1]
+            return logits
+    finally:
+        model.train(was_training)

@@ -1,0 +1,72 @@
+"""Initial values. Each fills a parameter in place, drawing from ``rng`` where it draws."""
+
+import math
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.autograd import default_generator
+from handgrad.nn.parameter import Parameter
+
+
+def zeros(parameter: Parameter) -> None:
+    """All 0."""
+    parameter.data[...] = 0
+
+
+def ones(parameter: Parameter) -> None:
+    """All 1."""
+    parameter.data[...] = 1
+
+
+def normal(parameter: Parameter, mean: float = 0.0, std: float = 1.0, rng: np.random.Generator | None = None) -> None:
+    """Draws from the normal law."""
+    _copy_in(parameter, _generator(rng).standard_normal(parameter.shape, dtype=np.float64) * std + mean)
+
+
+def uniform(parameter: Parameter, low: float = 0.0, high: float = 1.0, rng: np.random.Generator | None = None) -> None:
+    """Draws evenly from [low, high)."""
+    _copy_in(parameter, _generator(rng).uniform(low, high, parameter.shape))
+
+
+def xavier_uniform(parameter: Parameter, gain: float = 1.0, rng: np.random.Generator | None = None) -> None:
+    """Evenly from ±gain √(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, equation 16)."""
+    fan_in, fan_out = fans(parameter)
+    bound = gain * math.sqrt(6 / (fan_in + fan_out))
+    uniform(parameter, -bound, bound, rng)
+
+
+def xavier_normal(parameter: Parameter, gain: float = 1.0, rng: np.random.Generator | None = None) -> None:
+    """Normal with standard deviation gain √(2 / (fan_in + fan_out)) (Glorot & Bengio 2010)."""
+    fan_in, fan_out = fans(parameter)
+    normal(parameter, 0, gain * math.sqrt(2 / (fan_in + fan_out)), rng)
+
+
+def kaiming_uniform(parameter: Parameter, rng: np.random.Generator | None = None) -> None:
+    """Evenly from ±√(6 / fan_in), which keeps the variance through ReLU (He et al. 2015, equation 10)."""
+    bound = math.sqrt(6 / fans(parameter)[0])
+    uniform(parameter, -bound, bound, rng)
+
+
+def kaiming_normal(parameter: Parameter, rng: np.random.Generator | None = None) -> None:
+    """Normal with standard deviation √(2 / fan_in) (He et al. 2015, equation 10)."""
+    normal(parameter, 0, math.sqrt(2 / fans(parameter)[0]), rng)
+
+
+def fans(parameter: Parameter) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight that stands as (in, out).
+
+    Raises ValueError for a parameter that is no matrix.
+    """
+    if parameter.ndim != 2:
+        raise ValueError(f"init: a parameter of shape {parameter.shape} has no fan-in and fan-out; a matrix has")
+    return parameter.shape[0], parameter.shape[1]
+
+
+def _generator(rng: np.random.Generator | None) -> np.random.Generator:
+    return default_generator() if rng is None else rng
+
+
+def _copy_in(parameter: Parameter, values: Array) -> None:
+    # Drawn in float64 and rounded, so that a float32 and a float64 model of one seed start from the same weights.
+    parameter.data[...] = values

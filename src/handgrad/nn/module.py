@@ -1,0 +1,177 @@
+"""What every layer is: it finds its parameters and children by attribute, and can be driven by hand."""
+
+from collections.abc import Iterator
+from typing import Any, Self, cast
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.autograd import is_grad_enabled
+from handgrad.backend import Backward, Forward, pair_for
+from handgrad.nn.parameter import Parameter
+
+
+class Module:
+    """A part of a model: ``forward`` computes, ``backward`` takes ∂L/∂output to ∂L/∂input.
+
+    Parameters and child modules are found by attribute, also in lists and tuples. ``backward`` adds to the ``grad``
+    of each parameter on its way.
+    """
+
+    training = True
+
+    def forward(self, *inputs: Any, **options: Any) -> Array:
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def backward(self, dy: Any) -> Array:
+        raise NotImplementedError(f"{type(self).__name__} has no backward: write one, the forward in reverse")
+
+    def __call__(self, *inputs: Any, **options: Any) -> Array:
+        return self.forward(*inputs, **options)
+
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """The modules held directly, with their names; those in a list are named ``attribute.index``."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, list | tuple):
+                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
+
+    def modules(self) -> Iterator["Module"]:
+        """This module and all below it, each once."""
+        seen: set[int] = set()
+        waiting: list[Module] = [self]
+        while waiting:
+            module = waiting.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield module
+                waiting.extend(reversed([child for _, child in module.named_children()]))
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter once, under the first name it is found by, in the order of the attributes."""
+        seen: set[int] = set()
+        for name, parameter in self._parameters_with_repeats(""):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Every parameter once."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def _parameters_with_repeats(self, prefix: str) -> Iterator[tuple[str, Parameter]]:
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield prefix + name, value
+            elif isinstance(value, list | tuple):
+                yield from (
+                    (f"{prefix}{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Parameter)
+                )
+        for name, child in self.named_children():
+            yield from child._parameters_with_repeats(f"{prefix}{name}.")
+
+    def state_dict(self) -> dict[str, Array]:
+        """A copy of every parameter's value, by name."""
+        return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
+
+    def load_state_dict(self, state: dict[str, Array]) -> None:
+        """Copies values in, by name. Nothing is changed unless everything fits.
+
+        Raises ValueError that lists all names missing, unexpected and wrongly shaped.
+        """
+        own = dict(self.named_parameters())
+        missing = [name for name in own if name not in state]
+        unexpected = [name for name in state if name not in own]
+        misshapen = [
+            f"{name} has shape {np.shape(state[name])}, not {own[name].shape}"
+            for name in own
+            if name in state and np.shape(state[name]) != own[name].shape
+        ]
+        found = {"missing": missing, "unexpected": unexpected, "wrongly shaped": misshapen}
+        problems = [f"{kind}: {', '.join(names)}" for kind, names in found.items() if names]
+        if problems:
+            raise ValueError(f"state does not fit {type(self).__name__}; " + "; ".join(problems))
+        for name, parameter in own.items():
+            parameter.data = state[name]
+
+    def train(self, mode: bool = True) -> Self:
+        """Into training (dropout drops) or, with ``mode=False``, out of it."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Out of training: dropout is the identity."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forgets all gradients."""
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def set_generator(self, rng: np.random.Generator) -> None:
+        """Gives every layer that draws random numbers (dropout) this generator to draw from."""
+        for module in self.modules():
+            if hasattr(module, "rng"):
+                module.rng = rng
+
+    def forget(self) -> None:
+        """Drops what forwards have kept for a backward that will not come, after an interrupted step."""
+        for module in self.modules():
+            if isinstance(module, Layer):
+                module._kept = None
+
+
+class Layer(Module):
+    """A leaf: one operation and the parameters it owns, nothing else.
+
+    ``forward`` hands its operation to ``apply``; ``backward`` then follows by itself from the operation's pair.
+    """
+
+    _kept: tuple[Backward, tuple[Any, ...], tuple[Any, ...]] | None = None
+
+    def apply(self, operation: Forward, *inputs: Any, **options: Any) -> Array:
+        """Runs an operation of ``handgrad.ops`` on arrays and Parameters, and keeps what its backward needs.
+
+        The inputs are the differentiable ones, in the operation's order; None stands for one that is not there.
+
+        Raises RuntimeError where an earlier forward still waits for its backward.
+        """
+        if is_grad_enabled() and self._kept is not None:
+            raise RuntimeError(
+                f"{type(self).__name__}: forward was called again before backward; call backward first, "
+                "run under no_grad() if none will follow, or forget() the forward that was interrupted"
+            )
+        forward, backward = pair_for(operation)
+        arrays = [value.data if isinstance(value, Parameter) else value for value in inputs]
+        output: Array
+        output, saved = forward(*arrays, **options)
+        if is_grad_enabled():
+            self._kept = (backward, saved, inputs)
+        return output
+
+    @property
+    def awaits_backward(self) -> bool:
+        """True between a forward that kept something and its backward."""
+        return self._kept is not None
+
+    def backward(self, dy: Any) -> Array:
+        """∂L/∂input from ∂L/∂output, adding to the gradients of the parameters; consumes what forward kept.
+
+        Returns the gradient of the one array input, or None for a layer that has none (Embedding).
+
+        Raises RuntimeError where there was no forward, or it ran under ``no_grad()``.
+        """
+        if self._kept is None:
+            raise RuntimeError(f"{type(self).__name__}: backward without a forward that kept what it needs")
+        backward, saved, inputs = self._kept
+        self._kept = None
+        gradients = backward(dy, saved)
+        dx: Any = None
+        for value, gradient in zip(inputs, gradients if isinstance(gradients, tuple) else (gradients,), strict=True):
+            if isinstance(value, Parameter):
+                value.accumulate(gradient)
+            elif value is not None:
+                dx = gradient
+        return cast(Array, dx)  # None for a layer without an array input: nobody asks for it

@@ -1,0 +1,138 @@
+"""The transformer's parts (Vaswani et al. 2017), with the pre-normalisation of GPT-2 (Radford et al. 2019)."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from handgrad import ops
+from handgrad.arrays import Array
+from handgrad.autograd import default_generator
+from handgrad.nn.layers import GELU, Dropout, LayerNorm, Linear, ReLU
+from handgrad.nn.module import Layer, Module
+
+Activation = Literal["gelu", "gelu_exact", "relu"]
+Generator = np.random.Generator
+
+
+class Attend(Layer):
+    """Multi-head self-attention on a fused projection: (B, T, 3C) to (B, T, C). No parameters."""
+
+    def __init__(self, n_head: int, causal: bool = True, dropout: float = 0.0, *, rng: Generator | None = None) -> None:
+        self.n_head = n_head
+        self.causal = causal
+        self.dropout = dropout
+        self.rng = rng
+
+    def forward(self, qkv: Array, mask: Array | None = None) -> Array:
+        return self.apply(
+            ops.multi_head_attention,
+            qkv,
+            n_head=self.n_head,
+            mask=mask,
+            causal=self.causal,
+            dropout_p=self.dropout if self.training else 0.0,
+            rng=default_generator() if self.rng is None else self.rng,
+        )
+
+
+class MultiHeadAttention(Module):
+    """Causal self-attention with n_head heads: (B, T, n_embd) to (B, T, n_embd).
+
+    ``mask`` (broadcast to (B, n_head, T, T)) is true where attending is allowed, or is added to the scores.
+
+    Raises ValueError where n_head does not divide n_embd.
+    """
+
+    def __init__(
+        self,
+        n_embd: int,
+        n_head: int,
+        bias: bool = True,
+        dropout: float = 0.0,
+        causal: bool = True,
+        *,
+        rng: Generator | None = None,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        if n_head < 1 or n_embd % n_head:
+            raise ValueError(f"MultiHeadAttention: n_embd {n_embd} must be a multiple of n_head {n_head}")
+        self.project_in = Linear(n_embd, 3 * n_embd, bias, rng=rng, dtype=dtype)
+        self.attend = Attend(n_head, causal, dropout)
+        self.project_out = Linear(n_embd, n_embd, bias, rng=rng, dtype=dtype)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Array, mask: Array | None = None) -> Array:
+        return self.dropout(self.project_out(self.attend(self.project_in(x), mask)))
+
+    def backward(self, dy: Array) -> Array:
+        return self.project_in.backward(self.attend.backward(self.project_out.backward(self.dropout.backward(dy))))
+
+
+class FeedForward(Module):
+    """Two linear maps with a nonlinearity between: (..., n_embd) to n_hidden (4 n_embd) and back."""
+
+    def __init__(
+        self,
+        n_embd: int,
+        n_hidden: int | None = None,
+        bias: bool = True,
+        dropout: float = 0.0,
+        activation: Activation = "gelu",
+        *,
+        rng: Generator | None = None,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        n_hidden = 4 * n_embd if n_hidden is None else n_hidden
+        self.expand = Linear(n_embd, n_hidden, bias, rng=rng, dtype=dtype)
+        self.activation = make_activation(activation)
+        self.contract = Linear(n_hidden, n_embd, bias, rng=rng, dtype=dtype)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Array) -> Array:
+        return self.dropout(self.contract(self.activation(self.expand(x))))
+
+    def backward(self, dy: Array) -> Array:
+        return self.expand.backward(self.activation.backward(self.contract.backward(self.dropout.backward(dy))))
+
+
+class TransformerBlock(Module):
+    """Attention, then the feed-forward network, each on a normalised input and added to what came in."""
+
+    def __init__(
+        self,
+        n_embd: int,
+        n_head: int,
+        bias: bool = True,
+        dropout: float = 0.0,
+        activation: Activation = "gelu",
+        *,
+        rng: Generator | None = None,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        self.norm_1 = LayerNorm(n_embd, dtype=dtype)
+        self.attention = MultiHeadAttention(n_embd, n_head, bias, dropout, rng=rng, dtype=dtype)
+        self.norm_2 = LayerNorm(n_embd, dtype=dtype)
+        self.feed_forward = FeedForward(n_embd, None, bias, dropout, activation, rng=rng, dtype=dtype)
+
+    def forward(self, x: Array, mask: Array | None = None) -> Array:
+        x = x + self.attention(self.norm_1(x), mask)
+        x = x + self.feed_forward(self.norm_2(x))
+        return x
+
+    def backward(self, dy: Array) -> Array:
+        # Each sum hands dy to both its terms: once straight through, once through the branch.
+        dy = dy + self.norm_2.backward(self.feed_forward.backward(dy))
+        dy = dy + self.norm_1.backward(self.attention.backward(dy))
+        return dy
+
+
+def make_activation(name: Activation) -> Layer:
+    """The layer of a nonlinearity by its name in a configuration: gelu (tanh form), gelu_exact or relu."""
+    if name == "gelu":
+        return GELU()
+    if name == "gelu_exact":
+        return GELU(approximate="none")
+    if name == "relu":
+        return ReLU()
+    raise ValueError(f"activation must be gelu, gelu_exact or relu, not {name!r}")

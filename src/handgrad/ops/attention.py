@@ -1,0 +1,80 @@
+"""Scaled dot-product attention (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, equation 1)."""
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.ops.dropout import dropout, dropout_backward
+from handgrad.ops.softmax import softmax_backward
+
+
+def attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None = None,
+    causal: bool = True,
+    dropout_p: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> tuple[Array, tuple[Any, ...]]:
+    """softmax(q kᵀ / √D + mask) v: each query takes the mean of the values, weighted by its likeness to their keys.
+
+    q (..., T, D), k (..., S, D), v (..., S, E); returns y (..., T, E). Where ``causal``, the T queries are the last
+    of S positions and see no later key: query t attends to s ≤ t + S - T. ``mask`` broadcasts to (..., T, S): true
+    where attending is allowed, or of a floating dtype and added to the scores (a constant: no gradient is given
+    for it). A query that may attend to nothing gets zeros. ``dropout_p`` drops weights, drawn by ``rng``.
+    """
+    T, S = q.shape[-2], k.shape[-2]
+    if T > S and causal:
+        raise ValueError(f"attention: {T} queries cannot be the last of {S} positions")
+    scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0
+    scores = (q * scale) @ k.swapaxes(-1, -2)
+    if causal:
+        scores += _causal_bias(T, S, scores.dtype.char)
+    if mask is not None:
+        scores = scores + (np.where(mask, 0, -np.inf).astype(scores.dtype) if mask.dtype == bool else mask)
+    weights = _softmax_or_zero(scores)
+    dropped, dropout_saved = dropout(weights, dropout_p, training=dropout_p > 0, rng=rng)
+    return dropped @ v, (q, k, v, weights, scale, dropped, dropout_saved)
+
+
+def attention_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array, Array]:
+    """Gradients of attention for q, k and v.
+
+    With S = q kᵀ / √D + mask, P = softmax(S) by rows and y = P v, from the end to the beginning:
+        y_te = Σ_s P_ts v_se      so  dP = dy vᵀ   and  dv = Pᵀ dy
+        P = softmax(S)            so  dS_ts = P_ts (dP_ts - Σ_j dP_tj P_tj)
+        S_ts = Σ_d q_td k_sd/√D   so  dq_td = Σ_s dS_ts k_sd / √D,   dq = dS k / √D
+                                      dk_sd = Σ_t dS_ts q_td / √D,   dk = dSᵀ q / √D.
+    The transpose in dk stands because a key is summed over the queries that looked at it. Masked scores have
+    P = 0, hence dS = 0. Dropout on P stands between the first line and the second.
+    """
+    q, k, v, weights, scale, dropped, dropout_saved = saved
+    dv = dropped.swapaxes(-1, -2) @ dy
+    d_weights = dropout_backward(dy @ v.swapaxes(-1, -2), dropout_saved)
+    d_scores = softmax_backward(d_weights, (weights, -1))
+    d_scores *= scale
+    dq = d_scores @ k
+    dk = d_scores.swapaxes(-1, -2) @ q
+    return dq, dk, dv
+
+
+def _softmax_or_zero(scores: Array) -> Array:
+    """Softmax over the last axis, in place; rows that are -inf throughout become zeros instead of NaN."""
+    largest = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+    scores -= np.where(largest == -np.inf, 0, largest)
+    np.exp(scores, out=scores)
+    total = scores.sum(axis=-1, keepdims=True)
+    scores /= np.where(total == 0, 1, total)
+    return scores
+
+
+@lru_cache(maxsize=16)
+def _causal_bias(T: int, S: int, dtype: str) -> Array:
+    """(T, S) of zeros where query t may see key s, -inf above; shared, so never to be written."""
+    bias = np.triu(np.full((T, S), -np.inf, dtype=dtype), k=1 + S - T)
+    bias.flags.writeable = False
+    return bias

@@ -1,0 +1,75 @@
+"""Cross entropy straight from the logits, fused with its softmax."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.ops.shapes import as_rows
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+def cross_entropy(
+    logits: Array, targets: Array, ignore_index: int = -100, reduction: Reduction = "mean"
+) -> tuple[Array, tuple[Any, ...]]:
+    """-log softmax(logits)[target] in nats: how surprised the model is by the right answer.
+
+    logits (..., V), targets (...) integers in [0, V) or ``ignore_index``; a scalar for reduction "mean" (over
+    the targets not ignored; NaN where all are) and "sum", of the targets' shape for "none".
+
+    Raises ValueError where shapes do not match, TypeError for targets that are not integers, IndexError for one
+    outside [0, V).
+    """
+    targets = np.asarray(targets)
+    _check(logits, targets, ignore_index, reduction)
+    rows, labels = as_rows(logits), targets.reshape(-1)
+    counted = labels != ignore_index
+    labels = np.where(counted, labels, 0)
+    probabilities = rows - rows.max(axis=-1, keepdims=True, initial=-np.inf)
+    at_target = np.take_along_axis(probabilities, labels[:, None], axis=-1)[:, 0]
+    np.exp(probabilities, out=probabilities)
+    normaliser = probabilities.sum(axis=-1)
+    probabilities /= normaliser[:, None]
+    losses = np.where(counted, np.log(normaliser) - at_target, 0)
+    saved = (probabilities, labels, counted, logits.shape, reduction)
+    if reduction == "none":
+        return losses.reshape(targets.shape), saved
+    total = losses.sum()
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total if reduction == "sum" else total / total.dtype.type(counted.sum())), saved
+
+
+def cross_entropy_backward(d_loss: Array | float, saved: tuple[Any, ...]) -> Array:
+    """Gradient of cross_entropy for the logits z.
+
+    For one row, L = log Σ_j exp(z_j) - z_t. The derivative of the first term is the softmax p, so
+        dz = p - onehot(t):
+    probability moves from what was predicted to what came. A row weighs d_loss ("sum", "none": its own
+    d_loss), d_loss / count ("mean"), or nothing where it is ignored.
+    """
+    probabilities, labels, counted, shape, reduction = saved
+    weight = counted.astype(probabilities.dtype)
+    if reduction == "mean":
+        weight /= max(int(counted.sum()), 1)
+    weight *= np.asarray(d_loss, dtype=probabilities.dtype).reshape(-1)
+    d_logits: Array = probabilities * weight[:, None]
+    d_logits[np.arange(len(labels)), labels] -= weight
+    return d_logits.reshape(shape)
+
+
+def _check(logits: Array, targets: Array, ignore_index: int, reduction: str) -> None:
+    if targets.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"cross_entropy: logits {logits.shape} need targets of shape {logits.shape[:-1]}, not {targets.shape}"
+        )
+    if targets.dtype.kind not in "iu":
+        raise TypeError(f"cross_entropy: targets must be integers, not {targets.dtype}")
+    outside = (targets != ignore_index) & ((targets < 0) | (targets >= logits.shape[-1]))
+    if outside.any():
+        raise IndexError(
+            f"cross_entropy: target {targets[outside].flat[0]} is neither a class in [0, {logits.shape[-1]}) "
+            f"nor ignore_index {ignore_index}"
+        )
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'cross_entropy: reduction must be "mean", "sum" or "none", not {reduction!r}')

@@ -1,0 +1,45 @@
+"""Rows of a table, picked by integer ids."""
+
+from typing import Any
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.ops.shapes import as_rows
+
+
+def embedding(weight: Array, ids: Array) -> tuple[Array, tuple[Any, ...]]:
+    """Row ``ids[...]`` of the table for each id: ``y = weight[ids]``.
+
+    weight (V, C), ids (...) of an integer dtype in [0, V); returns y (..., C).
+
+    Raises TypeError for ids that are not integers, IndexError for one outside the table: a negative id,
+    which NumPy would count from the end, is outside too.
+    """
+    ids = np.asarray(ids)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"embedding: ids must be integers, not {ids.dtype}")
+    if ids.size and (ids.min() < 0 or ids.max() >= len(weight)):
+        outside = ids.min() if ids.min() < 0 else ids.max()
+        raise IndexError(f"embedding: id {outside} is outside the table of {len(weight)} rows")
+    return weight[ids], (ids, weight)
+
+
+def embedding_backward(dy: Array, saved: tuple[Any, ...]) -> Array:
+    """Gradient of embedding for the table.
+
+    y_n = W_{ids n}, so row v of W reaches the loss through every n with ids_n = v, and through no other:
+        dW_v = Σ_{n : ids_n = v} dy_n.
+    The rows are brought together by a stable sort of the ids, so that the sums are made in one fixed order.
+    """
+    ids, weight = saved
+    d_weight: Array = np.zeros_like(weight)
+    if ids.size == 0:
+        return d_weight
+    order = np.argsort(ids, axis=None, kind="stable")
+    sorted_ids = ids.reshape(-1)[order]
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = sorted_ids[1:] != sorted_ids[:-1]
+    first = np.flatnonzero(is_first)
+    d_weight[sorted_ids[first]] = np.add.reduceat(as_rows(dy)[order], first, axis=0)
+    return d_weight

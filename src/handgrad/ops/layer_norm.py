@@ -1,0 +1,46 @@
+"""Layer normalisation (Ba, Kiros & Hinton 2016, https://arxiv.org/abs/1607.06450)."""
+
+from typing import Any
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.ops.shapes import as_rows
+
+
+def layer_norm(x: Array, gain: Array, bias: Array, eps: float = 1e-5) -> tuple[Array, tuple[Any, ...]]:
+    """Each last-axis vector brought to mean 0 and variance 1, then stretched and moved.
+
+    x (..., C), gain (C,), bias (C,); returns y (..., C) with
+        x̂ = (x - mean x) / √(var x + eps),   y = gain · x̂ + bias     (equations 3 and 4 of the paper;
+    the variance is the mean square deviation, without Bessel's correction).
+    """
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = np.square(centred).mean(axis=-1, keepdims=True)
+    inverse_std = 1 / np.sqrt(variance + eps)
+    x_hat = np.multiply(centred, inverse_std, out=centred)
+    y = x_hat * gain
+    y += bias
+    return y, (x_hat, inverse_std, gain)
+
+
+def layer_norm_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array, Array]:
+    """Gradients of layer_norm for x, gain and bias.
+
+    Gain and bias act elementwise: d_gain = Σ dy · x̂ and d_bias = Σ dy over all but the last axis, and x̂ gets
+    dx̂ = dy · gain. Now x̂ = (x - μ) / σ, where both μ and σ = √(var + eps) depend on every x_j of the vector:
+        ∂x̂_i/∂x_j = (δ_ij - 1/C - x̂_i x̂_j / C) / σ,     as ∂μ/∂x_j = 1/C and ∂σ/∂x_j = x̂_j / C.
+    Summed over i against dx̂_i:
+        dx = (dx̂ - mean(dx̂) - x̂ · mean(dx̂ · x̂)) / σ.
+    In words: dx̂ less its part along the constant vector and its part along x̂, the two directions that
+    normalising takes away.
+    """
+    x_hat, inverse_std, gain = saved
+    d_gain = as_rows(dy * x_hat).sum(axis=0)
+    d_bias = as_rows(dy).sum(axis=0)
+    d_x_hat = dy * gain
+    along_x_hat = (d_x_hat * x_hat).mean(axis=-1, keepdims=True)
+    dx = d_x_hat - d_x_hat.mean(axis=-1, keepdims=True)
+    dx -= x_hat * along_x_hat
+    dx *= inverse_std
+    return dx, d_gain, d_bias

@@ -1,0 +1,33 @@
+"""Logits: how much a vector looks like each row of the token table (Press & Wolf 2017 tie it to the embedding's)."""
+
+from typing import Any
+
+from handgrad.arrays import Array
+from handgrad.ops.shapes import as_rows
+
+
+def unembedding(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, tuple[Any, ...]]:
+    """``logits = x @ weightᵀ + bias``: linear with the table of an embedding, a row for each token.
+
+    x (..., C), weight (V, C), bias (V,) or None; returns logits (..., V).
+    """
+    logits = as_rows(x) @ weight.T
+    if bias is not None:
+        logits += bias
+    return logits.reshape(*x.shape[:-1], weight.shape[0]), (x, weight, bias is not None)
+
+
+def unembedding_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array, Array | None]:
+    """Gradients of unembedding for x, weight and bias (None where there is none).
+
+    y_nv = Σ_c x_nc W_vc + b_v gives
+        ∂L/∂x_nc = Σ_v dy_nv W_vc      so  dx = dy W
+        ∂L/∂W_vc = Σ_n dy_nv x_nc      so  dW = dyᵀ x
+        ∂L/∂b_v  = Σ_n dy_nv           so  db = the sum of dy over n.
+    """
+    x, weight, has_bias = saved
+    dy_rows = as_rows(dy)
+    dx = (dy_rows @ weight).reshape(x.shape)
+    d_weight = dy_rows.T @ as_rows(x)
+    d_bias = dy_rows.sum(axis=0) if has_bias else None
+    return dx, d_weight, d_bias

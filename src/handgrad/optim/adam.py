@@ -1,0 +1,68 @@
+"""Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019)."""
+
+from collections.abc import Iterable
+
+from handgrad import ops
+from handgrad.arrays import Array
+from handgrad.nn import Parameter
+from handgrad.optim.optimizer import Group, Optimizer, Run
+
+
+class Adam(Optimizer):
+    """Steps of about lr in every coordinate: the mean gradient over the root of the mean squared gradient.
+
+    The formula is that of ``ops.adam_update``. Weight decay is added to the gradient.
+    """
+
+    decoupled = False
+
+    def __init__(
+        self,
+        params: Iterable[Parameter] | Iterable[Group],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    def _check(self, group: Group) -> None:
+        super()._check(group)
+        if not all(0 <= beta < 1 for beta in group["betas"]):
+            raise ValueError(f"{type(self).__name__}: betas must lie in [0, 1), not {group['betas']}")
+        if not group["eps"] >= 0:
+            raise ValueError(f"{type(self).__name__}: eps must be at least 0, not {group['eps']}")
+
+    def _update(self, run: Run, data: Array, grad: Array, group: Group) -> None:
+        if not run.state:
+            run.state = {"exp_avg": run.zeros(), "exp_avg_sq": run.zeros()}
+        beta1, beta2 = group["betas"]
+        ops.adam_update(
+            data,
+            grad,
+            run.state["exp_avg"],
+            run.state["exp_avg_sq"],
+            step=run.step,
+            lr=group["lr"],
+            beta1=beta1,
+            beta2=beta2,
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            decoupled=self.decoupled,
+        )
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: weights shrink by lr · weight_decay, whatever their gradients."""
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Iterable[Parameter] | Iterable[Group],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)

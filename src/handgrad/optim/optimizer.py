@@ -1,0 +1,186 @@
+"""What all optimizers share: parameter groups, the flat runs of memory they walk over, and their state."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.nn import Parameter
+
+Group = dict[str, Any]
+
+
+class Run:
+    """Parameters that lie one after another in memory, seen as one flat array, with their optimizer state.
+
+    Parameters of a GPT share one array, so that each group is a single run and a step a single pass; a parameter
+    with an array of its own is a run by itself.
+    """
+
+    def __init__(self, parameters: list[Parameter]) -> None:
+        self.parameters = parameters
+        self.size = sum(parameter.size for parameter in parameters)
+        self.step = 0
+        self.state: dict[str, Array] = {}
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.parameters[0].dtype
+
+    def data(self) -> Array:
+        return self._flat([parameter.data for parameter in self.parameters])
+
+    def grad(self) -> Array | None:
+        """The gradients as one flat array; None where there is none yet."""
+        grads = [parameter.grad for parameter in self.parameters]
+        return None if grads[0] is None else self._flat([grad for grad in grads if grad is not None])
+
+    def zeros(self) -> Array:
+        """A new flat array for a state of the optimizer."""
+        return np.zeros(self.size, self.dtype)
+
+    def _flat(self, arrays: list[Array]) -> Array:
+        first = arrays[0]
+        if len(arrays) == 1:
+            flat = first.reshape(-1)
+            if not np.shares_memory(flat, first) and first.size:
+                raise ValueError("optimizer: a parameter's array must be contiguous in memory")
+            return flat
+        itemsize = first.dtype.itemsize
+        start = (_address(first) - _address(first.base)) // itemsize
+        return first.base.reshape(-1)[start : start + self.size]  # type: ignore[union-attr]
+
+
+class Optimizer:
+    """Moves parameters against their gradients. Semantics, names and defaults are PyTorch's.
+
+    ``params``: an iterable of Parameters, or of groups ``{"params": [...], "lr": ..., ...}`` whose options override
+    the defaults. ``param_groups`` holds them; a schedule writes ``group["lr"]``.
+
+    Raises ValueError for no parameters, an unknown option, or a parameter in two groups.
+    """
+
+    def __init__(self, params: Iterable[Parameter] | Iterable[Group], defaults: Group) -> None:
+        given = list(params)
+        groups: list[Any] = given if given and isinstance(given[0], dict) else [{"params": given}]
+        self.param_groups: list[Group] = []
+        seen: set[int] = set()
+        for group in groups:
+            parameters = list(group["params"])
+            unknown = [name for name in group if name != "params" and name not in defaults]
+            if unknown:
+                raise ValueError(
+                    f"{type(self).__name__}: unknown option {unknown[0]!r}; known are {', '.join(defaults)}"
+                )
+            if seen & {id(parameter) for parameter in parameters}:
+                raise ValueError(f"{type(self).__name__}: a parameter stands in two groups, or twice in one")
+            if len({id(parameter) for parameter in parameters}) < len(parameters):
+                raise ValueError(f"{type(self).__name__}: a parameter stands twice in one group")
+            seen |= {id(parameter) for parameter in parameters}
+            self.param_groups.append({**defaults, **group, "params": parameters})
+        if not seen:
+            raise ValueError(f"{type(self).__name__}: no parameters to optimize")
+        for group in self.param_groups:
+            self._check(group)
+        self._runs = [_runs_of(group["params"]) for group in self.param_groups]
+
+    def step(self) -> None:
+        """One update of every parameter that has a gradient."""
+        for group, runs in zip(self.param_groups, self._runs, strict=True):
+            for run in runs:
+                grad = run.grad()
+                if grad is not None and run.parameters[0].requires_grad:
+                    run.step += 1
+                    self._update(run, run.data(), grad, group)
+
+    def zero_grad(self) -> None:
+        """Forgets the gradients of all parameters."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.zero_grad()
+
+    def _check(self, group: Group) -> None:
+        for name in ("lr", "weight_decay"):
+            if not group[name] >= 0:
+                raise ValueError(f"{type(self).__name__}: {name} must be at least 0, not {group[name]}")
+
+    def _update(self, run: Run, data: Array, grad: Array, group: Group) -> None:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """``{"state": {index: {"step": t, NAME: array}}, "param_groups": [...]}``, parameters by their index.
+
+        Arrays are copies, of the parameters' shapes.
+        """
+        state: dict[int, dict[str, Any]] = {}
+        for index, (run, part, parameter) in enumerate(self._places()):
+            if run.step:
+                arrays = {name: array[part].reshape(parameter.shape).copy() for name, array in run.state.items()}
+                state[index] = {"step": run.step, **arrays}
+        groups, count = [], 0
+        for group in self.param_groups:
+            indices = list(range(count, count + len(group["params"])))
+            count += len(indices)
+            groups.append({**group, "params": indices})
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Takes over what ``state_dict`` gave of an optimizer with the same groups of the same parameters.
+
+        Raises ValueError where they differ; nothing is changed then.
+        """
+        places = list(self._places())
+        own = [len(group["params"]) for group in self.param_groups]
+        theirs = [len(group["params"]) for group in saved["param_groups"]]
+        if own != theirs:
+            raise ValueError(f"{type(self).__name__}: the state has groups of {theirs} parameters, not of {own}")
+        for index, (_, _, parameter) in enumerate(places):
+            for name, value in saved["state"].get(index, {}).items():
+                if name != "step" and np.shape(value) != parameter.shape:
+                    raise ValueError(
+                        f"{type(self).__name__}: {name} of parameter {index} has shape {np.shape(value)}, "
+                        f"not {parameter.shape}"
+                    )
+        for group, options in zip(self.param_groups, saved["param_groups"], strict=True):
+            group.update({name: value for name, value in options.items() if name != "params"})
+        for index, (run, part, _) in enumerate(places):
+            values = dict(saved["state"].get(index, {}))
+            run.step = int(values.pop("step", 0))
+            for name, value in values.items():
+                run.state.setdefault(name, run.zeros())[part] = np.reshape(value, -1)
+
+    def _places(self) -> Iterator[tuple[Run, slice, Parameter]]:
+        """Each parameter, in order, with the run it lies in and its part of the run's flat arrays."""
+        for runs in self._runs:
+            for run in runs:
+                start = 0
+                for parameter in run.parameters:
+                    yield run, slice(start, start + parameter.size), parameter
+                    start += parameter.size
+
+
+def _runs_of(parameters: list[Parameter]) -> list[Run]:
+    """The parameters, in their order, cut where one does not follow the one before in memory."""
+    runs: list[list[Parameter]] = []
+    for parameter in parameters:
+        if runs and _follows(runs[-1][-1], parameter):
+            runs[-1].append(parameter)
+        else:
+            runs.append([parameter])
+    return [Run(run) for run in runs]
+
+
+def _follows(first: Parameter, second: Parameter) -> bool:
+    if first.grad is None or second.grad is None or first.requires_grad != second.requires_grad:
+        return False
+    pairs = ((first.data, second.data), (first.grad, second.grad))
+    return all(
+        a.base is not None and a.base is b.base and _address(a) + a.nbytes == _address(b) and a.flags.c_contiguous
+        for a, b in pairs
+    )
+
+
+def _address(array: Array | None) -> int:
+    assert array is not None
+    return int(array.__array_interface__["data"][0])

@@ -1,0 +1,38 @@
+"""The learning rate over a run, as functions of the step, which is counted from 0."""
+
+import math
+from collections.abc import Callable
+
+Schedule = Callable[[int], float]
+
+
+def constant(lr: float, warmup_steps: int = 0) -> Schedule:
+    """``lr`` at every step, after a linear warm-up."""
+    return _with_warmup(lambda step: lr, lr, warmup_steps)
+
+
+def step_decay(lr: float, step_size: int, gamma: float = 0.1, warmup_steps: int = 0) -> Schedule:
+    """``lr`` times ``gamma`` for each ``step_size`` steps gone (PyTorch's StepLR), after a linear warm-up."""
+    if step_size < 1:
+        raise ValueError(f"step_decay: step_size must be at least 1, not {step_size}")
+    return _with_warmup(lambda step: lr * gamma ** (step // step_size), lr, warmup_steps)
+
+
+def cosine(lr: float, min_lr: float, max_steps: int, warmup_steps: int = 0) -> Schedule:
+    """Half a cosine from ``lr``, at the end of the linear warm-up, to ``min_lr`` at ``max_steps`` and after.
+
+    Loshchilov & Hutter 2017, equation 5, without restarts.
+    """
+
+    def rate(step: int) -> float:
+        progress = min(1.0, (step - warmup_steps) / max(1, max_steps - warmup_steps))
+        return min_lr + 0.5 * (lr - min_lr) * (1 + math.cos(math.pi * progress))
+
+    return _with_warmup(rate, lr, warmup_steps)
+
+
+def _with_warmup(rate: Schedule, lr: float, warmup_steps: int) -> Schedule:
+    """Steps 0 … warmup_steps - 1 climb evenly to ``lr``; the first is already above zero, so none is wasted."""
+    if warmup_steps < 0:
+        raise ValueError(f"schedule: warmup_steps must be at least 0, not {warmup_steps}")
+    return lambda step: lr * (step + 1) / (warmup_steps + 1) if step < warmup_steps else rate(step)

@@ -1,0 +1,47 @@
+"""Stochastic gradient descent, plain, with momentum (Polyak 1964) or Nesterov's (Sutskever et al. 2013)."""
+
+from collections.abc import Iterable
+
+from handgrad.arrays import Array
+from handgrad.nn import Parameter
+from handgrad.optim.optimizer import Group, Optimizer, Run
+
+
+class SGD(Optimizer):
+    """x ← x - lr · d, with d the gradient, or with momentum
+
+    g ← g + weight_decay · x,   b ← momentum · b + (1 - dampening) · g   (b = g at the first step),
+    d = b, or g + momentum · b where ``nesterov``.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Parameter] | Iterable[Group],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        options = {"lr": lr, "momentum": momentum, "dampening": dampening}
+        super().__init__(params, {**options, "weight_decay": weight_decay, "nesterov": nesterov})
+
+    def _check(self, group: Group) -> None:
+        super()._check(group)
+        if not group["momentum"] >= 0:
+            raise ValueError(f"SGD: momentum must be at least 0, not {group['momentum']}")
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
+
+    def _update(self, run: Run, data: Array, grad: Array, group: Group) -> None:
+        momentum = group["momentum"]
+        direction = grad + group["weight_decay"] * data if group["weight_decay"] else grad
+        if momentum:
+            buffer = run.state.get("momentum_buffer")
+            if buffer is None:
+                run.state["momentum_buffer"] = buffer = direction.copy()
+            else:
+                buffer *= momentum
+                buffer += (1 - group["dampening"]) * direction
+            direction = direction + momentum * buffer if group["nesterov"] else buffer
+        data -= group["lr"] * direction

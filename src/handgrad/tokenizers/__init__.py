@@ -1,0 +1,37 @@
+"""Text to ids and back. Knows nothing of the model."""
+
+from pathlib import Path
+
+from handgrad.errors import InputError
+from handgrad.files import read_json
+from handgrad.tokenizers.base import FORMAT_VERSION, SPECIAL_TOKENS, Tokenizer
+from handgrad.tokenizers.char import CharTokenizer
+
+KINDS = {CharTokenizer.kind: CharTokenizer}
+
+
+def make_tokenizer(kind: str, vocab_size: int | None = None) -> Tokenizer:
+    """An untrained tokenizer of a kind (char), that will have at most vocab_size ids. Raises InputError for another."""
+    if kind not in KINDS:
+        raise InputError(f"unknown tokenizer {kind!r}; known: {', '.join(KINDS)}")
+    return KINDS[kind](max_vocab_size=vocab_size)
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """The tokenizer that ``save`` wrote to this file.
+
+    Raises InputError where the file is missing or damaged.
+    """
+    content = read_json(Path(path))
+    if content.get("format") != "handgrad-tokenizer" or content.get("version") != FORMAT_VERSION:
+        raise InputError(f"{path} is not a handgrad tokenizer of version {FORMAT_VERSION}")
+    kind = content.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InputError(f"{path} holds a tokenizer of unknown kind {kind!r}; known: {', '.join(KINDS)}")
+    try:
+        return KINDS[kind].from_content(content)
+    except InputError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+__all__ = ["KINDS", "SPECIAL_TOKENS", "CharTokenizer", "Tokenizer", "load_tokenizer", "make_tokenizer"]

@@ -1,0 +1,43 @@
+"""The loss over a whole text, and what it says in bits per character."""
+
+import math
+from concurrent.futures import Executor
+from itertools import islice
+
+from handgrad.arrays import Array
+from handgrad.autograd import no_grad
+from handgrad.data import sequential_batches
+from handgrad.data.batches import Batch
+from handgrad.models import GPT
+
+_TOKENS_PER_BATCH = 2048
+
+
+def evaluate(model: GPT, tokens: Array, executor: Executor | None = None, batches: int = 0) -> float:
+    """Mean cross entropy in nats per token over all of ``tokens`` but the first, without dropout.
+
+    The tokens are cut into windows of the model's block_size that do not overlap, the last one shorter. ``batches``
+    above 0 looks at that many batches of the beginning only. The threads of ``executor`` share the work; the sum is
+    made in the order of the text.
+    """
+    block_size = model.config.block_size
+
+    def total_loss(batch: Batch) -> tuple[float, int]:
+        x, y = batch
+        with no_grad():
+            return model.loss(x, y) * y.size, y.size
+
+    was_training = model.training
+    model.eval()
+    try:
+        windows = sequential_batches(tokens, max(1, _TOKENS_PER_BATCH // block_size), block_size)
+        chosen = list(islice(windows, batches)) if batches else list(windows)
+        losses = list(map(total_loss, chosen) if executor is None else executor.map(total_loss, chosen))
+    finally:
+        model.train(was_training)
+    return math.fsum(loss for loss, _ in losses) / sum(count for _, count in losses)
+
+
+def bits_per_character(loss: float, tokens_per_character: float | None) -> float | None:
+    """Nats per token as bits per character of the text; None where that has no meaning."""
+    return None if tokens_per_character is None else loss / math.log(2) * tokens_per_character

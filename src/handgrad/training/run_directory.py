@@ -1,0 +1,135 @@
+"""The directory of a run: what was asked for, what was measured, and the checkpoints."""
+
+import os
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from handgrad.data import TokenData, open_token_files, write_token_files
+from handgrad.errors import InputError
+from handgrad.files import read_json, write_json
+from handgrad.models import GPTConfig
+from handgrad.tokenizers import Tokenizer, load_tokenizer
+from handgrad.training.config import TrainConfig
+from handgrad.training.presets import PRESETS
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it lies on the disk."""
+
+    path: Path
+    config: TrainConfig
+    model_config: GPTConfig
+    data_directory: Path
+    replicas: int
+    init_from: Path | None
+    """The checkpoint that the first weights come from; None for new ones."""
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def curves_path(self) -> Path:
+        return self.path / "curves.png"
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that the model was trained with."""
+        return load_tokenizer(self.path / "tokenizer.json")
+
+    def data(self) -> TokenData:
+        """The token files that the model is trained on."""
+        return open_token_files(self.data_directory)
+
+
+def check_is_free(path: Path) -> None:
+    """Raises InputError where a new run cannot be put there because something is there already."""
+    if (path / "config.json").exists():
+        raise InputError(f"{path} already holds a run: continue it with --resume {path}, or choose another --out")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} exists and is no empty directory; choose another --out")
+
+
+def next_free(parent: Path, stem: str) -> Path:
+    """The first of stem-1, stem-2, … that does not exist in ``parent``."""
+    number = 1
+    while (parent / f"{stem}-{number}").exists():
+        number += 1
+    return parent / f"{stem}-{number}"
+
+
+def create_run(
+    path: Path, config: TrainConfig, data: TokenData, data_directory: Path | None, replicas: int, init_from: Path | None
+) -> Run:
+    """Lays out a new run. The tokens are written into it, unless they lie in a ``data_directory`` already.
+
+    config.json comes last: a directory without one is no run.
+    """
+    check_is_free(path)
+    model_config = config.model_config(data.tokenizer.vocab_size)
+    content = {
+        "format": "handgrad-run",
+        "version": FORMAT_VERSION,
+        "config": asdict(config),
+        "model": asdict(model_config),
+        "data": {
+            "directory": "data" if data_directory is None else str(data_directory.resolve()),
+            "source": data.meta.source,
+            "corpus_sha256": data.meta.corpus_sha256,
+            "tokenizer_sha256": data.meta.tokenizer_sha256,
+        },
+        "init_from": None if init_from is None else str(init_from.resolve()),
+        "resolved": {"replicas": replicas, "backend": "numpy", "versions": _versions()},
+    }
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        if data_directory is None:
+            write_token_files(path / "data", data)
+        data.tokenizer.save(path / "tokenizer.json")
+        (path / "metrics.jsonl").touch()
+        write_json(path / "config.json", content)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+    return open_run(path)
+
+
+def open_run(path: Path) -> Run:
+    """The run in a directory. Raises InputError where there is none."""
+    if not path.is_dir():
+        raise InputError(f"{path} is not a run: there is no such directory")
+    if not (path / "config.json").is_file():
+        raise InputError(f"{path} is not a run: it has no config.json; give the directory that train --out made")
+    content = read_json(path / "config.json")
+    if content.get("format") != "handgrad-run" or content.get("version") != FORMAT_VERSION:
+        raise InputError(f"{path / 'config.json'} is not that of a handgrad run of version {FORMAT_VERSION}")
+    try:
+        config = PRESETS["quick"].updated(content["config"], str(path / "config.json"))
+        model_config = GPTConfig(**content["model"])
+        directory, replicas = Path(content["data"]["directory"]), int(content["resolved"]["replicas"])
+        init_from = None if content["init_from"] is None else Path(content["init_from"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path / 'config.json'} is damaged: {error}") from None
+    return Run(path, config, model_config, path / directory, replicas, init_from)
+
+
+def save_config(run: Run, config: TrainConfig) -> None:
+    """Replaces the settings of a run, after a resume that changed some."""
+    content: dict[str, Any] = read_json(run.path / "config.json")
+    write_json(run.path / "config.json", {**content, "config": asdict(config)})
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("handgrad", "numpy", "safetensors", "threadpoolctl"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions | {"system": f"{os.name} {platform.machine()}"}
