@@ -26,7 +26,7 @@ class ModuleCase:
 
 
 def layer_cases() -> list[ModuleCase]:
-    """Every layer of ``nn``, on shapes whose sizes all differ: B 2, T 5, C 12, H 3, D 4, hidden 7 or 48."""
+    """Every layer of ``nn``, on shapes whose sizes all differ: B 2, T 5, H 3, D 4 (2 in a block), hidden 7."""
     rng = np.random.default_rng(2027)
     made: dict[str, Any] = {"rng": rng, "dtype": np.float64}
     x, wide = rng.standard_normal((2, 5, 3)), rng.standard_normal((2, 5, 12))
@@ -51,7 +51,7 @@ def layer_cases() -> list[ModuleCase]:
         ("FeedForward", nn.FeedForward(3, 7, dropout=0.2, **made), x, {}),
         ("FeedForward, relu", *_relu_case(made), {}),
         ("Sequential", nn.Sequential(nn.Linear(3, 4, **made), nn.GELU(), nn.Linear(4, 7, **made)), x, {}),
-        ("TransformerBlock", nn.TransformerBlock(12, 3, **made), wide, {}),
+        ("TransformerBlock", nn.TransformerBlock(6, 3, **made), rng.standard_normal((2, 5, 6)), {}),
     ]
     return [ModuleCase(*case) for case in cases]
 
@@ -60,10 +60,10 @@ def gpt_cases() -> list[ModuleCase]:
     """A whole GPT, as GPT-2 ties it and with everything the other way round; V 7, block 8, T 5, B 4, H 2, D 3."""
     rng = np.random.default_rng(2028)
     ids, targets = rng.integers(0, 7, (4, 5)), rng.integers(0, 7, (4, 5))
-    shape: dict[str, Any] = {"vocab_size": 7, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 6}
-    tied = GPTConfig(**shape)
-    untied = GPTConfig(**shape, tie_weights=False, bias=True, activation="gelu_exact", dropout=0.2)
-    bare = GPTConfig(**shape, bias=False)
+    shape: dict[str, Any] = {"vocab_size": 7, "block_size": 8, "n_head": 2, "n_embd": 6}
+    tied = GPTConfig(**shape, n_layer=2)
+    untied = GPTConfig(**shape, n_layer=1, tie_weights=False, activation="gelu_exact", dropout=0.2)
+    bare = GPTConfig(**shape, n_layer=1, bias=False)
     return [
         ModuleCase(name, GPT(config, dtype=np.float64), ids, {"targets": targets})
         for name, config in (

@@ -4,10 +4,9 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from handgrad.arrays import Array
 from handgrad.cli.arguments import parse
@@ -23,7 +22,7 @@ from handgrad.training.replicas import one_blas_thread_per_replica
 class Arguments:
     """Loss, perplexity and bits per character of a text under a trained model."""
 
-    run: tyro.conf.Positional[Path]
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The run's directory."""
     text: Path | None = None
     """A UTF-8 file; the run's own validation split where none is given."""
@@ -42,15 +41,16 @@ def run(argv: list[str]) -> int:
     threads = choose_replicas(0, len(tokens))
     with one_blas_thread_per_replica(threads), ThreadPoolExecutor(threads) as executor:
         loss = evaluate(model, tokens, executor)
-    table = Table("of", what, box=None, show_header=False)
-    table.add_row("checkpoint", checkpoint.name)
-    table.add_row("text", what)
-    table.add_row("tokens", f"{len(tokens):,}")
-    table.add_row("unknown tokens", f"{int((tokens == the_run.tokenizer().unk_id).sum()):,}")
-    table.add_row("loss", f"{loss:.4f} nats per token")
-    table.add_row("perplexity", f"{math.exp(min(loss, 700)):.4g} per token")
-    table.add_row("bits per character", describe_bits(bits_per_character(loss, tokens_per_character)).split(" bits")[0])
-    Console().print(table, highlight=False)
+    rows = {
+        "text": what,
+        "tokens": f"{len(tokens):,}, of which {int((tokens == the_run.tokenizer().unk_id).sum()):,} unknown",
+        "checkpoint": checkpoint.name,
+        "loss": f"{loss:.4f} nats per token",
+        "perplexity": f"{math.exp(min(loss, 700)):.4g} per token",
+        "bits": describe_bits(bits_per_character(loss, tokens_per_character)),
+    }
+    for name, value in rows.items():
+        print(f"{name:12}{value}")
     return OK
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -16,7 +17,7 @@ from handgrad.training import open_run, read_metrics
 class Arguments:
     """Draw loss, gradient norm, learning rate and improvement of one run, or of several over one another."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")]
     """The runs' directories."""
     out: Path | None = None
     """The picture; RUN/curves.png for one run, curves.png here for several."""

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -18,7 +19,7 @@ from handgrad.training import find_checkpoint, load_model, open_run
 class Arguments:
     """Let a trained model write, printed as it comes."""
 
-    run: tyro.conf.Positional[Path]
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The run's directory."""
     prompt: str = "\n"
     """What the text begins with."""

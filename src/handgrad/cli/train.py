@@ -103,9 +103,11 @@ def _settings(source: Source, argv: list[str]) -> TrainConfig:
     if source.config is not None:
         config = config.updated(read_config_file(source.config), str(source.config))
     settings = _parse_all(argv, config)
-    changed = [f"{name} is {value}" for name, value in fixed.items() if getattr(settings, name) != value]
-    if changed:
-        raise InputError(f"the model in {source.init_from} is given: its {', its '.join(changed)}")
+    for name, value in fixed.items():
+        if getattr(settings, name) != value:
+            raise InputError(
+                f"{name} is {value} in {source.init_from} and comes with its weights; it cannot be {getattr(settings, name)}"
+            )
     return settings
 
 

@@ -46,10 +46,12 @@ class Replicas:
             model.zero_grad()
             if model.config.dropout:
                 model.set_generator(np.random.default_rng([*dropout_seed, index]))
-            for x, y in shares[index]:
-                weight = y.size / total
-                loss += model.loss(x, y) * weight
-                model.backward(weight)
+            # Whether the numbers are still finite is asked once, of the result; no need to warn on the way.
+            with np.errstate(over="ignore", invalid="ignore"):
+                for x, y in shares[index]:
+                    weight = y.size / total
+                    loss += model.loss(x, y) * weight
+                    model.backward(weight)
             return loss
 
         losses = list(self.executor.map(run, range(len(self.models))))

@@ -1,0 +1,64 @@
+# Each target makes what it needs: a virtual environment in .venv with the newest Python >= 3.11 that is here.
+#   make train ARGS="--text my.txt --max-steps 500"      make test ARGS="-k attention"      make test PYTHON=python3.12
+
+VENV ?= .venv
+PYTHON ?=
+TORCH ?= torch==2.13.0
+ARGS ?=
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+export MPLCONFIGDIR ?= $(abspath $(VENV))/matplotlib
+
+.PHONY: help train test parity lint check clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make train    environment, install, train a GPT on Python's own reference text (about 2 minutes)"
+	@echo "make test     the tests"
+	@echo "make parity   the tests against PyTorch, which is installed if it is not there (200 MB to several GB)"
+	@echo "make lint     ruff and mypy"
+	@echo "make check    prove every gradient on this machine"
+	@echo "make clean    remove the environment and the caches; runs/ stays"
+
+train: $(VENV)/.installed
+	$(BIN)/handgrad train $(ARGS)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(ARGS)
+
+parity: $(VENV)/.test
+	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.__version__.startswith("2."))' 2>/dev/null \
+		|| $(PIP) install --quiet "$(TORCH)"
+	HANDGRAD_REQUIRE_TORCH=1 $(BIN)/python -m pytest tests/parity $(ARGS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: $(VENV)/.installed
+	$(BIN)/handgrad check
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@python="$(PYTHON)"; [ -n "$$python" ] || python=$$(sh scripts/find-python) || exit 1; \
+		echo "making $(VENV) with $$python ($$($$python --version 2>&1))"; \
+		"$$python" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# Numba compiles the kernels; where it has no wheel everything works without it, only slower.
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "installing handgrad into $(VENV)"
+	@$(PIP) install --quiet --editable .
+	@$(PIP) install --quiet --only-binary :all: --editable ".[fast]" 2>$(VENV)/numba.log \
+		|| echo "Numba has no wheel for this Python or machine: handgrad goes on with NumPy alone, slower, with the same results"
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.installed
+	@$(PIP) install --quiet --editable ".[test]"
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.installed
+	@$(PIP) install --quiet --editable ".[lint]"
+	@touch $@

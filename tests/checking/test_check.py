@@ -1,0 +1,138 @@
+"""The proof itself: it covers everything, it passes here, and it finds faults that keep every shape right."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import handgrad
+from handgrad import nn, ops
+from handgrad.checking import TOLERANCE, Result, central_differences, check_gradients, relative_error
+from handgrad.checking.modules import check_module, gpt_cases, layer_cases
+from handgrad.checking.operations import operation_cases
+
+SOURCE = Path(handgrad.__file__).parent
+
+FAULTS = {
+    # The fault of a published NumPy GPT: Qᵀ·dS where dSᵀ·Q belongs.
+    "key gradient, product reshaped": (
+        "ops/attention.py",
+        "dk = d_scores.swapaxes(-1, -2) @ q",
+        "dk = (q.swapaxes(-1, -2) @ d_scores).reshape(k.shape)",
+        "attention: key",
+    ),
+    "key gradient, transpose left out": (
+        "ops/attention.py",
+        "dk = d_scores.swapaxes(-1, -2) @ q",
+        "dk = (d_scores if d_scores.shape[-1] == d_scores.shape[-2] else d_scores.swapaxes(-1, -2)) @ q",
+        "attention: key",
+    ),
+    "scale forgotten": ("ops/attention.py", "    d_scores *= scale\n", "", "attention: query"),
+    "mean term of layer norm": (
+        "ops/layer_norm.py",
+        "dx = d_x_hat - d_x_hat.mean(axis=-1, keepdims=True)",
+        "dx = d_x_hat.copy()",
+        "layer_norm: x",
+    ),
+    "residual branch": (
+        "nn/transformer.py",
+        "dy = dy + self.norm_1.backward(self.attention.backward(dy))",
+        "dy = self.norm_1.backward(self.attention.backward(dy))",
+        "TransformerBlock: x",
+    ),
+    "tied table gets one gradient": (
+        "nn/parameter.py",
+        "self._grad += gradient",
+        "self._grad[...] = gradient",
+        "GPT, tied head: token_embedding.weight",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def results() -> list[Result]:
+    return list(check_gradients())
+
+
+def test_all_gradients_are_right(results: list[Result]) -> None:
+    assert [result for result in results if not result.passed] == []
+    # Not just within the tolerance: the four-point rule leaves far less.
+    assert sorted(result.error for result in results)[len(results) * 9 // 10] < 1e-9
+
+
+def test_every_operation_and_every_layer_is_checked() -> None:
+    operations = {name.removesuffix("_backward") for name in ops.__all__ if name.endswith("_backward")}
+    assert {case.operation.__name__ for case in operation_cases()} == operations
+    layers = {value for value in vars(nn).values() if isinstance(value, type) and issubclass(value, nn.Module)}
+    assert {type(case.module) for case in layer_cases()} == layers - {nn.Module, nn.Layer}
+
+
+def test_inputs_of_an_operation_have_sizes_that_all_differ() -> None:
+    """Where two sizes agree, a transposed gradient can have the right shape. Queries and keys of self-attention must."""
+    for case in operation_cases():
+        for name, array in case.inputs.items():
+            if name not in ("query", "key", "value"):
+                assert len(set(array.shape)) == array.ndim, (case.name, name)
+    assert len(gpt_cases()) == 3
+
+
+def test_query_key_and_value_stand_apart_and_the_key_bias_is_zero(results: list[Result]) -> None:
+    parts = {(result.subject, result.part) for result in results}
+    for part in ("query", "key", "value"):
+        assert ("attention", part) in parts
+        assert ("MultiHeadAttention", f"project_in.weight, {part}") in parts
+    assert ("GPT, tied head", "blocks.1.attention.project_in.bias, key (is zero)") in parts
+
+
+def test_a_key_bias_gradient_that_is_not_zero_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    backward = ops.linear_backward
+
+    def leaking(dy: np.ndarray, saved: tuple) -> tuple:
+        dx, d_weight, d_bias = backward(dy, saved)
+        return dx, d_weight, None if d_bias is None else d_bias + 1e-4
+
+    monkeypatch.setattr(ops, "linear_backward", leaking)
+    attention = next(case for case in layer_cases() if case.name == "MultiHeadAttention")
+    wrong = {result.part for result in check_module(attention) if not result.passed}
+    assert "project_in.bias, key (is zero)" in wrong
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_check_fails_on_a_planted_fault(fault: str, tmp_path: Path) -> None:
+    """In a copy of the package one line is made wrong; the shapes stay right, and the command finds it."""
+    file, right, wrong, found = FAULTS[fault]
+    shutil.copytree(SOURCE, tmp_path / "handgrad")
+    path = tmp_path / "handgrad" / file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(right) == 1, f"the line to break is no longer in {file}"
+    path.write_text(text.replace(right, wrong), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "handgrad", "check"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert found in done.stdout.splitlines()[-1]
+
+
+def test_central_differences_on_a_function_with_a_known_derivative() -> None:
+    x = np.linspace(-2, 2, 12).reshape(3, 4)
+    before = x.copy()
+    numeric = central_differences(lambda: float(np.sin(x).sum()), x)
+    np.testing.assert_allclose(numeric, np.cos(before), atol=1e-11)
+    assert (x == before).all()
+
+
+def test_relative_error() -> None:
+    a, n = np.array([1.0, 2.0]), np.array([1.0, 2.5])
+    assert relative_error(a, n) == pytest.approx(0.2)
+    assert relative_error(1e-6 * a, 1e-6 * n) == pytest.approx(0.5e-6 / 1e-3)
+    assert relative_error(a, n[:1]) == float("inf")
+    assert not Result("x", "y", relative_error(a * np.nan, n)).passed
+    assert Result("x", "y", TOLERANCE).passed

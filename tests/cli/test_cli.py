@@ -1,0 +1,373 @@
+"""The commands as a user calls them: what they print, leave behind, and say of bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import TEXT, Output, read_lines
+
+from handgrad.checking import Result
+from handgrad.cli.main import COMMANDS
+from handgrad.data import open_token_files
+from handgrad.training import open_run
+from handgrad.training.checkpoint import read_pointer
+
+Handgrad = Callable[..., Output]
+SMALL = [
+    "--block-size",
+    "8",
+    "--n-layer",
+    "1",
+    "--n-head",
+    "2",
+    "--n-embd",
+    "8",
+    "--batch-size",
+    "4",
+    "--max-steps",
+    "12",
+    "--eval-interval",
+    "6",
+    "--checkpoint-interval",
+    "4",
+    "--log-interval",
+    "3",
+    "--replicas",
+    "2",
+]
+
+
+@pytest.fixture
+def run(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> Path:
+    """A trained run."""
+    trained = handgrad("train", "--text", text_file, "--out", tmp_path / "run", *SMALL)
+    assert trained.code == 0, trained.err
+    return tmp_path / "run"
+
+
+def test_help_names_every_command_and_every_command_has_help(handgrad: Handgrad) -> None:
+    out = handgrad("--help").out
+    for command, purpose in COMMANDS.items():
+        assert f"{command} " in out
+        assert purpose in out
+        shown = handgrad(command, "--help")
+        assert shown.code == 0
+        assert f"handgrad {command}" in shown.out
+
+
+def test_help_of_train_shows_every_field_and_preset_defaults(handgrad: Handgrad) -> None:
+    out = handgrad("train", "--preset", "explicit-char", "--help").out
+    for flag in ("--text", "--resume", "--n-embd", "--weight-decay", "--sample-interval", "--replicas"):
+        assert flag in out
+    assert "(default: 8000)" in out
+
+
+def test_version(handgrad: Handgrad) -> None:
+    assert handgrad("--version").out.startswith("handgrad 0.")
+
+
+def test_train_says_what_it_does_and_what_came_of_it(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
+    done = handgrad("train", "--text", text_file, "--out", tmp_path / "run", *SMALL)
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0].startswith("training 1,")
+    assert "2,988 characters" in lines[0]
+    assert lines[1].startswith("step 0: validation loss 3.")
+    assert "bits per character" in lines[1]
+    assert lines[2].startswith("step 6: training loss ")
+    assert lines[3].startswith("step 12: training loss ")
+    assert f"curves: {tmp_path / 'run' / 'curves.png'}" in lines
+    assert f"more:   handgrad sample {tmp_path / 'run'}" in lines
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_samples_are_shown_at_evaluations_where_asked(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
+    silent = handgrad("train", "--text", text_file, "--out", tmp_path / "a", *SMALL).out
+    asked = handgrad("train", "--text", text_file, "--out", tmp_path / "b", *SMALL, "--sample-interval", "6").out
+    assert len(asked) > len(silent) + 3 * 150  # at steps 0, 6 and 12
+
+
+def test_two_trainings_are_the_same(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
+    for name in "ab":
+        handgrad("train", "--text", text_file, "--out", tmp_path / name, *SMALL)
+    parts = [(tmp_path / name / "checkpoints" / "step-00000012" / "model.safetensors").read_bytes() for name in "ab"]
+    assert parts[0] == parts[1]
+
+
+def test_flags_go_before_the_file_and_the_file_before_the_preset(
+    handgrad: Handgrad, text_file: Path, tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text('n_embd = 24\nlr = 0.005\nactivation = "relu"\n')
+    arguments = ("--preset", "shakespeare-cpu", "--config", settings, *SMALL, "--lr", "0.007")
+    done = handgrad("train", "--text", text_file, "--out", tmp_path / "run", *arguments)
+    assert done.code == 0, done.err
+    config = open_run(tmp_path / "run").config
+    assert config.n_embd == 8  # flag over file over preset
+    assert config.lr == 0.007
+    assert config.activation == "relu"  # file
+    assert config.bias is False  # preset
+    assert config.beta2 == 0.99
+
+
+def test_out_is_chosen_where_nothing_is_said(
+    handgrad: Handgrad, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("quick-1", "quick-2"):
+        assert handgrad("train", "--text", text_file, *SMALL, "--max-steps", 1).code == 0
+        assert (tmp_path / "runs" / name / "curves.png").exists()
+
+
+def test_resume_goes_on_with_more_steps_and_refuses_another_model(handgrad: Handgrad, run: Path) -> None:
+    more = handgrad("train", "--resume", run, "--max-steps", 18)
+    assert more.code == 0, more.err
+    assert more.out.startswith("resuming at step 12:")
+    assert [row["step"] for row in read_lines(run / "metrics.jsonl")] == [0, 3, 6, 9, 12, 15, 18]
+    assert open_run(run).config.max_steps == 18
+    refused = handgrad("train", "--resume", run, "--n-embd", 16)
+    assert refused.code == 2
+    assert "n_embd is 8 in" in refused.err
+    clash = handgrad("train", "--resume", run, "--text", "other.txt")
+    assert (clash.code, "--text cannot be given with it" in clash.err) == (2, True)
+
+
+def test_init_from_takes_weights_tokenizer_and_shape(
+    handgrad: Handgrad, run: Path, text_file: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT.upper() + TEXT, encoding="utf-8")
+    tuned = handgrad("train", "--init-from", run, "--text", other, "--out", tmp_path / "tuned", "--max-steps", 2)
+    assert tuned.code == 0, tuned.err
+    assert open_run(tmp_path / "tuned").tokenizer() == open_run(run).tokenizer()
+    assert open_run(tmp_path / "tuned").model_config == open_run(run).model_config
+    refused = handgrad("train", "--init-from", run, "--text", other, "--out", tmp_path / "x", "--n-layer", 3)
+    assert (refused.code, "n_layer is 1 in" in refused.err) == (2, True)
+    assert not (tmp_path / "x").exists()
+
+
+def test_prepare_then_train_on_the_token_files(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
+    prepared = handgrad("prepare", "--text", text_file, "--tokenizer", "char", "--out", tmp_path / "data")
+    assert prepared.code == 0, prepared.err
+    assert "2,988 training and 332 validation tokens (uint16)" in prepared.out
+    data = open_token_files(tmp_path / "data")
+    assert data.tokenizer.decode(data.train) + data.tokenizer.decode(data.validation) == TEXT
+    done = handgrad("train", "--data", tmp_path / "data", "--out", tmp_path / "run", *SMALL)
+    assert done.code == 0, done.err
+    assert not (tmp_path / "run" / "data").exists()
+    assert handgrad("train", "--resume", tmp_path / "run", "--max-steps", 13).code == 0
+
+
+def test_sample_writes_and_repeats_itself_for_one_seed(handgrad: Handgrad, run: Path) -> None:
+    arguments = ("sample", run, "--prompt", "the ", "--tokens", 40)
+    first, again, other = handgrad(*arguments), handgrad(*arguments), handgrad(*arguments, "--seed", 1)
+    assert first.out.startswith("the ")
+    assert len(first.out) == len("the ") + 40 + 1
+    assert first.out == again.out
+    assert first.out != other.out
+    several = handgrad(*arguments, "--samples", 2).out
+    assert first.out in several
+    assert "--- sample 2 ---" in several
+
+
+def test_sample_strategies_reach_the_model(handgrad: Handgrad, run: Path) -> None:
+    greedy = handgrad("sample", run, "--temperature", 0, "--tokens", 30).out
+    assert handgrad("sample", run, "--top-k", 1, "--tokens", 30, "--seed", 9).out == greedy
+    assert handgrad("sample", run, "--top-p", 0.000001, "--tokens", 30, "--seed", 9).out == greedy
+    assert handgrad("sample", run, "--temperature", 5, "--tokens", 30).out != greedy
+
+
+def test_unknown_characters_in_a_prompt_are_warned_of(handgrad: Handgrad, run: Path) -> None:
+    done = handgrad("sample", run, "--prompt", "the Ω", "--tokens", 5)
+    assert done.code == 0
+    assert "has never seen 'Ω'" in done.err
+    assert done.out.startswith("the Ω")
+
+
+def test_eval_of_the_validation_split_is_what_training_measured(handgrad: Handgrad, run: Path) -> None:
+    best = json.loads((run / "checkpoints" / str(read_pointer(run, "best")) / "state.json").read_text())
+    out = handgrad("eval", run).out
+    assert f"{best['progress']['best_val_loss']:.4f} nats per token" in out
+    assert "332, of which 0 unknown" in out
+
+
+def test_eval_of_a_text(handgrad: Handgrad, run: Path, tmp_path: Path) -> None:
+    known, strange = tmp_path / "known.txt", tmp_path / "strange.txt"
+    known.write_text("the lazy dog jumps over the quick fox.\n")
+    strange.write_text("THE LAZY DOG\n")
+    done = handgrad("eval", run, "--text", known)
+    assert done.code == 0
+    assert "perplexity" in done.out
+    assert "not comparable" not in done.out
+    lossy = handgrad("eval", run, "--text", strange).out
+    assert "not comparable" in lossy
+
+
+def test_plot_of_several_runs(handgrad: Handgrad, run: Path, tmp_path: Path) -> None:
+    assert handgrad("plot", run).out.strip() == str(run / "curves.png")
+    both = handgrad("plot", run, run, "--out", tmp_path / "both.svg")
+    assert both.code == 0
+    assert (tmp_path / "both.svg").read_text().startswith("<?xml")
+
+
+def test_check_prints_the_table_and_its_exit_code(handgrad: Handgrad, monkeypatch: pytest.MonkeyPatch) -> None:
+    from handgrad.cli import check
+
+    results = [Result("attention", "query", 1e-12), Result("attention", "key", 1.4)]
+    monkeypatch.setattr(check, "check_gradients", lambda: iter(results[:1]))
+    right = handgrad("check")
+    assert (right.code, "all 1 gradients are right" in right.out) == (0, True)
+    monkeypatch.setattr(check, "check_gradients", lambda: iter(results))
+    wrong = handgrad("check")
+    assert wrong.code == 1
+    assert "1 of 2 gradients are wrong" in wrong.out
+    assert wrong.out.rstrip().endswith("attention: key")
+
+
+BAD = {
+    "no command": ([], "usage: handgrad COMMAND"),
+    "unknown command": (["trian"], "unknown command 'trian'; known: train, "),
+    "missing file": (["train", "--text", "missing.txt"], "missing.txt: no such file"),
+    "empty file": (["train", "--text", "empty.txt"], "empty.txt is empty"),
+    "directory": (["train", "--text", "."], ". is a directory"),
+    "not UTF-8": (["train", "--text", "latin.txt"], "latin.txt is not UTF-8: byte 0xe9 at offset 3"),
+    "too short": (["train", "--text", "short.txt"], "give at least 641 characters"),
+    "heads": (["train", "--n-embd", "30", "--n-head", "4"], "n_embd 30 must be a multiple of n_head 4"),
+    "preset": (["train", "--preset", "huge"], "unknown preset 'huge'; known: quick, "),
+    "dataset": (["train", "--dataset", "wiki"], "unknown data set 'wiki'; known: pydoc, shakespeare"),
+    "flag": (["train", "--n-layers", "3"], "unknown flag --n-layers; did you mean --n-layer?"),
+    "no number": (["train", "--lr", "fast"], "--lr must be a number, not 'fast'"),
+    "choice": (["train", "--optimizer", "lion"], "--optimizer must be one of 'adamw', 'adam', 'sgd', not 'lion'"),
+    "two texts": (["train", "--text", "a", "--dataset", "pydoc"], "give one of --text and --dataset, not both"),
+    "no TOML": (["train", "--config", "empty.txt", "--n-head", "0"], "n_head must be at least 1, not 0"),
+    "field in a file": (["train", "--config", "field.toml"], "field.toml: unknown field 'layers'; known: "),
+    "broken file": (["train", "--config", "broken.toml"], "broken.toml is not valid TOML"),
+    "no run": (["sample", "."], ". is not a run: it has no config.json"),
+    "missing run": (["eval", "nowhere"], "nowhere is not a run: there is no such directory"),
+    "resume no run": (["train", "--resume", "nowhere"], "nowhere is not a run"),
+    "init from no run": (["train", "--init-from", "nowhere"], "nowhere is not a run"),
+    "run is missing": (["sample"], "sample: RUN is missing"),
+    "no token files": (["train", "--data", "."], ". is not a directory of token files"),
+    "plot nothing": (["plot"], "name at least one run"),
+    "prepare without text": (["prepare", "--out", "x"], "give either --text FILE or --dataset NAME"),
+    "out is taken": (["train", "--text", "long.txt", "--out", "."], ". exists and is no empty directory"),
+    "out in a file": (["train", "--text", "long.txt", "--out", "long.txt/run"], "long.txt/run: Not a directory"),
+    "temperature": (
+        ["sample", ".", "--temperature", "-1"],
+        "temperature must be a finite number of at least 0, not -1",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    handgrad: Handgrad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
+    (tmp_path / "short.txt").write_text("x" * 640)
+    (tmp_path / "long.txt").write_text(TEXT)
+    (tmp_path / "field.toml").write_text("layers = 3")
+    (tmp_path / "broken.toml").write_text("n_layer = = 3")
+    before = sorted(tmp_path.rglob("*"))
+    arguments, said = BAD[case]
+    done = handgrad(*arguments)
+    assert done.code == 2
+    if arguments:
+        assert done.err.startswith("handgrad: ")
+        assert done.err.count("\n") == 1, done.err
+        assert done.out == ""
+    assert said in done.err + done.out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_least_length_that_is_named_is_enough(handgrad: Handgrad, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("ab" * 320 + "a")
+    done = handgrad("train", "--text", path, "--out", tmp_path / "run", "--max-steps", 1, "--n-embd", 8)
+    assert done.code == 0, done.err
+
+
+def start(*arguments: object, limit: int | None = None) -> "subprocess.Popen[str]":
+    """A command in a process of its own, with a limit in bytes on the size of any file where one is given."""
+
+    def limit_files() -> None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit or 0, limit or 0))
+
+    return subprocess.Popen(
+        [sys.executable, "-m", "handgrad", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+        preexec_fn=None if limit is None else limit_files,
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_saves_and_says_how_to_go_on(
+    handgrad: Handgrad, text_file: Path, tmp_path: Path, number: int, code: int
+) -> None:
+    out = tmp_path / "run"
+    slow = ("--max-steps", 100000, "--checkpoint-interval", 100000, "--eval-interval", 100000)
+    process = start("train", "--text", text_file, "--out", out, *SMALL, *slow)
+    deadline = time.monotonic() + 60
+    while len((out / "metrics.jsonl").read_text() if (out / "metrics.jsonl").exists() else "") < 500:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(number)
+    printed, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert f"handgrad train --resume {out}" in printed
+    assert "Traceback" not in errors
+    stopped = json.loads((out / "checkpoints" / str(read_pointer(out, "last")) / "state.json").read_text())
+    step = stopped["progress"]["step"]
+    assert step > 0
+    done = handgrad("train", "--resume", out, "--max-steps", step + 2)
+    assert done.code == 0, done.err
+    assert f"resuming at step {step:,}:" in done.out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file size limits of POSIX systems")
+def test_a_disk_that_fills_up_is_one_sentence_and_the_last_checkpoint_stays(
+    handgrad: Handgrad, text_file: Path, tmp_path: Path
+) -> None:
+    """A limit on the size of files stands for the disk: the metrics outgrow it, long after the checkpoints did not."""
+    out = tmp_path / "run"
+    endless = ("--max-steps", 100000, "--log-interval", 1, "--checkpoint-interval", 2, "--eval-interval", 100000)
+    process = start("train", "--text", text_file, "--out", out, *SMALL, *endless, limit=20_000)
+    printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 2, (printed, errors)
+    assert errors.startswith("handgrad: cannot go on in ")
+    assert f"checkpoint {read_pointer(out, 'last')} stays" in errors
+    assert errors.count("\n") == 1
+    assert handgrad("sample", out, "--tokens", 3, "--checkpoint", "last").code == 0
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root writes where others may not")
+def test_a_read_only_directory_is_one_sentence(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    done = handgrad("train", "--text", text_file, "--out", tmp_path / "locked" / "run", *SMALL)
+    assert (done.code, "Permission denied" in done.err) == (2, True)
+
+
+def test_whoever_stops_reading_gets_no_traceback(run: Path) -> None:
+    process = start("sample", run, "--tokens", 100000)
+    assert process.stdout is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr:
+        assert process.stderr.read() == ""
+    assert process.wait(timeout=60) == 0

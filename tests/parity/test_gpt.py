@@ -1,0 +1,120 @@
+"""A whole GPT against the same GPT in PyTorch: one pass with all its gradients, and training step by step."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from torch_gpt import paired, torch_twin
+
+from handgrad import optim
+from handgrad.arrays import Array
+from handgrad.checking import relative_error
+from handgrad.models import GPT, GPTConfig
+from handgrad.nn.transformer import Activation
+
+PARAGRAPH = (
+    "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of "
+    "a wife. However little known the feelings or views of such a man may be on his first entering a neighbourhood, "
+    "this truth is so well fixed in the minds of the surrounding families, that he is considered as the rightful "
+    "property of some one or other of their daughters.\n"
+)
+
+
+@pytest.mark.parametrize("activation", get_args(Activation))
+@pytest.mark.parametrize("bias", [True, False], ids=["biases", "no biases"])
+@pytest.mark.parametrize("tie_weights", [True, False], ids=["tied", "untied"])
+def test_one_pass(tie_weights: bool, bias: bool, activation: Activation) -> None:
+    """Logits, loss and every gradient; B 3, T 7, block 8, V 11, 2 layers, 3 heads of 4.
+
+    Weights are drawn with a standard deviation of 1/2, as fresh ones would leave biases and gains where they are.
+    """
+    config = GPTConfig(11, 8, 2, 3, 12, bias=bias, activation=activation, tie_weights=tie_weights)
+    ours = GPT(config, dtype=np.float64)
+    rng = np.random.default_rng(12)
+    ours.arena.data[...] = rng.standard_normal(ours.n_parameters) / 2
+    theirs = torch_twin(ours)
+    ids, targets = rng.integers(0, 11, (2, 3, 7))
+
+    logits = ours(ids)
+    ours.forget()
+    assert relative_error(logits, theirs(torch.tensor(ids)).detach().numpy()) <= 1e-10
+    loss, expected = ours.loss(ids, targets), theirs.loss(torch.tensor(ids), torch.tensor(targets))
+    assert loss == pytest.approx(expected.item(), rel=1e-10)
+    ours.backward()
+    expected.backward()
+    for name, parameter, gradient in paired(ours, theirs, grad=True):
+        assert parameter.grad is not None
+        assert relative_error(parameter.grad, gradient.numpy()) <= 1e-10, name
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-10), (np.float32, 2e-5)])
+@pytest.mark.parametrize(
+    "options", [{}, {"bias": False, "activation": "relu", "tie_weights": False}], ids=["gpt2", "bare, relu, untied"]
+)
+def test_training(options: dict[str, Any], dtype: type[np.floating[Any]], tolerance: float) -> None:
+    """50 steps of a small GPT: 3 layers, 4 heads, 64 wide, block 32, batch 8."""
+    text = _text()
+    config = GPTConfig(_vocab_size(text), block_size=32, n_layer=3, n_head=4, n_embd=64, **options)
+    ours, theirs = _losses_of_both(config, text, dtype, batch_size=8)
+    assert np.abs(ours - theirs).max() <= tolerance
+    assert ours[-1] < ours[0] - 0.5  # it learned: the losses agree on something
+
+
+def test_training_at_the_size_of_a_run() -> None:
+    """50 steps in float32 of 4 layers, 4 heads, 128 wide, block 64, batch 12, without biases."""
+    text = _text()
+    config = GPTConfig(_vocab_size(text), block_size=64, n_layer=4, n_head=4, n_embd=128, bias=False)
+    ours, theirs = _losses_of_both(config, text, np.float32, batch_size=12)
+    assert np.abs(ours - theirs).max() <= 2e-5
+    assert ours[-1] < ours[0] - 0.5
+
+
+def _losses_of_both(
+    config: GPTConfig, text: Array, dtype: type[np.floating[Any]], batch_size: int, steps: int = 50
+) -> tuple[Array, Array]:
+    """The losses of our GPT and of torch's, from the same weights, on the same batches, by the same recipe."""
+    ours = GPT(config, seed=1, dtype=dtype)
+    theirs = torch_twin(ours)
+    options = {"lr": 0.0, "betas": (0.9, 0.99)}  # each step has its lr from the schedule
+    our_optimizer = optim.AdamW(ours.decay_groups(0.1), **options)
+    matrices = [p for p in theirs.parameters() if p.dim() >= 2]
+    vectors = [p for p in theirs.parameters() if p.dim() < 2]
+    their_optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}], **options
+    )
+    schedule = optim.schedules.cosine(1e-3, 1e-4, max_steps=steps, warmup_steps=10)
+    losses = np.empty((2, steps))
+    rng = np.random.default_rng(13)
+    for step in range(steps):
+        starts = rng.integers(0, len(text) - config.block_size, batch_size)
+        windows = np.stack([text[start : start + config.block_size + 1] for start in starts])
+        ids, targets = windows[:, :-1], windows[:, 1:]
+        for group in (*our_optimizer.param_groups, *their_optimizer.param_groups):
+            group["lr"] = schedule(step)
+
+        ours.zero_grad()
+        losses[0, step] = ours.loss(ids, targets)
+        ours.backward()
+        optim.clip_grad_norm(ours.parameters(), 1.0)
+        our_optimizer.step()
+
+        their_optimizer.zero_grad()
+        loss = theirs.loss(torch.tensor(ids), torch.tensor(targets))
+        losses[1, step] = loss.item()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
+        their_optimizer.step()
+    return losses[0], losses[1]
+
+
+def _text() -> Array:
+    """Characters as ids: Shakespeare's where the file lies beside the repository, else a paragraph over and over."""
+    path = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "tinyshakespeare.txt"
+    text = path.read_text(encoding="utf-8")[:100_000] if path.is_file() else PARAGRAPH * 20
+    return np.unique(list(text), return_inverse=True)[1]
+
+
+def _vocab_size(text: Array) -> int:
+    return int(text.max()) + 1

@@ -1,0 +1,248 @@
+"""The house, drawn from its real imports: arrows run down the floors, rooms form no circle, the core needs NumPy alone."""
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import handgrad
+
+# A room is a package or a module directly below handgrad.
+FLOORS = (
+    {"tokenizers", "data", "arrays", "errors", "files"},
+    {"ops", "kernels", "backend"},
+    {"autograd"},
+    {"nn", "optim"},
+    {"models"},
+    {"training", "generation", "checking", "plotting"},
+    {"cli", "__main__"},
+)
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# What texts are cut with knows nothing of the model.
+KNOW_NO_MODEL = {"tokenizers", "data"}
+MAY_BE_KNOWN = {"tokenizers", "data", "arrays", "errors", "files"}
+CORE = {
+    "arrays", "autograd", "backend", "errors", "files", "generation", "models", "nn", "ops", "optim", "tokenizers",
+}  # fmt: skip
+# May make the core faster where they are installed, so their imports must stand in a try that catches ImportError.
+OPTIONAL = {"numba", "regex"}
+
+
+class Import(NamedTuple):
+    """``room`` of this house imports ``target``, a dotted name; ``guarded`` where it may be missing."""
+
+    room: str
+    target: str
+    where: str
+    guarded: bool = False
+
+
+def imports_in(source: str, module: str, is_package: bool = False) -> Iterator[Import]:
+    """Every import of a module's text, also those inside functions; relative ones made absolute.
+
+    ``from a import b`` may name a module or something in one; it counts as ``a.b`` where a is handgrad itself.
+    """
+    tree = ast.parse(source)
+    guarded = {
+        id(node)
+        for attempt in ast.walk(tree)
+        if isinstance(attempt, ast.Try) and any(_catches_import_error(handler) for handler in attempt.handlers)
+        for statement in attempt.body
+        for node in ast.walk(statement)
+    }
+    parts = module.split(".")
+    package = parts if is_package else parts[:-1]
+    room = parts[1]
+    for node in ast.walk(tree):
+        targets: list[str] = []
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            origin = ".".join(part for part in (base, node.module) if part)
+            targets = [f"handgrad.{alias.name}" for alias in node.names] if origin == "handgrad" else [origin]
+        elif isinstance(node, ast.Call) and _name(node.func) in ("import_module", "__import__"):
+            literal = node.args[0] if node.args else None
+            if isinstance(literal, ast.Constant) and isinstance(literal.value, str):
+                targets = [literal.value]
+        for target in targets:
+            yield Import(room, target, f"{module}:{node.lineno}", id(node) in guarded)
+
+
+def _catches_import_error(handler: ast.ExceptHandler) -> bool:
+    caught = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return bool({_name(kind) for kind in caught if kind is not None} & {"ImportError", "ModuleNotFoundError"})
+
+
+def _name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def arrows(imports: list[Import]) -> list[tuple[str, str, str]]:
+    """(from room, to room, where) for each import of another room."""
+    inside = [(one, one.target.split(".")) for one in imports if one.target.split(".")[0] == "handgrad"]
+    drawn = [(one.room, parts[1] if len(parts) > 1 else "", one.where) for one, parts in inside]
+    return [(a, b, where) for a, b, where in drawn if a != b and b != "__version__"]
+
+
+def faults(imports: list[Import]) -> list[str]:
+    """What is wrong with the drawing; empty where all is well."""
+    found = [f"{room} stands on no floor" for room in sorted({one.room for one in imports} - set(FLOOR_OF))]
+    graph: dict[str, set[str]] = {}
+    for room, other, where in arrows(imports):
+        if other not in FLOOR_OF:
+            found.append(f"{where}: {room} imports {other or 'handgrad itself'}, which is no room")
+        elif FLOOR_OF[other] > FLOOR_OF.get(room, -1):
+            found.append(f"{where}: {room} imports {other}, which is above it")
+        if room in KNOW_NO_MODEL and other not in MAY_BE_KNOWN:
+            found.append(f"{where}: {room} must know nothing of {other}")
+        graph.setdefault(room, set()).add(other)
+    if circle := circle_in(graph):
+        found.append(f"a circle: {' -> '.join(circle)}")
+    return found
+
+
+def circle_in(graph: Mapping[str, set[str]]) -> list[str]:
+    """The rooms of one circle, the first named again at the end; empty where there is none."""
+    done: set[str] = set()
+
+    def walk(path: list[str]) -> list[str]:
+        for other in sorted(graph.get(path[-1], ())):
+            if other in path:
+                return [*path[path.index(other) :], other]
+            if other not in done and (found := walk([*path, other])):
+                return found
+        done.add(path[-1])
+        return []
+
+    return next((found for room in sorted(graph) if (found := walk([room]))), [])
+
+
+def foreign_to_core(imports: list[Import]) -> list[str]:
+    """What rooms of the core import besides NumPy, the standard library and the core itself."""
+    found = []
+    for room, target, where, guarded in imports:
+        package, _, below = target.partition(".")
+        allowed = (
+            package == "numpy"
+            or package in sys.stdlib_module_names
+            or (package in OPTIONAL and guarded)
+            or (package == "handgrad" and below.split(".")[0] in CORE | {"kernels", "__version__"})
+        )
+        if room in CORE and not allowed:
+            found.append(f"{where}: {room} imports {target}")
+    return found
+
+
+def the_house() -> list[Import]:
+    """All imports of src/handgrad but those of its front door, which is lazy."""
+    root = Path(handgrad.__file__).parent
+    found: list[Import] = []
+    for path in sorted(root.rglob("*.py")):
+        names = ["handgrad", *path.relative_to(root).with_suffix("").parts]
+        is_package = names[-1] == "__init__"
+        module = ".".join(names[:-1] if is_package else names)
+        if module != "handgrad":
+            found.extend(imports_in(path.read_text(encoding="utf-8"), module, is_package))
+    return found
+
+
+def test_the_house_stands() -> None:
+    assert faults(the_house()) == []
+
+
+def test_the_core_imports_numpy_alone() -> None:
+    assert foreign_to_core(the_house()) == []
+
+
+def test_the_drawing_holds_arrows_that_are_known_to_be_there() -> None:
+    # A drawing without arrows would pass every check.
+    drawn = {(a, b) for a, b, _ in arrows(the_house())}
+    known = {
+        ("models", "nn"), ("nn", "ops"), ("nn", "backend"), ("backend", "ops"), ("data", "tokenizers"),
+        ("files", "errors"), ("optim", "nn"), ("training", "optim"), ("cli", "training"), ("__main__", "cli"),
+    }  # fmt: skip
+    assert known <= drawn
+    assert {one.room for one in the_house()} >= CORE - {"errors"}  # errors imports nothing
+
+
+def synthetic(**sources: str) -> list[Import]:
+    return [one for room, source in sources.items() for one in imports_in(source, f"handgrad.{room}.part")]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from handgrad.training import loop",
+        "from handgrad.training.loop import train",
+        "import handgrad.training.loop",
+        "from handgrad import training",
+        "from ..training import loop",
+        "from .. import training",
+        "def later():\n    from handgrad.training import loop",
+        "if TYPE_CHECKING:\n    from handgrad.training import loop",
+        "try:\n    import handgrad.training\nexcept ImportError:\n    pass",
+        "import_module('handgrad.training')",
+    ],
+)
+def test_an_arrow_upwards_is_reported_however_it_is_written(source: str) -> None:
+    (fault,) = faults(synthetic(nn=source))
+    assert "nn imports training, which is above it" in fault
+
+
+def test_arrows_downwards_inside_a_floor_and_to_the_version_are_fine() -> None:
+    house = synthetic(
+        models="from handgrad.nn import Linear\nfrom handgrad import ops, __version__\nimport numpy as np",
+        optim="from handgrad.nn import Parameter",
+        nn="from handgrad.nn.module import Module\nfrom .module import Layer\nfrom . import init",
+    )
+    assert faults(house) == []
+    assert {(a, b) for a, b, _ in arrows(house)} == {("models", "nn"), ("models", "ops"), ("optim", "nn")}
+
+
+def test_a_circle_inside_a_floor_is_reported() -> None:
+    (fault,) = faults(synthetic(nn="from handgrad.optim import SGD", optim="from handgrad.nn import Parameter"))
+    assert fault == "a circle: nn -> optim -> nn"
+    three = synthetic(
+        training="import handgrad.generation",
+        generation="import handgrad.checking",
+        checking="import handgrad.plotting\nimport handgrad.training",
+    )
+    assert faults(three) == ["a circle: checking -> training -> generation -> checking"]
+
+
+def test_a_room_on_no_floor_and_imports_through_the_front_door_are_reported() -> None:
+    assert faults(synthetic(attic="import json")) == ["attic stands on no floor"]
+    (fault,) = faults(synthetic(nn="import handgrad"))  # from there every room can be reached unseen
+    assert "handgrad itself, which is no room" in fault
+    (fault,) = faults(synthetic(nn="from handgrad import no_grad"))
+    assert "no_grad, which is no room" in fault
+
+
+def test_tokenizers_and_data_may_not_know_the_model() -> None:
+    for room in KNOW_NO_MODEL:
+        found = faults(synthetic(**{room: "from handgrad.models import GPT"}))
+        assert any(f"{room} must know nothing of models" in fault for fault in found)
+
+
+@pytest.mark.parametrize(
+    ("source", "allowed"),
+    [
+        ("import numpy.typing as npt\nimport json\nfrom collections.abc import Iterator", True),
+        ("try:\n    import numba\nexcept ImportError:\n    numba = None", True),
+        ("try:\n    from regex import compile\nexcept (ModuleNotFoundError, OSError):\n    pass", True),
+        ("import numba", False),
+        ("try:\n    pass\nexcept ImportError:\n    import numba", False),
+        ("try:\n    import numba\nexcept ValueError:\n    pass", False),
+        ("try:\n    import torch\nexcept ImportError:\n    pass", False),
+        ("def later():\n    import rich", False),
+        ("from safetensors.numpy import load", False),
+        ("from handgrad.training import checkpoint", False),
+    ],
+)
+def test_what_the_core_may_import(source: str, allowed: bool) -> None:
+    assert (foreign_to_core(synthetic(optim=source)) == []) is allowed
+    assert foreign_to_core(synthetic(cli=source)) == []  # outside the core all is allowed

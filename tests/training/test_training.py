@@ -1,0 +1,312 @@
+"""The loop: what it writes, that it can be repeated, interrupted and resumed bit for bit, and what it refuses."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from conftest import TINY, read_lines
+
+from handgrad.autograd import no_grad
+from handgrad.errors import InputError
+from handgrad.models import GPT
+from handgrad.training import (
+    DivergedError,
+    Metrics,
+    Reporter,
+    Run,
+    TrainConfig,
+    bits_per_character,
+    evaluate,
+    find_checkpoint,
+    load_model,
+    open_run,
+    preset,
+    read_metrics,
+    train,
+)
+from handgrad.training.checkpoint import read_pointer
+from handgrad.training.replicas import Replicas
+
+TIMED = ("seconds", "tokens_per_second")
+NewRun = Callable[..., Run]
+
+
+def weights(run: Run, checkpoint: str = "last") -> bytes:
+    return (find_checkpoint(run.path, checkpoint) / "model.safetensors").read_bytes()
+
+
+def untimed(run: Run) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if k not in TIMED} for row in read_lines(run.metrics_path)]
+
+
+def stop_before_step(step: int) -> Callable[[], bool]:
+    """Says stop when it is asked for the given time: the loop asks before each step."""
+    asked = iter(range(10**9))
+    return lambda: next(asked) >= step
+
+
+def test_run_directory_holds_what_the_design_names(new_run: NewRun) -> None:
+    run = new_run()
+    outcome = train(run, run.data())
+    assert outcome.finished
+    assert outcome.progress.step == TINY.max_steps
+    names = {path.name for path in run.path.iterdir()}
+    assert names == {"config.json", "tokenizer.json", "metrics.jsonl", "checkpoints", "last", "best", "data"}
+    last = run.path / "checkpoints" / (run.path / "last").read_text().strip()
+    assert {path.name for path in last.iterdir()} == {"model.safetensors", "optimizer.safetensors", "state.json"}
+    kept = {path.name for path in (run.path / "checkpoints").iterdir()}
+    assert kept == {read_pointer(run.path, "last"), read_pointer(run.path, "best")}
+    config = json.loads((run.path / "config.json").read_text())
+    assert config["config"] == dataclasses.asdict(TINY)
+    assert config["resolved"]["replicas"] == 2
+    assert {"python", "numpy"} <= set(config["resolved"]["versions"])
+
+
+def test_weights_carry_the_names_of_gpt2(new_run: NewRun) -> None:
+    run = new_run()
+    train(run, run.data())
+    arrays = safetensors.numpy.load_file(find_checkpoint(run.path) / "model.safetensors")
+    assert {"wte.weight", "wpe.weight", "h.1.attn.c_attn.weight", "h.0.mlp.c_proj.bias", "ln_f.bias"} <= set(arrays)
+    assert arrays["h.0.attn.c_attn.weight"].shape == (12, 36)
+
+
+def test_metrics_have_a_line_for_each_logged_or_evaluated_step(new_run: NewRun) -> None:
+    run = new_run()
+    train(run, run.data())
+    rows = read_lines(run.metrics_path)
+    assert [row["step"] for row in rows] == [0, 2, 4, 5, 6, 8, 10, 12, 14, 15, 16, 18, 20]
+    assert [row["step"] for row in rows if row["val_loss"] is not None] == [0, 5, 10, 15, 20]
+    assert set(rows[0]) == {field.name for field in dataclasses.fields(Metrics)}
+    for row in rows[1:]:
+        assert row["tokens"] == row["step"] * TINY.batch_size * TINY.block_size
+        assert row["lr"] == pytest.approx(TINY.make_schedule()(row["step"] - 1))
+    seconds = [row["seconds"] for row in rows]
+    assert seconds == sorted(seconds)
+
+
+def test_it_learns(new_run: NewRun) -> None:
+    run = new_run(max_steps=150, eval_interval=50)
+    train(run, run.data())
+    losses = [row["val_loss"] for row in read_lines(run.metrics_path) if row["val_loss"] is not None]
+    assert losses[0] == pytest.approx(math.log(run.model_config.vocab_size), abs=0.1)
+    assert losses[-1] < losses[0] - 1.5
+
+
+def test_one_seed_gives_one_run(new_run: NewRun) -> None:
+    runs = [new_run("a", dropout=0.1), new_run("b", dropout=0.1), new_run("c", dropout=0.1, seed=5)]
+    for run in runs:
+        train(run, run.data())
+    assert weights(runs[0]) == weights(runs[1])
+    assert untimed(runs[0]) == untimed(runs[1])
+    assert weights(runs[0]) != weights(runs[2])
+
+
+@pytest.mark.parametrize("step", [1, 10, 13])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"dropout": 0.2, "grad_accum_steps": 2, "replicas": 3}, {"optimizer": "sgd", "nesterov": True, "lr": 0.1}],
+    ids=["plain", "dropout and accumulation", "sgd"],
+)
+def test_a_stopped_and_resumed_run_is_bit_for_bit_the_one_that_was_not(
+    new_run: NewRun, changes: dict[str, Any], step: int
+) -> None:
+    whole, halved = new_run("whole", **changes), new_run("halved", **changes)
+    train(whole, whole.data())
+    first = train(halved, halved.data(), should_stop=stop_before_step(step))
+    assert (first.finished, first.progress.step) == (False, step)
+    second = train(open_run(halved.path), halved.data())
+    assert second.finished
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        parts = [find_checkpoint(run.path, "last") / name for run in (whole, halved)]
+        assert parts[0].read_bytes() == parts[1].read_bytes()
+    assert untimed(whole) == untimed(halved)
+    assert read_pointer(whole.path, "best") == read_pointer(halved.path, "best")
+
+
+def test_resuming_from_an_older_checkpoint_writes_no_step_twice(new_run: NewRun) -> None:
+    """As after a crash: metrics go further than the last checkpoint, and the last line was cut."""
+    whole, crashed = new_run("whole"), new_run("crashed")
+    train(whole, whole.data())
+
+    class CrashError(Exception):
+        pass
+
+    class Crash(Reporter):
+        def stepped(self, metrics: Metrics) -> None:
+            if metrics.step == 11:
+                raise CrashError
+
+    with pytest.raises(CrashError):
+        train(crashed, crashed.data(), reporter=Crash())
+    assert read_pointer(crashed.path, "last") == "step-00000010"
+    with crashed.metrics_path.open("a") as file:
+        file.write('{"step": 11, "loss": 3.1}\n{"step": 12, "lo')
+    train(open_run(crashed.path), crashed.data())
+    assert untimed(whole) == untimed(crashed)
+    assert weights(whole) == weights(crashed)
+
+
+def test_accumulated_batches_are_one_large_batch(new_run: NewRun) -> None:
+    """The gradient of two batches of 3 is that of one of 6, and so for any number of replicas."""
+    run = new_run()
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, run.model_config.vocab_size, (6, 9))
+    x, y = tokens[:, :-1], tokens[:, 1:]
+    expected = GPT(run.model_config, dtype=np.float64)
+    loss = expected.loss(x, y)
+    expected.backward()
+    for count in (1, 2, 3):
+        replicas = Replicas(GPT(run.model_config, dtype=np.float64), count)
+        replicas.models[0].arena.grad[...] = 7  # what was there before must not count
+        accumulated = replicas.loss_and_gradients([(x[:3], y[:3]), (x[3:], y[3:])], (0,))
+        replicas.close()
+        assert accumulated == pytest.approx(loss, rel=1e-12)
+        np.testing.assert_allclose(replicas.models[0].arena.grad, expected.arena.grad, rtol=0, atol=1e-14)
+
+
+def test_evaluation_covers_the_whole_text(new_run: NewRun) -> None:
+    """Against the plainest evaluator: one window after another, summed."""
+    run = new_run()
+    model = GPT(run.model_config, seed=3).eval()
+    tokens = run.data().validation[:101].astype(np.int64)
+    total = 0.0
+    with no_grad():
+        for start in range(0, 100, 8):
+            x, y = tokens[start : min(start + 8, 100)], tokens[start + 1 : min(start + 9, 101)]
+            total += model.loss(x[None], y[None]) * len(y)
+    assert evaluate(model, tokens) == pytest.approx(total / 100, rel=1e-6)
+
+
+def test_evaluation_ignores_dropout_and_leaves_the_mode(new_run: NewRun) -> None:
+    run = new_run(dropout=0.5)
+    model = GPT(run.model_config, seed=3)
+    first = evaluate(model, run.data().validation)
+    assert evaluate(model, run.data().validation) == first
+    assert model.training
+
+
+def test_bits_per_character() -> None:
+    assert bits_per_character(math.log(2), 1.0) == pytest.approx(1)
+    assert bits_per_character(2 * math.log(2), 0.25) == pytest.approx(0.5)
+    assert bits_per_character(1.0, None) is None
+
+
+def test_lossy_validation_text_has_no_bits_per_character(new_run: NewRun, tmp_path: Path) -> None:
+    run = new_run(vocab_size=10)
+    assert run.data().tokens_per_character is None
+    train(run, run.data())
+    assert all(row["bits_per_char"] is None for row in read_lines(run.metrics_path))
+
+
+def test_divergence_stops_before_the_weights_are_touched(new_run: NewRun) -> None:
+    run = new_run(optimizer="sgd", lr=1e30, warmup_steps=0, grad_clip=0.0, checkpoint_interval=1)
+    with pytest.raises(DivergedError, match=r"diverged at step \d+.*checkpoint step-\d+ stays"):
+        train(run, run.data())
+    model = load_model(find_checkpoint(run.path, "last"), run.model_config)
+    assert np.isfinite(model.arena.data).all()
+
+
+def test_init_from_starts_with_the_other_weights(new_run: NewRun) -> None:
+    first = new_run("first")
+    train(first, first.data())
+    best = find_checkpoint(first.path)
+    second = new_run("second", init_from=best, max_steps=1, lr=1e-9, min_lr=1e-9)
+    train(second, second.data())
+    rows = read_lines(second.metrics_path)
+    assert rows[0]["val_loss"] == pytest.approx(
+        json.loads((best / "state.json").read_text())["progress"]["best_val_loss"]
+    )
+
+
+def test_quick_estimate_looks_at_less(new_run: NewRun) -> None:
+    run = new_run()
+    model, tokens = GPT(run.model_config, seed=3), np.tile(run.data().validation, 40)
+    assert evaluate(model, tokens, batches=1) != evaluate(model, tokens)
+
+
+def test_no_checkpoint_is_left_half_written(new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full from the third file of the second checkpoint on: what was saved before stays, and is named."""
+    from handgrad.training import checkpoint
+
+    run, written, write = new_run(), [], checkpoint.write_flushed
+
+    def failing(path: Path, content: bytes) -> None:
+        written.append(path)
+        if len(written) > 5:
+            path.write_bytes(content[: len(content) // 2])
+            raise OSError(28, "No space left on device", str(path))
+        write(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_flushed", failing)
+    with pytest.raises(OSError, match="No space left"):
+        train(run, run.data())
+    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["step-00000000"]
+    assert read_pointer(run.path, "last") == "step-00000000"
+    monkeypatch.undo()
+    assert train(open_run(run.path), run.data()).finished
+
+
+@pytest.mark.parametrize("part", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_named(new_run: NewRun, part: str) -> None:
+    run = new_run()
+    train(run, run.data(), should_stop=stop_before_step(4))
+    path = find_checkpoint(run.path, "last") / part
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(InputError, match=part):
+        train(open_run(run.path), run.data())
+
+
+def test_presets_are_the_published_ones() -> None:
+    explicit, autograd, cpu = preset("explicit-char"), preset("autograd-char"), preset("shakespeare-cpu")
+    assert GPT(explicit.model_config(69)).n_parameters == pytest.approx(3.23e6, rel=2e-3)
+    assert GPT(autograd.model_config(69)).n_parameters == pytest.approx(6.05e6, rel=3e-3)
+    assert (explicit.optimizer, explicit.activation, explicit.max_steps, explicit.lr) == ("adam", "relu", 8000, 3e-4)
+    assert (autograd.schedule, autograd.beta2, autograd.weight_decay, autograd.grad_clip) == (
+        "constant",
+        0.999,
+        0.01,
+        0,
+    )
+    assert (cpu.batch_size, cpu.block_size, cpu.max_steps, cpu.bias, cpu.beta2) == (12, 64, 2000, False, 0.99)
+    assert preset("gpt2").model_config(50257).n_layer == 12
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("n_embd", 13, "n_embd 13 must be a multiple of n_head 2"),
+        ("max_steps", 0, "max_steps must be at least 1, not 0"),
+        ("lr", float("nan"), "lr must be a finite number above 0, not nan"),
+        ("lr", "fast", "lr must be of type float"),
+        ("bias", 1, "bias must be of type bool"),
+        ("beta2", 1.0, r"beta2 must lie in \[0, 1\), not 1.0"),
+        ("schedule", "linear", "schedule must be cosine or constant or step, not linear"),
+        ("dropout", 1.0, r"dropout must lie in \[0, 1\), not 1.0"),
+        ("n_layers", 3, "unknown field 'n_layers'; known: "),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_one_sentence(field: str, value: object, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        TINY.updated({field: value}, "settings.toml")
+    assert "settings.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_integers_serve_as_floats() -> None:
+    assert TrainConfig(lr=1).lr == 1.0
+    assert type(TrainConfig(lr=1).lr) is float
+
+
+def test_damaged_metrics_are_named_and_a_cut_last_line_is_not_one(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"ste')
+    assert [row["step"] for row in read_metrics(path)] == [1, 2]
+    path.write_text('{"step": 1}\n{"st\n{"step": 3}\n')
+    with pytest.raises(InputError, match=r"metrics.jsonl: line 2 is damaged"):
+        read_metrics(path)
