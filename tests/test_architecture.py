@@ -1,4 +1,4 @@
-"""The house, drawn from its real imports: arrows run down the floors, rooms form no circle, the core needs NumPy alone."""
+"""The house, drawn from its real imports: arrows run down the floors, no circles, a core that needs NumPy alone."""
 
 import ast
 import sys

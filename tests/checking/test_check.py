@@ -72,7 +72,7 @@ def test_every_operation_and_every_layer_is_checked() -> None:
 
 
 def test_inputs_of_an_operation_have_sizes_that_all_differ() -> None:
-    """Where two sizes agree, a transposed gradient can have the right shape. Queries and keys of self-attention must."""
+    """Where two sizes agree, a transposed gradient can have the right shape. Those of self-attention must agree."""
     for case in operation_cases():
         for name, array in case.inputs.items():
             if name not in ("query", "key", "value"):

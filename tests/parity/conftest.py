@@ -3,6 +3,8 @@
 import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,12 +18,17 @@ else:
     missing_torch = ""
 
 
-def pytest_pycollect_makemodule() -> None:
-    """Speaks before a test module is imported, as each of them imports torch."""
-    if missing_torch and os.environ.get("HANDGRAD_REQUIRE_TORCH") == "1":
-        pytest.fail(f"{missing_torch}, but HANDGRAD_REQUIRE_TORCH is 1", pytrace=False)
-    if missing_torch:
+class ModuleWithoutTorch(pytest.Module):
+    """A test module that is not imported, as it would import torch."""
+
+    def collect(self) -> NoReturn:
+        if os.environ.get("HANDGRAD_REQUIRE_TORCH") == "1":
+            pytest.fail(f"{missing_torch}, but HANDGRAD_REQUIRE_TORCH is 1", pytrace=False)
         pytest.skip(missing_torch)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    return ModuleWithoutTorch.from_parent(parent, path=module_path) if missing_torch else None
 
 
 @pytest.fixture(autouse=True)

@@ -49,6 +49,6 @@ def test_what_is_drawn_is_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp
 def test_nothing_to_draw_and_unknown_kinds(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to plot"):
         plot_curves({"run": []}, tmp_path / "a.png")
-    with pytest.raises(InputError, match="cannot be written as 'txt'; known: .*png"):
+    with pytest.raises(InputError, match=r"cannot be written as 'txt'; known: .*png"):
         plot_curves({"run": ROWS}, tmp_path / "a.txt")
     assert list(tmp_path.iterdir()) == []

@@ -83,8 +83,8 @@ def check_operation(case: OperationCase) -> Iterator[Result]:
 
     The scalar whose gradient is taken is Σ output · r, with a fixed random r: no direction of the output is left out.
     """
-    forward, backward = pair_for(case.operation)
     inputs = {name: array.copy() for name, array in case.inputs.items()}
+    forward, backward = pair_for(case.operation, *inputs.values())
     output, saved = forward(*inputs.values(), **case.options())
     r = np.random.default_rng(11).standard_normal(output.shape)
     gradients = backward(r, saved)

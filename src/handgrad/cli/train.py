@@ -106,7 +106,8 @@ def _settings(source: Source, argv: list[str]) -> TrainConfig:
     for name, value in fixed.items():
         if getattr(settings, name) != value:
             raise InputError(
-                f"{name} is {value} in {source.init_from} and comes with its weights; it cannot be {getattr(settings, name)}"
+                f"{name} is {value} in {source.init_from} and comes with its weights; "
+                f"it cannot be {getattr(settings, name)}"
             )
     return settings
 

@@ -143,8 +143,8 @@ class Layer(Module):
                 f"{type(self).__name__}: forward was called again before backward; call backward first, "
                 "run under no_grad() if none will follow, or forget() the forward that was interrupted"
             )
-        forward, backward = pair_for(operation)
         arrays = [value.data if isinstance(value, Parameter) else value for value in inputs]
+        forward, backward = pair_for(operation, *(array for array in arrays if array is not None))
         output: Array
         output, saved = forward(*arrays, **options)
         if is_grad_enabled():

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from handgrad import ops
 from handgrad.arrays import Array
+from handgrad.backend import function_for
 from handgrad.nn import Parameter
 from handgrad.optim.optimizer import Group, Optimizer, Run
 
@@ -37,7 +38,7 @@ class Adam(Optimizer):
         if not run.state:
             run.state = {"exp_avg": run.zeros(), "exp_avg_sq": run.zeros()}
         beta1, beta2 = group["betas"]
-        ops.adam_update(
+        function_for(ops.adam_update, data, grad)(
             data,
             grad,
             run.state["exp_avg"],

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from handgrad.backend import current_backend
 from handgrad.data import TokenData, open_token_files, write_token_files
 from handgrad.errors import InputError
 from handgrad.files import read_json, write_json
@@ -85,7 +86,7 @@ def create_run(
             "tokenizer_sha256": data.meta.tokenizer_sha256,
         },
         "init_from": None if init_from is None else str(init_from.resolve()),
-        "resolved": {"replicas": replicas, "backend": "numpy", "versions": _versions()},
+        "resolved": {"replicas": replicas, "backend": current_backend(), "versions": _versions()},
     }
     path.mkdir(parents=True, exist_ok=True)
     try:
@@ -127,7 +128,7 @@ def save_config(run: Run, config: TrainConfig) -> None:
 
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
-    for package in ("handgrad", "numpy", "safetensors", "threadpoolctl"):
+    for package in ("handgrad", "numpy", "safetensors", "threadpoolctl", "numba"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

@@ -1,0 +1,68 @@
+"""Layer normalisation, compiled. Defined by ``ops.layer_norm``."""
+
+from typing import Any
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.kernels.compiled import compiled
+from handgrad.ops.shapes import as_rows
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+def layer_norm(x: Array, gain: Array, bias: Array, eps: float = 1e-5) -> tuple[Array, tuple[Any, ...]]:
+    """As ``ops.layer_norm``."""
+    x = np.ascontiguousarray(x)
+    y, x_hat = np.empty_like(x), np.empty_like(x)
+    inverse_std = np.empty((*x.shape[:-1], 1), x.dtype)
+    _forward(as_rows(x), gain, bias, np.float32(eps), as_rows(y), as_rows(x_hat), inverse_std.reshape(-1))
+    return y, (x_hat, inverse_std, gain)
+
+
+def layer_norm_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array, Array]:
+    """As ``ops.layer_norm_backward``."""
+    x_hat, inverse_std, gain = saved
+    dx, d_gain, d_bias = np.empty_like(x_hat), np.zeros_like(gain), np.zeros_like(gain)
+    rows = as_rows(np.ascontiguousarray(dy))
+    _backward(rows, as_rows(x_hat), inverse_std.reshape(-1), gain, as_rows(dx), d_gain, d_bias)
+    return dx, d_gain, d_bias
+
+
+@compiled
+def _forward(x, gain, bias, eps, y, x_hat, inverse_std):  # type: ignore[no-untyped-def]
+    N, C = x.shape
+    for n in range(N):
+        total = _ZERO
+        for c in range(C):
+            total += x[n, c]
+        # In float64: one unit in the last place of a large mean is more than a small variance can bear.
+        mean = np.float32(np.float64(total) / C)
+        squares = _ZERO
+        for c in range(C):
+            centred = x[n, c] - mean
+            squares += centred * centred
+        scale = _ONE / np.sqrt(squares / np.float32(C) + eps)
+        inverse_std[n] = scale
+        for c in range(C):
+            normalised = (x[n, c] - mean) * scale
+            x_hat[n, c] = normalised
+            y[n, c] = normalised * gain[c] + bias[c]
+
+
+@compiled
+def _backward(dy, x_hat, inverse_std, gain, dx, d_gain, d_bias):  # type: ignore[no-untyped-def]
+    N, C = dy.shape
+    per_element = _ONE / np.float32(C)
+    for n in range(N):
+        total, along = _ZERO, _ZERO
+        for c in range(C):
+            d_x_hat = dy[n, c] * gain[c]
+            total += d_x_hat
+            along += d_x_hat * x_hat[n, c]
+            d_gain[c] += dy[n, c] * x_hat[n, c]
+            d_bias[c] += dy[n, c]
+        total *= per_element
+        along *= per_element
+        for c in range(C):
+            dx[n, c] = (dy[n, c] * gain[c] - total - x_hat[n, c] * along) * inverse_std[n]
