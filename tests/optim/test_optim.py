@@ -112,11 +112,17 @@ def test_parameters_without_a_gradient_stay(make: Callable[..., Optimizer]) -> N
 
 
 def test_the_first_steps_by_hand() -> None:
-    # Adam's first step is lr · g/|g|, whatever the size of g; AdamW first shrinks x by lr · weight_decay.
-    for make, expected in ((Adam, [0.9, 2.1]), (AdamW, [0.9 - 0.05, 2.1 - 0.1])):
+    # While g stays the same, Adam's steps are lr · g/|g|, whatever its size: both moments are corrected for their start
+    # at 0. AdamW first shrinks x by lr · weight_decay.
+    shrunk = 1 - 0.1 * 0.5
+    for make, decay, once in ((Adam, 0.0, [0.9, 2.1]), (AdamW, 0.5, [shrunk - 0.1, 2 * shrunk + 0.1])):
         p = parameter(1.0, 2.0, grad=(4.0, -0.01))
-        make([p], lr=0.1, eps=0.0, weight_decay=0.0 if make is Adam else 0.5).step()
-        np.testing.assert_allclose(p.data, expected, rtol=1e-12)
+        optimizer = make([p], lr=0.1, eps=0.0, weight_decay=decay)
+        optimizer.step()
+        np.testing.assert_allclose(p.data, once, rtol=1e-12)
+        optimizer.step()
+        twice = [once[0] * (1 - 0.1 * decay) - 0.1, once[1] * (1 - 0.1 * decay) + 0.1]
+        np.testing.assert_allclose(p.data, twice, rtol=1e-12)
     p = parameter(1.0)
     sgd = SGD([p], lr=0.1, momentum=0.5, nesterov=True)
     for expected in (1 - 0.1 * 3, 0.7 - 0.1 * 3.5):  # b = 2, then 3; d = g + b / 2
@@ -156,12 +162,12 @@ def test_each_group_of_a_gpt_is_one_run(tied: bool, bias: bool) -> None:
 
 def test_parameters_out_of_order_are_cut_into_runs_that_hold_each_once() -> None:
     model = GPT(CONFIG)
-    a, b, c, d = model.arena.parameters[:4]
-    frozen = model.arena.parameters[4]
-    frozen.requires_grad = False
-    optimizer = SGD([a, b, d, c, frozen, parameter(1.0, dtype=np.float32)])
+    a, b, c, d, frozen, e, f = model.arena.parameters[:7]
+    frozen.requires_grad = False  # lies between d and e, and must not move with them
+    optimizer = SGD([a, b, d, frozen, e, f, c, parameter(1.0, dtype=np.float32)])
     assert [[id(p) for p in run.parameters] for run in optimizer._runs[0]] == [
-        [id(a), id(b)], [id(d)], [id(c)], [id(frozen)], [id(optimizer.param_groups[0]["params"][-1])],
+        [id(a), id(b)], [id(d)], [id(frozen)], [id(e), id(f)], [id(c)],
+        [id(optimizer.param_groups[0]["params"][-1])],
     ]  # fmt: skip
 
 

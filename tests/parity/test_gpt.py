@@ -49,12 +49,24 @@ def test_one_pass(tie_weights: bool, bias: bool, activation: Activation) -> None
         assert relative_error(parameter.grad, gradient.numpy()) <= 1e-10, name
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-10), (np.float32, 2e-5)])
+OTHER = {"bias": False, "tie_weights": False}
+
+
 @pytest.mark.parametrize(
-    "options", [{}, {"bias": False, "activation": "relu", "tie_weights": False}], ids=["gpt2", "bare, relu, untied"]
+    ("options", "dtype", "tolerance"),
+    [
+        pytest.param({}, np.float64, 1e-10, id="gpt2, float64"),
+        pytest.param({}, np.float32, 2e-5, id="gpt2, float32"),
+        pytest.param({**OTHER, "activation": "relu"}, np.float64, 1e-10, id="untied, no biases, relu, float64"),
+        pytest.param({**OTHER, "activation": "gelu_exact"}, np.float32, 2e-5, id="untied, no biases, exact, float32"),
+    ],
 )
 def test_training(options: dict[str, Any], dtype: type[np.floating[Any]], tolerance: float) -> None:
-    """50 steps of a small GPT: 3 layers, 4 heads, 64 wide, block 32, batch 8."""
+    """50 steps of a small GPT: 3 layers, 4 heads, 64 wide, block 32, batch 8.
+
+    relu in float64 alone: in float32 a value within rounding of the kink now and then falls on one side with us and
+    on the other in torch, one's gradient passes and the other's does not, and the losses part by up to 1e-4.
+    """
     text = _text()
     config = GPTConfig(_vocab_size(text), block_size=32, n_layer=3, n_head=4, n_embd=64, **options)
     ours, theirs = _losses_of_both(config, text, dtype, batch_size=8)

@@ -13,6 +13,7 @@ from handgrad.training.checkpoint import Progress as RunProgress
 
 _PLAIN_SECONDS = 2.0
 _SAMPLE_TOKENS = 200
+_WIDTH_FOR_A_BAR = 110
 
 
 class TrainingDisplay(Reporter):
@@ -34,8 +35,8 @@ class TrainingDisplay(Reporter):
             f"{_counted(self.run.replicas, 'replica')}, in {self.run.path}"
         )
         if self.console.is_terminal:
-            columns = (BarColumn(bar_width=20), TextColumn("{task.description}"))
-            self.live = Progress(*columns, console=self.console)
+            bar = [BarColumn(bar_width=20)] if self.console.width >= _WIDTH_FOR_A_BAR else []
+            self.live = Progress(*bar, TextColumn("{task.description}"), console=self.console)
             self.task = self.live.add_task("", total=self.config.max_steps, completed=progress.step)
             self.live.start()
 
@@ -65,8 +66,8 @@ class TrainingDisplay(Reporter):
         rate = (metrics.step - self.first_step) / max(time.monotonic() - self.begun, 1e-9)
         left = (self.config.max_steps - metrics.step) / rate
         return (
-            f"step {metrics.step:,}/{self.config.max_steps:,}  loss {metrics.loss:.4f}  lr {metrics.lr:.2e}  "
-            f"gradient norm {metrics.grad_norm:.2f}  {metrics.tokens_per_second:,.0f} tokens/s  {_clock(left)} left"
+            f"{metrics.step:,}/{self.config.max_steps:,}  loss {metrics.loss:.4f}  lr {metrics.lr:.2e}  "
+            f"grad norm {metrics.grad_norm:.2f}  {metrics.tokens_per_second:,.0f} tokens/s  {_clock(left)} left"
         )
 
     def _print(self, text: str) -> None:
