@@ -28,7 +28,7 @@ test: $(VENV)/.test
 
 parity: $(VENV)/.test
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.__version__.startswith("2."))' 2>/dev/null \
-		|| $(PIP) install --quiet "$(TORCH)"
+		|| $(PIP) install -qq "$(TORCH)"
 	HANDGRAD_REQUIRE_TORCH=1 $(BIN)/python -m pytest tests/parity $(ARGS)
 
 lint: $(VENV)/.lint
@@ -50,15 +50,15 @@ $(VENV)/bin/python:
 # Numba compiles the kernels; where it has no wheel everything works without it, only slower.
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "installing handgrad into $(VENV)"
-	@$(PIP) install --quiet --editable .
-	@$(PIP) install --quiet --only-binary :all: --editable ".[fast]" 2>$(VENV)/numba.log \
+	@$(PIP) install -qq --editable .
+	@$(PIP) install -qq --only-binary :all: --editable ".[fast]" 2>$(VENV)/numba.log \
 		|| echo "Numba has no wheel for this Python or machine: handgrad goes on with NumPy alone, slower, with the same results"
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.installed
-	@$(PIP) install --quiet --editable ".[test]"
+	@$(PIP) install -qq --editable ".[test]"
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.installed
-	@$(PIP) install --quiet --editable ".[lint]"
+	@$(PIP) install -qq --editable ".[lint]"
 	@touch $@

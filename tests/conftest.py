@@ -1,36 +1,16 @@
 """What many tests start from: a small text, a tiny run, the command line called in this process."""
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import SHAKESPEARE, TEXT, TINY, Output
 
 from handgrad.cli.main import main
 from handgrad.data import Corpus, encode_corpus
 from handgrad.tokenizers import make_tokenizer
-from handgrad.training import Run, TrainConfig, create_run
-
-SHAKESPEARE = Path(__file__).parent.parent.parent / "shared" / "data" / "tinyshakespeare.txt"
-TEXT = "the quick brown fox jumps over the lazy dog; the five boxing wizards jump quickly.\n" * 40
-
-TINY = TrainConfig(
-    block_size=8,
-    n_layer=2,
-    n_head=2,
-    n_embd=12,
-    batch_size=5,
-    max_steps=20,
-    lr=1e-2,
-    min_lr=1e-3,
-    warmup_steps=3,
-    eval_interval=5,
-    checkpoint_interval=4,
-    log_interval=2,
-    replicas=2,
-)
+from handgrad.training import Run, create_run
 
 
 @pytest.fixture
@@ -61,13 +41,6 @@ def new_run(tmp_path: Path) -> Callable[..., Run]:
     return make
 
 
-@dataclass(frozen=True)
-class Output:
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def handgrad(capsys: pytest.CaptureFixture[str]) -> Callable[..., Output]:
     """Runs a command in this process."""
@@ -81,7 +54,3 @@ def handgrad(capsys: pytest.CaptureFixture[str]) -> Callable[..., Output]:
         return Output(code, captured.out, captured.err)
 
     return run
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TEXT, Output, read_lines
+from support import TEXT, Output, read_lines
 
 from handgrad.checking import Result
 from handgrad.cli.main import COMMANDS

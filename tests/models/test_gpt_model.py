@@ -1,7 +1,10 @@
 """The GPT: its size, its memory, how it starts, what it sees, and that replicas add up to it."""
 
+import copy
 import math
+import pickle
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -440,3 +443,29 @@ def test_weights_stand_as_in_gpt2s_checkpoints() -> None:
     assert shapes["h.0.mlp.c_fc.weight"] == (12, 48)
     assert shapes["h.0.mlp.c_proj.weight"] == (48, 12)
     assert shapes["h.0.attn.c_attn.bias"] == (36,)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copy", "pickle"]
+)
+def test_a_copy_lives_in_an_array_of_its_own(copied: Callable[[GPT], GPT]) -> None:
+    model, (x, y) = GPT(SMALL, dtype=np.float64), batch(SMALL)
+    model.loss(x, y)
+    model.backward()
+    twin = copied(model)
+    for parameter in twin.parameters():
+        assert np.shares_memory(parameter.data, twin.arena.data)
+        assert np.shares_memory(parameter.grad, twin.arena.grad)
+        assert not np.shares_memory(parameter.data, model.arena.data)
+    np.testing.assert_array_equal(twin.arena.grad, model.arena.grad)
+    twin.zero_grad()
+    twin.loss(x, y)
+    twin.backward()
+    np.testing.assert_array_equal(twin.arena.grad, model.arena.grad)
+
+
+def test_backward_after_a_call_asks_for_the_gradient_of_the_logits() -> None:
+    model, (x, _) = GPT(SMALL), batch(SMALL)
+    model(x)
+    with pytest.raises(ValueError, match="needs ∂L/∂logits"):
+        model.backward()

@@ -412,3 +412,46 @@ def test_a_norm_that_is_not_finite_scales_nothing(bad: float) -> None:
         assert math.isnan(norm) == math.isnan(bad)
         np.testing.assert_array_equal(parameters[0].grad, np.array([3.0, bad], dtype))
         assert parameters[1].grad.tolist() == [4.0]
+
+
+def test_freezing_and_thawing_within_a_shared_array() -> None:
+    """A frozen parameter neither moves nor decays; the others go on, and it goes on where it stopped."""
+    model = GPT(CONFIG)
+    optimizer = AdamW(model.decay_groups(0.1), lr=1e-2)
+    frozen = model.blocks[0].attention.project_in.weight
+    others = [p for p in model.parameters() if p is not frozen]
+
+    def moved() -> tuple[bool, bool]:
+        before = {id(p): p.data.copy() for p in model.parameters()}
+        model.arena.grad[...] = 1
+        optimizer.step()
+        return bool((frozen.data != before[id(frozen)]).any()), all((p.data != before[id(p)]).any() for p in others)
+
+    assert moved() == (True, True)
+    frozen.requires_grad = False
+    assert moved() == (False, True)
+    frozen.requires_grad = True
+    assert moved() == (True, True)
+    steps = {values["step"] for values in optimizer.state_dict()["state"].values()}
+    assert steps == {2, 3}
+
+
+def test_loading_the_state_of_a_new_optimizer_starts_anew() -> None:
+    first, second = (nn.Parameter(np.ones(3)) for _ in range(2))
+    used, fresh = AdamW([first], lr=0.1), AdamW([second], lr=0.1)
+    first.grad = np.array([1.0, -2.0, 3.0])
+    used.step()
+    used.load_state_dict(fresh.state_dict())
+    first.data, second.grad = second.data, first.grad
+    used.step()
+    fresh.step()
+    np.testing.assert_array_equal(first.data, second.data)
+
+
+def test_a_state_of_another_kind_is_refused() -> None:
+    first, second = (nn.Parameter(np.ones(3)) for _ in range(2))
+    sgd, adam = SGD([first], momentum=0.9), AdamW([second])
+    first.grad = np.ones(3)
+    sgd.step()
+    with pytest.raises(ValueError, match="momentum_buffer, not exp_avg, exp_avg_sq"):
+        adam.load_state_dict(sgd.state_dict())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from conftest import TINY, read_lines
+from support import TINY, read_lines
 
 from handgrad.autograd import no_grad
 from handgrad.errors import InputError

@@ -13,6 +13,7 @@ from handgrad.training.checkpoint import Progress as RunProgress
 
 _PLAIN_SECONDS = 2.0
 _SAMPLE_TOKENS = 200
+_TEMPERATURE = 0.8
 _WIDTH_FOR_A_BAR = 110
 
 
@@ -76,8 +77,10 @@ class TrainingDisplay(Reporter):
 
 def sample_text(model: GPT, data: TokenData, tokens: int, seed: int) -> str:
     """A text that starts as a new line does."""
-    start = data.tokenizer.encode("\n")
-    return data.tokenizer.decode(list(generate(model, start, tokens, seed=seed, exclude=data.tokenizer.special_ids)))
+    tokenizer = data.tokenizer
+    exclude, start = tokenizer.special_ids, tokenizer.encode("\n")
+    written = generate(model, start, tokens, temperature=_TEMPERATURE, seed=seed, exclude=exclude)
+    return tokenizer.decode(list(written))
 
 
 def describe_bits(bits: float | None) -> str:

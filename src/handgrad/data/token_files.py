@@ -8,8 +8,10 @@ import io
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
 
 from handgrad.arrays import Array
 from handgrad.data.corpora import Corpus
@@ -67,8 +69,9 @@ class TokenData:
 
     def _least_length(self, block_size: int) -> int:
         """The least characters of a text whose last tenth holds block_size + 1 tokens, by the tokens of this one's."""
-        tokens = (self.meta.train_tokens + self.meta.validation_tokens) or 1
-        per_token = (self.meta.train_characters + self.meta.validation_characters) / tokens
+        tokens = self.meta.train_tokens + self.meta.validation_tokens
+        characters = self.meta.train_characters + self.meta.validation_characters
+        per_token = characters / tokens if tokens else 1.0
         return 10 * math.ceil((block_size + 1) * per_token - 1) + 1
 
 
@@ -110,14 +113,14 @@ def open_token_files(directory: Path) -> TokenData:
     if not (directory / "meta.json").is_file():
         raise InputError(f"{directory} is not a directory of token files: it has no meta.json")
     content = read_json(directory / "meta.json")
-    try:
-        meta = Meta(**content)
-    except TypeError:
-        raise InputError(f"{directory / 'meta.json'} does not have the fields of version {FORMAT_VERSION}") from None
+    hints = get_type_hints(Meta)
+    if set(content) != set(hints) or any(type(content[name]) is not hint for name, hint in hints.items()):
+        raise InputError(f"{directory / 'meta.json'} does not have the fields of version {FORMAT_VERSION}")
+    meta = Meta(**content)
     if meta.version != FORMAT_VERSION:
         raise InputError(f"{directory} holds token files of version {meta.version}, not {FORMAT_VERSION}")
     tokenizer = load_tokenizer(directory / "tokenizer.json")
-    if tokenizer.sha256 != meta.tokenizer_sha256:
+    if (tokenizer.sha256, tokenizer.vocab_size) != (meta.tokenizer_sha256, meta.vocab_size):
         raise InputError(f"{directory / 'tokenizer.json'} is not the tokenizer that made the token files beside it")
     train = _open_array(directory / "train.npy", meta.train_tokens, meta)
     validation = _open_array(directory / "validation.npy", meta.validation_tokens, meta)
@@ -132,8 +135,11 @@ def _write_array(path: Path, ids: Array) -> None:
 
 def _open_array(path: Path, length: int, meta: Meta) -> Array:
     try:
+        with path.open("rb") as file:
+            if file.read(len(MAGIC_PREFIX)) != MAGIC_PREFIX:
+                raise ValueError("it is not in NumPy's format")
         ids: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header can raise nearly anything in NumPy's reader
         raise InputError(f"{path} cannot be read as a token file: {error}") from None
     if ids.shape != (length,) or ids.dtype.name != meta.dtype:
         raise InputError(f"{path} holds {ids.dtype} {ids.shape}, not the {meta.dtype} ({length},) that meta.json names")

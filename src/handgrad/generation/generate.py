@@ -26,12 +26,16 @@ def generate(
     The model sees the last block_size tokens: longer contexts slide. ``exclude`` are ids that never come, such as
     special tokens. One seed gives one text.
 
-    Raises InputError for a temperature, top_k or top_p that cannot be, ValueError for no ids.
+    Raises InputError for a temperature, top_k or top_p that cannot be, ValueError for no ids, or where exclude leaves
+    none or names one that there is not.
     """
     strategy = Strategy(temperature, top_k, top_p)
     context = [int(i) for i in ids]
     if not context:
         raise ValueError("generate: at least one id is needed to continue from")
+    vocab_size = model.config.vocab_size
+    if not set(exclude) < set(range(vocab_size)):
+        raise ValueError(f"generate: exclude must be some of the ids below {vocab_size}, not {sorted(exclude)}")
     return _generate(model, context, max_new_tokens, strategy, np.random.default_rng(seed), list(exclude))
 
 

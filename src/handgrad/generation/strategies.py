@@ -35,13 +35,14 @@ class Strategy:
         """A token for logits (V,); -inf stands for one that must not come."""
         if self.temperature == 0:
             return int(np.argmax(logits))
-        probabilities = self.probabilities(logits)
-        return int(np.searchsorted(np.cumsum(probabilities), rng.random() * probabilities.sum(), side="right"))
+        cumulative = np.cumsum(self.probabilities(logits))
+        return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
 
     def probabilities(self, logits: Array) -> Array:
         """What is drawn from, float64 (V,), for a temperature above 0."""
         # Shifted before it is divided: a tiny temperature must not overflow.
-        scaled = (logits.astype(np.float64) - logits.max()) / self.temperature
+        with np.errstate(over="ignore"):
+            scaled = (logits.astype(np.float64) - logits.max()) / self.temperature
         likeliest = np.argsort(-scaled, kind="stable")
         if self.top_k is not None:
             scaled[likeliest[self.top_k :]] = -np.inf

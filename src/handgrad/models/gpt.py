@@ -48,8 +48,11 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if type(value) is not int:
+                raise InputError(f"{name} must be an integer, not {value!r}")
+            if value < 1:
+                raise InputError(f"{name} must be at least 1, not {value}")
         if self.n_embd % self.n_head:
             raise InputError(f"n_embd {self.n_embd} must be a multiple of n_head {self.n_head}")
         if not 0 <= self.dropout < 1:
@@ -107,6 +110,8 @@ class GPT(Module):
     def backward(self, dy: Any = 1.0) -> None:  # type: ignore[override]  # ids have no gradient to return
         """Adds to every gradient: from ∂L/∂loss after ``loss``, from ∂L/∂logits after a call of the model."""
         d_logits = self.cross_entropy.backward(dy) if self.cross_entropy.awaits_backward else dy
+        if self.head.awaits_backward and np.ndim(d_logits) != 3:
+            raise ValueError("GPT: after a call of the model, backward needs ∂L/∂logits (B, T, V); after loss, nothing")
         dx = self.head.backward(d_logits)
         dx = self.norm.backward(dx)
         for block in reversed(self.blocks):
@@ -127,12 +132,18 @@ class GPT(Module):
         """A model that shares these parameters, and owns its gradients and what its layers keep."""
         shared: dict[int, Any] = {id(array): array for p in self.parameters() for array in (p.data, p.grad)}
         shared |= {id(self.arena): self.arena}
-        twin = copy.deepcopy(self, shared)
+        twin = object.__new__(type(self))
+        twin.__dict__ = copy.deepcopy(self.__dict__, shared)
         twin.forget()
         names = {id(p): name for name, p in self.named_parameters()}
         twins = dict(twin.named_parameters())
         twin.arena = self.arena.share([twins[names[id(p)]] for p in self.arena.parameters])
         return twin
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """For copy and pickle, which copy each view on its own: the parameters move into one array again."""
+        self.__dict__.update(state)
+        self.arena = Arena(self.arena.parameters)
 
     def zero_grad(self) -> None:
         """Fills all gradients with zeros."""

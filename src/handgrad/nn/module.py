@@ -92,8 +92,9 @@ class Module:
         problems = [f"{kind}: {', '.join(names)}" for kind, names in found.items() if names]
         if problems:
             raise ValueError(f"state does not fit {type(self).__name__}; " + "; ".join(problems))
+        arrays = {name: np.asarray(state[name], parameter.dtype) for name, parameter in own.items()}
         for name, parameter in own.items():
-            parameter.data = state[name]
+            parameter.data = arrays[name]
 
     def train(self, mode: bool = True) -> Self:
         """Into training (dropout drops) or, with ``mode=False``, out of it."""

@@ -17,7 +17,7 @@ class Parameter:
     """
 
     def __init__(self, data: Array, requires_grad: bool = True) -> None:
-        self._data = np.array(data)
+        self._data = np.array(data, order="C")
         self._grad: Array | None = None
         self._bound = False
         self.requires_grad = requires_grad
@@ -41,12 +41,12 @@ class Parameter:
         if self._grad is not None and (self._bound or value is not None):
             self._grad[...] = 0 if value is None else value
         else:
-            self._grad = None if value is None else np.array(value, dtype=self.dtype)
+            self._grad = None if value is None else np.array(value, dtype=self.dtype, order="C")
 
     def bind(self, data: Array, grad: Array) -> None:
-        """Moves value and gradient into views of larger arrays, for good: ``data`` takes the value, ``grad`` zeros."""
+        """Moves value and gradient into views of larger arrays, for good; a gradient not yet there becomes zeros."""
         data[...] = self._data
-        grad[...] = 0
+        grad[...] = 0 if self._grad is None else self._grad
         self._data, self._grad, self._bound = data, grad, True
 
     def share(self, data: Array, grad: Array) -> None:
@@ -57,8 +57,9 @@ class Parameter:
         """Adds to the gradient; a parameter used twice gets the sum of both."""
         if not self.requires_grad:
             return
+        gradient = _fitting(gradient, self.shape, "a gradient")
         if self._grad is None:
-            self._grad = np.array(gradient, dtype=self.dtype)
+            self._grad = np.array(gradient, dtype=self.dtype, order="C")
         else:
             self._grad += gradient
 

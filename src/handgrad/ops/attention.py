@@ -35,7 +35,8 @@ def attention(
     if causal:
         scores += _causal_bias(T, S, scores.dtype.char)
     if mask is not None:
-        scores = scores + (np.where(mask, 0, -np.inf).astype(scores.dtype) if mask.dtype == bool else mask)
+        bias = np.where(mask, 0, -np.inf) if mask.dtype == bool else mask
+        scores = scores + bias.astype(scores.dtype)
     weights = _softmax_or_zero(scores)
     dropped, dropout_saved = dropout(weights, dropout_p, training=dropout_p > 0, rng=rng)
     return dropped @ v, (q, k, v, weights, scale, dropped, dropout_saved)

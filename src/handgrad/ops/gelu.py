@@ -19,7 +19,7 @@ def gelu(x: Array, approximate: Literal["tanh", "none"] = "tanh") -> tuple[Array
     approximate="none", the exact one: Φ(x) = ½ (1 + erf(x/√2)).
     """
     if approximate == "tanh":
-        u = np.square(x)
+        u = np.square(x, out=np.empty_like(x))
         u *= CUBIC
         u += 1
         u *= x
@@ -45,7 +45,7 @@ def gelu_backward(dy: Array, saved: tuple[Any, ...]) -> Array:
     x, share, approximate = saved
     slope: Array
     if approximate == "tanh":
-        slope = np.square(x)
+        slope = np.square(x, out=np.empty_like(x))
         slope *= 3 * CUBIC
         slope += 1
         slope *= 2 * SQRT_2_OVER_PI

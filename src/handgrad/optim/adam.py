@@ -15,6 +15,8 @@ class Adam(Optimizer):
     The formula is that of ``ops.adam_update``. Weight decay is added to the gradient.
     """
 
+    state_names = ("exp_avg", "exp_avg_sq")
+    needs_state = True
     decoupled = False
 
     def __init__(

@@ -14,17 +14,25 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
 
     ``max_norm=math.inf`` only measures. A norm that is not finite scales nothing: it is the caller's to see.
     """
+    if not max_norm >= 0:
+        raise ValueError(f"clip_grad_norm: max_norm must be at least 0, not {max_norm}")
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = math.sqrt(sum(_sum_of_squares(gradient) for gradient in gradients))
+    norm = math.hypot(*(_norm(gradient) for gradient in gradients))
     if math.isfinite(norm) and norm > max_norm:
         for gradient in gradients:
             gradient *= max_norm / (norm + 1e-6)  # PyTorch's guard against dividing by zero
     return norm
 
 
-def _sum_of_squares(gradient: Array) -> float:
+def _norm(gradient: Array) -> float:
     flat = gradient.reshape(-1)
     with np.errstate(over="ignore"):
-        total = float(flat @ flat)
-    # float32 squares overflow from 1.8e19 on: such gradients are large, not infinite.
-    return total if math.isfinite(total) else float(np.square(flat, dtype=np.float64).sum())
+        squares = float(flat @ flat)
+    if math.isfinite(squares):
+        return math.sqrt(squares)
+    # In float32 squares overflow from 1.8e19 on: such gradients are large, not infinite.
+    largest = float(np.abs(flat).max())
+    if not math.isfinite(largest):
+        return largest
+    scaled = flat.astype(np.float64) / largest
+    return largest * math.sqrt(float(scaled @ scaled))

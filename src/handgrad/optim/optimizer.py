@@ -28,6 +28,10 @@ class Run:
     def dtype(self) -> np.dtype[Any]:
         return self.parameters[0].dtype
 
+    @property
+    def learns(self) -> bool:
+        return self.parameters[0].requires_grad
+
     def data(self) -> Array:
         return self._flat([parameter.data for parameter in self.parameters])
 
@@ -61,12 +65,19 @@ class Optimizer:
     Raises ValueError for no parameters, an unknown option, or a parameter in two groups.
     """
 
+    state_names: tuple[str, ...] = ()
+    """The arrays that are kept for each parameter."""
+    needs_state = False
+    """Whether they are there for every parameter that has made a step."""
+
     def __init__(self, params: Iterable[Parameter] | Iterable[Group], defaults: Group) -> None:
         given = list(params)
         groups: list[Any] = given if given and isinstance(given[0], dict) else [{"params": given}]
         self.param_groups: list[Group] = []
         seen: set[int] = set()
         for group in groups:
+            if "params" not in group:
+                raise ValueError(f"{type(self).__name__}: a group has no params")
             parameters = list(group["params"])
             unknown = [name for name in group if name != "params" and name not in defaults]
             if unknown:
@@ -74,7 +85,7 @@ class Optimizer:
                     f"{type(self).__name__}: unknown option {unknown[0]!r}; known are {', '.join(defaults)}"
                 )
             if seen & {id(parameter) for parameter in parameters}:
-                raise ValueError(f"{type(self).__name__}: a parameter stands in two groups, or twice in one")
+                raise ValueError(f"{type(self).__name__}: a parameter stands in two groups")
             if len({id(parameter) for parameter in parameters}) < len(parameters):
                 raise ValueError(f"{type(self).__name__}: a parameter stands twice in one group")
             seen |= {id(parameter) for parameter in parameters}
@@ -83,14 +94,16 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__}: no parameters to optimize")
         for group in self.param_groups:
             self._check(group)
-        self._runs = [_runs_of(group["params"]) for group in self.param_groups]
+        self._cut_into_runs()
 
     def step(self) -> None:
-        """One update of every parameter that has a gradient."""
+        """One update of every parameter that requires a gradient and has one."""
+        if self._learning != self._which_learn():
+            self.load_state_dict(self.state_dict())  # which cuts the runs anew
         for group, runs in zip(self.param_groups, self._runs, strict=True):
             for run in runs:
                 grad = run.grad()
-                if grad is not None and run.parameters[0].requires_grad:
+                if grad is not None and run.learns:
                     run.step += 1
                     self._update(run, run.data(), grad, group)
 
@@ -99,6 +112,16 @@ class Optimizer:
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.zero_grad()
+
+    def _which_learn(self) -> list[bool]:
+        return [parameter.requires_grad for group in self.param_groups for parameter in group["params"]]
+
+    def _cut_into_runs(self, steps: dict[int, int] | None = None) -> None:
+        """``steps``: how many each parameter has made, by index; a run makes them together."""
+        self._learning = self._which_learn()
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        made = {id(parameter): (steps or {}).get(index, 0) for index, parameter in enumerate(parameters)}
+        self._runs = [_runs_of(group["params"], made) for group in self.param_groups]
 
     def _check(self, group: Group) -> None:
         for name in ("lr", "weight_decay"):
@@ -130,21 +153,28 @@ class Optimizer:
 
         Raises ValueError where they differ; nothing is changed then.
         """
-        places = list(self._places())
+        steps: dict[int, int] = {}
         own = [len(group["params"]) for group in self.param_groups]
         theirs = [len(group["params"]) for group in saved["param_groups"]]
         if own != theirs:
             raise ValueError(f"{type(self).__name__}: the state has groups of {theirs} parameters, not of {own}")
-        for index, (_, _, parameter) in enumerate(places):
-            for name, value in saved["state"].get(index, {}).items():
-                if name != "step" and np.shape(value) != parameter.shape:
+        for index, (_, _, parameter) in enumerate(self._places()):
+            values = dict(saved["state"].get(index, {}))
+            step = values.pop("step", 0)
+            if set(values) not in (set(), set(self.state_names)) or (step and self.needs_state and not values):
+                names = ", ".join(self.state_names)
+                raise ValueError(f"{type(self).__name__}: parameter {index} has {', '.join(values)}, not {names}")
+            for name, value in values.items():
+                if np.shape(value) != parameter.shape:
                     raise ValueError(
                         f"{type(self).__name__}: {name} of parameter {index} has shape {np.shape(value)}, "
                         f"not {parameter.shape}"
                     )
+            steps[index] = int(step)
         for group, options in zip(self.param_groups, saved["param_groups"], strict=True):
             group.update({name: value for name, value in options.items() if name != "params"})
-        for index, (run, part, _) in enumerate(places):
+        self._cut_into_runs(steps)
+        for index, (run, part, _) in enumerate(self._places()):
             values = dict(saved["state"].get(index, {}))
             run.step = int(values.pop("step", 0))
             for name, value in values.items():
@@ -160,11 +190,12 @@ class Optimizer:
                     start += parameter.size
 
 
-def _runs_of(parameters: list[Parameter]) -> list[Run]:
-    """The parameters, in their order, cut where one does not follow the one before in memory."""
+def _runs_of(parameters: list[Parameter], steps: dict[int, int]) -> list[Run]:
+    """The parameters, in their order, cut where one does not follow the one before in memory, or in its steps."""
     runs: list[list[Parameter]] = []
     for parameter in parameters:
-        if runs and _follows(runs[-1][-1], parameter):
+        last = runs[-1][-1] if runs else None
+        if last is not None and steps[id(last)] == steps[id(parameter)] and _follows(last, parameter):
             runs[-1].append(parameter)
         else:
             runs.append([parameter])

@@ -14,6 +14,8 @@ class SGD(Optimizer):
     d = b, or g + momentum · b where ``nesterov``.
     """
 
+    state_names = ("momentum_buffer",)
+
     def __init__(
         self,
         params: Iterable[Parameter] | Iterable[Group],

@@ -31,7 +31,10 @@ class CharTokenizer(Tokenizer):
                 f"vocab_size must exceed the {len(SPECIAL_TOKENS)} special tokens, not be {max_vocab_size}"
             )
         self.max_vocab_size = max_vocab_size
-        self._set(sorted(set(characters)))
+        known = sorted(set(characters))
+        if any(len(character) != 1 for character in known):
+            raise InputError(f"characters must be single characters, not {max(known, key=len)!r}")
+        self._set(known)
 
     def train(self, texts: str | Iterable[str]) -> Self:
         counts: Counter[str] = Counter()

@@ -1,0 +1,38 @@
+"""What tests share besides fixtures."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from handgrad.training import TrainConfig
+
+SHAKESPEARE = Path(__file__).parent.parent.parent / "shared" / "data" / "tinyshakespeare.txt"
+TEXT = "the quick brown fox jumps over the lazy dog; the five boxing wizards jump quickly.\n" * 40
+
+TINY = TrainConfig(
+    block_size=8,
+    n_layer=2,
+    n_head=2,
+    n_embd=12,
+    batch_size=5,
+    max_steps=20,
+    lr=1e-2,
+    min_lr=1e-3,
+    warmup_steps=3,
+    eval_interval=5,
+    checkpoint_interval=4,
+    log_interval=2,
+    replicas=2,
+)
+
+
+@dataclass(frozen=True)
+class Output:
+    code: int
+    out: str
+    err: str
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
