@@ -60,6 +60,7 @@ def draw_curves(runs: Mapping[str, Rows], kind: str = "png") -> bytes:
         norms.legend(frameon=False)
     # The first windows gain a hundred times what the last do; a linear axis shows only the first.
     gains.set_yscale("symlog", linthresh=0.01)
+    gains.margins(y=0.1)
     buffer = io.BytesIO()
     try:
         figure.savefig(buffer, format=kind, dpi=120)

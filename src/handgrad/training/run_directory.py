@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from handgrad import __version__
 from handgrad.backend import current_backend
 from handgrad.data import TokenData, open_token_files, write_token_files
 from handgrad.errors import InputError
@@ -127,8 +128,8 @@ def save_config(run: Run, config: TrainConfig) -> None:
 
 
 def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in ("handgrad", "numpy", "safetensors", "threadpoolctl", "numba"):
+    versions = {"handgrad": __version__, "python": platform.python_version()}
+    for package in ("numpy", "safetensors", "threadpoolctl", "numba"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
