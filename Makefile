@@ -13,7 +13,7 @@ export MPLCONFIGDIR ?= $(abspath $(VENV))/matplotlib
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make train    environment, install, train a GPT on Python's own reference text (about 2 minutes)"
+	@echo "make train    environment, install, train a GPT on Python's own reference text (a minute or two)"
 	@echo "make test     the tests"
 	@echo "make parity   the tests against PyTorch, which is installed if it is not there (200 MB to several GB)"
 	@echo "make lint     ruff and mypy"

@@ -48,7 +48,7 @@ class TrainConfig:
     """Windows in a batch."""
     grad_accum_steps: int = 1
     """Batches whose gradients are averaged into one step."""
-    max_steps: int = 2000
+    max_steps: int = 1500
     """Steps of the optimizer."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     """What moves the weights."""
