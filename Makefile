@@ -3,7 +3,7 @@
 
 VENV ?= .venv
 PYTHON ?=
-TORCH ?= torch==2.13.0
+TORCH ?=
 ARGS ?=
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
@@ -28,7 +28,7 @@ test: $(VENV)/.test
 
 parity: $(VENV)/.test
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.__version__.startswith("2."))' 2>/dev/null \
-		|| $(PIP) install -qq "$(TORCH)"
+		|| $(PIP) install -qq $(if $(TORCH),"$(TORCH)",--editable ".[parity]")
 	HANDGRAD_REQUIRE_TORCH=1 $(BIN)/python -m pytest tests/parity $(ARGS)
 
 lint: $(VENV)/.lint
@@ -42,17 +42,20 @@ check: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(VENV)/bin/python:
+$(VENV)/.made:
 	@python="$(PYTHON)"; [ -n "$$python" ] || python=$$(sh scripts/find-python) || exit 1; \
-		echo "making $(VENV) with $$python ($$($$python --version 2>&1))"; \
-		"$$python" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+			|| { echo "handgrad: PYTHON=$$python is no Python 3.11 or newer" >&2; exit 1; }; \
+		echo "making $(VENV) with $$python ($$("$$python" --version 2>&1))"; \
+		"$$python" -m venv $(VENV)
+	@touch $@
 
 # Numba compiles the kernels; where it has no wheel everything works without it, only slower.
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml | $(VENV)/.made
 	@echo "installing handgrad into $(VENV)"
 	@$(PIP) install -qq --editable .
 	@$(PIP) install -qq --only-binary :all: --editable ".[fast]" 2>$(VENV)/numba.log \
-		|| echo "Numba has no wheel for this Python or machine: handgrad goes on with NumPy alone, slower, with the same results"
+		|| echo "Numba was not installed, most likely because it has no wheel for this Python or machine ($(VENV)/numba.log says): handgrad goes on with NumPy alone, slower, with the same results"
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.installed

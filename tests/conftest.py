@@ -1,5 +1,9 @@
 """What many tests start from: a small text, a tiny run, the command line called in this process."""
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,10 @@ from handgrad.cli.main import main
 from handgrad.data import Corpus, encode_corpus
 from handgrad.tokenizers import make_tokenizer
 from handgrad.training import Run, create_run
+
+# Kernels are compiled anew for the tests, and once: what was kept from before may be of other code.
+os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="handgrad-numba-")
+atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture

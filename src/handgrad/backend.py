@@ -5,6 +5,7 @@ and backward always come from the same place, as the driver keeps the backward i
 """
 
 import os
+import warnings
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -67,10 +68,18 @@ def _checked(name: str, what: str) -> str:
     if name not in BACKENDS:
         raise InputError(f"{what} must be {' or '.join(BACKENDS)}, not {name!r}")
     if name == "numba" and not _has_numba():
-        raise InputError(f"{what} is numba, but Numba is not installed: pip install numba")
+        raise InputError(f"{what} is numba, but Numba cannot be imported: pip install numba")
     return name
 
 
 @cache
 def _has_numba() -> bool:
-    return find_spec("numba") is not None
+    """Whether Numba is there and works: one that does not fit the NumPy beside it fails when it is imported."""
+    if find_spec("numba") is None:
+        return False
+    try:
+        import_module("handgrad.kernels")
+    except Exception as error:
+        warnings.warn(f"Numba cannot be imported ({error}): handgrad goes on with NumPy alone, slower", stacklevel=2)
+        return False
+    return True

@@ -14,6 +14,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         write_flushed(temporary, content)
         os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None  # the name that was asked for
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -211,9 +212,14 @@ def test_eval_of_a_text(handgrad: Handgrad, run: Path, tmp_path: Path) -> None:
 
 def test_plot_of_several_runs(handgrad: Handgrad, run: Path, tmp_path: Path) -> None:
     assert handgrad("plot", run).out.strip() == str(run / "curves.png")
-    both = handgrad("plot", run, run, "--out", tmp_path / "both.svg")
+    shutil.copytree(run, tmp_path / "other")
+    both = handgrad("plot", run, tmp_path / "other", "--out", tmp_path / "both.svg")
     assert both.code == 0
-    assert (tmp_path / "both.svg").read_text().startswith("<?xml")
+    picture = (tmp_path / "both.svg").read_text()
+    assert "run: validation" in picture
+    assert "other: validation" in picture
+    missing = handgrad("plot", run, "--out", tmp_path / "nowhere" / "x.png")
+    assert (missing.code, missing.err) == (2, f"handgrad: {tmp_path}/nowhere/x.png: No such file or directory\n")
 
 
 def test_check_prints_the_table_and_its_exit_code(handgrad: Handgrad, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,8 +232,7 @@ def test_check_prints_the_table_and_its_exit_code(handgrad: Handgrad, monkeypatc
     monkeypatch.setattr(check, "check_gradients", lambda: iter(results))
     wrong = handgrad("check")
     assert wrong.code == 1
-    assert "1 of 2 gradients are wrong" in wrong.out
-    assert wrong.out.rstrip().endswith("attention: key")
+    assert "1 of 2 results are wrong: attention: key" in wrong.out
 
 
 BAD = {
@@ -244,7 +249,10 @@ BAD = {
     "flag": (["train", "--n-layers", "3"], "unknown flag --n-layers; did you mean --n-layer?"),
     "no number": (["train", "--lr", "fast"], "--lr must be a number, not 'fast'"),
     "choice": (["train", "--optimizer", "lion"], "--optimizer must be one of 'adamw', 'adam', 'sgd', not 'lion'"),
-    "two texts": (["train", "--text", "a", "--dataset", "pydoc"], "give one of --text and --dataset, not both"),
+    "two texts": (
+        ["train", "--text", "a", "--dataset", "pydoc"],
+        "give only one of --text, --data and --dataset, not --text and --dataset",
+    ),
     "no TOML": (["train", "--config", "empty.txt", "--n-head", "0"], "n_head must be at least 1, not 0"),
     "field in a file": (["train", "--config", "field.toml"], "field.toml: unknown field 'layers'; known: "),
     "broken file": (["train", "--config", "broken.toml"], "broken.toml is not valid TOML"),
@@ -371,3 +379,120 @@ def test_whoever_stops_reading_gets_no_traceback(run: Path) -> None:
     with process.stderr:
         assert process.stderr.read() == ""
     assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("damage", ["last is lost", "last is empty", "last is not text"])
+def test_a_run_without_its_pointer_goes_on_from_its_newest_checkpoint(
+    handgrad: Handgrad, run: Path, damage: str
+) -> None:
+    (run / "last").unlink()
+    if damage != "last is lost":
+        (run / "last").write_bytes(b"" if damage == "last is empty" else b"\xff\xfe")
+    done = handgrad("train", "--resume", run, "--max-steps", 14)
+    if damage == "last is not text":
+        assert (done.code, "has no checkpoint" in done.err) == (2, True)
+    else:
+        assert done.out.startswith("resuming at step 12:")
+    assert (run / "metrics.jsonl").read_text().count("\n") >= 5
+
+
+def test_a_run_whose_data_were_replaced_is_refused(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
+    handgrad("prepare", "--text", text_file, "--out", tmp_path / "data")
+    handgrad("train", "--data", tmp_path / "data", "--out", tmp_path / "run", *SMALL)
+    shutil.rmtree(tmp_path / "data")
+    text_file.write_text("something else altogether. " * 100)
+    handgrad("prepare", "--text", text_file, "--out", tmp_path / "data")
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    done = handgrad("train", "--resume", tmp_path / "run", "--max-steps", 20)
+    assert (done.code, "no longer holds the text" in done.err) == (2, True)
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+
+
+def test_resume_refuses_fewer_steps_than_were_made(handgrad: Handgrad, run: Path) -> None:
+    done = handgrad("train", "--resume", run, "--max-steps", 5)
+    assert (done.code, "stands at step 12 already" in done.err) == (2, True)
+    assert open_run(run).config.max_steps == 12
+
+
+def test_resume_says_when_the_backend_is_another(
+    handgrad: Handgrad, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = json.loads((run / "config.json").read_text())
+    config["resolved"]["backend"] = "another"
+    (run / "config.json").write_text(json.dumps(config))
+    done = handgrad("train", "--resume", run, "--max-steps", 13)
+    assert (done.code, "this run began with another" in done.err) == (0, True)
+
+
+def test_divergence_is_one_sentence_and_no_broken_model_is_kept(
+    handgrad: Handgrad, text_file: Path, tmp_path: Path
+) -> None:
+    wild = (
+        "--lr 1e38 --optimizer sgd --beta1 0 --grad-clip 0 --warmup-steps 0 --eval-interval 1 --checkpoint-interval 1"
+    )
+    done = handgrad("train", "--text", text_file, "--out", tmp_path / "run", *SMALL, *wild.split())
+    assert done.code == 1
+    assert "training diverged at step" in done.out
+    assert "NaN" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert read_pointer(tmp_path / "run", "last") == "step-00000000"
+    assert handgrad("sample", tmp_path / "run", "--tokens", 5).code == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "value"),
+    [
+        ("config.json", ("resolved", "replicas"), 0),
+        ("config.json", ("resolved", "replicas"), "two"),
+        ("config.json", ("model", "bias"), "no"),
+        ("config.json", ("config", "n_embd"), 16),
+        ("state.json", ("progress", "step"), "x"),
+        ("state.json", ("progress", "seconds"), None),
+        ("state.json", ("progress", "best_val_loss"), "x"),
+    ],
+)
+def test_a_damaged_run_is_one_sentence(
+    handgrad: Handgrad, run: Path, file: str, keys: tuple[str, str], value: object
+) -> None:
+    path = run / file if file == "config.json" else run / "checkpoints" / str(read_pointer(run, "last")) / file
+    content = json.loads(path.read_text())
+    content[keys[0]][keys[1]] = value
+    path.write_text(json.dumps(content))
+    done = handgrad("train", "--resume", run, "--max-steps", 20)
+    assert done.code == 2
+    assert f"{file} is damaged: " in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_check_piped_to_a_reader_that_leaves_keeps_its_exit_code() -> None:
+    process = start("check")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr:
+        assert process.stderr.read() == ""
+    assert process.wait(timeout=120) == 0
+
+
+def test_a_terminal_that_cannot_show_a_character_shows_another(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    printed, errors = start("sample", run, "--prompt", "caf\u00e9", "--tokens", 3).communicate(timeout=60)
+    assert printed.startswith("caf?")
+    assert "Traceback" not in errors
+
+
+def test_a_numba_that_cannot_be_imported_is_done_without(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an upgrade of NumPy that Numba does not know yet."""
+    (tmp_path / "broken" / "numba").mkdir(parents=True)
+    (tmp_path / "broken" / "numba" / "__init__.py").write_text("raise ImportError('Numba needs another NumPy')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "broken"), *sys.path]))
+    done = subprocess.run(
+        [sys.executable, "-m", "handgrad", "sample", str(run), "--tokens", "3"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Numba needs another NumPy" in done.stderr

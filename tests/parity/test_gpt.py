@@ -1,11 +1,11 @@
 """A whole GPT against the same GPT in PyTorch: one pass with all its gradients, and training step by step."""
 
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from support import SHAKESPEARE
 from torch_gpt import paired, torch_twin
 
 from handgrad import optim
@@ -123,8 +123,7 @@ def _losses_of_both(
 
 def _text() -> Array:
     """Characters as ids: Shakespeare's where the file lies beside the repository, else a paragraph over and over."""
-    path = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "tinyshakespeare.txt"
-    text = path.read_text(encoding="utf-8")[:100_000] if path.is_file() else PARAGRAPH * 20
+    text = SHAKESPEARE.read_text(encoding="utf-8")[:100_000] if SHAKESPEARE.is_file() else PARAGRAPH * 20
     return np.unique(list(text), return_inverse=True)[1]
 
 

@@ -1,7 +1,14 @@
-"""The proof of the gradients: every operation, every layer and a whole GPT, in float64 against central differences."""
+"""The proof of the gradients: every operation, every layer and a whole GPT, in float64 against central differences.
+
+Where compiled kernels train in their place, these are checked against the text so proven.
+"""
 
 from collections.abc import Iterator
+from importlib import import_module
 
+from handgrad.backend import current_backend
+from handgrad.checking.kernels import TOLERANCE as KERNEL_TOLERANCE
+from handgrad.checking.kernels import check_kernel, kernel_inputs
 from handgrad.checking.modules import check_module, gpt_cases, layer_cases
 from handgrad.checking.numerical import central_differences, relative_error
 from handgrad.checking.operations import check_operation, operation_cases
@@ -14,6 +21,9 @@ def check_gradients() -> Iterator[Result]:
         yield from check_operation(operation)
     for module in (*layer_cases(), *gpt_cases()):
         yield from check_module(module)
+    if current_backend() == "numba":
+        for name, inputs in kernel_inputs().items():
+            yield from check_kernel(import_module("handgrad.kernels"), name, inputs)
 
 
-__all__ = ["TOLERANCE", "Result", "central_differences", "check_gradients", "relative_error"]
+__all__ = ["KERNEL_TOLERANCE", "TOLERANCE", "Result", "central_differences", "check_gradients", "relative_error"]

@@ -26,7 +26,7 @@ class ModuleCase:
 
 
 def layer_cases() -> list[ModuleCase]:
-    """Every layer of ``nn``, on shapes whose sizes all differ: B 2, T 5, H 3, D 4 (2 in a block), hidden 7."""
+    """Every layer of ``nn``, on shapes whose sizes all differ: B 2, T 5, H 3, D 4, hidden 7; C 12 for attention."""
     rng = np.random.default_rng(2027)
     made: dict[str, Any] = {"rng": rng, "dtype": np.float64}
     x, wide = rng.standard_normal((2, 5, 3)), rng.standard_normal((2, 5, 12))
@@ -51,7 +51,7 @@ def layer_cases() -> list[ModuleCase]:
         ("FeedForward", nn.FeedForward(3, 7, dropout=0.2, **made), x, {}),
         ("FeedForward, relu", *_relu_case(made), {}),
         ("Sequential", nn.Sequential(nn.Linear(3, 4, **made), nn.GELU(), nn.Linear(4, 7, **made)), x, {}),
-        ("TransformerBlock", nn.TransformerBlock(6, 3, **made), rng.standard_normal((2, 5, 6)), {}),
+        ("TransformerBlock", nn.TransformerBlock(6, 3, **made), rng.standard_normal((4, 5, 6)), {}),
     ]
     return [ModuleCase(*case) for case in cases]
 

@@ -1,5 +1,7 @@
 """The command line: finds the command, runs it, and turns what goes wrong into one sentence and an exit code."""
 
+import contextlib
+import io
 import os
 import sys
 from importlib import import_module
@@ -23,16 +25,28 @@ OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; returns its exit code: 0 fine, 1 failed, 2 bad input, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
+    code = _run(argv)
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+        return code
+    # What was left to print has no reader; Python would try once more on its way out, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _run(argv: list[str]) -> int:
     try:
-        return _run(argv)
+        return _dispatch(argv)
+    except BrokenPipeError:
+        return OK  # whoever read our output has left, as in `handgrad sample RUN | head`: that is no error
     except InputError as error:
         return _say(str(error), BAD_INPUT)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output has left, as in `handgrad sample RUN | head`: that is no error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+    except MemoryError as error:
+        return _say(f"out of memory: {error}", BAD_INPUT)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _say(f"{where}{error.strerror or error}", BAD_INPUT)
@@ -42,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         return _say(f"the command line needs {error.name}, which is not installed: pip install {error.name}", BAD_INPUT)
 
 
-def _run(argv: list[str]) -> int:
+def _dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_help())
         return OK if argv else BAD_INPUT
@@ -54,7 +68,6 @@ def _run(argv: list[str]) -> int:
         raise InputError(f"unknown command {command!r}; known: {', '.join(COMMANDS)}")
     module = import_module(f"handgrad.cli.{_FILES.get(command, command)}")
     code: int = module.run(arguments)
-    sys.stdout.flush()
     return code
 
 

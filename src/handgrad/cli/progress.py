@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from handgrad.data import TokenData
 from handgrad.generation import generate
 from handgrad.models import GPT
+from handgrad.tokenizers import Tokenizer
 from handgrad.training import Metrics, Reporter, Run
 from handgrad.training.checkpoint import Progress as RunProgress
 
@@ -76,11 +77,17 @@ class TrainingDisplay(Reporter):
 
 
 def sample_text(model: GPT, data: TokenData, tokens: int, seed: int) -> str:
-    """A text that starts as a new line does."""
+    """A text that starts as a new line does, where the model knows lines."""
     tokenizer = data.tokenizer
-    exclude, start = tokenizer.special_ids, tokenizer.encode("\n")
+    exclude, start = tokenizer.special_ids, opening(tokenizer)
     written = generate(model, start, tokens, temperature=_TEMPERATURE, seed=seed, exclude=exclude)
     return tokenizer.decode(list(written))
+
+
+def opening(tokenizer: Tokenizer) -> list[int]:
+    """What a text starts from where there is no prompt: a new line, or the first token that stands for text."""
+    start: list[int] = tokenizer.encode("\n").tolist()
+    return [len(tokenizer.special_ids)] if tokenizer.unk_id in start else start
 
 
 def describe_bits(bits: float | None) -> str:

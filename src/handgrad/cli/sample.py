@@ -9,6 +9,7 @@ import tyro
 
 from handgrad.cli.arguments import parse
 from handgrad.cli.main import OK
+from handgrad.cli.progress import opening
 from handgrad.errors import InputError
 from handgrad.generation import Strategy, generate
 from handgrad.tokenizers import Tokenizer
@@ -21,8 +22,8 @@ class Arguments:
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The run's directory."""
-    prompt: str = "\n"
-    """What the text begins with."""
+    prompt: str = ""
+    """What the text begins with; a new line where nothing is said."""
     tokens: int = 500
     """How many tokens to write."""
     temperature: float = 0.8
@@ -50,12 +51,12 @@ def run(argv: list[str]) -> int:
     the_run = open_run(arguments.run)
     tokenizer = the_run.tokenizer()
     model = load_model(find_checkpoint(arguments.run, arguments.checkpoint), the_run.model_config)
-    ids = tokenizer.encode(arguments.prompt).tolist() or tokenizer.encode("\n").tolist()
+    ids = tokenizer.encode(arguments.prompt).tolist() or opening(tokenizer)
     _warn_of_unknown(arguments.prompt, tokenizer)
     for number in range(arguments.samples):
         if arguments.samples > 1:
             print(f"--- sample {number + 1} ---")
-        print(arguments.prompt.lstrip("\n"), end="", flush=True)
+        print(arguments.prompt, end="", flush=True)
         written = generate(
             model,
             ids,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,13 +10,14 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from handgrad.backend import current_backend
 from handgrad.cli.arguments import parse, parse_known
+from handgrad.cli.console import make_console
 from handgrad.cli.interrupts import Interrupts
 from handgrad.cli.main import FAILED, OK
 from handgrad.cli.progress import TrainingDisplay, sample_text
 from handgrad.data import Corpus, TokenData, encode_corpus, load_dataset, load_text, open_token_files
 from handgrad.errors import InputError
-from handgrad.files import read_json
 from handgrad.plotting import plot_curves
 from handgrad.tokenizers import make_tokenizer
 from handgrad.training import (
@@ -35,7 +37,7 @@ from handgrad.training import (
     save_config,
     train,
 )
-from handgrad.training.checkpoint import read_pointer
+from handgrad.training.checkpoint import read_pointer, read_progress
 from handgrad.training.config import MODEL_FIELDS
 
 _RESUMABLE = ("max_steps", "lr", "min_lr", "eval_interval", "checkpoint_interval", "log_interval", "sample_interval")
@@ -74,7 +76,7 @@ class Arguments:
 
 
 def run(argv: list[str]) -> int:
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = make_console()
     source, _ = parse_known(Source, [word for word in argv if word not in ("-h", "--help")], "train")
     the_run = _new(source, argv) if source.resume is None else _resumed(source, argv)
     return _train(the_run, console)
@@ -119,7 +121,7 @@ def _parse_all(argv: list[str], config: TrainConfig) -> TrainConfig:
 def _data(source: Source, config: TrainConfig) -> TokenData:
     given = [name for name in ("text", "data", "dataset") if getattr(source, name) is not None]
     if len(given) > 1:
-        raise InputError(f"give one of --{' and --'.join(given)}, not both")
+        raise InputError(f"give only one of --text, --data and --dataset, not --{' and --'.join(given)}")
     tokenizer = None if source.init_from is None else open_run(source.init_from).tokenizer()
     if source.data is not None:
         data = open_token_files(source.data)
@@ -129,7 +131,11 @@ def _data(source: Source, config: TrainConfig) -> TokenData:
     corpus: Corpus = load_text(source.text) if source.text is not None else load_dataset(source.dataset or "pydoc")
     if tokenizer is None:
         tokenizer = make_tokenizer(config.tokenizer, config.vocab_size).train(corpus.split()[0])
-    return encode_corpus(corpus, tokenizer)
+    data = encode_corpus(corpus, tokenizer)
+    unknown = int((data.train == tokenizer.unk_id).sum())
+    if unknown:
+        _warn(f"{unknown / len(data.train):.1%} of the training text is unknown to its tokenizer: <unk> stands for it")
+    return data
 
 
 def _resumed(source: Source, argv: list[str]) -> Run:
@@ -150,8 +156,14 @@ def _resumed(source: Source, argv: list[str]) -> Run:
             f"{refused[0]} is {before[refused[0]]} in {source.resume} and cannot change on resume; "
             f"these can: {', '.join(_RESUMABLE)}"
         )
+    step = read_progress(find_checkpoint(source.resume, "last")).step
+    if "max_steps" in changed and settings.max_steps < step:
+        raise InputError(f"{source.resume} stands at step {step} already; max_steps cannot be {settings.max_steps}")
+    the_run.data()  # refused where it does not fit, before anything is changed
     if changed:
         save_config(the_run, settings)
+    if the_run.backend != current_backend():
+        _warn(f"this run began with {the_run.backend} and goes on with {current_backend()}: not bit for bit the same")
     return open_run(source.resume)
 
 
@@ -182,11 +194,16 @@ def _train(the_run: Run, console: Console) -> int:
 
 def _say_what_came_of_it(the_run: Run, data: TokenData, console: Console) -> None:
     best = find_checkpoint(the_run.path, "best")
-    loss = read_json(best / "state.json")["progress"]["best_val_loss"]
-    console.print(f"\nbest checkpoint {best.name}, validation loss {loss:.4f}; it writes:\n")
+    loss = read_progress(best).best_val_loss
+    described = "" if loss is None else f", validation loss {loss:.4f}"
+    console.print(f"\nbest checkpoint {best.name}{described}; it writes:\n")
     text = sample_text(load_model(best, the_run.model_config), data, _SAMPLE_TOKENS, the_run.config.seed)
     console.print(text)
     console.print(f"\ncurves: {the_run.curves_path}\nmore:   handgrad sample {shlex.quote(str(the_run.path))}")
+
+
+def _warn(sentence: str) -> None:
+    print(f"handgrad: warning: {sentence}", file=sys.stderr)
 
 
 def _last_checkpoint(the_run: Run) -> str:

@@ -32,7 +32,9 @@ class Strategy:
             raise InputError(f"top_p must lie in (0, 1], not {self.top_p}")
 
     def choose(self, logits: Array, rng: np.random.Generator) -> int:
-        """A token for logits (V,); -inf stands for one that must not come."""
+        """A token for logits (V,); -inf stands for one that must not come. Raises InputError where one is NaN."""
+        if np.isnan(logits).any():
+            raise InputError("the model's logits are not numbers: its training diverged")
         if self.temperature == 0:
             return int(np.argmax(logits))
         cumulative = np.cumsum(self.probabilities(logits))

@@ -11,7 +11,7 @@ from handgrad.nn import Parameter
 class Arena:
     """Two flat arrays, ``data`` and ``grad``, of which every parameter's value and gradient is a view for good.
 
-    Zeroing all gradients is one fill, the norm one dot product, an optimizer step one pass, copying one copy.
+    Zeroing all gradients is one fill, a replica's sum one addition, an optimizer step one pass for each group.
     """
 
     def __init__(self, parameters: Sequence[Parameter]) -> None:

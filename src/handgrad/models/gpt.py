@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self, get_args
 
 import numpy as np
@@ -75,7 +75,7 @@ class GPT(Module):
         self.config = config
         self.token_embedding = Embedding(V, C, **made)
         self.position_embedding = Embedding(config.block_size, C, **made)
-        self.dropout = Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout, rng=rng)
         self.blocks = [
             TransformerBlock(C, config.n_head, config.bias, config.dropout, config.activation, **made)
             for _ in range(config.n_layer)
@@ -109,6 +109,10 @@ class GPT(Module):
 
     def backward(self, dy: Any = 1.0) -> None:  # type: ignore[override]  # ids have no gradient to return
         """Adds to every gradient: from ∂L/∂loss after ``loss``, from ∂L/∂logits after a call of the model."""
+        if self.cross_entropy.awaits_backward and np.ndim(dy) != 0:
+            raise ValueError(
+                "GPT: after loss, backward takes ∂L/∂loss, a number; after a call of the model, ∂L/∂logits"
+            )
         d_logits = self.cross_entropy.backward(dy) if self.cross_entropy.awaits_backward else dy
         if self.head.awaits_backward and np.ndim(d_logits) != 3:
             raise ValueError("GPT: after a call of the model, backward needs ∂L/∂logits (B, T, V); after loss, nothing")
@@ -163,11 +167,6 @@ class GPT(Module):
         for block in self.blocks:
             for projection in (block.attention.project_out, block.feed_forward.contract):
                 init.normal(projection.weight, std=0.02 / math.sqrt(2 * self.config.n_layer), rng=rng)
-
-
-def config_fields() -> tuple[str, ...]:
-    """The names of GPTConfig's fields, in order."""
-    return tuple(field.name for field in fields(GPTConfig))
 
 
 def _is_decayed(parameter: Parameter) -> bool:

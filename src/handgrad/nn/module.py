@@ -160,7 +160,7 @@ class Layer(Module):
     def backward(self, dy: Any) -> Array:
         """∂L/∂input from ∂L/∂output, adding to the gradients of the parameters; consumes what forward kept.
 
-        Returns the gradient of the one array input, or None for a layer that has none (Embedding).
+        Returns the gradient of the array input, a tuple where there are several, None where there is none (Embedding).
 
         Raises RuntimeError where there was no forward, or it ran under ``no_grad()``.
         """
@@ -169,10 +169,11 @@ class Layer(Module):
         backward, saved, inputs = self._kept
         self._kept = None
         gradients = backward(dy, saved)
-        dx: Any = None
+        for_arrays = []
         for value, gradient in zip(inputs, gradients if isinstance(gradients, tuple) else (gradients,), strict=True):
             if isinstance(value, Parameter):
                 value.accumulate(gradient)
             elif value is not None:
-                dx = gradient
-        return cast(Array, dx)  # None for a layer without an array input: nobody asks for it
+                for_arrays.append(gradient)
+        # One array goes in nearly everywhere; None comes back from an Embedding, whose ids have no gradient.
+        return cast(Array, for_arrays[0] if len(for_arrays) == 1 else tuple(for_arrays) or None)

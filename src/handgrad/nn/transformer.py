@@ -58,9 +58,9 @@ class MultiHeadAttention(Module):
         if n_head < 1 or n_embd % n_head:
             raise ValueError(f"MultiHeadAttention: n_embd {n_embd} must be a multiple of n_head {n_head}")
         self.project_in = Linear(n_embd, 3 * n_embd, bias, rng=rng, dtype=dtype)
-        self.attend = Attend(n_head, causal, dropout)
+        self.attend = Attend(n_head, causal, dropout, rng=rng)
         self.project_out = Linear(n_embd, n_embd, bias, rng=rng, dtype=dtype)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout, rng=rng)
 
     def forward(self, x: Array, mask: Array | None = None) -> Array:
         return self.dropout(self.project_out(self.attend(self.project_in(x), mask)))
@@ -87,7 +87,7 @@ class FeedForward(Module):
         self.expand = Linear(n_embd, n_hidden, bias, rng=rng, dtype=dtype)
         self.activation = make_activation(activation)
         self.contract = Linear(n_hidden, n_embd, bias, rng=rng, dtype=dtype)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout, rng=rng)
 
     def forward(self, x: Array) -> Array:
         return self.dropout(self.contract(self.activation(self.expand(x))))

@@ -2,7 +2,7 @@
 
 ``NAME(inputs..., options) -> (output, saved)`` and ``NAME_backward(d_output, saved) -> gradients``: one gradient
 for each differentiable input, in order, of the input's shape and dtype (alone where there is one, else a tuple).
-The differentiable inputs come first. ``saved`` is the smallest tuple that the backward needs. Inputs are never
+The differentiable inputs come first. ``saved`` is what the backward needs. Inputs are never
 written to, and may be kept in ``saved``: do not change them before the backward has run.
 """
 

@@ -26,6 +26,8 @@ def attention(
     of S positions and see no later key: query t attends to s ≤ t + S - T. ``mask`` broadcasts to (..., T, S): true
     where attending is allowed, or of a floating dtype and added to the scores (a constant: no gradient is given
     for it). A query that may attend to nothing gets zeros. ``dropout_p`` drops weights, drawn by ``rng``.
+
+    Raises ValueError for more causal queries than keys, TypeError for a mask that is neither boolean nor floating.
     """
     T, S = q.shape[-2], k.shape[-2]
     if T > S and causal:
@@ -35,6 +37,8 @@ def attention(
     if causal:
         scores += _causal_bias(T, S, scores.dtype.char)
     if mask is not None:
+        if mask.dtype.kind not in "bf":
+            raise TypeError(f"attention: mask must be boolean (true: may attend) or floating (added), not {mask.dtype}")
         bias = np.where(mask, 0, -np.inf) if mask.dtype == bool else mask
         scores = scores + bias.astype(scores.dtype)
     weights = _softmax_or_zero(scores)

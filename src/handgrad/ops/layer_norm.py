@@ -32,8 +32,8 @@ def layer_norm_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array
         ∂x̂_i/∂x_j = (δ_ij - 1/C - x̂_i x̂_j / C) / σ,     as ∂μ/∂x_j = 1/C and ∂σ/∂x_j = x̂_j / C.
     Summed over i against dx̂_i:
         dx = (dx̂ - mean(dx̂) - x̂ · mean(dx̂ · x̂)) / σ.
-    In words: dx̂ less its part along the constant vector and its part along x̂, the two directions that
-    normalising takes away.
+    In words: dx̂ less its part along the constant vector and its part along x̂, the two directions that normalising
+    takes away (x̂ to the last bit only where eps is 0; the formula holds for any eps).
     """
     x_hat, inverse_std, gain = saved
     d_gain = as_rows(dy * x_hat).sum(axis=0)

@@ -20,7 +20,7 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     norm = math.hypot(*(_norm(gradient) for gradient in gradients))
     if math.isfinite(norm) and norm > max_norm:
         for gradient in gradients:
-            gradient *= max_norm / (norm + 1e-6)  # PyTorch's guard against dividing by zero
+            gradient *= max_norm / (norm + 1e-6)  # as PyTorch does, to give its numbers
     return norm
 
 

@@ -76,19 +76,49 @@ def point(run: Path, pointer: str, name: str) -> None:
 def read_pointer(run: Path, pointer: str) -> str | None:
     """The name of the checkpoint that ``last`` or ``best`` points at; None before there is one."""
     try:
-        return (run / pointer).read_text(encoding="utf-8").strip()
+        return (run / pointer).read_text(encoding="utf-8", errors="replace").strip() or None
     except FileNotFoundError:
         return None
 
 
+def newest_checkpoint(run: Path) -> str | None:
+    """The name of the checkpoint with the most steps, where ``last`` is lost; each was renamed whole."""
+    directory = run / "checkpoints"
+    names = [entry.name for entry in directory.iterdir()] if directory.is_dir() else []
+    return max((name for name in names if not name.startswith(".")), default=None)
+
+
+def read_progress(checkpoint: Path) -> Progress:
+    """How far a checkpoint had come. Raises InputError where its state.json does not say so."""
+    path = checkpoint / "state.json"
+    values = read_json(path).get("progress")
+    kinds = {
+        "step": (int,),
+        "tokens": (int,),
+        "seconds": (int, float),
+        "best_val_loss": (float, int, type(None)),
+        "best_step": (int, type(None)),
+    }
+    if (
+        not isinstance(values, dict)
+        or set(values) != set(kinds)
+        or any(type(values[name]) not in kind for name, kind in kinds.items())
+        or not 0 <= values["step"] <= values["tokens"]
+    ):
+        raise InputError(f"{path} is damaged: its progress does not have the fields and types of version 1")
+    return Progress(**values)
+
+
 def find_checkpoint(run: Path, wanted: str = "best") -> Path:
-    """The directory of ``best``, ``last`` or a checkpoint's own name; ``best`` falls back to ``last``.
+    """The directory of ``best``, ``last`` or a checkpoint's own name.
+
+    Where ``best`` is not there ``last`` serves, and where that is lost the newest.
 
     Raises InputError where there is none.
     """
     name: str | None = wanted
     if wanted in POINTERS:
-        name = read_pointer(run, wanted) or read_pointer(run, "last")
+        name = read_pointer(run, wanted) or read_pointer(run, "last") or newest_checkpoint(run)
     if name is None:
         raise InputError(f"{run} has no checkpoint yet")
     if Path(name).name != name or name.startswith(".") or not (run / "checkpoints" / name).is_dir():
@@ -119,7 +149,7 @@ def load_checkpoint(checkpoint: Path, model: GPT, optimizer: Optimizer) -> Progr
     state = read_json(checkpoint / "state.json")
     arrays = _read_arrays(checkpoint / "optimizer.safetensors")
     try:
-        progress = Progress(**state["progress"])
+        progress = read_progress(checkpoint)
         steps = {int(index): int(step) for index, step in state["optimizer_steps"].items()}
         groups = optimizer.state_dict()["param_groups"]
         moments: dict[int, dict[str, Any]] = {index: {"step": step} for index, step in steps.items()}

@@ -4,6 +4,8 @@ import math
 from concurrent.futures import Executor
 from itertools import islice
 
+import numpy as np
+
 from handgrad.arrays import Array
 from handgrad.autograd import no_grad
 from handgrad.data import sequential_batches
@@ -11,6 +13,7 @@ from handgrad.data.batches import Batch
 from handgrad.models import GPT
 
 _TOKENS_PER_BATCH = 2048
+_BATCHES_AT_A_TIME = 64
 
 
 def evaluate(model: GPT, tokens: Array, executor: Executor | None = None, batches: int = 0) -> float:
@@ -24,15 +27,21 @@ def evaluate(model: GPT, tokens: Array, executor: Executor | None = None, batche
 
     def total_loss(batch: Batch) -> tuple[float, int]:
         x, y = batch
-        with no_grad():
+        with (
+            no_grad(),
+            np.errstate(over="ignore", invalid="ignore"),
+        ):  # a loss that is not finite is the caller's to see
             return model.loss(x, y) * y.size, y.size
 
     was_training = model.training
     model.eval()
     try:
         windows = sequential_batches(tokens, max(1, _TOKENS_PER_BATCH // block_size), block_size)
-        chosen = list(islice(windows, batches)) if batches else list(windows)
-        losses = list(map(total_loss, chosen) if executor is None else executor.map(total_loss, chosen))
+        chosen = islice(windows, batches or None)
+        losses: list[tuple[float, int]] = []
+        # A few at a time: the text may be larger than memory.
+        while some := list(islice(chosen, _BATCHES_AT_A_TIME)):
+            losses += map(total_loss, some) if executor is None else executor.map(total_loss, some)
     finally:
         model.train(was_training)
     return math.fsum(loss for loss, _ in losses) / sum(count for _, count in losses)

@@ -16,6 +16,7 @@ from handgrad.training.checkpoint import (
     find_checkpoint,
     load_checkpoint,
     load_weights,
+    newest_checkpoint,
     point,
     read_pointer,
     save_checkpoint,
@@ -43,8 +44,6 @@ class Reporter:
 
     def evaluated(self, metrics: Metrics, model: GPT) -> None: ...
 
-    def saved(self, name: str) -> None: ...
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -67,8 +66,8 @@ def train(
     """Trains until max_steps: from the last checkpoint where the run has one, else from its first weights.
 
     ``should_stop`` is asked before each step: where it says yes, a checkpoint is written and training ends. Weights
-    after n steps depend on the configuration, the data and the number of replicas alone, not on how often the run
-    was interrupted.
+    after n steps depend on the configuration, the data, the number of replicas, the backend and the libraries, not on
+    timing or on how often the run was interrupted.
 
     Raises DivergedError where loss or gradient are not finite, before the weights are touched.
     """
@@ -84,13 +83,13 @@ def train(
 
 
 def _begin_or_continue(run: Run, model: GPT, optimizer: Optimizer) -> Progress:
-    last = read_pointer(run.path, "last")
+    last = read_pointer(run.path, "last") or newest_checkpoint(run.path)
     if last is None:
         if run.init_from is not None:
             load_weights(run.init_from, model)
         save_checkpoint(run.path, model, optimizer, Progress())
         return Progress()
-    progress = load_checkpoint(find_checkpoint(run.path, "last"), model, optimizer)
+    progress = load_checkpoint(find_checkpoint(run.path, last), model, optimizer)
     if progress.best_step == progress.step:
         point(run.path, "best", last)  # in case the run ended between the two pointers
     return progress
@@ -140,7 +139,8 @@ class _Trainer:
         loss = self.replicas.loss_and_gradients(batches, (config.seed, _DROPOUT, progress.step))
         grad_norm = clip_grad_norm(self.model.parameters(), config.grad_clip or math.inf)
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise DivergedError(self._diverged(loss, grad_norm))
+            what = f"the gradient's norm is {grad_norm}" if math.isfinite(loss) else f"the loss is {loss}"
+            raise DivergedError(self._diverged(what, progress.step + 1))
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
@@ -181,6 +181,8 @@ class _Trainer:
         """Evaluates, logs, and says whether the validation loss is the best so far."""
         progress = self.progress
         val_loss = evaluate(self.model, self.data.validation, self.replicas.executor, self.config.eval_batches)
+        if not math.isfinite(val_loss):
+            raise DivergedError(self._diverged(f"the validation loss is {val_loss}", progress.step))
         self.val_loss = val_loss
         bits = bits_per_character(val_loss, self.data.tokens_per_character)
         progress.seconds = time.perf_counter() - self.begun
@@ -193,13 +195,12 @@ class _Trainer:
         return True
 
     def _save(self, best: bool) -> None:
+        if not np.isfinite(self.model.arena.data).all():
+            raise DivergedError(self._diverged("a weight is not a finite number", self.progress.step))
         name = save_checkpoint(self.run.path, self.model, self.optimizer, self.progress)
         if best:
             point(self.run.path, "best", name)
-        self.reporter.saved(name)
 
-    def _diverged(self, loss: float, grad_norm: float) -> str:
+    def _diverged(self, what: str, step: int) -> str:
         last = read_pointer(self.run.path, "last")
-        kept = f"checkpoint {last} stays" if last else "no checkpoint had been written"
-        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {grad_norm}"
-        return f"training diverged at step {self.progress.step + 1}: {what}; {kept}; try a smaller lr or grad_clip"
+        return f"training diverged at step {step}: {what}; checkpoint {last} stays; try a smaller lr or grad_clip"

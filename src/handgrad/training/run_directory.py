@@ -29,7 +29,10 @@ class Run:
     config: TrainConfig
     model_config: GPTConfig
     data_directory: Path
+    corpus_sha256: str
+    tokenizer_sha256: str
     replicas: int
+    backend: str
     init_from: Path | None
     """The checkpoint that the first weights come from; None for new ones."""
 
@@ -46,8 +49,13 @@ class Run:
         return load_tokenizer(self.path / "tokenizer.json")
 
     def data(self) -> TokenData:
-        """The token files that the model is trained on."""
-        return open_token_files(self.data_directory)
+        """The token files that the model is trained on. Raises InputError where they are no longer those."""
+        data = open_token_files(self.data_directory)
+        if (data.meta.corpus_sha256, data.meta.tokenizer_sha256) != (self.corpus_sha256, self.tokenizer_sha256):
+            raise InputError(
+                f"{self.data_directory} no longer holds the text and tokenizer that {self.path} began with"
+            )
+        return data
 
 
 def check_is_free(path: Path) -> None:
@@ -89,6 +97,7 @@ def create_run(
         "init_from": None if init_from is None else str(init_from.resolve()),
         "resolved": {"replicas": replicas, "backend": current_backend(), "versions": _versions()},
     }
+    existed = path.exists()
     path.mkdir(parents=True, exist_ok=True)
     try:
         if data_directory is None:
@@ -98,6 +107,8 @@ def create_run(
         write_json(path / "config.json", content)
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
+        if existed:
+            path.mkdir(exist_ok=True)  # it was empty, and not ours to take away
         raise
     return open_run(path)
 
@@ -114,11 +125,24 @@ def open_run(path: Path) -> Run:
     try:
         config = PRESETS["quick"].updated(content["config"], str(path / "config.json"))
         model_config = GPTConfig(**content["model"])
-        directory, replicas = Path(content["data"]["directory"]), int(content["resolved"]["replicas"])
-        init_from = None if content["init_from"] is None else Path(content["init_from"])
-    except (KeyError, TypeError, AttributeError) as error:
+        if model_config != config.model_config(model_config.vocab_size):
+            raise ValueError("its model is not that of its config")
+        replicas = content["resolved"]["replicas"]
+        if type(replicas) is not int or replicas < 1:
+            raise ValueError(f"replicas must be an integer of at least 1, not {replicas!r}")
+        return Run(
+            path=path,
+            config=config,
+            model_config=model_config,
+            data_directory=path / content["data"]["directory"],
+            corpus_sha256=content["data"]["corpus_sha256"],
+            tokenizer_sha256=content["data"]["tokenizer_sha256"],
+            replicas=replicas,
+            backend=content["resolved"]["backend"],
+            init_from=None if content["init_from"] is None else Path(content["init_from"]),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path / 'config.json'} is damaged: {error}") from None
-    return Run(path, config, model_config, path / directory, replicas, init_from)
 
 
 def save_config(run: Run, config: TrainConfig) -> None:

@@ -1,0 +1,14 @@
+"""Where commands print."""
+
+from rich.console import Console
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Whoever read our output has left, as in ``| head``: the work goes on, quietly, to its own exit code."""
+        self.quiet = True
+
+
+def make_console() -> Console:
+    """Prints text as it is: nothing in it is markup, and lines are as long as they are."""
+    return _Console(highlight=False, markup=False, soft_wrap=True)
