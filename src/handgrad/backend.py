@@ -49,6 +49,12 @@ def pair_for(operation: Forward, *inputs: Any) -> tuple[Forward, Backward]:
     return getattr(source, name), getattr(source, name + "_backward")
 
 
+def gradients_of(backward: Backward, dy: Any, saved: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a backward returns, as a tuple also where it is a single gradient."""
+    gradients = backward(dy, saved)
+    return gradients if isinstance(gradients, tuple) else (gradients,)
+
+
 def function_for(operation: Callable[..., None], *inputs: Any) -> Callable[..., None]:
     """The same for an operation of ``ops`` that has no backward."""
     function: Callable[..., None] = getattr(_source_of(operation.__name__, inputs), operation.__name__)

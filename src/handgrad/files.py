@@ -1,5 +1,6 @@
 """Files written whole or not at all, and read with one clear sentence where they cannot be."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -15,11 +16,10 @@ def write_atomically(path: Path, content: bytes) -> None:
         write_flushed(temporary, content)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from None  # the name that was asked for
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    finally:
+        with contextlib.suppress(OSError):  # where all went well it is gone already
+            temporary.unlink()
     flush_directory(path.parent)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from handgrad import ops
 from handgrad.arrays import Array
+from handgrad.backend import gradients_of
 from handgrad.checking.results import Result
 
 TOLERANCE = 1e-5
@@ -42,8 +43,7 @@ def _both_ways(source: ModuleType, name: str, inputs: tuple[Array, ...]) -> list
     forward: Callable[..., Any] = getattr(source, name)
     output, saved = forward(*inputs)
     dy = np.random.default_rng(13).standard_normal(output.shape).astype(output.dtype)
-    gradients = getattr(source, name + "_backward")(dy, saved)
-    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    gradients = gradients_of(getattr(source, name + "_backward"), dy, saved)
     return [("output", output), *((f"gradient {i}", gradient) for i, gradient in enumerate(gradients, start=1))]
 
 

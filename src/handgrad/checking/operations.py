@@ -8,7 +8,7 @@ import numpy as np
 
 from handgrad import ops
 from handgrad.arrays import Array
-from handgrad.backend import pair_for
+from handgrad.backend import gradients_of, pair_for
 from handgrad.checking.numerical import central_differences, relative_error
 from handgrad.checking.results import Result
 
@@ -87,9 +87,7 @@ def check_operation(case: OperationCase) -> Iterator[Result]:
     forward, backward = pair_for(case.operation, *inputs.values())
     output, saved = forward(*inputs.values(), **case.options())
     r = np.random.default_rng(11).standard_normal(output.shape)
-    gradients = backward(r, saved)
-    if not isinstance(gradients, tuple):
-        gradients = (gradients,)
+    gradients = gradients_of(backward, r, saved)
 
     def loss() -> float:
         return float((forward(*inputs.values(), **case.options())[0] * r).sum())

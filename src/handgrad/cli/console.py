@@ -1,5 +1,7 @@
 """Where commands print."""
 
+import sys
+
 from rich.console import Console
 
 
@@ -12,3 +14,8 @@ class _Console(Console):
 def make_console() -> Console:
     """Prints text as it is: nothing in it is markup, and lines are as long as they are."""
     return _Console(highlight=False, markup=False, soft_wrap=True)
+
+
+def warn(sentence: str) -> None:
+    """Says on the error output what the user should know; the command goes on."""
+    print(f"handgrad: warning: {sentence}", file=sys.stderr)

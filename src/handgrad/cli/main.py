@@ -1,6 +1,5 @@
 """The command line: finds the command, runs it, and turns what goes wrong into one sentence and an exit code."""
 
-import contextlib
 import io
 import os
 import sys
@@ -28,11 +27,11 @@ def main(argv: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
     code = _run(argv)
-    with contextlib.suppress(BrokenPipeError):
+    try:
         sys.stdout.flush()
-        return code
-    # What was left to print has no reader; Python would try once more on its way out, and complain.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        # What was left to print has no reader; Python would try once more on its way out, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 
 

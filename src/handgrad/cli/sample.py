@@ -1,6 +1,5 @@
 """handgrad sample: a trained model writes."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from handgrad.cli.arguments import parse
+from handgrad.cli.console import warn
 from handgrad.cli.main import OK
 from handgrad.cli.progress import opening
 from handgrad.errors import InputError
@@ -77,4 +77,4 @@ def _warn_of_unknown(prompt: str, tokenizer: Tokenizer) -> None:
     unknown = sorted({character for character in prompt if tokenizer.unk_id in tokenizer.encode(character)})
     if unknown:
         names = ", ".join(repr(character) for character in unknown)
-        print(f"handgrad: warning: the tokenizer has never seen {names}; <unk> stands for it", file=sys.stderr)
+        warn(f"the tokenizer has never seen {names}; <unk> stands for it")

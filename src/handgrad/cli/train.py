@@ -2,7 +2,6 @@
 
 import dataclasses
 import shlex
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ from rich.console import Console
 
 from handgrad.backend import current_backend
 from handgrad.cli.arguments import parse, parse_known
-from handgrad.cli.console import make_console
+from handgrad.cli.console import make_console, warn
 from handgrad.cli.interrupts import Interrupts
 from handgrad.cli.main import FAILED, OK
 from handgrad.cli.progress import TrainingDisplay, sample_text
@@ -78,11 +77,11 @@ class Arguments:
 def run(argv: list[str]) -> int:
     console = make_console()
     source, _ = parse_known(Source, [word for word in argv if word not in ("-h", "--help")], "train")
-    the_run = _new(source, argv) if source.resume is None else _resumed(source, argv)
-    return _train(the_run, console)
+    the_run, data = _new(source, argv) if source.resume is None else _resumed(source, argv)
+    return _train(the_run, data, console)
 
 
-def _new(source: Source, argv: list[str]) -> Run:
+def _new(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
     config = _settings(source, argv)
     if source.out is not None:
         check_is_free(source.out)
@@ -91,7 +90,8 @@ def _new(source: Source, argv: list[str]) -> Run:
     init_from = None if source.init_from is None else find_checkpoint(source.init_from)
     out = next_free(Path("runs"), source.preset) if source.out is None else source.out
     replicas = choose_replicas(config.replicas, config.batch_size)
-    return create_run(out, config, data, source.data, replicas, init_from)
+    the_run = create_run(out, config, data, source.data, replicas, init_from)
+    return the_run, the_run.data()  # from the files now, which need no memory
 
 
 def _settings(source: Source, argv: list[str]) -> TrainConfig:
@@ -134,11 +134,11 @@ def _data(source: Source, config: TrainConfig) -> TokenData:
     data = encode_corpus(corpus, tokenizer)
     unknown = int((data.train == tokenizer.unk_id).sum())
     if unknown:
-        _warn(f"{unknown / len(data.train):.1%} of the training text is unknown to its tokenizer: <unk> stands for it")
+        warn(f"{unknown / len(data.train):.1%} of the training text is unknown to its tokenizer: <unk> stands for it")
     return data
 
 
-def _resumed(source: Source, argv: list[str]) -> Run:
+def _resumed(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
     assert source.resume is not None
     clash = [field.name for field in dataclasses.fields(Source) if getattr(source, field.name) != field.default]
     clash.remove("resume")
@@ -159,16 +159,15 @@ def _resumed(source: Source, argv: list[str]) -> Run:
     step = read_progress(find_checkpoint(source.resume, "last")).step
     if "max_steps" in changed and settings.max_steps < step:
         raise InputError(f"{source.resume} stands at step {step} already; max_steps cannot be {settings.max_steps}")
-    the_run.data()  # refused where it does not fit, before anything is changed
+    data = the_run.data()  # refused where they do not fit, before anything is changed
     if changed:
         save_config(the_run, settings)
     if the_run.backend != current_backend():
-        _warn(f"this run began with {the_run.backend} and goes on with {current_backend()}: not bit for bit the same")
-    return open_run(source.resume)
+        warn(f"this run began with {the_run.backend} and goes on with {current_backend()}: not bit for bit the same")
+    return dataclasses.replace(the_run, config=settings), data
 
 
-def _train(the_run: Run, console: Console) -> int:
-    data = the_run.data()
+def _train(the_run: Run, data: TokenData, console: Console) -> int:
     display = TrainingDisplay(the_run, console)
     again = f"handgrad train --resume {shlex.quote(str(the_run.path))}"
     try:
@@ -200,10 +199,6 @@ def _say_what_came_of_it(the_run: Run, data: TokenData, console: Console) -> Non
     text = sample_text(load_model(best, the_run.model_config), data, _SAMPLE_TOKENS, the_run.config.seed)
     console.print(text)
     console.print(f"\ncurves: {the_run.curves_path}\nmore:   handgrad sample {shlex.quote(str(the_run.path))}")
-
-
-def _warn(sentence: str) -> None:
-    print(f"handgrad: warning: {sentence}", file=sys.stderr)
 
 
 def _last_checkpoint(the_run: Run) -> str:

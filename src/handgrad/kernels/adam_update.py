@@ -7,8 +7,6 @@ import numpy as np
 from handgrad.arrays import Array
 from handgrad.kernels.compiled import compiled
 
-_ONE = np.float32(1)
-
 
 def adam_update(
     data: Array,

@@ -7,7 +7,7 @@ import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.autograd import is_grad_enabled
-from handgrad.backend import Backward, Forward, pair_for
+from handgrad.backend import Backward, Forward, gradients_of, pair_for
 from handgrad.nn.parameter import Parameter
 
 
@@ -168,9 +168,8 @@ class Layer(Module):
             raise RuntimeError(f"{type(self).__name__}: backward without a forward that kept what it needs")
         backward, saved, inputs = self._kept
         self._kept = None
-        gradients = backward(dy, saved)
         for_arrays = []
-        for value, gradient in zip(inputs, gradients if isinstance(gradients, tuple) else (gradients,), strict=True):
+        for value, gradient in zip(inputs, gradients_of(backward, dy, saved), strict=True):
             if isinstance(value, Parameter):
                 value.accumulate(gradient)
             elif value is not None:

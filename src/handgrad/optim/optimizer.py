@@ -109,18 +109,20 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Forgets the gradients of all parameters."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.zero_grad()
+        for parameter in self._parameters():
+            parameter.zero_grad()
+
+    def _parameters(self) -> list[Parameter]:
+        """All of them, in the order of their indices."""
+        return [parameter for group in self.param_groups for parameter in group["params"]]
 
     def _which_learn(self) -> list[bool]:
-        return [parameter.requires_grad for group in self.param_groups for parameter in group["params"]]
+        return [parameter.requires_grad for parameter in self._parameters()]
 
     def _cut_into_runs(self, steps: dict[int, int] | None = None) -> None:
         """``steps``: how many each parameter has made, by index; a run makes them together."""
         self._learning = self._which_learn()
-        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        made = {id(parameter): (steps or {}).get(index, 0) for index, parameter in enumerate(parameters)}
+        made = {id(parameter): (steps or {}).get(index, 0) for index, parameter in enumerate(self._parameters())}
         self._runs = [_runs_of(group["params"], made) for group in self.param_groups]
 
     def _check(self, group: Group) -> None:
@@ -158,7 +160,7 @@ class Optimizer:
         theirs = [len(group["params"]) for group in saved["param_groups"]]
         if own != theirs:
             raise ValueError(f"{type(self).__name__}: the state has groups of {theirs} parameters, not of {own}")
-        for index, (_, _, parameter) in enumerate(self._places()):
+        for index, parameter in enumerate(self._parameters()):
             values = dict(saved["state"].get(index, {}))
             step = values.pop("step", 0)
             if set(values) not in (set(), set(self.state_names)) or (step and self.needs_state and not values):

@@ -27,10 +27,8 @@ def evaluate(model: GPT, tokens: Array, executor: Executor | None = None, batche
 
     def total_loss(batch: Batch) -> tuple[float, int]:
         x, y = batch
-        with (
-            no_grad(),
-            np.errstate(over="ignore", invalid="ignore"),
-        ):  # a loss that is not finite is the caller's to see
+        # A loss that is not finite is the caller's to see.
+        with no_grad(), np.errstate(over="ignore", invalid="ignore"):
             return model.loss(x, y) * y.size, y.size
 
     was_training = model.training
