@@ -496,3 +496,9 @@ def test_a_numba_that_cannot_be_imported_is_done_without(
     )
     assert done.returncode == 0, done.stderr
     assert "Numba needs another NumPy" in done.stderr
+
+
+def test_training_starts_without_matplotlib() -> None:
+    """It is slow to import, and on a new machine writes a cache of fonts; a run wants it at its end alone."""
+    script = "import sys, handgrad.cli.train; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -17,7 +17,6 @@ from handgrad.cli.main import FAILED, OK
 from handgrad.cli.progress import TrainingDisplay, sample_text
 from handgrad.data import Corpus, TokenData, encode_corpus, load_dataset, load_text, open_token_files
 from handgrad.errors import InputError
-from handgrad.plotting import plot_curves
 from handgrad.tokenizers import make_tokenizer
 from handgrad.training import (
     DivergedError,
@@ -186,6 +185,8 @@ def _train(the_run: Run, data: TokenData, console: Console) -> int:
     if not outcome.finished:
         console.print(f"stopped at step {outcome.progress.step:,} and saved; go on with: {again}")
         return interrupts.exit_code
+    from handgrad.plotting import plot_curves  # matplotlib takes its time, and serves only now
+
     plot_curves({the_run.path.name: read_metrics(the_run.metrics_path)}, the_run.curves_path)
     _say_what_came_of_it(the_run, data, console)
     return OK
