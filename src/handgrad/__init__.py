@@ -4,43 +4,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from handgrad import checking, data, generation, models, nn, optim, plotting, tokenizers, training
-    from handgrad.autograd import enable_grad, is_grad_enabled, manual_seed, no_grad
+    from handgrad import autograd, checking, data, generation, models, nn, ops, optim, plotting, tokenizers, training
+    from handgrad.autograd import *
+    from handgrad.autograd.functions import *
     from handgrad.backend import current_backend, use_backend
+    from handgrad.saving import load, save
 
 __version__ = "0.1.0"
 
 _ROOMS = (
     "autograd", "checking", "data", "generation", "models", "nn", "ops", "optim", "plotting", "tokenizers", "training",
 )  # fmt: skip
-_HOMES = {
-    **dict.fromkeys(("enable_grad", "is_grad_enabled", "manual_seed", "no_grad"), "handgrad.autograd"),
-    **dict.fromkeys(("current_backend", "use_backend"), "handgrad.backend"),
+# Where public names stand. Tensors, what makes them and what is done to them have the names of NumPy and PyTorch.
+_HOMES = ("handgrad.autograd", "handgrad.autograd.functions", "handgrad.backend", "handgrad.saving")
+_FROM_HOMES = {
+    "handgrad.backend": ("current_backend", "use_backend"),
+    "handgrad.saving": ("load", "save"),
 }
-
-__all__ = [
-    "checking",
-    "current_backend",
-    "data",
-    "enable_grad",
-    "generation",
-    "is_grad_enabled",
-    "manual_seed",
-    "models",
-    "nn",
-    "no_grad",
-    "optim",
-    "plotting",
-    "tokenizers",
-    "training",
-    "use_backend",
-]
 
 
 def __getattr__(name: str) -> Any:
     """Rooms are entered when they are first named, so that what is not used costs no time and needs no library."""
     if name in _ROOMS:
         return import_module(f"handgrad.{name}")
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if not name.startswith("_"):
+        for home in _HOMES:
+            if name in _names_in(home):
+                return getattr(import_module(home), name)
     raise AttributeError(f"module 'handgrad' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*_ROOMS, "__version__", *(name for home in _HOMES for name in _names_in(home))})
+
+
+def _names_in(home: str) -> tuple[str, ...]:
+    return _FROM_HOMES.get(home) or tuple(import_module(home).__all__)

@@ -1,6 +1,59 @@
-"""What drives the derivatives. Nothing here knows a formula."""
+"""Tensors and the tape. Nothing here knows a formula: the derivatives are those of ``handgrad.ops``."""
 
+from handgrad.autograd.creation import (
+    arange,
+    array,
+    eye,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from handgrad.autograd.dtypes import bool, float32, float64, int32, int64
 from handgrad.autograd.grad_mode import enable_grad, is_grad_enabled, no_grad
+from handgrad.autograd.operands import TensorLike
 from handgrad.autograd.random import default_generator, manual_seed
+from handgrad.autograd.taped import Taped, apply
+from handgrad.autograd.tensor import Tensor
 
-__all__ = ["default_generator", "enable_grad", "is_grad_enabled", "manual_seed", "no_grad"]
+__all__ = [
+    "Taped",
+    "Tensor",
+    "TensorLike",
+    "apply",
+    "arange",
+    "array",
+    "bool",
+    "default_generator",
+    "enable_grad",
+    "eye",
+    "float32",
+    "float64",
+    "full",
+    "full_like",
+    "int32",
+    "int64",
+    "is_grad_enabled",
+    "linspace",
+    "manual_seed",
+    "no_grad",
+    "ones",
+    "ones_like",
+    "rand",
+    "rand_like",
+    "randint",
+    "randn",
+    "randn_like",
+    "tensor",
+    "zeros",
+    "zeros_like",
+]

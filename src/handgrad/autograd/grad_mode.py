@@ -1,8 +1,11 @@
 """Whether forwards keep what a backward would need. A context variable, so threads do not disturb one another."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from typing import Any, TypeVar, overload
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 
@@ -12,20 +15,30 @@ def is_grad_enabled() -> bool:
     return _grad_enabled.get()
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Inside, forwards keep nothing and cannot be followed by a backward. Also a decorator: ``@no_grad()``."""
-    token = _grad_enabled.set(False)
-    try:
-        yield
-    finally:
-        _grad_enabled.reset(token)
+@overload
+def no_grad(function: Function) -> Function: ...
+@overload
+def no_grad(function: None = None) -> AbstractContextManager[None]: ...
+def no_grad(function: Any = None) -> Any:
+    """Inside, forwards keep nothing and cannot be followed by a backward.
+
+    A context, ``with no_grad():``, and a decorator, ``@no_grad()`` or ``@no_grad``.
+    """
+    return _mode(False) if function is None else _mode(False)(function)
+
+
+@overload
+def enable_grad(function: Function) -> Function: ...
+@overload
+def enable_grad(function: None = None) -> AbstractContextManager[None]: ...
+def enable_grad(function: Any = None) -> Any:
+    """Inside, forwards keep what their backward needs, even within ``no_grad()``. A context and a decorator."""
+    return _mode(True) if function is None else _mode(True)(function)
 
 
 @contextmanager
-def enable_grad() -> Iterator[None]:
-    """Inside, forwards keep what their backward needs, even within ``no_grad()``. Also a decorator."""
-    token = _grad_enabled.set(True)
+def _mode(enabled: bool) -> Iterator[None]:
+    token = _grad_enabled.set(enabled)
     try:
         yield
     finally:

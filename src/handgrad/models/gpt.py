@@ -8,10 +8,11 @@ from typing import Any, Self, get_args
 import numpy as np
 import numpy.typing as npt
 
-from handgrad.arrays import Array
+from handgrad.autograd import Tensor
 from handgrad.errors import InputError
 from handgrad.models.arena import Arena
 from handgrad.nn import (
+    ArrayOrTensor,
     CrossEntropyLoss,
     Dropout,
     Embedding,
@@ -22,6 +23,7 @@ from handgrad.nn import (
     TransformerBlock,
     Unembedding,
     init,
+    is_on_tape,
 )
 from handgrad.nn.transformer import Activation
 
@@ -89,25 +91,34 @@ class GPT(Module):
         self._initialise(rng)
         self.arena = Arena(sorted(self.parameters(), key=lambda parameter: not _is_decayed(parameter)))
 
-    def forward(self, ids: Array) -> Array:
+    def forward(self, ids: ArrayOrTensor) -> ArrayOrTensor:
         """Logits (B, T, V) for the token after each of ids (B, T), T ≤ block_size."""
-        ids = np.asarray(ids)
         if ids.ndim != 2:
             raise ValueError(f"GPT: ids must have shape (B, T), not {ids.shape}")
         if ids.shape[1] > self.config.block_size:
             raise ValueError(f"GPT: {ids.shape[1]} tokens are more than block_size {self.config.block_size}")
-        x = self.token_embedding(ids) + self.position_embedding(np.arange(ids.shape[1]))
+        positions = np.arange(ids.shape[1])
+        x = self.token_embedding(ids) + self.position_embedding(Tensor(positions) if is_on_tape(ids) else positions)
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
         return self.head(x)
 
-    def loss(self, ids: Array, targets: Array) -> float:
-        """Mean cross entropy in nats of targets (B, T), the tokens that follow ids (B, T)."""
-        return float(self.cross_entropy(self(ids), targets))
+    def loss(self, ids: Any, targets: Any) -> Any:
+        """Mean cross entropy in nats of targets (B, T), the tokens that follow ids (B, T).
 
-    def backward(self, dy: Any = 1.0) -> None:  # type: ignore[override]  # ids have no gradient to return
+        A float by hand; of a Tensor of ids a Tensor, whose own ``backward()`` is the way back.
+        """
+        if is_on_tape(targets) and not is_on_tape(ids):
+            ids = Tensor(ids)
+        loss = self.cross_entropy(self(ids), targets)
+        return loss if is_on_tape(loss) else float(loss)
+
+    def __call__(self, ids: Any) -> Any:
+        return super().__call__(ids if is_on_tape(ids) else np.asarray(ids))
+
+    def backward(self, dy: Any = 1.0) -> None:
         """Adds to every gradient: from ∂L/∂loss after ``loss``, from ∂L/∂logits after a call of the model."""
         if self.cross_entropy.awaits_backward and np.ndim(dy) != 0:
             raise ValueError(

@@ -1,39 +1,52 @@
-"""Layers that own their parameters, driven by hand: ``y = layer(x)``, then ``dx = layer.backward(dy)``."""
+"""Layers that own their parameters, driven two ways.
+
+By hand, with arrays: ``y = layer(x)``, then ``dx = layer.backward(dy)``. On the tape, with Tensors: ``y = layer(x)``,
+then ``y.backward()`` of what comes of it.
+"""
 
 from handgrad.nn import init
-from handgrad.nn.layers import (
-    GELU,
-    CrossEntropyLoss,
-    Dropout,
-    Embedding,
-    LayerNorm,
-    Linear,
-    ReLU,
-    Softmax,
-    Unembedding,
-)
-from handgrad.nn.module import Layer, Module
-from handgrad.nn.parameter import Parameter
-from handgrad.nn.sequential import Sequential
+from handgrad.nn.activations import GELU, ReLU, Sigmoid, Softmax, Softplus, Tanh
+from handgrad.nn.data_loader import DataLoader, Dataset, TensorDataset, TokenDataset
+from handgrad.nn.layers import Conv2d, Dropout, Embedding, LayerNorm, Linear, Unembedding
+from handgrad.nn.losses import CrossEntropyLoss, MSELoss, cross_entropy_loss, mse_loss
+from handgrad.nn.module import ArrayOrTensor, Layer, Module, is_on_tape
+from handgrad.nn.parameter import Buffer, Parameter
+from handgrad.nn.sequential import MLP, ModuleList, Sequential
 from handgrad.nn.transformer import Attend, FeedForward, MultiHeadAttention, TransformerBlock
 
 __all__ = [
     "GELU",
+    "MLP",
+    "ArrayOrTensor",
     "Attend",
+    "Buffer",
+    "Conv2d",
     "CrossEntropyLoss",
+    "DataLoader",
+    "Dataset",
     "Dropout",
     "Embedding",
     "FeedForward",
     "Layer",
     "LayerNorm",
     "Linear",
+    "MSELoss",
     "Module",
+    "ModuleList",
     "MultiHeadAttention",
     "Parameter",
     "ReLU",
     "Sequential",
+    "Sigmoid",
     "Softmax",
+    "Softplus",
+    "Tanh",
+    "TensorDataset",
+    "TokenDataset",
     "TransformerBlock",
     "Unembedding",
+    "cross_entropy_loss",
     "init",
+    "is_on_tape",
+    "mse_loss",
 ]

@@ -1,18 +1,16 @@
 """The leaves: each holds an operation of ``ops`` and its own parameters."""
 
 import math
-from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from handgrad import ops
-from handgrad.arrays import Array
 from handgrad.autograd import default_generator
 from handgrad.nn import init
-from handgrad.nn.module import Layer
+from handgrad.nn.module import ArrayOrTensor, Layer
 from handgrad.nn.parameter import Parameter
-from handgrad.ops.cross_entropy import Reduction
+from handgrad.ops.conv2d import Pair
 
 Generator = np.random.Generator
 
@@ -39,7 +37,7 @@ class Linear(Layer):
         if self.bias is not None:
             init.uniform(self.bias, -bound, bound, rng)
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
         return self.apply(ops.linear, x, self.weight, self.bias)
 
 
@@ -57,7 +55,7 @@ class Embedding(Layer):
         self.weight = Parameter(np.empty((num_embeddings, embedding_dim), dtype))
         init.normal(self.weight, rng=rng)
 
-    def forward(self, ids: Array) -> Array:
+    def forward(self, ids: ArrayOrTensor) -> ArrayOrTensor:
         return self.apply(ops.embedding, self.weight, ids=ids)
 
 
@@ -68,7 +66,7 @@ class Unembedding(Layer):
         self.weight = weight
         self.bias = Parameter(np.zeros(weight.shape[0], weight.dtype)) if bias else None
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
         return self.apply(ops.unembedding, x, self.weight, self.bias)
 
 
@@ -80,35 +78,41 @@ class LayerNorm(Layer):
         self.bias = Parameter(np.zeros(normalized_shape, dtype))
         self.eps = eps
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
         return self.apply(ops.layer_norm, x, self.weight, self.bias, eps=self.eps)
 
 
-class GELU(Layer):
-    """x Φ(x); GPT-2's tanh form by default, ``approximate="none"`` the exact one."""
+class Conv2d(Layer):
+    """Windows of an image, weighted: (N, in_channels, H, W) to (N, out_channels, U, V), as PyTorch's.
 
-    def __init__(self, approximate: Literal["tanh", "none"] = "tanh") -> None:
-        self.approximate = approximate
+    The weight (out_channels, in_channels, I, J) and the bias start evenly in ±1/√(in_channels · I · J).
+    """
 
-    def forward(self, x: Array) -> Array:
-        return self.apply(ops.gelu, x, approximate=self.approximate)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        bias: bool = True,
+        *,
+        rng: Generator | None = None,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        bound = 1 / math.sqrt(in_channels * math.prod(size))
+        self.weight = Parameter(np.empty((out_channels, in_channels, *size), dtype))
+        init.uniform(self.weight, -bound, bound, rng)
+        self.bias = Parameter(np.empty(out_channels, dtype)) if bias else None
+        if self.bias is not None:
+            init.uniform(self.bias, -bound, bound, rng)
+        self.stride, self.padding, self.dilation = stride, padding, dilation
 
-
-class ReLU(Layer):
-    """max(x, 0)."""
-
-    def forward(self, x: Array) -> Array:
-        return self.apply(ops.relu, x)
-
-
-class Softmax(Layer):
-    """exp(x_i) / Σ exp(x_j) along ``axis``."""
-
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
-
-    def forward(self, x: Array) -> Array:
-        return self.apply(ops.softmax, x, axis=self.axis)
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        options = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
+        return self.apply(ops.conv2d, x, self.weight, self.bias, **options)
 
 
 class Dropout(Layer):
@@ -120,24 +124,6 @@ class Dropout(Layer):
         self.p = p
         self.rng = rng
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
         rng = default_generator() if self.rng is None else self.rng
         return self.apply(ops.dropout, x, p=self.p, training=self.training, rng=rng)
-
-
-class CrossEntropyLoss(Layer):
-    """-log softmax(logits)[target] in nats, from logits (..., V) and integer targets (...).
-
-    ``backward()`` starts the way back: it takes ∂L/∂loss, 1 where nothing is said.
-    """
-
-    def __init__(self, ignore_index: int = -100, reduction: Reduction = "mean") -> None:
-        self.ignore_index = ignore_index
-        self.reduction = reduction
-
-    def forward(self, logits: Array, targets: Array) -> Array:
-        options = {"ignore_index": self.ignore_index, "reduction": self.reduction}
-        return self.apply(ops.cross_entropy, logits, targets=targets, **options)
-
-    def backward(self, dy: Any = 1.0) -> Array:
-        return super().backward(dy)

@@ -1,33 +1,56 @@
-"""What every layer is: it finds its parameters and children by attribute, and can be driven by hand."""
+"""What every layer is: it finds its parameters and children by attribute, and is driven by hand or on the tape."""
 
-from collections.abc import Iterator
-from typing import Any, Self, cast
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any, Self, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 from handgrad.arrays import Array
-from handgrad.autograd import is_grad_enabled
+from handgrad.autograd import Tensor, apply, is_grad_enabled
 from handgrad.backend import Backward, Forward, gradients_of, pair_for
-from handgrad.nn.parameter import Parameter
+from handgrad.nn.parameter import Buffer, Parameter
+
+Found = TypeVar("Found", bound=Tensor)
+ArrayOrTensor: TypeAlias = Array | Tensor
+"""What a layer is called with and returns: an array by hand, a Tensor on the tape."""
+
+# Set inside a module that is driven by hand with all its parts, so that these need not look again.
+_whole_is_by_hand: ContextVar[bool] = ContextVar("whole_is_by_hand", default=False)
 
 
 class Module:
-    """A part of a model: ``forward`` computes, ``backward`` takes ∂L/∂output to ∂L/∂input.
+    """A part of a model: ``forward`` computes.
 
-    Parameters and child modules are found by attribute, also in lists and tuples. ``backward`` adds to the ``grad``
-    of each parameter on its way.
+    Parameters, buffers and child modules are found by attribute, also in lists and tuples.
+
+    Called with arrays it is driven by hand: ``backward`` takes ∂L/∂output to ∂L/∂input and adds to the ``grad`` of
+    each parameter on its way. Called with a Tensor it runs on the tape, and ``backward`` of the result does all that.
+    A module that has no ``backward``, or holds one that has none, always runs on the tape.
     """
 
     training = True
 
-    def forward(self, *inputs: Any, **options: Any) -> Array:
+    def forward(self, *inputs: Any, **options: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def backward(self, dy: Any) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} has no backward: write one, the forward in reverse")
+    def backward(self, dy: Any) -> Any:
+        raise NotImplementedError(
+            f"{type(self).__name__} has no backward: call backward() on what it returned, or write one, the forward in "
+            "reverse"
+        )
 
-    def __call__(self, *inputs: Any, **options: Any) -> Array:
-        return self.forward(*inputs, **options)
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if not is_on_tape(*inputs, *options.values()):
+            if _whole_is_by_hand.get() and _has_backward(self):
+                return self.forward(*inputs, **options)
+            if all(_has_backward(module) for module in self.modules()):
+                token = _whole_is_by_hand.set(True)
+                try:
+                    return self.forward(*inputs, **options)
+                finally:
+                    _whole_is_by_hand.reset(token)
+        return self.forward(*map(_on_tape, inputs), **{name: _on_tape(value) for name, value in options.items()})
 
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
         """The modules held directly, with their names; those in a list are named ``attribute.index``."""
@@ -50,37 +73,48 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Every parameter once, under the first name it is found by, in the order of the attributes."""
-        seen: set[int] = set()
-        for name, parameter in self._parameters_with_repeats(""):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield name, parameter
+        return _each_once(self._found(Parameter, ""))
 
     def parameters(self) -> Iterator[Parameter]:
         """Every parameter once."""
         return (parameter for _, parameter in self.named_parameters())
 
-    def _parameters_with_repeats(self, prefix: str) -> Iterator[tuple[str, Parameter]]:
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """Every buffer once, under the first name it is found by."""
+        return _each_once(self._found(Buffer, ""))
+
+    def buffers(self) -> Iterator[Buffer]:
+        """Every buffer once."""
+        return (buffer for _, buffer in self.named_buffers())
+
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+        """PyTorch's way to write ``self.name = Buffer(tensor)``."""
+        setattr(self, name, Buffer(tensor, persistent))
+
+    def _found(self, kind: type[Found], prefix: str) -> Iterator[tuple[str, Found]]:
+        """Tensors of a kind here and below, with repeats."""
         for name, value in vars(self).items():
-            if isinstance(value, Parameter):
+            if isinstance(value, kind):
                 yield prefix + name, value
             elif isinstance(value, list | tuple):
-                yield from (
-                    (f"{prefix}{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Parameter)
-                )
+                yield from ((f"{prefix}{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, kind))
         for name, child in self.named_children():
-            yield from child._parameters_with_repeats(f"{prefix}{name}.")
+            yield from child._found(kind, f"{prefix}{name}.")
+
+    def _state(self) -> dict[str, Tensor]:
+        kept = {name: buffer for name, buffer in self.named_buffers() if buffer.persistent}
+        return {**dict(self.named_parameters()), **kept}
 
     def state_dict(self) -> dict[str, Array]:
-        """A copy of every parameter's value, by name."""
-        return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
+        """A copy of every parameter's and persistent buffer's value, by name."""
+        return {name: tensor.data.copy() for name, tensor in self._state().items()}
 
-    def load_state_dict(self, state: dict[str, Array]) -> None:
+    def load_state_dict(self, state: Mapping[str, Array | Tensor]) -> None:
         """Copies values in, by name. Nothing is changed unless everything fits.
 
         Raises ValueError that lists all names missing, unexpected and wrongly shaped.
         """
-        own = dict(self.named_parameters())
+        own = self._state()
         missing = [name for name in own if name not in state]
         unexpected = [name for name in state if name not in own]
         misshapen = [
@@ -132,13 +166,17 @@ class Layer(Module):
 
     _kept: tuple[Backward, tuple[Any, ...], tuple[Any, ...]] | None = None
 
-    def apply(self, operation: Forward, *inputs: Any, **options: Any) -> Array:
-        """Runs an operation of ``handgrad.ops`` on arrays and Parameters, and keeps what its backward needs.
+    def apply(self, operation: Forward, *inputs: Any, **options: Any) -> Any:
+        """Runs an operation of ``handgrad.ops``, and keeps what its backward needs: here, or on the tape for Tensors.
 
-        The inputs are the differentiable ones, in the operation's order; None stands for one that is not there.
+        The inputs are the differentiable ones, in the operation's order, arrays or Tensors and this layer's own
+        Parameters; None stands for one that is not there.
 
-        Raises RuntimeError where an earlier forward still waits for its backward.
+        Raises RuntimeError where an earlier forward by hand still waits for its backward.
         """
+        own = {id(value) for value in vars(self).values()}
+        if is_on_tape(*(value for value in inputs if id(value) not in own), *options.values()):
+            return apply(operation, *inputs, **options)
         if is_grad_enabled() and self._kept is not None:
             raise RuntimeError(
                 f"{type(self).__name__}: forward was called again before backward; call backward first, "
@@ -146,7 +184,6 @@ class Layer(Module):
             )
         arrays = [value.data if isinstance(value, Parameter) else value for value in inputs]
         forward, backward = pair_for(operation, *(array for array in arrays if array is not None))
-        output: Array
         output, saved = forward(*arrays, **options)
         if is_grad_enabled():
             self._kept = (backward, saved, inputs)
@@ -176,3 +213,24 @@ class Layer(Module):
                 for_arrays.append(gradient)
         # One array goes in nearly everywhere; None comes back from an Embedding, whose ids have no gradient.
         return cast(Array, for_arrays[0] if len(for_arrays) == 1 else tuple(for_arrays) or None)
+
+
+def is_on_tape(*values: Any) -> bool:
+    """Whether a Tensor is among them, so that what is computed from them belongs on the tape."""
+    return any(isinstance(value, Tensor) for value in values)
+
+
+def _has_backward(module: Module) -> bool:
+    return type(module).backward is not Module.backward
+
+
+def _on_tape(value: Any) -> Any:
+    return Tensor.holding(value) if isinstance(value, np.ndarray) else value
+
+
+def _each_once(named: Iterator[tuple[str, Found]]) -> Iterator[tuple[str, Found]]:
+    seen: set[int] = set()
+    for name, tensor in named:
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            yield name, tensor

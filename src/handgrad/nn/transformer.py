@@ -8,8 +8,9 @@ import numpy.typing as npt
 from handgrad import ops
 from handgrad.arrays import Array
 from handgrad.autograd import default_generator
-from handgrad.nn.layers import GELU, Dropout, LayerNorm, Linear, ReLU
-from handgrad.nn.module import Layer, Module
+from handgrad.nn.activations import GELU, ReLU
+from handgrad.nn.layers import Dropout, LayerNorm, Linear
+from handgrad.nn.module import ArrayOrTensor, Layer, Module
 
 Activation = Literal["gelu", "gelu_exact", "relu"]
 Generator = np.random.Generator
@@ -24,7 +25,7 @@ class Attend(Layer):
         self.dropout = dropout
         self.rng = rng
 
-    def forward(self, qkv: Array, mask: Array | None = None) -> Array:
+    def forward(self, qkv: ArrayOrTensor, mask: ArrayOrTensor | None = None) -> ArrayOrTensor:
         return self.apply(
             ops.multi_head_attention,
             qkv,
@@ -62,7 +63,7 @@ class MultiHeadAttention(Module):
         self.project_out = Linear(n_embd, n_embd, bias, rng=rng, dtype=dtype)
         self.dropout = Dropout(dropout, rng=rng)
 
-    def forward(self, x: Array, mask: Array | None = None) -> Array:
+    def forward(self, x: ArrayOrTensor, mask: ArrayOrTensor | None = None) -> ArrayOrTensor:
         return self.dropout(self.project_out(self.attend(self.project_in(x), mask)))
 
     def backward(self, dy: Array) -> Array:
@@ -89,7 +90,7 @@ class FeedForward(Module):
         self.contract = Linear(n_hidden, n_embd, bias, rng=rng, dtype=dtype)
         self.dropout = Dropout(dropout, rng=rng)
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
         return self.dropout(self.contract(self.activation(self.expand(x))))
 
     def backward(self, dy: Array) -> Array:
@@ -115,7 +116,7 @@ class TransformerBlock(Module):
         self.norm_2 = LayerNorm(n_embd, dtype=dtype)
         self.feed_forward = FeedForward(n_embd, None, bias, dropout, activation, rng=rng, dtype=dtype)
 
-    def forward(self, x: Array, mask: Array | None = None) -> Array:
+    def forward(self, x: ArrayOrTensor, mask: ArrayOrTensor | None = None) -> ArrayOrTensor:
         x = x + self.attention(self.norm_1(x), mask)
         x = x + self.feed_forward(self.norm_2(x))
         return x

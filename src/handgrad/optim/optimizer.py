@@ -106,6 +106,8 @@ class Optimizer:
                 if grad is not None and run.learns:
                     run.step += 1
                     self._update(run, run.data(), grad, group)
+                    for parameter in run.parameters:
+                        parameter.mark_changed()
 
     def zero_grad(self) -> None:
         """Forgets the gradients of all parameters."""

@@ -1,0 +1,137 @@
+"""Tensors from data, from numbers, and from chance. Sizes are given as integers or as one tuple; float32 by default."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from handgrad.arrays import Array
+from handgrad.autograd.dtypes import checked_dtype, float32
+from handgrad.autograd.operands import TensorLike, as_array
+from handgrad.autograd.random import default_generator
+from handgrad.autograd.tensor import Tensor
+from handgrad.ops.shapes import sizes_of
+
+Sizes = int | Sequence[int]
+Dtype = npt.DTypeLike | None
+
+
+def tensor(data: Any, dtype: Dtype = None, requires_grad: bool = False) -> Tensor:
+    """A copy of data as a tensor: arrays keep their dtype, Python's floats become float32, its ints int64."""
+    return Tensor(data, dtype, requires_grad)
+
+
+array = tensor
+
+
+def zeros(*size: Sizes, dtype: Dtype = float32, requires_grad: bool = False) -> Tensor:
+    """All 0."""
+    return _leaf(np.zeros(sizes_of(size), _float_unless_told(dtype)), requires_grad)
+
+
+def ones(*size: Sizes, dtype: Dtype = float32, requires_grad: bool = False) -> Tensor:
+    """All 1."""
+    return _leaf(np.ones(sizes_of(size), _float_unless_told(dtype)), requires_grad)
+
+
+def full(size: Sizes, fill_value: Any, dtype: Dtype = None, requires_grad: bool = False) -> Tensor:
+    """All ``fill_value``; of its dtype where none is given."""
+    value = as_array(fill_value, dtype)
+    return _leaf(np.full(sizes_of((size,)), value, value.dtype), requires_grad)
+
+
+def arange(start: float, stop: float | None = None, step: float = 1, dtype: Dtype = None) -> Tensor:
+    """start, start + step, … below stop; int64 where all three are integers. With one number, from 0 up to it."""
+    if stop is None:
+        start, stop = 0, start
+    whole = all(isinstance(value, int | np.integer) for value in (start, stop, step))
+    return _leaf(np.arange(start, stop, step).astype(checked_dtype(dtype or (np.int64 if whole else float32))))
+
+
+def linspace(start: float, stop: float, num: int = 50, dtype: Dtype = float32, requires_grad: bool = False) -> Tensor:
+    """``num`` numbers at equal distances, both ends included."""
+    return _leaf(np.linspace(start, stop, num).astype(_float_unless_told(dtype)), requires_grad)
+
+
+def eye(n: int, m: int | None = None, dtype: Dtype = float32, requires_grad: bool = False) -> Tensor:
+    """(n, m), m = n where it is not given: 1 on the diagonal, 0 elsewhere."""
+    return _leaf(np.eye(n, m, dtype=_float_unless_told(dtype)), requires_grad)
+
+
+def rand(
+    *size: Sizes, dtype: Dtype = float32, requires_grad: bool = False, rng: np.random.Generator | None = None
+) -> Tensor:
+    """Drawn evenly from [0, 1), by ``rng`` or the generator that ``manual_seed`` starts."""
+    drawn = (rng or default_generator()).random(sizes_of(size), dtype=np.float32 if _is_float32(dtype) else np.float64)
+    return _leaf(drawn.astype(_float_unless_told(dtype), copy=False), requires_grad)
+
+
+def randn(
+    *size: Sizes, dtype: Dtype = float32, requires_grad: bool = False, rng: np.random.Generator | None = None
+) -> Tensor:
+    """Drawn from the normal law N(0, 1), by ``rng`` or the generator that ``manual_seed`` starts."""
+    drawn = (rng or default_generator()).standard_normal(sizes_of(size))
+    return _leaf(np.asarray(drawn, _float_unless_told(dtype)), requires_grad)
+
+
+def randint(
+    low: int,
+    high: int | None = None,
+    size: Sizes = (),
+    *,
+    dtype: Dtype = np.int64,
+    rng: np.random.Generator | None = None,
+) -> Tensor:
+    """Whole numbers drawn evenly from [low, high), or from [0, low) where high is not given.
+
+    Raises ValueError where there is none.
+    """
+    low, high = (0, low) if high is None else (low, high)
+    if low >= high:
+        raise ValueError(f"randint: there is no number in [{low}, {high})")
+    drawn = (rng or default_generator()).integers(low, high, sizes_of((size,)))
+    return _leaf(np.asarray(drawn, np.int64 if dtype is None else checked_dtype(dtype)))
+
+
+def zeros_like(x: TensorLike, dtype: Dtype = None, requires_grad: bool = False) -> Tensor:
+    """0 in x's shape and dtype."""
+    return full_like(x, 0, dtype, requires_grad)
+
+
+def ones_like(x: TensorLike, dtype: Dtype = None, requires_grad: bool = False) -> Tensor:
+    """1 in x's shape and dtype."""
+    return full_like(x, 1, dtype, requires_grad)
+
+
+def full_like(x: TensorLike, fill_value: Any, dtype: Dtype = None, requires_grad: bool = False) -> Tensor:
+    """``fill_value`` in x's shape and dtype."""
+    like = as_array(x, dtype)
+    return _leaf(np.full(like.shape, fill_value, like.dtype), requires_grad)
+
+
+def rand_like(x: TensorLike, dtype: Dtype = None, requires_grad: bool = False) -> Tensor:
+    """``rand`` in x's shape and dtype."""
+    like = as_array(x, dtype)
+    return rand(like.shape, dtype=like.dtype, requires_grad=requires_grad)
+
+
+def randn_like(x: TensorLike, dtype: Dtype = None, requires_grad: bool = False) -> Tensor:
+    """``randn`` in x's shape and dtype."""
+    like = as_array(x, dtype)
+    return randn(like.shape, dtype=like.dtype, requires_grad=requires_grad)
+
+
+def _leaf(data: Array, requires_grad: bool = False) -> Tensor:
+    made = Tensor.holding(data)
+    if requires_grad:
+        made.requires_grad = True
+    return made
+
+
+def _float_unless_told(dtype: Dtype) -> np.dtype[Any]:
+    return float32 if dtype is None else checked_dtype(dtype)
+
+
+def _is_float32(dtype: Dtype) -> bool:
+    return dtype is None or np.dtype(dtype) == np.float32

@@ -1,0 +1,114 @@
+"""What networks are made of: softmax, normalisation, losses, attention."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from handgrad import ops
+from handgrad.autograd.operands import TensorLike, as_tensor, floating, promoted_tensors
+from handgrad.autograd.random import default_generator
+from handgrad.autograd.taped import apply
+from handgrad.ops.conv2d import Pair
+from handgrad.ops.cross_entropy import Reduction
+
+if TYPE_CHECKING:
+    from handgrad.autograd.tensor import Tensor
+
+
+def softmax(x: TensorLike, axis: int = -1, *, dim: int | None = None) -> "Tensor":
+    """exp(x_i) / Σ exp(x_j) along an axis, which may be called dim."""
+    return apply(ops.softmax, floating(x), axis=axis if dim is None else dim)
+
+
+def log_softmax(x: TensorLike, axis: int = -1, *, dim: int | None = None) -> "Tensor":
+    """The logarithm of softmax along an axis, which may be called dim."""
+    return apply(ops.log_softmax, floating(x), axis=axis if dim is None else dim)
+
+
+def embedding(ids: TensorLike, weight: TensorLike) -> "Tensor":
+    """Row ids[...] of weight (V, C) for each id: (...) to (..., C)."""
+    return apply(ops.embedding, floating(weight), ids=as_tensor(ids))
+
+
+def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> "Tensor":
+    """x @ weight + bias, weight (in, out) as everywhere here (PyTorch's is the transpose)."""
+    given = promoted_tensors(x, weight, *([] if bias is None else [bias]))
+    return apply(ops.linear, *given, *([None] if bias is None else []))
+
+
+def layer_norm(
+    x: TensorLike,
+    normalized_shape: int | Sequence[int],
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
+    eps: float = 1e-5,
+) -> "Tensor":
+    """The last axes, of ``normalized_shape``, brought to mean 0 and variance 1, then times weight plus bias."""
+    x = floating(x)
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or x.shape[-len(shape) :] != shape:
+        raise ValueError(f"layer_norm: the last axes of x, of shape {x.shape}, are not normalized_shape {shape}")
+    gain = as_tensor(np.ones(shape, x.dtype)) if weight is None else as_tensor(weight)
+    moved = as_tensor(np.zeros(shape, x.dtype)) if bias is None else as_tensor(bias)
+    rows = x.reshape(*x.shape[: -len(shape)], -1 if x.size else int(np.prod(shape)))
+    return apply(ops.layer_norm, rows, gain.reshape(-1), moved.reshape(-1), eps=eps).reshape(x.shape)
+
+
+def dropout(
+    x: TensorLike, p: float = 0.5, training: bool = True, *, rng: np.random.Generator | None = None
+) -> "Tensor":
+    """In training each element is zero with probability p, else divided by 1 - p; otherwise x."""
+    return apply(ops.dropout, floating(x), p=p, training=training, rng=rng or default_generator())
+
+
+def cross_entropy(
+    logits: TensorLike, targets: TensorLike, ignore_index: int = -100, reduction: Reduction = "mean"
+) -> "Tensor":
+    """-log softmax(logits)[target] in nats; logits (..., V), targets (...): the classes are the last axis."""
+    return apply(
+        ops.cross_entropy, floating(logits), targets=as_tensor(targets), ignore_index=ignore_index, reduction=reduction
+    )
+
+
+def mse(prediction: TensorLike, target: TensorLike, reduction: Literal["mean", "sum", "none"] = "mean") -> "Tensor":
+    """(prediction - target)², averaged; both have the same shape."""
+    return apply(ops.mse, *promoted_tensors(floating(prediction), target), reduction=reduction)
+
+
+def attention(
+    q: TensorLike,
+    k: TensorLike,
+    v: TensorLike,
+    mask: TensorLike | None = None,
+    causal: bool = True,
+    dropout_p: float = 0.0,
+    *,
+    rng: np.random.Generator | None = None,
+) -> "Tensor":
+    """softmax(q kᵀ / √D + mask) v; q (..., T, D), k (..., S, D), v (..., S, E).
+
+    Causal unless told otherwise. The mask is true where attending is allowed, or of floats and added.
+    """
+    return apply(
+        ops.attention,
+        *promoted_tensors(floating(q), k, v),
+        mask=None if mask is None else as_tensor(mask),
+        causal=causal,
+        dropout_p=dropout_p,
+        rng=rng or default_generator(),
+    )
+
+
+def conv2d(
+    x: TensorLike,
+    weight: TensorLike,
+    bias: TensorLike | None = None,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+) -> "Tensor":
+    """x (N, C, H, W) with weight (O, C, I, J) and bias (O,): (N, O, U, V)."""
+    given = promoted_tensors(floating(x), weight, *([] if bias is None else [bias]))
+    absent = [None] if bias is None else []
+    return apply(ops.conv2d, *given, *absent, stride=stride, padding=padding, dilation=dilation)

@@ -1,0 +1,51 @@
+"""Products of matrices and sums of products."""
+
+from typing import TYPE_CHECKING
+
+from handgrad import ops
+from handgrad.autograd.functions.elementwise import multiply
+from handgrad.autograd.operands import TensorLike, as_tensor, promoted_tensors
+from handgrad.autograd.taped import apply
+
+if TYPE_CHECKING:
+    from handgrad.autograd.tensor import Tensor
+
+
+def matmul(a: TensorLike, b: TensorLike) -> "Tensor":
+    """a @ b: the last two axes are matrices, the others broadcast; a vector is a row on the left, else a column."""
+    a, b = promoted_tensors(a, b)
+    return apply(ops.matmul, a, b)
+
+
+def mm(a: TensorLike, b: TensorLike) -> "Tensor":
+    """The product of two matrices, and of nothing else.
+
+    Raises ValueError where one has not two axes.
+    """
+    a, b = as_tensor(a), as_tensor(b)
+    if a.ndim != 2 or b.ndim != 2:
+        raise ValueError(f"mm: both must be matrices, but have shapes {a.shape} and {b.shape}; matmul takes others")
+    return matmul(a, b)
+
+
+def dot(a: TensorLike, b: TensorLike) -> "Tensor":
+    """NumPy's: of vectors their inner product, of matrices their product, with a number the multiple; in general the
+    sum over the last axis of a and the last but one of b.
+    """
+    a, b = as_tensor(a), as_tensor(b)
+    if a.ndim == 0 or b.ndim == 0:
+        return multiply(a, b)
+    if b.ndim <= 2:
+        return matmul(a, b)
+    return einsum("...j,...jk->...k" if a.ndim == 1 else _dot_subscripts(a.ndim, b.ndim), a, b)
+
+
+def einsum(subscripts: str, *operands: TensorLike) -> "Tensor":
+    """Products of the operands, summed over the indices that the output does not name: "bhtd,bhsd->bhts"."""
+    return apply(ops.einsum, *promoted_tensors(*operands), subscripts=subscripts)
+
+
+def _dot_subscripts(a: int, b: int) -> str:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    left, right, summed, last = letters[: a - 1], letters[a - 1 : a + b - 3], "Z", "Y"
+    return f"{left}{summed},{right}{summed}{last}->{left}{right}{last}"

@@ -1,0 +1,214 @@
+"""Shapes: elements moved, joined, cut, picked. Views of the same memory where NumPy gives views."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from handgrad import ops
+from handgrad.autograd.memory import owner
+from handgrad.autograd.operands import TensorLike, as_tensor, operand, promoted_tensors
+from handgrad.autograd.taped import Taped, apply, apply_several
+from handgrad.ops.shapes import Axis, axes_of, sizes_of
+
+if TYPE_CHECKING:
+    from handgrad.autograd.tensor import Tensor
+
+Ints = int | Sequence[int]
+
+
+def reshape(x: TensorLike, *shape: Ints) -> "Tensor":
+    """The same elements in another shape, given as integers or as one tuple; one may be -1."""
+    return apply(ops.reshape, as_tensor(x), shape=sizes_of(shape))
+
+
+def view(x: TensorLike, *shape: Ints) -> "Tensor":
+    """As reshape, and sure to share memory.
+
+    Raises RuntimeError where that cannot be: reshape copies then.
+    """
+    tensor = as_tensor(x)
+    shaped = reshape(tensor, *shape)
+    if owner(shaped.data) is not owner(tensor.data):
+        raise RuntimeError(
+            f"view: {sizes_of(shape)} of this memory (shape {tensor.shape}, strides {tensor.data.strides}) needs a "
+            "copy; use reshape(), or contiguous() before view()"
+        )
+    return shaped
+
+
+def contiguous(x: TensorLike) -> "Tensor":
+    """x itself where its elements lie in order in memory, else a copy in which they do."""
+    tensor = as_tensor(x)
+    return tensor if tensor.data.flags.c_contiguous else copy(tensor)
+
+
+def copy(x: TensorLike) -> "Tensor":
+    """The same values in memory of their own; the gradient passes."""
+    return apply(ops.copy, as_tensor(x))
+
+
+def flatten(x: TensorLike, start_dim: int = 0, end_dim: int = -1) -> "Tensor":
+    """The axes from start_dim to end_dim as one; a copy, as in NumPy."""
+    tensor = as_tensor(x)
+    if tensor.ndim == 0:
+        return copy(reshape(tensor, 1))
+    first, last = (axes_of(tensor.data, axis)[0] for axis in (start_dim, end_dim))
+    if first > last:
+        raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
+    shape = tensor.shape
+    return copy(reshape(tensor, *shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
+
+
+def transpose(x: TensorLike, *axes: Ints | None) -> "Tensor":
+    """Two integers swap these axes (PyTorch); none, or a tuple, or more integers order all axes (NumPy)."""
+    tensor = as_tensor(x)
+    if len(axes) == 2 and all(isinstance(axis, int) for axis in axes):
+        return swapaxes(tensor, *axes)  # type: ignore[arg-type]
+    if axes in ((), (None,)):
+        return apply(ops.permute, tensor, axes=tuple(range(tensor.ndim))[::-1])
+    return permute(tensor, *axes)  # type: ignore[arg-type]
+
+
+def permute(x: TensorLike, *axes: Ints) -> "Tensor":
+    """Axis i of the result is axis axes[i] of x."""
+    return apply(ops.permute, as_tensor(x), axes=sizes_of(axes))
+
+
+def swapaxes(x: TensorLike, axis1: int, axis2: int) -> "Tensor":
+    """Two axes exchanged."""
+    tensor = as_tensor(x)
+    (first,), (second,) = axes_of(tensor.data, axis1), axes_of(tensor.data, axis2)
+    order = list(range(tensor.ndim))
+    order[first], order[second] = order[second], order[first]
+    return apply(ops.permute, tensor, axes=tuple(order))
+
+
+def squeeze(x: TensorLike, axis: Axis = None) -> "Tensor":
+    """Without axes of size 1, all or those named; ValueError where one named is larger."""
+    tensor = as_tensor(x)
+    ones = tuple(i for i, size in enumerate(tensor.shape) if size == 1)
+    axes = ones if axis is None else axes_of(tensor.data, axis)
+    large = [i for i in axes if tensor.shape[i] != 1]
+    if large:
+        raise ValueError(f"squeeze: axis {large[0]} of shape {tensor.shape} has not size 1")
+    return reshape(tensor, tuple(size for i, size in enumerate(tensor.shape) if i not in axes))
+
+
+def expand_dims(x: TensorLike, axis: Ints) -> "Tensor":
+    """With new axes of size 1 at these places of the result."""
+    tensor = as_tensor(x)
+    return reshape(tensor, np.expand_dims(tensor.data, axis if isinstance(axis, int) else tuple(axis)).shape)
+
+
+def unsqueeze(x: TensorLike, dim: int) -> "Tensor":
+    """With a new axis of size 1."""
+    return expand_dims(x, dim)
+
+
+def broadcast_to(x: TensorLike, shape: Ints) -> "Tensor":
+    """Stretched to a shape by NumPy's rules, without a copy."""
+    return apply(ops.broadcast_to, as_tensor(x), shape=sizes_of((shape,)))
+
+
+def repeat(x: TensorLike, repeats: Ints | TensorLike, axis: int | None = None) -> "Tensor":
+    """Each element so many times in a row, along an axis or of the flattened x."""
+    counts = as_tensor(repeats).data
+    if counts.dtype.kind not in "iu":
+        raise TypeError(f"repeat: repeats must be integers, not {counts.dtype}")
+    return apply(ops.repeat, as_tensor(x), repeats=counts, axis=axis)
+
+
+def concatenate(tensors: Sequence[TensorLike], axis: int | None = 0) -> "Tensor":
+    """One after another along an axis that is there."""
+    return apply(ops.concatenate, *promoted_tensors(*_some(tensors, "concatenate")), axis=axis)
+
+
+def cat(tensors: Sequence[TensorLike], dim: int = 0, *, axis: int | None = None) -> "Tensor":
+    """PyTorch's name of concatenate; the axis may be called dim or axis."""
+    return concatenate(tensors, dim if axis is None else axis)
+
+
+def stack(tensors: Sequence[TensorLike], axis: int = 0, *, dim: int | None = None) -> "Tensor":
+    """One after another along a new axis."""
+    return apply(ops.stack, *promoted_tensors(*_some(tensors, "stack")), axis=axis if dim is None else dim)
+
+
+def split(x: TensorLike, split_size: Ints, dim: int = 0, *, axis: int | None = None) -> "tuple[Tensor, ...]":
+    """Pieces of ``split_size`` (the last may be smaller), or of these sizes, along an axis."""
+    tensor, along = as_tensor(x), dim if axis is None else axis
+    (along,) = axes_of(tensor.data, along)
+    size = tensor.shape[along]
+    if isinstance(split_size, int):
+        if split_size < 1:
+            raise ValueError(f"split: pieces must have a size of at least 1, not {split_size}")
+        sizes = [min(split_size, size - start) for start in range(0, size, split_size)] or [0]
+    else:
+        sizes = [int(n) for n in split_size]
+    return tuple(apply_several(ops.split, tensor, sizes=sizes, axis=along))
+
+
+def chunk(x: TensorLike, chunks: int, dim: int = 0, *, axis: int | None = None) -> "tuple[Tensor, ...]":
+    """At most ``chunks`` pieces of one size, the last smaller, along an axis."""
+    if chunks < 1:
+        raise ValueError(f"chunk: there must be at least 1 chunk, not {chunks}")
+    tensor, along = as_tensor(x), dim if axis is None else axis
+    size = tensor.shape[axes_of(tensor.data, along)[0]]
+    if size == 0:
+        return tuple(apply_several(ops.split, tensor, sizes=[0] * chunks, axis=along))
+    return split(tensor, math.ceil(size / chunks), along)
+
+
+def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> "Tensor":
+    """The elements whose indices on two axes differ by ``offset``, along a new last axis."""
+    return apply(ops.diagonal, as_tensor(x), offset=offset, axis1=axis1, axis2=axis2)
+
+
+def trace(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> "Tensor":
+    """The sum of a diagonal."""
+    return apply(ops.sum, diagonal(x, offset, axis1, axis2), axis=-1)
+
+
+def triu(x: TensorLike, k: int = 0, *, diagonal: int | None = None) -> "Tensor":
+    """Zeros below diagonal k (PyTorch calls it diagonal) of the last two axes."""
+    return apply(ops.triu, as_tensor(x), k=k if diagonal is None else diagonal)
+
+
+def tril(x: TensorLike, k: int = 0, *, diagonal: int | None = None) -> "Tensor":
+    """Zeros above diagonal k (PyTorch calls it diagonal) of the last two axes."""
+    return apply(ops.tril, as_tensor(x), k=k if diagonal is None else diagonal)
+
+
+def getitem(x: TensorLike, index: Any) -> "Tensor":
+    """x[index], with NumPy's basic, integer and boolean indices, which may be tensors."""
+    return apply(ops.getitem, as_tensor(x), index=plain_index(index))
+
+
+def setitem(x: "Tensor", index: Any, value: TensorLike) -> None:
+    """x[index] = value, in x's memory; recorded where x or the value requires a gradient."""
+    value = operand(value)
+    if isinstance(value, Taped) and value.data.dtype != x.dtype:
+        if not np.can_cast(value.data.dtype, x.dtype, "same_kind"):
+            raise TypeError(f"in-place: {value.data.dtype} cannot be put into a tensor of {x.dtype}")
+        value = value.astype(x.dtype)
+    elif isinstance(value, float) and x.dtype.kind != "f":
+        raise TypeError(f"in-place: the float {value} cannot be put into a tensor of {x.dtype}")
+    x.change_in_place(ops.setitem, value, index=plain_index(index))
+
+
+def plain_index(index: Any) -> Any:
+    """An index as NumPy takes it: arrays for tensors. Copies, so that a later change of them changes nothing here."""
+    if isinstance(index, tuple):
+        return tuple(plain_index(part) for part in index)
+    if isinstance(index, Taped):
+        if index.data.dtype.kind == "f":
+            raise TypeError(f"index: a tensor of {index.data.dtype} picks nothing; integers and booleans do")
+        return index.data.copy()
+    return np.array(index) if isinstance(index, list | np.ndarray) else index
+
+
+def _some(tensors: Sequence[TensorLike], name: str) -> Sequence[TensorLike]:
+    if len(tensors) == 0:
+        raise ValueError(f"{name}: there must be at least one tensor")
+    return tensors

@@ -1,0 +1,124 @@
+"""What operations accept, and the one rule for the dtype of what they return.
+
+float32 is the default. Numbers and 0-d tensors never widen an array, integers and booleans never widen a float: only
+a float64 array does. So ``scores / math.sqrt(48)`` and ``weights * mask`` stay float32.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from handgrad import ops
+from handgrad.arrays import Array
+from handgrad.autograd.dtypes import DTYPES, checked_dtype, float32
+from handgrad.autograd.taped import Taped, apply
+
+if TYPE_CHECKING:
+    from handgrad.autograd.tensor import Tensor
+
+Number: TypeAlias = float | int | bool
+TensorLike: TypeAlias = Taped | Array | Number | Sequence[Any]
+"""What a function takes for a tensor."""
+
+
+def as_array(value: Any, dtype: npt.DTypeLike | None = None) -> Array:
+    """An array of a dtype that tensors may have: that of an array, float32 for Python's floats, int64 for its ints.
+
+    Other integers become int64, float16 becomes float32. Raises TypeError for anything that holds no numbers.
+    """
+    if isinstance(value, Taped):
+        array = value.data
+    elif isinstance(value, np.ndarray | np.generic):
+        array = np.asarray(value)
+    else:
+        array = _from_sequence(value)
+    if dtype is not None:
+        return array.astype(checked_dtype(dtype), copy=False)
+    if array.dtype in DTYPES:
+        return array
+    kind = array.dtype.kind
+    if kind in "iu" or array.dtype == np.float16:
+        return array.astype(np.int64 if kind in "iu" else float32)
+    raise TypeError(f"tensor: {array.dtype} holds no numbers that a tensor can hold; these are float, int and bool")
+
+
+def as_tensor(value: TensorLike) -> "Tensor":
+    """The tensor itself, or a constant over an array or made from numbers."""
+    if isinstance(value, Taped):
+        return value  # type: ignore[return-value]
+    return Taped.made.holding(as_array(value))
+
+
+def floating(value: TensorLike) -> "Tensor":
+    """The same in float32 where it was integer or boolean: what has fractions is computed in floats."""
+    tensor = as_tensor(value)
+    return tensor if tensor.dtype.kind == "f" else apply(ops.astype, tensor, dtype=float32)
+
+
+def operand(value: TensorLike) -> "Tensor | Number":
+    """A tensor, or a Python number as it is: NumPy then gives it the dtype of the array that it meets."""
+    if isinstance(value, Taped):
+        return value  # type: ignore[return-value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, float | int):
+        return value
+    return as_tensor(value)
+
+
+def promoted(*values: TensorLike, fractions: bool = False) -> "list[Tensor | Number]":
+    """The operands in their common dtype, by the rule above; one of them is a tensor.
+
+    ``fractions``: the operation gives fractions also for integers, so that these become float32.
+    """
+    operands = [operand(value) for value in values]
+    tensors = [value for value in operands if isinstance(value, Taped)]
+    if not tensors:
+        tensors = [as_tensor(operands[0])]
+        operands[0] = tensors[0]
+    dtype = tensors[0].data.dtype
+    if dtype.kind == "f" and all(tensor.data.dtype == dtype for tensor in tensors):
+        return operands  # nearly always
+    dtype = _common(tensors)
+    if dtype.kind != "f" and (fractions or any(isinstance(value, float) for value in operands)):
+        dtype = float32
+    return [
+        apply(ops.astype, value, dtype=dtype) if isinstance(value, Taped) and value.data.dtype != dtype else value
+        for value in operands
+    ]
+
+
+def promoted_tensors(*values: TensorLike) -> "list[Tensor]":
+    """The same for operations that take no bare numbers."""
+    return promoted(*map(as_tensor, values))  # type: ignore[return-value]
+
+
+def _common(tensors: "Sequence[Tensor]") -> np.dtype[Any]:
+    arrays = [tensor.data for tensor in tensors if tensor.data.ndim > 0]
+    lone = [tensor.data for tensor in tensors if tensor.data.ndim == 0]
+    if arrays and lone:
+        wide, narrow = _common_of(arrays), _common_of(lone)
+        return narrow if "bif".index(narrow.kind) > "bif".index(wide.kind) else wide
+    return _common_of(arrays or lone)
+
+
+def _common_of(arrays: Sequence[Array]) -> np.dtype[Any]:
+    floats = {array.dtype for array in arrays if array.dtype.kind == "f"}
+    return np.result_type(*(floats or {array.dtype for array in arrays}))
+
+
+def _from_sequence(value: Any) -> Array:
+    array = np.asarray(_plain(value))
+    holds_arrays = isinstance(value, list | tuple) and any(isinstance(item, np.ndarray | Taped) for item in value)
+    return array.astype(float32) if array.dtype == np.float64 and not holds_arrays else array
+
+
+def _plain(value: Any) -> Any:
+    """Nested lists with the arrays of tensors in them."""
+    if isinstance(value, Taped):
+        return value.data
+    if isinstance(value, list | tuple | range):
+        return [_plain(item) for item in value]
+    return value

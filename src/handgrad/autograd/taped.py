@@ -1,0 +1,311 @@
+"""An array with its history: what a Tensor is before it has operators."""
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from handgrad import ops
+from handgrad.arrays import Array
+from handgrad.autograd.grad_mode import is_grad_enabled
+from handgrad.autograd.memory import arrays_in, owner, positions_of
+from handgrad.autograd.tape import Edge, Node, Version, run_backward
+from handgrad.backend import Forward, pair_for
+
+if TYPE_CHECKING:
+    from handgrad.autograd.tensor import Tensor
+
+
+class Taped:
+    """An array, its gradient, and the node of the tape that made it.
+
+    ``data`` is the array itself, not a copy. In-place changes through tensors, their views, optimizers and
+    ``load_state_dict`` are counted, and a backward that would need the old values raises; raw writes into ``data``
+    (``x.data[0] = 1``) cannot be seen.
+    """
+
+    __slots__ = (
+        "__weakref__", "_base", "_base_history", "_data", "_grad", "_history", "_is_apart", "_node", "_output",
+        "_requires_grad", "_version",
+    )  # fmt: skip
+
+    made: "ClassVar[type[Tensor]]"
+    """The class of what operations return."""
+    # NumPy then leaves array + tensor to the tensor, and np.exp(tensor) raises instead of losing the gradient.
+    __array_ufunc__: ClassVar[None] = None
+
+    _data: Array
+    _grad: Array | None
+    _requires_grad: bool
+    _node: Node | None
+    _output: int
+    _version: Version
+
+    def _hold(self, data: Array) -> None:
+        """The state of a tensor that has no history and shares memory with no other."""
+        self._data = data
+        self._grad = None
+        self._requires_grad = False
+        self._node, self._output = None, 0
+        self._version = Version()
+        # A view knows whose memory it looks at, and when the history of that tensor was last changed in place.
+        self._base: Taped | None = None
+        self._base_history = self._history = 0
+        # Looks at another tensor's memory without a history that leads there.
+        self._is_apart = False
+
+    # -- data and gradient
+
+    @property
+    def data(self) -> Array:
+        """The NumPy array. Assigning copies into it."""
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self._data[...] = fitting(value, self._data.shape, f"{type(self).__name__}: data")
+        self.mark_changed()
+
+    def mark_changed(self) -> None:
+        """Counts a change of the memory; for those who wrote into ``data`` themselves, as optimizers do."""
+        self._version.count += 1
+
+    @property
+    def grad(self) -> Array | None:
+        """∂loss/∂self after a backward, an array of its shape and dtype; gradients add up until ``zero_grad``."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is not None:
+            value = np.array(fitting(value, self._data.shape, f"{type(self).__name__}: grad"), self._data.dtype)
+        self._grad = value
+
+    def zero_grad(self) -> None:
+        """Forgets the gradient."""
+        self.grad = None
+
+    def accumulate(self, gradient: Array) -> None:
+        """Adds to the gradient; what is used twice gets the sum of both."""
+        gradient = fitting(gradient, self._data.shape, f"{type(self).__name__}: a gradient")
+        if self._grad is None:
+            self._grad = np.array(gradient, dtype=self._data.dtype, order="C")
+        else:
+            self._grad += gradient
+
+    def retain_grad(self) -> None:
+        """Asks for ``grad`` also here, at a tensor that was computed; leaves have it anyway."""
+        edge = self._edge()
+        if edge is None:
+            raise RuntimeError(f"retain_grad: this {type(self).__name__} requires no gradient")
+        target, output = edge
+        if isinstance(target, Node):
+            target.listeners.append((output, self))
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a backward should reach this tensor. May be set on a leaf, one that was not computed."""
+        self._follow_base()
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self.is_leaf:
+            if value:
+                check_differentiable(self._data.dtype)
+            self._requires_grad = bool(value)
+        elif not value:
+            raise RuntimeError("requires_grad: a computed tensor requires a gradient; detach() gives one that does not")
+
+    @property
+    def is_leaf(self) -> bool:
+        """True for a tensor that no recorded operation made: a parameter, an input."""
+        self._follow_base()
+        return self._node is None
+
+    def detach(self) -> "Tensor":
+        """The same memory without the history."""
+        tensor = self.made.holding(self._data)
+        tensor._version, tensor._is_apart = self._version, True
+        return tensor
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A leaf of its own memory."""
+        if not self.is_leaf:
+            raise RuntimeError("copy: a computed tensor cannot be copied with its history; copy detach() instead")
+        twin = self.holding(copy.deepcopy(self._data, memo))
+        twin._grad, twin._requires_grad = copy.deepcopy(self._grad, memo), self._requires_grad
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+    # -- the way back
+
+    def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
+        """Adds ∂(Σ self · gradient)/∂leaf to the ``grad`` of every leaf that requires it.
+
+        ``gradient``, of this shape, may be left out for a single number, where it is 1. The graph is freed on the
+        way, unless ``retain_graph``.
+
+        Raises RuntimeError where nothing requires a gradient, where a gradient is missing, where the graph was freed
+        before, and where something that it saved was changed in place.
+        """
+        edge = self._edge()
+        if edge is None:
+            raise RuntimeError(
+                "backward: this tensor requires no gradient: it was computed under no_grad(), detached, or from "
+                "tensors made without requires_grad=True"
+            )
+        if gradient is None:
+            if self._data.size != 1:
+                raise RuntimeError(
+                    f"backward: a tensor of shape {self._data.shape} is no single number; reduce it first, as with "
+                    "sum() or mean(), or pass the gradient, of the same shape"
+                )
+            gradient = np.ones_like(self._data)
+        gradient = fitting(gradient, self._data.shape, "backward: a gradient").astype(self._data.dtype, copy=False)
+        target, output = edge
+        # A slope may be infinite (that of √x at 0); what to think of it is for whoever reads the gradient.
+        with np.errstate(all="ignore"):
+            if isinstance(target, Node):
+                run_backward(target, output, gradient, retain_graph)
+            else:
+                target.accumulate(gradient)
+
+    # -- recording
+
+    @classmethod
+    def holding(cls, data: Array) -> Self:
+        """A tensor over this very array, without a history."""
+        tensor = cls.__new__(cls)
+        tensor._hold(data)
+        return tensor
+
+    def _edge(self) -> Edge | None:
+        """Where a gradient of this tensor goes; None where it goes nowhere."""
+        if not self.requires_grad:
+            return None
+        return (self, 0) if self._node is None else (self._node, self._output)
+
+    def _looks_at(self, source: "Taped", recording: bool) -> None:
+        """Notes that this tensor is a view of ``source``."""
+        self._version = source._version
+        self._is_apart = source._is_apart or not recording
+        if not self._is_apart:
+            self._base = source if source._base is None else source._base
+            self._base_history = self._base._history
+
+    def _follow_base(self) -> None:
+        """After a recorded change of the memory that a view looks at, takes the view's history from there."""
+        base = self._base
+        if base is not None and base._history != self._base_history:
+            self._base_history = base._history
+            _, saved = ops.view_of(base._data, positions_of(self._data, base._data))
+            self._node, self._output = Node("a view", ops.view_of_backward, saved, (base._edge(),), (), None), 0
+            self._requires_grad = True
+
+    def change_in_place(self, operation: Forward, *others: Any, **options: Any) -> Self:
+        """Puts what ``operation(self, *others)`` gives into this tensor's memory, and into its history.
+
+        Raises RuntimeError where that history could not be right: for a leaf that requires a gradient, and for a
+        tensor that shares another's memory without its history (from ``detach()``, or a view made under no_grad).
+        """
+        recorded = is_grad_enabled() and any(
+            value.requires_grad for value in (self, self._base, *others) if isinstance(value, Taped)
+        )
+        before = self.made.holding(self._data)
+        if recorded:
+            self._check_may_change()
+            before = self.made.holding(self._data.copy())  # what the operation saves of it must stay as it is
+            before._requires_grad, before._node, before._output = self.requires_grad, self._node, self._output
+        after = apply(operation, before, *others, **options)
+        if after._data.shape != self._data.shape:
+            raise ValueError(
+                f"in-place: the result has shape {after._data.shape}, which does not fit into {self._data.shape}"
+            )
+        np.copyto(self._data, after._data, casting="same_kind")
+        self.mark_changed()
+        if recorded:
+            self._take_history(apply(ops.astype, after, dtype=self._data.dtype))
+        return self
+
+    def _check_may_change(self) -> None:
+        for tensor in (self, self._base):
+            if tensor is not None and tensor.is_leaf and tensor.requires_grad:
+                raise RuntimeError(
+                    "in-place: a leaf that requires a gradient cannot be changed by an operation that is recorded; "
+                    "do it under no_grad(), or make a new tensor (x = x + y for x += y)"
+                )
+        if self._is_apart:
+            raise RuntimeError(
+                "in-place: this tensor shares the memory of another but not its history (it was detached, or made "
+                "under no_grad()), so a recorded change would be lost there; change a copy()"
+            )
+
+    def _take_history(self, after: "Taped") -> None:
+        base = self._base
+        if base is None:
+            self._requires_grad, self._node, self._output = after._requires_grad, after._node, after._output
+            self._history += 1
+            return
+        _, saved = ops.with_view(base._data, after._data, positions_of(self._data, base._data))
+        edges = (base._edge(), after._edge())
+        node = Node("an in-place change of a view", ops.with_view_backward, saved, edges, (), None)
+        base._requires_grad, base._node, base._output = True, node, 0
+        base._history += 1
+
+
+def apply(operation: Forward, *inputs: Any, **options: Any) -> "Tensor":
+    """Runs a pair of ``handgrad.ops`` on tensors, arrays and numbers, and records it.
+
+    ``inputs`` are the operation's differentiable ones, in its order, None for one that is not there.
+    """
+    return apply_several(operation, *inputs, **options)[0]
+
+
+def apply_several(operation: Forward, *inputs: Any, **options: Any) -> "list[Tensor]":
+    """The same for an operation that returns a tuple of arrays."""
+    tensors = [value for value in (*inputs, *options.values()) if isinstance(value, Taped)]
+    arrays = [value._data if isinstance(value, Taped) else value for value in inputs]
+    plain = {name: value._data if isinstance(value, Taped) else value for name, value in options.items()}
+    forward, backward = pair_for(operation, *(array for array in arrays if array is not None))
+    output, saved = forward(*arrays, **plain)
+    several = isinstance(output, tuple)
+    made = [Taped.made.holding(np.asarray(array)) for array in (output if several else (output,))]
+    recording = is_grad_enabled()
+    memory = [(owner(tensor._data), tensor) for tensor in tensors]
+    for tensor in made:
+        its_owner = owner(tensor._data)
+        source = next((other for its, other in memory if its is its_owner), None)
+        if source is not None:
+            tensor._looks_at(source, recording)
+    edges = tuple(value._edge() if isinstance(value, Taped) else None for value in inputs) if recording else ()
+    if any(edge is not None for edge in edges):
+        guards = _guards(saved, [*tensors, *made])
+        node = Node(operation.__name__, backward, saved, edges, guards, len(made) if several else None)
+        for i, tensor in enumerate(made):
+            tensor._requires_grad, tensor._node, tensor._output = True, node, i
+    return made
+
+
+def _guards(saved: tuple[Any, ...], tensors: Sequence[Taped]) -> tuple[tuple[Version, int], ...]:
+    """The versions of the tensors whose memory was saved."""
+    held = {id(owner(array)) for array in arrays_in(saved)}
+    return tuple((t._version, t._version.count) for t in tensors if id(owner(t._data)) in held)
+
+
+def check_differentiable(dtype: np.dtype[Any]) -> None:
+    """Raises TypeError for a dtype that has no gradients."""
+    if dtype.kind != "f":
+        raise TypeError(
+            f"requires_grad: a tensor of {dtype} has no gradient, only float32 and float64 have; make it one with "
+            "astype(handgrad.float32)"
+        )
+
+
+def fitting(value: Any, shape: tuple[int, ...], what: str) -> Array:
+    """value as an array of just that shape: NumPy would broadcast silently."""
+    array = np.asarray(value._data if isinstance(value, Taped) else value)
+    if array.shape != shape:
+        raise ValueError(f"{what} of shape {array.shape} cannot be assigned to one of shape {shape}")
+    return array

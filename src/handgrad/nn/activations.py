@@ -1,0 +1,58 @@
+"""Layers without parameters: a nonlinearity, element by element or along an axis."""
+
+from typing import Literal
+
+from handgrad import ops
+from handgrad.nn.module import ArrayOrTensor, Layer
+
+
+class ReLU(Layer):
+    """max(x, 0)."""
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        return self.apply(ops.relu, x)
+
+
+class GELU(Layer):
+    """x Φ(x); GPT-2's tanh form by default, ``approximate="none"`` the exact one."""
+
+    def __init__(self, approximate: Literal["tanh", "none"] = "tanh") -> None:
+        self.approximate = approximate
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        return self.apply(ops.gelu, x, approximate=self.approximate)
+
+
+class Tanh(Layer):
+    """The hyperbolic tangent."""
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        return self.apply(ops.tanh, x)
+
+
+class Sigmoid(Layer):
+    """1 / (1 + e⁻ˣ)."""
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        return self.apply(ops.sigmoid, x)
+
+
+class Softplus(Layer):
+    """log(1 + exp(beta · x)) / beta; x itself where beta · x > threshold."""
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta = beta
+        self.threshold = threshold
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        return self.apply(ops.softplus, x, beta=self.beta, threshold=self.threshold)
+
+
+class Softmax(Layer):
+    """exp(x_i) / Σ exp(x_j) along ``axis``."""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        return self.apply(ops.softmax, x, axis=self.axis)

@@ -1,0 +1,121 @@
+"""Batches of a data set, as Tensors, in epochs or without end."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.autograd import Tensor
+
+
+class Dataset(Protocol):
+    """Anything with a length and an item for each index: an array, a number, or a tuple of these."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+
+class TensorDataset:
+    """Item i is row i of each array.
+
+    Raises ValueError where their lengths differ.
+    """
+
+    def __init__(self, *arrays: Any) -> None:
+        self.arrays = [np.asarray(array) for array in arrays]
+        lengths = [len(array) for array in self.arrays]
+        if len(set(lengths)) != 1:
+            raise ValueError(f"TensorDataset: arrays must be of one length, not of {', '.join(map(str, lengths))}")
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def __getitem__(self, index: int) -> tuple[Array, ...]:
+        return tuple(array[index] for array in self.arrays)
+
+
+class TokenDataset:
+    """Every window of ``block_size`` tokens of a text, with the tokens that follow: item i is (x, y), where y is x one
+    token on.
+
+    Raises ValueError for a text that has no such window.
+    """
+
+    def __init__(self, ids: Sequence[int] | Array, block_size: int) -> None:
+        self.ids = np.asarray(ids)
+        self.block_size = block_size
+        if len(self) < 1:
+            raise ValueError(
+                f"TokenDataset: {len(self.ids)} tokens have no window of {block_size} and one that follows"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids) - self.block_size
+
+    def __getitem__(self, index: int) -> tuple[Array, Array]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"TokenDataset: there is no window {index}, there are {len(self)}")
+        window = self.ids[index : index + self.block_size + 1].astype(np.int64)
+        return window[:-1], window[1:]
+
+
+class DataLoader:
+    """Batches of ``batch_size`` items, stacked into Tensors: one for each part of an item.
+
+    Iterating gives one epoch: every item once, in order, or in an order drawn anew for each epoch where ``shuffle``.
+    ``forever()`` gives one epoch after another. The last, smaller batch is left out where ``drop_last``. ``seed``
+    makes the order of epoch 0, 1, … the same in every program that asks.
+
+    Raises ValueError for a batch_size below 1, or where ``drop_last`` leaves nothing.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"DataLoader: batch_size must be at least 1, not {batch_size}")
+        if drop_last and len(dataset) < batch_size:
+            raise ValueError(
+                f"DataLoader: {len(dataset)} items do not fill a batch of {batch_size}, and drop_last is set"
+            )
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        self.epoch = 0
+        """Which epoch the next iteration gives."""
+
+    def __len__(self) -> int:
+        """How many batches an epoch has."""
+        full, rest = divmod(len(self.dataset), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        return self._batches(epoch)
+
+    def forever(self) -> Iterator[Any]:
+        """Batches of one epoch after another."""
+        if len(self) == 0:
+            raise ValueError("DataLoader: the data set is empty")
+        while True:
+            yield from self
+
+    def _batches(self, epoch: int) -> Iterator[Any]:
+        order = np.arange(len(self.dataset))
+        if self.shuffle:
+            np.random.default_rng([self.seed, epoch]).shuffle(order)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            items = [self.dataset[int(i)] for i in order[start : start + self.batch_size]]
+            if isinstance(items[0], tuple):
+                yield tuple(Tensor(np.stack(parts)) for parts in zip(*items, strict=True))
+            else:
+                yield Tensor(np.stack(items))

@@ -1,0 +1,196 @@
+"""Two operands, element by element: each has its gradient, summed over wherever it was broadcast.
+
+An operand may be a Python number, which has no gradient (None is given for it) and leaves the other's dtype alone.
+Where the backward of one operand needs the other, ``saved`` holds it; where nobody needs it, it does not.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.ops.shapes import Kind, kind_of, unbroadcast
+
+Operand = Array | float
+Gradients = tuple[Array | None, Array | None]
+Saved = tuple[Any, ...]
+
+
+def add(a: Operand, b: Operand) -> tuple[Array, Saved]:
+    """a + b."""
+    return np.add(a, b), (kind_of(a), kind_of(b))
+
+
+def add_backward(dy: Array, saved: Saved) -> Gradients:
+    """∂(a + b)/∂a = ∂(a + b)/∂b = 1: dy goes to both."""
+    a, b = saved
+    return unbroadcast(dy, a), unbroadcast(dy, b)
+
+
+def subtract(a: Operand, b: Operand) -> tuple[Array, Saved]:
+    """a - b."""
+    return np.subtract(a, b), (kind_of(a), kind_of(b))
+
+
+def subtract_backward(dy: Array, saved: Saved) -> Gradients:
+    """∂(a - b)/∂a = 1, ∂(a - b)/∂b = -1."""
+    a, b = saved
+    return unbroadcast(dy, a), None if b is None else unbroadcast(-dy, b)
+
+
+def multiply(a: Operand, b: Operand) -> tuple[Array, Saved]:
+    """a · b."""
+    kind_a, kind_b = kind_of(a), kind_of(b)
+    return np.multiply(a, b), (kind_a and b, kind_b and a, kind_a, kind_b)
+
+
+def multiply_backward(dy: Array, saved: Saved) -> Gradients:
+    """∂(ab)/∂a = b, ∂(ab)/∂b = a."""
+    b, a, kind_a, kind_b = saved
+    return (
+        None if kind_a is None else unbroadcast(dy * b, kind_a),
+        None if kind_b is None else unbroadcast(dy * a, kind_b),
+    )
+
+
+def divide(a: Operand, b: Operand) -> tuple[Array, Saved]:
+    """a / b."""
+    kind_a, kind_b = kind_of(a), kind_of(b)
+    return np.divide(a, b), (kind_b and a, b, kind_a, kind_b)
+
+
+def divide_backward(dy: Array, saved: Saved) -> Gradients:
+    """∂(a/b)/∂a = 1/b, ∂(a/b)/∂b = -a/b²."""
+    a, b, kind_a, kind_b = saved
+    d_a = dy / b
+    return unbroadcast(d_a, kind_a), None if kind_b is None else unbroadcast(-d_a * (a / b), kind_b)
+
+
+def power(a: Operand, b: Operand) -> tuple[Array, Saved]:
+    """a to the power b."""
+    kind_a, kind_b = kind_of(a), kind_of(b)
+    y: Array = a**b  # rather than np.power: the operator knows that a square is a product
+    return y, (a, b, kind_b and y, kind_a, kind_b)
+
+
+def power_backward(dy: Array, saved: Saved) -> Gradients:
+    """∂aᵇ/∂a = b aᵇ⁻¹ and, as aᵇ = exp(b log a), ∂aᵇ/∂b = aᵇ log a.
+
+    At b = 0 the first is 0 for every a; at a = 0 and b ≥ 0 the second is 0, its limit for b > 0 (as in PyTorch).
+    """
+    a, b, y, kind_a, kind_b = saved
+    d_a = d_b = None
+    if kind_a is not None:
+        if isinstance(b, np.ndarray):
+            d_a = np.where(b == 0, 0, dy * b * a ** (b - 1))
+        else:
+            d_a = dy * (b * a ** (b - 1)) if b != 0 else np.zeros_like(dy)
+    if kind_b is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            d_b = np.where((np.equal(a, 0)) & (b >= 0), 0, dy * y * np.log(a))
+    return (
+        None if d_a is None else unbroadcast(d_a, kind_a),
+        None if d_b is None else unbroadcast(d_b, kind_b),
+    )
+
+
+def maximum(a: Operand, b: Operand) -> tuple[Array, Saved]:
+    """The larger of a and b; NaN where either is."""
+    return np.maximum(a, b), (a, b, kind_of(a), kind_of(b))
+
+
+def maximum_backward(dy: Array, saved: Saved) -> Gradients:
+    """The slope is 1 for the larger, 0 for the smaller; at a tie each gets half."""
+    a, b, kind_a, kind_b = saved
+    return _to_the_chosen(dy, np.less(a, b), np.greater(a, b), kind_a, kind_b)
+
+
+def minimum(a: Operand, b: Operand) -> tuple[Array, Saved]:
+    """The smaller of a and b; NaN where either is."""
+    return np.minimum(a, b), (a, b, kind_of(a), kind_of(b))
+
+
+def minimum_backward(dy: Array, saved: Saved) -> Gradients:
+    """The slope is 1 for the smaller, 0 for the larger; at a tie each gets half."""
+    a, b, kind_a, kind_b = saved
+    return _to_the_chosen(
+        dy,
+        np.greater(a, b),
+        np.less(a, b),
+        kind_a,
+        kind_b,
+    )
+
+
+def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> tuple[Array, Saved]:
+    """x brought into [low, high]; either may be None, not both. Where low > high the result is high.
+
+    Raises ValueError where both are None.
+    """
+    if low is None and high is None:
+        raise ValueError("clip: at least one of min and max must be given")
+    y = x
+    if low is not None:
+        y = np.maximum(y, low)
+    if high is not None:
+        y = np.minimum(y, high)
+    return np.asarray(y), (x, low, high, kind_of(x), kind_of(low), kind_of(high))
+
+
+def clip_backward(dy: Array, saved: Saved) -> tuple[Array | None, Array | None, Array | None]:
+    """The slope is 1 for whichever of the three the result was taken from, 0 for the others.
+
+    At the kinks x = low and x = high it is x's, as in PyTorch.
+    """
+    x, low, high, kind_x, kind_low, kind_high = saved
+    below = np.less(x, low) if low is not None else False
+    above = np.greater(x, high) if high is not None else False
+    crossed = np.greater(low, high) if low is not None and high is not None else False
+    inside = np.equal(x, x) & ~np.asarray(below) & ~np.asarray(above)
+    return (
+        unbroadcast(np.where(inside, dy, 0), kind_x),
+        unbroadcast(np.where(below & ~np.asarray(crossed), dy, 0), kind_low),
+        unbroadcast(np.where(np.asarray(above) | crossed, dy, 0), kind_high),
+    )
+
+
+def where(a: Operand, b: Operand, condition: Array) -> tuple[Array, Saved]:
+    """a where the condition is true (or not zero), b elsewhere."""
+    condition = np.asarray(condition, dtype=bool)
+    return np.where(condition, a, b), (condition, kind_of(a), kind_of(b))
+
+
+def where_backward(dy: Array, saved: Saved) -> Gradients:
+    """Each element of dy goes to the operand it was taken from."""
+    condition, a, b = saved
+    return (
+        None if a is None else unbroadcast(np.where(condition, dy, 0), a),
+        None if b is None else unbroadcast(np.where(condition, 0, dy), b),
+    )
+
+
+def masked_fill(x: Array, value: Operand, mask: Array) -> tuple[Array, Saved]:
+    """``value``, a number or one element, where the mask is true (or not zero), x elsewhere; of x's shape and dtype.
+
+    Raises ValueError where the mask cannot be broadcast to x.
+    """
+    mask = np.broadcast_to(np.asarray(mask, dtype=bool), x.shape)
+    y = x.copy()
+    np.copyto(y, value, where=mask, casting="same_kind")
+    return y, (mask, kind_of(value))
+
+
+def masked_fill_backward(dy: Array, saved: Saved) -> Gradients:
+    """What was covered no longer reaches the loss; the value does, through every place that it covered."""
+    mask, value = saved
+    dx = dy.copy()
+    dx[mask] = 0
+    return dx, None if value is None else unbroadcast(np.where(mask, dy, 0), value)
+
+
+def _to_the_chosen(dy: Array, not_a: Array, not_b: Array, kind_a: Kind, kind_b: Kind) -> Gradients:
+    shared = np.where(not_a | not_b, dy, 0.5 * dy)
+    return (
+        None if kind_a is None else unbroadcast(np.where(not_a, 0, shared), kind_a),
+        None if kind_b is None else unbroadcast(np.where(not_b, 0, shared), kind_b),
+    )

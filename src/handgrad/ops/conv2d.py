@@ -1,0 +1,80 @@
+"""Two-dimensional convolution (cross-correlation, as every network library calls it)."""
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from handgrad.arrays import Array
+
+Pair = tuple[int, int]
+
+
+def conv2d(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+) -> tuple[Array, tuple[Any, ...]]:
+    """Each output is the sum of a window of x, weighted: y_nouv = b_o + Σ_cij W_ocij x_nc,su+di-p,sv+dj-p.
+
+    x (N, C, H, W), weight (O, C, I, J), bias (O,) or None, as in PyTorch; returns y (N, O, U, V) with
+    U = (H + 2p - d(I - 1) - 1) // s + 1 for stride s, padding p (with zeros) and dilation d; V likewise.
+
+    Raises ValueError where the shapes do not fit one another.
+    """
+    strides, (pad_h, pad_w), dilations = _pair(stride), _pair(padding), _pair(dilation)
+    if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"conv2d: x (N, C, H, W) and weight (O, C, I, J) must share C, but have shapes {x.shape} and {weight.shape}"
+        )
+    padded = np.pad(x, ((0, 0), (0, 0), (pad_h, pad_h), (pad_w, pad_w))) if pad_h or pad_w else x
+    if any(d * (k - 1) + 1 > n for d, k, n in zip(dilations, weight.shape[2:], padded.shape[2:], strict=True)):
+        raise ValueError(
+            f"conv2d: a window of {weight.shape[2:]} does not fit into {padded.shape[2:]}, padding included"
+        )
+    windows = _windows(padded, weight.shape[2:], strides, dilations)
+    y = np.tensordot(windows, weight, axes=((1, 4, 5), (1, 2, 3)))  # N U V O
+    if bias is not None:
+        y += bias
+    return np.ascontiguousarray(np.moveaxis(y, -1, 1)), (
+        x.shape, padded, weight, bias is not None, strides, (pad_h, pad_w), dilations,
+    )  # fmt: skip
+
+
+def conv2d_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array, Array | None]:
+    """Gradients of conv2d for x, weight and bias (None where there is none).
+
+    y is linear in each: W_ocij meets the window's element (i, j) at every place (u, v),
+        dW_ocij = Σ_nuv dy_nouv x_nc,su+di,sv+dj,   db_o = Σ_nuv dy_nouv,
+    and x_nc,h,w is element (i, j) of every window whose su + di = h and sv + dj = w:
+        dx_nc,h,w = Σ over these of Σ_o dy_nouv W_ocij,
+    gathered by adding, for each (i, j), all windows' gradients at once where that element came from.
+    """
+    shape, padded, weight, has_bias, strides, (pad_h, pad_w), dilations = saved
+    windows = _windows(padded, weight.shape[2:], strides, dilations)
+    d_weight = np.tensordot(dy, windows, axes=((0, 2, 3), (0, 2, 3)))
+    d_windows = np.moveaxis(np.tensordot(weight, dy, axes=((0,), (1,))), 3, 0)  # N C I J U V
+    d_padded = np.zeros_like(padded)
+    _, _, U, V = dy.shape
+    for i in range(weight.shape[2]):
+        for j in range(weight.shape[3]):
+            top, left = i * dilations[0], j * dilations[1]
+            rows = slice(top, top + strides[0] * U, strides[0])
+            columns = slice(left, left + strides[1] * V, strides[1])
+            d_padded[:, :, rows, columns] += d_windows[:, :, i, j]
+    dx = d_padded[:, :, pad_h : pad_h + shape[2], pad_w : pad_w + shape[3]]
+    return dx, d_weight, dy.sum(axis=(0, 2, 3)) if has_bias else None
+
+
+def _windows(x: Array, size: tuple[int, ...], strides: Pair, dilations: Pair) -> Array:
+    """(N, C, U, V, I, J): what each output looks at, a view."""
+    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilations, size, strict=True))
+    every = sliding_window_view(x, reach, axis=(2, 3))
+    return every[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
+
+
+def _pair(value: int | Pair) -> Pair:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])

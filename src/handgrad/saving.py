@@ -1,0 +1,83 @@
+"""State dictionaries as safetensors: written whole or not at all, read without running anything.
+
+A flat dictionary of arrays becomes a plain safetensors file, which other programs read. What is nested, as an
+optimizer's state is, is described in the file's metadata, in JSON.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_safetensors
+
+from handgrad.arrays import Array
+from handgrad.errors import InputError
+from handgrad.files import write_atomically
+
+_KEY = "handgrad"
+
+
+def save(state: Any, path: str | os.PathLike[str]) -> None:
+    """Writes arrays and Tensors, and dictionaries and lists of these, of numbers, texts, truth values and None.
+
+    Raises TypeError, before anything is written, for anything else; OSError where the file cannot be written.
+    """
+    arrays: dict[str, Array] = {}
+    described = _describe(state, "", arrays)
+    metadata = {"format": "np"}
+    if not (isinstance(state, dict) and set(arrays) == set(state)):
+        metadata[_KEY] = json.dumps(described)
+    write_atomically(Path(path), to_safetensors(arrays, metadata))
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """What ``save`` wrote, with NumPy arrays; of another program's safetensors file a dictionary of its arrays.
+
+    Raises InputError where the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dictionary
+        return _restore(json.loads(metadata[_KEY]), arrays.__getitem__) if _KEY in metadata else arrays
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def _describe(value: Any, name: str, arrays: dict[str, Array]) -> Any:
+    """JSON in which an array stands as {"array": its name in ``arrays``}."""
+    if isinstance(value, np.ndarray) or hasattr(value, "requires_grad"):
+        arrays[name] = np.ascontiguousarray(np.asarray(value)).reshape(np.shape(value))
+        return {"array": name}
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return {"value": value}
+    prefix = f"{name}." if name else ""
+    if isinstance(value, dict):
+        wrong = [key for key in value if not isinstance(key, str | int) or isinstance(key, bool)]
+        if wrong:
+            raise TypeError(f"save: keys must be texts or integers, not {wrong[0]!r}")
+        return {"dict": [[key, _describe(item, f"{prefix}{key}", arrays)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_describe(item, f"{prefix}{i}", arrays) for i, item in enumerate(value)]}
+    raise TypeError(f"save: {name or 'the state'} is a {type(value).__name__}, which cannot be saved")
+
+
+def _restore(described: Any, array: Callable[[str], Array]) -> Any:
+    ((kind, content),) = described.items()
+    if kind == "array":
+        return array(content)
+    if kind == "value":
+        return content
+    if kind == "dict":
+        return {key: _restore(item, array) for key, item in content}
+    items = [_restore(item, array) for item in content]
+    return tuple(items) if kind == "tuple" else items
