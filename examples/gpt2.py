@@ -1,8 +1,8 @@
 """A GPT-2 in tensors alone, read beside the paper (Radford et al. 2019), trained on a text.
 
-    python examples/gpt2.py                                   learns Python's own reference text
-    python examples/gpt2.py --text FILE --out runs/gpt2       learns a file and keeps checkpoints
-    python examples/gpt2.py --resume runs/gpt2                goes on with that
+python examples/gpt2.py                                   learns Python's own reference text
+python examples/gpt2.py --text FILE --out runs/gpt2       learns a file and keeps checkpoints
+python examples/gpt2.py --resume runs/gpt2                goes on with that
 """
 
 import math

@@ -225,14 +225,19 @@ def test_plot_of_several_runs(handgrad: Handgrad, run: Path, tmp_path: Path) -> 
 def test_check_prints_the_table_and_its_exit_code(handgrad: Handgrad, monkeypatch: pytest.MonkeyPatch) -> None:
     from handgrad.cli import check
 
-    results = [Result("attention", "query", 1e-12), Result("attention", "key", 1.4)]
+    results = [
+        Result("attention", "query", 1e-12, tape=0.0),
+        Result("attention", "key", 1.4, tape=0.0),
+        Result("attention", "value", 1e-12, tape=1e-11),
+    ]
     monkeypatch.setattr(check, "check_gradients", lambda: iter(results[:1]))
     right = handgrad("check")
     assert (right.code, "all 1 gradients are right" in right.out) == (0, True)
+    assert "all 1 gradients on the tape are those by hand" in right.out
     monkeypatch.setattr(check, "check_gradients", lambda: iter(results))
     wrong = handgrad("check")
     assert wrong.code == 1
-    assert "1 of 2 results are wrong: attention: key" in wrong.out
+    assert "2 of 3 results are wrong: attention: key; attention: value" in wrong.out
 
 
 BAD = {

@@ -106,7 +106,9 @@ def _undo(node: Node, gradients: list[Array | None], arrived: dict[Node, list[Ar
     assert node.backward is not None
     assert node.saved is not None
     dy = gradients[0] if node.n_outputs is None else tuple(gradients)
-    for edge, dx in zip(node.edges, gradients_of(node.backward, dy, node.saved), strict=True):
+    # Inputs that may be left out, as a bias, come last and have no edge then.
+    wanted = gradients_of(node.backward, dy, node.saved)[: len(node.edges)]
+    for edge, dx in zip(node.edges, wanted, strict=True):
         if edge is None or dx is None:
             continue
         target, output = edge

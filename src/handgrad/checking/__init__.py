@@ -1,5 +1,7 @@
 """The proof of the gradients: every operation, every layer and a whole GPT, in float64 against central differences.
 
+What the tape makes of the same is compared with what was found by hand.
+
 Where compiled kernels train in their place, these are checked against the text so proven.
 """
 
@@ -12,7 +14,7 @@ from handgrad.checking.kernels import check_kernel, kernel_inputs
 from handgrad.checking.modules import check_module, gpt_cases, layer_cases
 from handgrad.checking.numerical import central_differences, relative_error
 from handgrad.checking.operations import check_operation, operation_cases
-from handgrad.checking.results import TOLERANCE, Result
+from handgrad.checking.results import TAPE_TOLERANCE, TOLERANCE, Result
 
 
 def check_gradients() -> Iterator[Result]:
@@ -26,4 +28,12 @@ def check_gradients() -> Iterator[Result]:
             yield from check_kernel(import_module("handgrad.kernels"), name, inputs)
 
 
-__all__ = ["KERNEL_TOLERANCE", "TOLERANCE", "Result", "central_differences", "check_gradients", "relative_error"]
+__all__ = [
+    "KERNEL_TOLERANCE",
+    "TAPE_TOLERANCE",
+    "TOLERANCE",
+    "Result",
+    "central_differences",
+    "check_gradients",
+    "relative_error",
+]

@@ -1,6 +1,6 @@
 """Every layer, and a whole GPT, against central differences."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from handgrad import nn
 from handgrad.arrays import Array
-from handgrad.autograd import no_grad
+from handgrad.autograd import Tensor, no_grad
 from handgrad.checking.numerical import central_differences, relative_error
 from handgrad.checking.operations import split_qkv
 from handgrad.checking.results import Result
@@ -43,14 +43,20 @@ def layer_cases() -> list[ModuleCase]:
         ("GELU, exact", nn.GELU(approximate="none"), x, {}),
         ("ReLU", nn.ReLU(), away_from_kink, {}),
         ("Softmax", nn.Softmax(), x, {}),
+        ("Tanh", nn.Tanh(), x, {}),
+        ("Sigmoid", nn.Sigmoid(), x, {}),
+        ("Softplus", nn.Softplus(), x, {}),
+        ("Conv2d", nn.Conv2d(3, 5, (2, 4), padding=(0, 1), **made), rng.standard_normal((2, 3, 6, 7)), {}),
         ("Dropout", nn.Dropout(0.4), x, {}),
         ("CrossEntropyLoss", nn.CrossEntropyLoss(), logits, {"targets": targets}),
+        ("MSELoss", nn.MSELoss(), x, {"target": rng.standard_normal((2, 5, 3))}),
         ("Attend", nn.Attend(3), rng.standard_normal((2, 5, 36)), {}),
         ("MultiHeadAttention", nn.MultiHeadAttention(12, 3, **made), wide, {}),
         ("MultiHeadAttention, masked", nn.MultiHeadAttention(12, 3, dropout=0.2, **made), wide, {"mask": mask}),
         ("FeedForward", nn.FeedForward(3, 7, dropout=0.2, **made), x, {}),
         ("FeedForward, relu", *_relu_case(made), {}),
         ("Sequential", nn.Sequential(nn.Linear(3, 4, **made), nn.GELU(), nn.Linear(4, 7, **made)), x, {}),
+        ("MLP", nn.MLP([3, 7, 4, 6], activation="tanh", **made), x, {}),
         ("TransformerBlock", nn.TransformerBlock(6, 3, **made), rng.standard_normal((4, 5, 6)), {}),
     ]
     return [ModuleCase(*case) for case in cases]
@@ -94,34 +100,55 @@ def check_module(case: ModuleCase) -> Iterator[Result]:
     output = forward()
     r = np.random.default_rng(11).standard_normal(output.shape)
     dx = module.backward(r)
+    by_hand = _gradients(module)
+    tape_dx, taped = _on_the_tape(case, x, compute, r)
 
     def loss() -> float:
         with no_grad():
             return float((forward() * r).sum())
 
     if x.dtype.kind == "f":
-        yield Result(case.name, "x", relative_error(dx, central_differences(loss, x)))
+        error = relative_error(dx, central_differences(loss, x))
+        yield Result(case.name, "x", error, tape=relative_error(tape_dx, dx))
     for name, parameter in module.named_parameters():
         numeric = central_differences(loss, parameter.data)
-        analytic = np.zeros_like(numeric) if parameter.grad is None else parameter.grad
-        yield from _compare(case.name, name, analytic, numeric)
+        yield from _compare(case.name, name, by_hand[name], numeric, taped[name])
 
 
-def _compare(subject: str, name: str, analytic: Array, numeric: Array) -> Iterator[Result]:
+def _on_the_tape(case: ModuleCase, x: Array, compute: Callable[..., Tensor], r: Array) -> tuple[Any, dict[str, Array]]:
+    """∂L/∂x and the parameters' gradients that the tape finds; the module's own are those of the tape afterwards."""
+    case.module.zero_grad()
+    case.module.set_generator(np.random.default_rng(3))
+    tensor = Tensor(x, requires_grad=x.dtype.kind == "f")
+    compute(tensor, **case.options).backward(r)
+    return tensor.grad, _gradients(case.module)
+
+
+def _gradients(module: nn.Module) -> dict[str, Array]:
+    return {
+        name: np.zeros(parameter.shape) if parameter.grad is None else parameter.grad.copy()
+        for name, parameter in module.named_parameters()
+    }
+
+
+def _compare(subject: str, name: str, analytic: Array, numeric: Array, taped: Array) -> Iterator[Result]:
     """One result, or for attention's fused projection one each for queries, keys and values.
 
     A bias on all keys adds q·b to every score of a row alike, and softmax does not see it: its gradient is zero. By
     hand and by differences it must be so.
     """
     if "project_in" not in name:
-        yield Result(subject, name, relative_error(analytic, numeric))
+        yield Result(subject, name, relative_error(analytic, numeric), tape=relative_error(taped, analytic))
         return
-    for (part, a), (_, n) in zip(split_qkv(name, analytic), split_qkv(name, numeric), strict=True):
+    thirds = (split_qkv(name, gradient) for gradient in (analytic, numeric, taped))
+    for (part, a), (_, n), (_, t) in zip(*thirds, strict=True):
+        tape = relative_error(t, a)
         if part.endswith("bias, key"):
             zero = np.zeros_like(a)
-            yield Result(subject, f"{part} (is zero)", max(relative_error(a, zero), relative_error(n, zero)))
+            error = max(relative_error(a, zero), relative_error(n, zero))
+            yield Result(subject, f"{part} (is zero)", error, tape=tape)
         else:
-            yield Result(subject, part, relative_error(a, n))
+            yield Result(subject, part, relative_error(a, n), tape=tape)
 
 
 def _relu_case(made: dict[str, Any]) -> tuple[nn.Module, Array]:

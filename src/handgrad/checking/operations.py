@@ -1,31 +1,19 @@
 """Every pair of ``ops`` against central differences, on shapes whose sizes all differ."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from handgrad import ops
 from handgrad.arrays import Array
+from handgrad.autograd import Tensor
+from handgrad.autograd.taped import apply_several
 from handgrad.backend import gradients_of, pair_for
+from handgrad.checking.cases import OperationCase, Options
+from handgrad.checking.elementary import elementary_cases
 from handgrad.checking.numerical import central_differences, relative_error
 from handgrad.checking.results import Result
-
-Options = Callable[[], dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class OperationCase:
-    """An operation with its differentiable inputs, in order and by name, and its options."""
-
-    name: str
-    operation: Callable[..., tuple[Any, tuple[Any, ...]]]
-    inputs: dict[str, Array]
-    options: Options = field(default=dict)
-    """Made anew for each call, so that a generator in them draws the same every time."""
-    parts: Callable[[str, Array], Iterator[tuple[str, Array]]] | None = None
-    """Cuts an input's gradient into parts that are reported apart."""
 
 
 def operation_cases() -> list[OperationCase]:
@@ -75,6 +63,7 @@ def operation_cases() -> list[OperationCase]:
         OperationCase("attention, additive mask", ops.attention, heads, lambda: {"mask": additive}),
         OperationCase("attention, dropout", ops.attention, heads, drawn(dropout_p=0.3)),
         OperationCase("multi_head_attention", ops.multi_head_attention, {"qkv": qkv}, lambda: {"n_head": 3}, split_qkv),
+        *elementary_cases(),
     ]
 
 
@@ -86,17 +75,36 @@ def check_operation(case: OperationCase) -> Iterator[Result]:
     inputs = {name: array.copy() for name, array in case.inputs.items()}
     forward, backward = pair_for(case.operation, *inputs.values())
     output, saved = forward(*inputs.values(), **case.options())
-    r = np.random.default_rng(11).standard_normal(output.shape)
-    gradients = gradients_of(backward, r, saved)
+    draw = np.random.default_rng(11)
+    several = isinstance(output, tuple)
+    r = tuple(draw.standard_normal(np.shape(part)) for part in (output if several else (output,)))
+    gradients = gradients_of(backward, r if several else r[0], saved)
+    taped = _on_the_tape(case, r)
 
     def loss() -> float:
-        return float((forward(*inputs.values(), **case.options())[0] * r).sum())
+        output = forward(*inputs.values(), **case.options())[0]
+        return sum(
+            float((part * weight).sum()) for part, weight in zip(output if several else (output,), r, strict=True)
+        )
 
-    for (name, array), analytic in zip(inputs.items(), gradients[: len(inputs)], strict=True):
+    for (name, array), analytic, tape in zip(inputs.items(), gradients[: len(inputs)], taped, strict=True):
         numeric = central_differences(loss, array)
         parts = case.parts or _whole
-        for (part, a), (_, n) in zip(parts(name, analytic), parts(name, numeric), strict=True):
-            yield Result(case.name, part, relative_error(a, n))
+        for (part, a), (_, n), (_, t) in zip(
+            parts(name, analytic), parts(name, numeric), parts(name, tape), strict=True
+        ):
+            yield Result(case.name, part, relative_error(a, n), tape=relative_error(t, a))
+
+
+def _on_the_tape(case: OperationCase, r: tuple[Array, ...]) -> list[Array]:
+    """The gradients that the tape finds for the case's inputs."""
+    tensors = [Tensor(array, requires_grad=True) for array in case.inputs.values()]
+    outputs = apply_several(case.operation, *tensors, **case.options())
+    loss, *others = [(output * weight).sum() for output, weight in zip(outputs, r, strict=True)]
+    for other in others:
+        loss = loss + other
+    loss.backward()
+    return [np.zeros(tensor.shape) if tensor.grad is None else tensor.grad for tensor in tensors]
 
 
 def split_qkv(name: str, gradient: Array) -> Iterator[tuple[str, Array]]:
