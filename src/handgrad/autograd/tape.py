@@ -123,7 +123,7 @@ def _undo(node: Node, gradients: list[Array | None], arrived: dict[Node, list[Ar
 def _added(gradients: list[Array | None], output: int, dx: Array) -> list[Array | None]:
     # Into a new array: the one that came first may serve others too.
     before = gradients[output]
-    gradients[output] = dx if before is None else np.asarray(before + dx)
+    gradients[output] = np.asarray(dx if before is None else before + dx)
     return gradients
 
 

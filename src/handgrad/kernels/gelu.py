@@ -19,7 +19,7 @@ def gelu(x: Array, approximate: Literal["tanh", "none"] = "tanh") -> tuple[Array
     """As ``ops.gelu``."""
     if approximate != "tanh":
         return ops.gelu(x, approximate)
-    x = np.ascontiguousarray(x)
+    x = np.asarray(x, order="C")  # unlike ascontiguousarray this leaves a 0-d array one
     y, share = np.empty_like(x), np.empty_like(x)
     _forward(x.reshape(-1), y.reshape(-1), share.reshape(-1))
     return y, (x, share, approximate)

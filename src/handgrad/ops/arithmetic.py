@@ -140,17 +140,19 @@ def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) ->
 def clip_backward(dy: Array, saved: Saved) -> tuple[Array | None, Array | None, Array | None]:
     """The slope is 1 for whichever of the three the result was taken from, 0 for the others.
 
-    At the kinks x = low and x = high it is x's, as in PyTorch.
+    At the kinks x = low and x = high it is x's, and where low = high it is not low's, as in PyTorch.
     """
     x, low, high, kind_x, kind_low, kind_high = saved
-    below = np.less(x, low) if low is not None else False
-    above = np.greater(x, high) if high is not None else False
-    crossed = np.greater(low, high) if low is not None and high is not None else False
-    inside = np.equal(x, x) & ~np.asarray(below) & ~np.asarray(above)
+    below = np.less(x, low) if low is not None else np.zeros(np.shape(x), bool)
+    above = np.greater(x, high) if high is not None else np.zeros(np.shape(x), bool)
+    inside = np.equal(x, x) & ~below & ~above  # which NaN is not
+    if low is not None and high is not None:
+        below = below & np.less(low, high)
+        above = above | np.greater(low, high)
     return (
         unbroadcast(np.where(inside, dy, 0), kind_x),
-        unbroadcast(np.where(below & ~np.asarray(crossed), dy, 0), kind_low),
-        unbroadcast(np.where(np.asarray(above) | crossed, dy, 0), kind_high),
+        unbroadcast(np.where(below, dy, 0), kind_low),
+        unbroadcast(np.where(above, dy, 0), kind_high),
     )
 
 
@@ -183,8 +185,7 @@ def masked_fill(x: Array, value: Operand, mask: Array) -> tuple[Array, Saved]:
 def masked_fill_backward(dy: Array, saved: Saved) -> Gradients:
     """What was covered no longer reaches the loss; the value does, through every place that it covered."""
     mask, value = saved
-    dx = dy.copy()
-    dx[mask] = 0
+    dx = np.where(mask, 0, dy)
     return dx, None if value is None else unbroadcast(np.where(mask, dy, 0), value)
 
 

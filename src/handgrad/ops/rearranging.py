@@ -156,8 +156,11 @@ def tril_backward(dy: Array, saved: Saved) -> Array:
 
 
 def getitem(x: Array, index: Any) -> Result:
-    """x[index] with NumPy's basic, integer and boolean indices."""
-    return np.asarray(x[index]), (x.shape, x.dtype, index)
+    """x[index] with NumPy's basic, integer and boolean indices; a single element too is an array, and a view."""
+    y = x[index]
+    if not isinstance(y, np.ndarray):
+        y = x[(*(index if isinstance(index, tuple) else (index,)), ...)]
+    return y, (x.shape, x.dtype, index)
 
 
 def getitem_backward(dy: Array, saved: Saved) -> Array:
