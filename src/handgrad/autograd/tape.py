@@ -34,7 +34,7 @@ class Node:
     None where no gradient is wanted. ``guards`` are the versions of what was saved, as they were then.
     """
 
-    __slots__ = ("backward", "edges", "guards", "listeners", "n_outputs", "name", "number", "saved")
+    __slots__ = ("__weakref__", "backward", "edges", "guards", "listeners", "n_outputs", "name", "number", "saved")
 
     def __init__(
         self,

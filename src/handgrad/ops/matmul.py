@@ -11,8 +11,12 @@ from handgrad.ops.shapes import as_rows, kind_of, unbroadcast
 def matmul(a: Array, b: Array) -> tuple[Array, tuple[Any, ...]]:
     """a @ b: a (..., I, J), b (..., J, K) give (..., I, K), leading axes broadcast; a vector is a row on the left, a
     column on the right, and its axis is dropped from the result.
+
+    Raises ValueError where the shapes do not fit.
     """
-    if a.ndim > 2 and b.ndim == 2 and a.shape[-1] == b.shape[0]:
+    if 0 in (a.ndim, b.ndim) or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise ValueError(f"matmul: a {a.shape} and b {b.shape} do not fit: a's last size must be b's last but one")
+    if a.ndim > 2 and b.ndim == 2:
         # One large product instead of a stack of small ones.
         return (as_rows(a) @ b).reshape(*a.shape[:-1], b.shape[1]), (a, b)
     return np.matmul(a, b), (a, b)

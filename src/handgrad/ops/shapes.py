@@ -63,7 +63,13 @@ def keep_axes(y: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
 
 
 def sizes_of(given: Sequence[Any]) -> tuple[int, ...]:
-    """The integers of f(2, 3) and of f((2, 3)), as these arrive in f's ``*given``."""
-    if len(given) == 1 and not isinstance(given[0], int | np.integer):
-        given = tuple(given[0])
-    return tuple(operator.index(value) for value in given)
+    """The integers of f(2, 3) and of f((2, 3)), as these arrive in f's ``*given``.
+
+    Raises TypeError where they are not integers.
+    """
+    try:
+        if len(given) == 1 and not isinstance(given[0], int | np.integer):
+            given = tuple(given[0])
+        return tuple(operator.index(value) for value in given)
+    except TypeError:
+        raise TypeError(f"sizes must be integers, not {', '.join(map(str, given))}") from None

@@ -1,0 +1,401 @@
+"""The tape: what is recorded, what a backward refuses, what is freed, and what happens to memory that is shared."""
+
+import copy
+import gc
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import handgrad
+from handgrad import Tensor, nn, no_grad, optim
+from handgrad.autograd.tape import Node
+
+
+def leaf(*shape: int) -> Tensor:
+    return Tensor(np.random.default_rng(len(shape)).standard_normal(shape), requires_grad=True)
+
+
+def test_gradients_add_up_over_uses_and_over_backwards() -> None:
+    x = leaf(3)
+    (x * x + 2 * x).sum().backward()
+    np.testing.assert_allclose(x.grad, 2 * x.data + 2)
+    (3 * x).sum().backward()
+    np.testing.assert_allclose(x.grad, 2 * x.data + 5)
+    x.zero_grad()
+    assert x.grad is None
+    x.backward(np.ones(3))
+    np.testing.assert_array_equal(x.grad, 1)
+    x.grad = np.zeros(3)
+    with pytest.raises(ValueError, match=r"Tensor: grad of shape \(2,\) cannot be assigned to one of shape \(3,\)"):
+        x.grad = np.ones(2)
+
+
+def test_only_what_requires_a_gradient_gets_one() -> None:
+    x, constant = leaf(3), handgrad.ones(3)
+    y = x * constant
+    assert y.requires_grad
+    assert not y.is_leaf
+    y.sum().backward()
+    assert constant.grad is None
+    assert y.grad is None
+    assert not (constant * 2).requires_grad
+    assert not x.detach().requires_grad
+    assert not (x > 0).requires_grad
+    assert not x.argmax().requires_grad
+
+
+def test_a_computed_tensor_keeps_its_gradient_when_asked() -> None:
+    x = leaf(3)
+    y = x * 2
+    y.retain_grad()
+    (y * y).sum().backward()
+    np.testing.assert_allclose(y.grad, 2 * y.data)
+    with pytest.raises(RuntimeError, match="retain_grad: this Tensor requires no gradient"):
+        handgrad.ones(2).retain_grad()
+
+
+def test_a_gradient_is_the_callers_alone() -> None:
+    # Both terms of a sum are handed the same array; what one leaf does to it must not reach the other.
+    a, b = leaf(2), leaf(2)
+    seed = np.ones(2)
+    (a + b).backward(seed)
+    a.grad += 5
+    np.testing.assert_array_equal(b.grad, 1)
+    np.testing.assert_array_equal(seed, 1)
+
+
+@pytest.mark.parametrize("make", [lambda: handgrad.tensor([1, 2], requires_grad=True), lambda: nn.Parameter([1, 2])])
+def test_integers_cannot_require_a_gradient(make: Callable[[], Tensor]) -> None:
+    with pytest.raises(TypeError, match=r"a tensor of int64 has no gradient.*astype\(handgrad.float32\)"):
+        make()
+    with pytest.raises(TypeError, match="a tensor of bool has no gradient"):
+        handgrad.tensor([True]).requires_grad = True
+
+
+def test_requires_grad_can_be_set_on_leaves_alone() -> None:
+    x = handgrad.ones(2).requires_grad_()
+    y = x * 2
+    with pytest.raises(RuntimeError, match=r"detach\(\) gives one that does not"):
+        y.requires_grad = False
+    x.requires_grad = False
+    assert not (x * 2).requires_grad
+
+
+def test_a_graph_is_freed_by_its_backward_unless_it_is_kept() -> None:
+    x = leaf(3)
+    y = (x * x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    np.testing.assert_allclose(x.grad, 4 * x.data)
+    with pytest.raises(RuntimeError, match=r"was freed by an earlier backward.*retain_graph=True"):
+        y.backward()
+
+
+def test_half_a_freed_graph_changes_no_gradient() -> None:
+    x, w = leaf(3), leaf(3)
+    shared = x * x
+    shared.sum().backward()
+    x.zero_grad()
+    with pytest.raises(RuntimeError, match="the graph behind multiply was freed"):
+        (shared * w).sum().backward()
+    assert w.grad is None
+    assert x.grad is None
+
+
+def test_backward_needs_a_number_or_a_gradient_of_the_same_shape() -> None:
+    x = leaf(2, 3)
+    with pytest.raises(RuntimeError, match=r"a tensor of shape \(2, 3\) is no single number.*sum\(\) or mean\(\)"):
+        (x * 2).backward()
+    with pytest.raises(ValueError, match=r"backward: a gradient of shape \(3,\)"):
+        (x * 2).backward(np.ones(3))
+    (x * 2).backward(handgrad.ones(2, 3))
+    np.testing.assert_array_equal(x.grad, 2)
+    (x[:1, :1] * 3).backward()  # one element is a single number
+    assert x.grad[0, 0] == 5
+    with pytest.raises(RuntimeError, match="requires no gradient: it was computed under no_grad"):
+        handgrad.ones(2).sum().backward()
+
+
+def test_no_grad_is_a_context_and_a_decorator() -> None:
+    x = leaf(2)
+
+    @no_grad()
+    def doubled() -> Tensor:
+        return x * 2
+
+    @no_grad
+    def tripled() -> Tensor:
+        with handgrad.enable_grad():
+            assert (x * 3).requires_grad
+        return x * 3
+
+    assert not doubled().requires_grad
+    assert not tripled().requires_grad
+    assert handgrad.is_grad_enabled()
+    with no_grad():
+        assert not handgrad.is_grad_enabled()
+        assert not (x * 2).requires_grad
+    with pytest.raises(KeyError), no_grad():
+        raise KeyError
+    assert (x * 2).requires_grad
+
+
+def test_threads_record_each_for_itself() -> None:
+    x, seen = leaf(2), []
+    with no_grad():
+        thread = threading.Thread(target=lambda: seen.append((x * 2).requires_grad))
+        thread.start()
+        thread.join()
+    assert seen == [True]
+
+
+# What was saved is changed in place
+
+
+def change(x: Tensor) -> None:
+    x += 1
+
+
+def change_a_view(x: Tensor) -> None:
+    x.reshape(-1)[1:] *= 2
+
+
+def change_an_element(x: Tensor) -> None:
+    x[0, 1] = 3.0
+
+
+def change_the_detached(x: Tensor) -> None:
+    x.detach()[0] = 0.0
+
+
+def change_without_recording(x: Tensor) -> None:
+    with no_grad():
+        view = x.T[1:]  # a view of a view
+        view -= 1
+
+
+def change_by_assigning_data(x: Tensor) -> None:
+    x.data = np.zeros(x.shape)
+
+
+CHANGES = (
+    change,
+    change_a_view,
+    change_an_element,
+    change_the_detached,
+    change_without_recording,
+    change_by_assigning_data,
+)
+SAVING: dict[str, Callable[[Tensor], Tensor]] = {
+    "an input": lambda x: x * x,
+    "an input, of two": lambda x: x @ leaf(3, 2),
+    "a view of the input": lambda x: handgrad.sin(x[0]),
+    "inside a nested tuple": lambda x: handgrad.attention(x, x, x),
+}
+
+
+@pytest.mark.parametrize("changed", CHANGES)
+@pytest.mark.parametrize("saved", SAVING)
+def test_a_backward_through_what_was_changed_raises(saved: str, changed: Callable[[Tensor], None]) -> None:
+    root = leaf(2, 3)
+    x = root * 1
+    y = SAVING[saved](x)
+    changed(x)
+    with pytest.raises(RuntimeError, match=r"saved a tensor that was changed in place.*change a copy\(\)"):
+        y.sum().backward()
+    assert root.grad is None
+
+
+@pytest.mark.parametrize("changed", CHANGES)
+def test_a_changed_output_that_was_saved_raises_too(changed: Callable[[Tensor], None]) -> None:
+    y = handgrad.exp(leaf(2, 3))
+    total = y.sum()
+    changed(y)
+    with pytest.raises(RuntimeError, match="exp saved a tensor that was changed in place"):
+        total.backward()
+
+
+def test_what_nobody_saved_may_be_changed() -> None:
+    x = leaf(2, 3)
+    y = x * 2
+    z = y + 1
+    y += 5
+    y[0] = 0.0
+    z.sum().backward(retain_graph=True)
+    np.testing.assert_array_equal(x.grad, 2)
+    x.zero_grad()
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, [[0, 0, 0], [2, 2, 2]])
+
+
+def test_an_index_that_is_changed_later_picks_what_it_picked() -> None:
+    x, index = leaf(4), handgrad.tensor([0, 0, 2])
+    y = x[index]
+    index[0] = 3
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, [2, 0, 1, 0])
+
+
+@pytest.mark.parametrize("step", ["optimizer", "load_state_dict", "init"])
+def test_optimizers_and_loading_count_as_changes(step: str) -> None:
+    layer = nn.Linear(3, 2)
+    optimizer = optim.SGD(layer.parameters(), lr=0.1)
+    x = leaf(4, 3)
+    loss = (layer(x.astype("float32")) ** 2).sum()
+    for parameter in layer.parameters():
+        parameter.grad = np.ones(parameter.shape)
+    if step == "optimizer":
+        optimizer.step()
+    elif step == "load_state_dict":
+        layer.load_state_dict(layer.state_dict())
+    else:
+        nn.init.ones(layer.weight)
+    with pytest.raises(RuntimeError, match="linear saved a tensor that was changed in place"):
+        loss.backward()
+
+
+def test_a_leaf_that_requires_a_gradient_is_changed_without_recording_alone() -> None:
+    x = leaf(2, 3)
+    for changed in (change, change_a_view, change_an_element):
+        with pytest.raises(RuntimeError, match=r"a leaf that requires a gradient.*under no_grad\(\)"):
+            changed(x)
+    with no_grad():
+        x -= x
+    assert x.requires_grad
+    np.testing.assert_array_equal(x.data, 0)
+
+
+def test_memory_shared_without_its_history_takes_no_recorded_change() -> None:
+    w, base = leaf(3), handgrad.zeros(2, 3, dtype="float64")
+    with no_grad():
+        view = base[0]
+    for tensor in (view, (leaf(2, 3) * 1).detach()[0]):
+        with pytest.raises(RuntimeError, match=r"shares the memory of another but not its history.*change a copy\(\)"):
+            tensor += w
+    view += 1  # nothing to record
+    np.testing.assert_array_equal(base.data, [[1, 1, 1], [0, 0, 0]])
+
+
+def test_in_place_results_must_fit() -> None:
+    x, whole = handgrad.ones(2, 3), handgrad.arange(3)
+    with pytest.raises(ValueError, match=r"the result has shape \(4, 2, 3\), which does not fit into \(2, 3\)"):
+        x += handgrad.ones(4, 2, 3)
+    for wrong in (lambda: whole.__iadd__(0.5), lambda: whole.__itruediv__(2)):
+        with pytest.raises(TypeError, match="same_kind"):
+            wrong()
+    with pytest.raises(TypeError, match=r"the float 0\.5 cannot be put into a tensor of int64"):
+        whole[0] = 0.5
+    with pytest.raises(TypeError, match="float32 cannot be put into a tensor of int64"):
+        whole[0] = handgrad.tensor(1.0)
+    assert whole.tolist() == [0, 1, 2]
+    x *= np.ones(3)  # float64 into float32
+    assert x.dtype == "float32"
+
+
+def test_a_store_that_is_filled_row_by_row() -> None:
+    x = leaf(4, 3)
+    rows = handgrad.zeros(4, 3, dtype="float64")
+    for i in range(4):
+        rows[i] = x[i] * (i + 1)
+    (rows * rows).sum().backward()
+    scale = np.arange(1, 5)[:, None]
+    np.testing.assert_allclose(x.grad, 2 * x.data * scale**2)
+
+
+def test_recorded_changes_through_views_of_any_layout() -> None:
+    x, w = leaf(3, 4), leaf(3)
+
+    def filled(transposed: bool) -> Tensor:
+        base = (x.T * 2).T if transposed else x * 2  # columns next to each other in memory, or rows
+        base[:, ::-2][1:, 0] = w[1:]
+        base.T[0, ::-1] *= w
+        return base
+
+    for transposed in (True, False):
+        x.zero_grad()
+        w.zero_grad()
+        y = filled(transposed)
+        y.sum().backward()
+        gradient = np.full((3, 4), 2.0)
+        gradient[1:, 3] = 0
+        gradient[:, 0] = 2 * w.data[::-1]
+        np.testing.assert_allclose(x.grad, gradient)
+        np.testing.assert_allclose(w.grad, [2 * x.data[2, 0], 1 + 2 * x.data[1, 0], 1 + 2 * x.data[0, 0]])
+
+
+# Memory
+
+
+def nodes_alive() -> int:
+    return sum(isinstance(thing, Node) for thing in gc.get_objects())
+
+
+def test_a_chain_of_100_000_additions_goes_back_and_is_let_go() -> None:
+    gc.collect()
+    before = nodes_alive()
+    x = handgrad.tensor(1.0, requires_grad=True)
+    y = x
+    for _ in range(100_000):
+        y = y + 1.0
+    assert nodes_alive() - before == 100_000
+    y.backward()
+    assert x.grad == 1
+    # Without the garbage collector's help: nothing refers to itself in a circle.
+    assert nodes_alive() - before == 1
+    assert y.item() == 100_001
+
+
+def test_a_chain_that_is_dropped_without_a_backward_is_let_go_too() -> None:
+    gc.collect()
+    before = nodes_alive()
+    y = leaf(1)
+    for _ in range(100_000):
+        y = y + 1.0
+    del y
+    assert nodes_alive() == before
+
+
+def test_what_a_backward_needed_is_let_go_as_it_goes() -> None:
+    x = leaf(10)
+    hidden = x * x
+    node = hidden._node
+    assert node is not None
+    hidden.sum().backward()
+    assert node.saved is None
+    assert node.edges == ()
+
+
+def test_leaves_can_be_copied_and_computed_tensors_not() -> None:
+    x = leaf(3)
+    x.grad = np.ones(3)
+    twin = copy.deepcopy(x)
+    twin.data[0] = 9
+    assert x.data[0] != 9
+    assert twin.requires_grad
+    np.testing.assert_array_equal(twin.grad, 1)
+    with pytest.raises(RuntimeError, match=r"copy detach\(\) instead"):
+        copy.deepcopy(x * 2)
+
+
+def test_copy_has_memory_of_its_own_and_passes_the_gradient() -> None:
+    x = leaf(3)
+    y = x.copy()
+    y[0] = 0.0
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, [0, 1, 1])
+
+
+def test_the_slope_at_a_point_without_one_warns_of_nothing() -> None:
+    x = handgrad.tensor([0.0, 1.0], requires_grad=True)
+    x.sqrt().sum().backward()
+    assert x.grad.tolist() == [float("inf"), 0.5]
+
+
+def test_operations_on_arrays_and_numbers_alone_give_tensors() -> None:
+    results: list[Any] = [handgrad.exp(1), handgrad.add(1, 2.5), handgrad.matmul(np.eye(2), np.eye(2))]
+    assert all(isinstance(result, Tensor) for result in results)
+    assert results[1].item() == 3.5
+    assert results[1].dtype == "float32"
