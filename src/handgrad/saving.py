@@ -53,6 +53,8 @@ def load(path: str | os.PathLike[str]) -> Any:
 def _describe(value: Any, name: str, arrays: dict[str, Array]) -> Any:
     """JSON in which an array stands as {"array": its name in ``arrays``}."""
     if isinstance(value, np.ndarray) or hasattr(value, "requires_grad"):
+        while name in arrays:  # {"a.b": …} beside {"a": {"b": …}}
+            name += "'"
         arrays[name] = np.ascontiguousarray(np.asarray(value)).reshape(np.shape(value))
         return {"array": name}
     if isinstance(value, np.generic):
@@ -79,5 +81,7 @@ def _restore(described: Any, array: Callable[[str], Array]) -> Any:
         return content
     if kind == "dict":
         return {key: _restore(item, array) for key, item in content}
+    if kind not in ("list", "tuple"):
+        raise ValueError(f"its description holds a {kind!r}")
     items = [_restore(item, array) for item in content]
     return tuple(items) if kind == "tuple" else items

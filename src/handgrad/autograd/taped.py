@@ -204,56 +204,6 @@ class Taped:
             self._node, self._output = Node("a view", ops.view_of_backward, saved, (base._edge(),), (), None), 0
             self._requires_grad = True
 
-    def change_in_place(self, operation: Forward, *others: Any, **options: Any) -> Self:
-        """Puts what ``operation(self, *others)`` gives into this tensor's memory, and into its history.
-
-        Raises RuntimeError where that history could not be right: for a leaf that requires a gradient, and for a
-        tensor that shares another's memory without its history (from ``detach()``, or a view made under no_grad).
-        """
-        recorded = is_grad_enabled() and any(
-            value.requires_grad for value in (self, self._base, *others) if isinstance(value, Taped)
-        )
-        before = self.made.holding(self._data)
-        if recorded:
-            self._check_may_change()
-            before = self.made.holding(self._data.copy())  # what the operation saves of it must stay as it is
-            before._requires_grad, before._node, before._output = self.requires_grad, self._node, self._output
-        after = apply(operation, before, *others, **options)
-        if after._data.shape != self._data.shape:
-            raise ValueError(
-                f"in-place: the result has shape {after._data.shape}, which does not fit into {self._data.shape}"
-            )
-        np.copyto(self._data, after._data, casting="same_kind")
-        self.mark_changed()
-        if recorded:
-            self._take_history(apply(ops.astype, after, dtype=self._data.dtype))
-        return self
-
-    def _check_may_change(self) -> None:
-        for tensor in (self, self._base):
-            if tensor is not None and tensor.is_leaf and tensor.requires_grad:
-                raise RuntimeError(
-                    "in-place: a leaf that requires a gradient cannot be changed by an operation that is recorded; "
-                    "do it under no_grad(), or make a new tensor (x = x + y for x += y)"
-                )
-        if self._is_apart:
-            raise RuntimeError(
-                "in-place: this tensor shares the memory of another but not its history (it was detached, or made "
-                "under no_grad()), so a recorded change would be lost there; change a copy()"
-            )
-
-    def _take_history(self, after: "Taped") -> None:
-        base = self._base
-        if base is None:
-            self._requires_grad, self._node, self._output = after._requires_grad, after._node, after._output
-            self._history += 1
-            return
-        _, saved = ops.with_view(base._data, after._data, positions_of(self._data, base._data))
-        edges = (base._edge(), after._edge())
-        node = Node("an in-place change of a view", ops.with_view_backward, saved, edges, (), None)
-        base._requires_grad, base._node, base._output = True, node, 0
-        base._history += 1
-
 
 def apply(operation: Forward, *inputs: Any, **options: Any) -> "Tensor":
     """Runs a pair of ``handgrad.ops`` on tensors, arrays and numbers, and records it.

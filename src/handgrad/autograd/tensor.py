@@ -9,6 +9,7 @@ import numpy.typing as npt
 from handgrad import ops
 from handgrad.arrays import Array
 from handgrad.autograd.functions import elementwise, network, products, rearranging, reductions
+from handgrad.autograd.in_place import change_in_place
 from handgrad.autograd.operands import TensorLike, as_array, operand, promoted
 from handgrad.autograd.taped import Taped, check_differentiable
 
@@ -167,7 +168,7 @@ class Tensor(Taped):
         value = operand(other)
         if isinstance(value, Taped):
             _, value = promoted(self, value)
-        return self.change_in_place(operation, value)
+        return change_in_place(self, operation, value)
 
     __eq__ = elementwise.equal  # type: ignore[assignment]
     __ne__ = elementwise.not_equal  # type: ignore[assignment]

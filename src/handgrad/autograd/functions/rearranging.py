@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from handgrad import ops
+from handgrad.autograd.in_place import change_in_place
 from handgrad.autograd.memory import owner
 from handgrad.autograd.operands import TensorLike, as_tensor, operand, promoted_tensors
 from handgrad.autograd.taped import Taped, apply, apply_several
@@ -194,7 +195,7 @@ def setitem(x: "Tensor", index: Any, value: TensorLike) -> None:
         value = value.astype(x.dtype)
     elif isinstance(value, float) and x.dtype.kind != "f":
         raise TypeError(f"in-place: the float {value} cannot be put into a tensor of {x.dtype}")
-    x.change_in_place(ops.setitem, value, index=plain_index(index))
+    change_in_place(x, ops.setitem, value, index=plain_index(index))
 
 
 def plain_index(index: Any) -> Any:

@@ -1,0 +1,70 @@
+"""Changes of a tensor's memory that are part of its history.
+
+A tensor that is no view takes the history of its new values. A view's memory is its base's: there the history is the
+base's, with the new values put into the view's place, and every view of that base finds its own history there, when
+it is next asked (``Taped._follow_base``).
+"""
+
+from typing import Any, TypeVar
+
+import numpy as np
+
+from handgrad import ops
+from handgrad.autograd.grad_mode import is_grad_enabled
+from handgrad.autograd.memory import positions_of
+from handgrad.autograd.tape import Node
+from handgrad.autograd.taped import Taped, apply
+from handgrad.backend import Forward
+
+Changed = TypeVar("Changed", bound=Taped)
+
+
+def change_in_place(x: Changed, operation: Forward, *others: Any, **options: Any) -> Changed:
+    """Puts what ``operation(x, *others)`` gives into x's memory, and into its history; returns x.
+
+    Raises RuntimeError where that history could not be right: for a leaf that requires a gradient, and for a
+    tensor that shares another's memory without its history (from ``detach()``, or a view made under no_grad).
+    """
+    recorded = is_grad_enabled() and any(
+        value.requires_grad for value in (x, x._base, *others) if isinstance(value, Taped)
+    )
+    before = Taped.made.holding(x._data)
+    if recorded:
+        _check_may_change(x)
+        before = Taped.made.holding(x._data.copy())  # what the operation saves of it must stay as it is
+        before._requires_grad, before._node, before._output = x.requires_grad, x._node, x._output
+    after = apply(operation, before, *others, **options)
+    if after._data.shape != x._data.shape:
+        raise ValueError(f"in-place: the result has shape {after._data.shape}, which does not fit into {x._data.shape}")
+    np.copyto(x._data, after._data, casting="same_kind")
+    x.mark_changed()
+    if recorded:
+        _take_history(x, apply(ops.astype, after, dtype=x._data.dtype))
+    return x
+
+
+def _check_may_change(x: Taped) -> None:
+    for tensor in (x, x._base):
+        if tensor is not None and tensor.is_leaf and tensor.requires_grad:
+            raise RuntimeError(
+                "in-place: a leaf that requires a gradient cannot be changed by an operation that is recorded; "
+                "do it under no_grad(), or make a new tensor (x = x + y for x += y)"
+            )
+    if x._is_apart:
+        raise RuntimeError(
+            "in-place: this tensor shares the memory of another but not its history (it was detached, or made "
+            "under no_grad()), so a recorded change would be lost there; change a copy()"
+        )
+
+
+def _take_history(x: Taped, after: Taped) -> None:
+    base = x._base
+    if base is None:
+        x._requires_grad, x._node, x._output = after._requires_grad, after._node, after._output
+        x._history += 1
+        return
+    _, saved = ops.with_view(base._data, after._data, positions_of(x._data, base._data))
+    edges = (base._edge(), after._edge())
+    base._node = Node("an in-place change of a view", ops.with_view_backward, saved, edges, (), None)
+    base._requires_grad, base._output = True, 0
+    base._history += 1

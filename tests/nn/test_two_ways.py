@@ -1,0 +1,249 @@
+"""One layer, two ways to drive it: arrays by hand, Tensors on the tape; and users' own modules, on the tape alone."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import handgrad
+from handgrad import Tensor, nn, no_grad, optim
+from handgrad.checking import relative_error
+from handgrad.checking.modules import ModuleCase, gpt_cases, layer_cases
+from handgrad.models import GPT, GPTConfig
+
+
+def test_one_gpt_object_gives_the_same_gradients_both_ways() -> None:
+    for case in gpt_cases():
+        model, ids, targets = case.module, case.x, case.options["targets"]
+        assert isinstance(model, GPT)
+        gradients: list[dict[str, np.ndarray]] = []
+        losses: list[float] = []
+        for taped in (False, True, False):
+            model.zero_grad()
+            model.set_generator(np.random.default_rng(3))
+            loss = model.loss(Tensor(ids), Tensor(targets)) if taped else model.loss(ids, targets)
+            loss.backward() if taped else model.backward()
+            losses.append(float(loss))
+            gradients.append({name: parameter.grad.copy() for name, parameter in model.named_parameters()})
+        assert losses[0] == losses[1] == losses[2]
+        for name, by_hand in gradients[0].items():
+            assert np.abs(by_hand).max() > 0 or "project_in.bias" in name
+            assert relative_error(gradients[1][name], by_hand) <= 1e-12, (case.name, name)
+            np.testing.assert_array_equal(gradients[2][name], by_hand)
+
+
+@pytest.mark.parametrize("case", layer_cases(), ids=lambda case: case.name)
+def test_on_the_tape_a_layer_keeps_nothing_and_may_be_used_twice(case: ModuleCase) -> None:
+    module, x = case.module, Tensor(case.x, requires_grad=case.x.dtype.kind == "f")
+
+    def run() -> Tensor:
+        module.set_generator(np.random.default_rng(1))
+        return module(x, **case.options)
+
+    first, second = run(), run()
+    assert isinstance(first, Tensor)
+    assert not any(isinstance(part, nn.Layer) and part.awaits_backward for part in module.modules())
+    np.testing.assert_array_equal(first.data, second.data)
+    module.zero_grad()
+    (first.sum() + second.sum()).backward()
+    twice = [parameter.grad.copy() for parameter in module.parameters()]
+    module.zero_grad()
+    run().sum().backward()
+    for once, two in zip((parameter.grad for parameter in module.parameters()), twice, strict=True):
+        np.testing.assert_allclose(two, 2 * once, atol=1e-9)
+
+
+def test_arrays_that_meet_a_tensor_go_on_the_tape() -> None:
+    model = GPT(GPTConfig(7, 8, 1, 2, 6), seed=1)
+    ids = np.random.default_rng(0).integers(0, 7, (2, 5))
+    for pair in ((Tensor(ids), ids), (ids, Tensor(ids)), (Tensor(ids), Tensor(ids))):
+        model.zero_grad()
+        model.loss(*pair).backward()
+        assert all(np.abs(parameter.grad).max() > 0 for parameter in model.parameters() if parameter.ndim == 2)
+    attention = nn.MultiHeadAttention(6, 2)
+    mask = Tensor(np.tril(np.ones((5, 5), bool)))
+    y = attention(np.ones((2, 5, 6), np.float32), mask)
+    y.sum().backward()
+    assert attention.project_in.weight.grad is not None
+
+
+def test_a_parameter_can_be_an_input() -> None:
+    table, layer = nn.Parameter(np.ones((4, 3), np.float32)), nn.Linear(3, 2)
+    layer(table).sum().backward()
+    assert table.grad is not None
+    assert layer.weight.grad is not None
+    assert not layer.awaits_backward
+
+
+class Residual(nn.Module):
+    """A user's module: no backward."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(width, width)
+        self.scale = nn.Parameter(handgrad.full(width, 0.5))
+        self.steps = [nn.Parameter(handgrad.ones(width)), nn.Parameter(handgrad.zeros(width))]
+        self.register_buffer("mean", handgrad.zeros(width))
+        self.passed = nn.Buffer(handgrad.tensor(0), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert isinstance(x, Tensor)
+        self.passed += 1
+        x = x - self.mean
+        return x + self.scale * handgrad.tanh(self.inner(x)) * self.steps[0] + self.steps[1]
+
+
+def test_a_users_module_runs_on_the_tape_whatever_it_is_called_with() -> None:
+    module = Residual(3)
+    x = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    a, b = module(x), module(Tensor(x))
+    assert isinstance(a, Tensor)
+    np.testing.assert_array_equal(a.data, b.data)
+    a.sum().backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+    assert module.passed.item() == 2
+    with pytest.raises(NotImplementedError, match=r"Residual has no backward: call backward\(\) on what it returned"):
+        module.backward(x)
+
+
+def test_parameters_buffers_and_children_are_found_by_attribute() -> None:
+    module = Residual(3)
+    assert [name for name, _ in module.named_parameters()] == [
+        "scale", "steps.0", "steps.1", "inner.weight", "inner.bias",
+    ]  # fmt: skip
+    assert [name for name, _ in module.named_buffers()] == ["mean", "passed"]
+    state = module.state_dict()
+    assert "mean" in state
+    assert "passed" not in state  # not persistent
+    other = Residual(3)
+    module.mean += 2
+    other.load_state_dict({**module.state_dict(), "mean": handgrad.full(3, 2.0)})
+    np.testing.assert_array_equal(other.mean.data, 2)
+    with pytest.raises(ValueError, match="missing: mean"):
+        other.load_state_dict({name: value for name, value in state.items() if name != "mean"})
+    assert [name for name, _ in nn.Sequential(module).named_buffers()] == ["layers.0.mean", "layers.0.passed"]
+    assert not any(isinstance(buffer, nn.Parameter) for buffer in module.buffers())
+
+
+def test_a_module_that_holds_one_without_a_backward_runs_on_the_tape_as_a_whole() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), Residual(3), nn.Linear(3, 1))
+    y = net(np.ones((5, 2), np.float32))
+    assert isinstance(y, Tensor)
+    y.sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())  # those before it too
+    assert not net.layers[0].awaits_backward
+    by_hand = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
+    assert isinstance(by_hand(np.ones((5, 2), np.float32)), np.ndarray)
+
+
+def test_both_worlds_train_the_same_with_one_optimizer() -> None:
+    rng = np.random.default_rng(0)
+    x, t = rng.standard_normal((16, 3)), rng.standard_normal((16, 2))
+
+    def trained(taped: bool) -> tuple[float, list[np.ndarray]]:
+        net = nn.MLP([3, 8, 2], activation="gelu", rng=np.random.default_rng(1), dtype=np.float64)
+        optimizer = optim.AdamW(net.parameters(), lr=0.01)
+        loss = nn.MSELoss()
+        value: Any = 0.0
+        for _ in range(30):
+            optimizer.zero_grad()
+            if taped:
+                value = nn.mse_loss(net(Tensor(x)), t)
+                value.backward()
+            else:
+                value = loss(net(x), t)
+                net.backward(loss.backward())
+            optimizer.step()
+        return float(value), [parameter.data for parameter in net.parameters()]
+
+    (hand_loss, by_hand), (tape_loss, taped) = trained(False), trained(True)
+    assert hand_loss == pytest.approx(tape_loss, rel=1e-12)
+    for a, b in zip(by_hand, taped, strict=True):
+        assert relative_error(a, b) <= 1e-12
+
+
+def test_optimizers_take_plain_tensors() -> None:
+    w = handgrad.tensor([3.0, -2.0], requires_grad=True)
+    optimizer = optim.SGD([w], lr=0.1)
+    for _ in range(100):
+        optimizer.zero_grad()
+        ((w - handgrad.tensor([1.0, 5.0])) ** 2).sum().backward()
+        optimizer.step()
+    np.testing.assert_allclose(w.data, [1, 5], atol=1e-4)
+
+
+def test_under_no_grad_nothing_is_recorded() -> None:
+    layer = nn.Linear(3, 2)
+    with no_grad():
+        y = layer(Tensor(np.ones((2, 3), np.float32)))
+    assert not y.requires_grad
+
+
+def test_a_float32_model_meets_no_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every array that is made for a tensor or a gradient in a whole step, optimizer included."""
+    from handgrad.autograd import taped
+
+    seen: list[np.dtype[Any]] = []
+    hold, accumulate = taped.Taped._hold, nn.Parameter.accumulate
+
+    def watched_hold(self: taped.Taped, data: np.ndarray) -> None:
+        seen.append(data.dtype)
+        hold(self, data)
+
+    def watched_accumulate(self: nn.Parameter, gradient: np.ndarray) -> None:
+        seen.append(gradient.dtype)
+        accumulate(self, gradient)
+
+    monkeypatch.setattr(taped.Taped, "_hold", watched_hold)
+    monkeypatch.setattr(nn.Parameter, "accumulate", watched_accumulate)
+    model = GPT(GPTConfig(7, 8, 2, 2, 6, dropout=0.1, activation="gelu_exact"), seed=1)
+    optimizer = optim.AdamW(model.decay_groups(0.1), lr=1e-3)
+    ids = handgrad.tensor(np.random.default_rng(0).integers(0, 7, (2, 8)))
+    loss = model.loss(ids, ids)
+    loss.backward()
+    optimizer.step()
+    assert loss.dtype == "float32"
+    assert len(seen) > 50
+    assert {str(dtype) for dtype in seen} == {"float32", "int64"}
+    state = optimizer.state_dict()["state"]
+    assert all(value.dtype == np.float32 for kept in state.values() for name, value in kept.items() if name != "step")
+
+
+def test_mlp_and_trunc_normal_say_what_cannot_be() -> None:
+    with pytest.raises(ValueError, match="MLP: sizes must name at least"):
+        nn.MLP([3])
+    with pytest.raises(ValueError, match="MLP: activation must be one of relu, gelu, tanh"):
+        nn.MLP([3, 2], activation="swish")
+    with pytest.raises(ValueError, match="gives nothing in"):
+        nn.init.trunc_normal(nn.Parameter(np.zeros(3)), std=0.01, low=1.0, high=2.0)
+
+
+def test_trunc_normal_draws_within_its_bounds_with_the_laws_spread() -> None:
+    parameter = nn.Parameter(np.zeros((200, 300)))
+    nn.init.trunc_normal(parameter, mean=1.0, std=2.0, low=-1.0, high=3.0, rng=np.random.default_rng(0))
+    assert parameter.data.min() >= -1
+    assert parameter.data.max() <= 3
+    assert parameter.data.mean() == pytest.approx(1.0, abs=0.02)
+    assert parameter.data.std() == pytest.approx(2 * 0.5396, abs=0.02)  # N(0, 1) cut at ±1
+
+
+def test_init_knows_the_fans_of_a_convolution() -> None:
+    layer = nn.Conv2d(3, 5, (2, 4))
+    assert nn.init.fans(layer.weight) == (24, 40)
+    nn.init.kaiming_uniform(layer.weight)
+    assert np.abs(layer.weight.data).max() <= np.sqrt(6 / 24)
+
+
+def test_a_module_list_is_found() -> None:
+    class Stack(nn.Module):
+        def __init__(self) -> None:
+            self.layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    stack = Stack()
+    assert len(list(stack.parameters())) == 6
+    assert stack(np.ones((1, 2), np.float32)).requires_grad
