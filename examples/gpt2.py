@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -131,7 +131,7 @@ def sample(model: GPT2, ids: list[int], num_tokens: int, temperature: float, nev
 
 @no_grad()
 def evaluate(model: GPT2, ids: np.ndarray) -> float:
-    """The mean loss over all of a text, in windows that do not overlap."""
+    """The mean loss in nats over all of a text, in windows that do not overlap."""
     model.eval()
     losses = [
         (handgrad.cross_entropy(model(handgrad.tensor(x)), y).item(), y.size)
@@ -147,7 +147,7 @@ class Arguments:
 
     text: Path | None = None
     """A UTF-8 file to learn."""
-    dataset: str = "pydoc"
+    dataset: Literal["pydoc", "shakespeare"] = "pydoc"
     """A text by name, where no file is given: pydoc (in every Python) or shakespeare (downloaded once)."""
     tokenizer: Literal["char"] = "char"
     context_size: int = 64
@@ -165,138 +165,141 @@ class Arguments:
     """Steps between looks at the validation text, and between checkpoints."""
     seed: int = 0
     out: Path | None = None
-    """A directory to keep checkpoints in."""
+    """A directory to keep a checkpoint in."""
     resume: Path | None = None
     """A directory with a checkpoint to go on from; what it was trained with stays, but --num-steps."""
 
+    def check(self) -> None:
+        """Raises InputError for what makes no model or no training."""
+        for name in ("context_size", "num_blocks", "num_heads", "embedding_dim", "batch_size", "eval_interval"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+        for name in ("lr", "temperature", "num_steps", "sample_tokens", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"--{name.replace('_', '-')} must be at least 0, not {getattr(self, name)}")
+        if self.embedding_dim % self.num_heads:
+            raise InputError(f"--embedding-dim {self.embedding_dim} must be a multiple of --num-heads {self.num_heads}")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"--dropout must lie in [0, 1), not {self.dropout}")
+        if self.out and (self.out / CHECKPOINT).exists():
+            raise InputError(
+                f"{self.out} holds a checkpoint; go on with it by --resume {self.out}, or name another --out"
+            )
 
-def checked(arguments: Arguments) -> Arguments:
-    """The arguments. Raises InputError for sizes that make no model."""
-    for name in ("context_size", "num_blocks", "num_heads", "embedding_dim", "batch_size", "eval_interval"):
-        if getattr(arguments, name) < 1:
-            raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(arguments, name)}")
-    if arguments.embedding_dim % arguments.num_heads:
-        raise InputError(
-            f"--embedding-dim {arguments.embedding_dim} must be a multiple of --num-heads {arguments.num_heads}"
-        )
-    if not 0 <= arguments.dropout < 1:
-        raise InputError(f"--dropout must lie in [0, 1), not {arguments.dropout}")
-    if not (arguments.temperature >= 0 and arguments.lr >= 0):
-        raise InputError("--temperature and --lr must be at least 0")
-    return arguments
+
+CHECKPOINT, TOKENIZER = "checkpoint.safetensors", "tokenizer.json"
 
 
-def resumed(arguments: Arguments) -> tuple[Arguments, dict]:
-    """The arguments that a checkpoint was made with, and its state."""
-    assert arguments.resume is not None
-    state = handgrad.load(arguments.resume / "checkpoint.safetensors")
-    kept = {name: Path(value) if name == "text" and value else value for name, value in state["arguments"].items()}
-    return Arguments(**{**kept, "num_steps": arguments.num_steps, "out": arguments.resume}), state
+@dataclass
+class Run:
+    """A training: what it learns, and how far it has come."""
+
+    arguments: Arguments
+    corpus: Corpus
+    tokenizer: Tokenizer
+    step: int = 0
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        a = self.arguments
+        train_text, val_text = self.corpus.split()
+        self.train_ids, self.val_ids = self.tokenizer.encode(train_text), self.tokenizer.encode(val_text)
+        self.val_characters = len(val_text)
+        if min(len(self.train_ids), len(self.val_ids)) <= a.context_size:
+            raise InputError(f"{self.corpus.source} is too short for a context of {a.context_size} tokens")
+        handgrad.manual_seed(a.seed)
+        shape = (a.context_size, a.num_blocks, a.num_heads, a.embedding_dim, a.dropout)
+        self.model = GPT2(GPT2Config(self.tokenizer.vocab_size, *shape))
+        self.optimizer = optim.AdamW(self.model.parameters(), lr=a.lr)
+
+    def train(self) -> None:
+        """Goes on to --num-steps; each step draws its batch, and dropout, from the seed and its own number."""
+        a, begun = self.arguments, time.monotonic() - self.seconds
+        while self.step < a.num_steps:
+            rng = np.random.default_rng([a.seed, self.step])
+            x, y = map(handgrad.tensor, random_batch(self.train_ids, a.batch_size, a.context_size, rng))
+            self.model.set_generator(rng)
+            loss = handgrad.cross_entropy(self.model(x), y)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.step, self.seconds = self.step + 1, time.monotonic() - begun
+            if self.step % 64 == 0:
+                print(f"step {self.step:,}/{a.num_steps:,}: loss {loss.item():.4f}, {self.seconds:.0f} s", flush=True)
+            if self.step % a.eval_interval == 0 or self.step == a.num_steps:
+                val_loss = evaluate(self.model, self.val_ids)
+                bits = val_loss / math.log(2) * (len(self.val_ids) - 1) / self.val_characters
+                print(
+                    f"step {self.step:,}: validation loss {val_loss:.4f} nats per token, {bits:.4f} bits per character"
+                )
+                self.save()
+
+    def show_sample(self) -> None:
+        start, never = self.tokenizer.encode("\n").tolist(), list(self.tokenizer.special_ids)
+        ids = sample(self.model, start, self.arguments.sample_tokens, self.arguments.temperature, never)
+        print("\n--- sample\n" + self.tokenizer.decode(ids[len(start) :]) + "\n---\n")
+
+    def save(self) -> None:
+        """All that is needed to go on, in one file that is replaced in one step."""
+        if not self.arguments.out:
+            return
+        self.arguments.out.mkdir(parents=True, exist_ok=True)
+        self.tokenizer.save(self.arguments.out / TOKENIZER)
+        kept = {
+            name: str(value) if isinstance(value, Path) else value for name, value in asdict(self.arguments).items()
+        }
+        state = {
+            "arguments": {**kept, "out": None, "resume": None},
+            "corpus": self.corpus.sha256,
+            "step": self.step,
+            "seconds": self.seconds,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        handgrad.save(state, self.arguments.out / CHECKPOINT)
+
+
+def new_run(arguments: Arguments) -> Run:
+    corpus = load_text(arguments.text) if arguments.text else load_dataset(arguments.dataset)
+    return Run(arguments, corpus, make_tokenizer(arguments.tokenizer).train(corpus.split()[0]))
+
+
+def resumed_run(directory: Path, num_steps: int) -> Run:
+    state: Any = handgrad.load(directory / CHECKPOINT)
+    try:
+        kept = state["arguments"]
+        text = Path(kept["text"]) if kept["text"] else None
+        arguments = Arguments(**{**kept, "text": text, "num_steps": num_steps, "out": directory})
+        corpus = load_text(text) if text else load_dataset(arguments.dataset)
+        if corpus.sha256 != state["corpus"]:
+            raise InputError(f"{corpus.source} is no longer the text that {directory} was trained on")
+        run = Run(arguments, corpus, load_tokenizer(directory / TOKENIZER), state["step"], state["seconds"])
+        run.model.load_state_dict(state["model"])
+        run.optimizer.load_state_dict(state["optimizer"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{directory / CHECKPOINT} is no checkpoint of this example: {error!r}") from None
+    return run
 
 
 def main() -> None:
-    arguments = checked(tyro.cli(Arguments))
-    state = None
-    if arguments.resume:
-        arguments, state = resumed(arguments)
-    corpus = load_text(arguments.text) if arguments.text else load_dataset(arguments.dataset)
-    train_text, val_text = corpus.split()
-    if state:
-        tokenizer = load_tokenizer(arguments.out / "tokenizer.json")
-        if state["corpus"] != corpus.sha256:
-            raise InputError(f"{corpus.source} is not the text that {arguments.out} was trained on")
-    else:
-        tokenizer = make_tokenizer(arguments.tokenizer).train(train_text)
-    train_ids, val_ids = tokenizer.encode(train_text), tokenizer.encode(val_text)
-    if min(len(train_ids), len(val_ids)) <= arguments.context_size:
-        raise InputError(f"{corpus.source} is too short for a context of {arguments.context_size} tokens")
-
-    handgrad.manual_seed(arguments.seed)
-    model = GPT2(
-        GPT2Config(
-            tokenizer.vocab_size,
-            arguments.context_size,
-            arguments.num_blocks,
-            arguments.num_heads,
-            arguments.embedding_dim,
-            arguments.dropout,
-        )
+    arguments = tyro.cli(Arguments)
+    arguments.check()
+    run = resumed_run(arguments.resume, arguments.num_steps) if arguments.resume else new_run(arguments)
+    count = sum(parameter.size for parameter in run.model.parameters())
+    print(
+        f"{count:,} parameters, {len(run.train_ids):,} tokens of {run.corpus.source}, {run.tokenizer.vocab_size} known"
     )
-    optimizer = optim.AdamW(model.parameters(), lr=arguments.lr)
-    first_step, seconds = 0, 0.0
-    if state:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        first_step, seconds = state["step"], state["seconds"]
-    count = sum(parameter.size for parameter in model.parameters())
-    print(f"{count:,} parameters, {len(train_ids):,} tokens of {corpus.source}, {tokenizer.vocab_size} known")
-    show_sample(model, tokenizer, arguments)
-    train(model, optimizer, train_ids, val_ids, arguments, tokenizer, corpus, first_step, seconds)
-    show_sample(model, tokenizer, arguments)
-
-
-def train(
-    model: GPT2,
-    optimizer: optim.AdamW,
-    train_ids: np.ndarray,
-    val_ids: np.ndarray,
-    arguments: Arguments,
-    tokenizer: Tokenizer,
-    corpus: Corpus,
-    first_step: int,
-    seconds: float,
-) -> None:
-    """Steps first_step … num_steps - 1; each draws its batch (and dropout) from the seed and its own number."""
-    begun = time.monotonic() - seconds
-    if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(arguments.out / "tokenizer.json")
-    for step in range(first_step, arguments.num_steps):
-        x, y = random_batch(
-            train_ids, arguments.batch_size, arguments.context_size, np.random.default_rng([arguments.seed, step])
-        )
-        model.set_generator(np.random.default_rng([arguments.seed, step, 1]))
-        loss = handgrad.cross_entropy(model(handgrad.tensor(x)), handgrad.tensor(y))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        done = step + 1
-        if done % 64 == 0:
-            print(f"step {done:,}/{arguments.num_steps:,}: loss {loss.item():.4f}, {time.monotonic() - begun:.0f} s")
-        if done % arguments.eval_interval == 0 or done == arguments.num_steps:
-            val_loss = evaluate(model, val_ids)
-            bits = val_loss / math.log(2) * (len(val_ids) - 1) / len(corpus.split()[1])
-            print(f"step {done:,}: validation loss {val_loss:.4f} nats per token, {bits:.4f} bits per character")
-            if arguments.out:
-                save_checkpoint(model, optimizer, arguments, corpus, done, time.monotonic() - begun)
-
-
-def save_checkpoint(
-    model: GPT2, optimizer: optim.AdamW, arguments: Arguments, corpus: Corpus, step: int, seconds: float
-) -> None:
-    """One file, replaced in one step."""
-    kept = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(arguments).items()}
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "arguments": {**kept, "out": None, "resume": None},
-        "corpus": corpus.sha256,
-        "step": step,
-        "seconds": seconds,
-    }
-    assert arguments.out is not None
-    handgrad.save(state, arguments.out / "checkpoint.safetensors")
-
-
-def show_sample(model: GPT2, tokenizer: Tokenizer, arguments: Arguments) -> None:
-    start = tokenizer.encode("\n").tolist()
-    never = list(tokenizer.special_ids)
-    ids = sample(model, start, arguments.sample_tokens, arguments.temperature, never)
-    print("\n--- sample\n" + tokenizer.decode(ids[len(start) :]) + "\n---\n")
+    run.show_sample()
+    run.train()
+    run.show_sample()
 
 
 if __name__ == "__main__":
     try:
         main()
     except InputError as error:
-        sys.exit(f"gpt2: {error}")
+        print(f"gpt2: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("gpt2: interrupted; with --out, --resume goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)

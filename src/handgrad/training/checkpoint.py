@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError
 
 from handgrad.arrays import Array
 from handgrad.errors import InputError
 from handgrad.files import flush_directory, read_json, write_atomically, write_flushed
 from handgrad.models import GPT, GPTConfig, gpt2_name
 from handgrad.optim import Optimizer
+from handgrad.saving import load
 
 POINTERS = ("last", "best")
 
@@ -128,7 +128,7 @@ def find_checkpoint(run: Path, wanted: str = "best") -> Path:
 
 def load_weights(checkpoint: Path, model: GPT) -> None:
     """Copies a checkpoint's weights into a model. Raises InputError where they do not fit or are damaged."""
-    arrays = _read_arrays(checkpoint / "model.safetensors")
+    arrays = load(checkpoint / "model.safetensors")
     own = {gpt2_name(name): name for name, _ in model.named_parameters()}
     try:
         model.load_state_dict({own.get(name, name): array for name, array in arrays.items()})
@@ -147,7 +147,7 @@ def load_model(checkpoint: Path, config: GPTConfig) -> GPT:
 def load_checkpoint(checkpoint: Path, model: GPT, optimizer: Optimizer) -> Progress:
     """Puts model and optimizer into the state of the checkpoint and returns how far it had come."""
     state = read_json(checkpoint / "state.json")
-    arrays = _read_arrays(checkpoint / "optimizer.safetensors")
+    arrays = load(checkpoint / "optimizer.safetensors")
     try:
         progress = read_progress(checkpoint)
         steps = {int(index): int(step) for index, step in state["optimizer_steps"].items()}
@@ -173,15 +173,6 @@ def _weights(model: GPT) -> dict[str, Array]:
 def _optimized_names(model: GPT, optimizer: Optimizer) -> list[str]:
     names = {id(parameter): gpt2_name(name) for name, parameter in model.named_parameters()}
     return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
-
-
-def _read_arrays(path: Path) -> dict[str, Array]:
-    try:
-        return safetensors.numpy.load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
 
 
 def _new_name(directory: Path, step: int) -> str:
