@@ -37,3 +37,21 @@ written = list(generate(model, ids[:3], 12, top_p=0.9, exclude=tokenizer.special
 assert len(written) == 12
 assert set(tokenizer.decode(written)) <= set("to be or not to be")
 print("losses", losses[0], losses[-1])
+
+# The same on the tape, and a module of the user's own.
+from handgrad import nn  # noqa: E402
+
+
+class Doubled(nn.Module):
+    def forward(self, x: handgrad.Tensor) -> handgrad.Tensor:
+        return 2 * x.tanh()
+
+
+loss = model.loss(handgrad.tensor(x), handgrad.tensor(y))
+optimizer.zero_grad()
+loss.backward()
+optimizer.step()
+net = nn.Sequential(nn.Linear(3, 4), Doubled(), nn.Linear(4, 1))
+net(handgrad.randn(5, 3)).mean().backward()
+assert all(parameter.grad is not None for parameter in net.parameters())
+assert loss.item() < losses[0]

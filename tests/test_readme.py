@@ -30,12 +30,20 @@ def test_the_layer_shown_is_the_one_that_runs() -> None:
 
 def test_the_library_example_runs_and_learns(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PYTHON[2]], capture_output=True, text=True, cwd=tmp_path, check=False, timeout=120
+        [sys.executable, "-c", PYTHON[3]], capture_output=True, text=True, cwd=tmp_path, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr
     loss = re.fullmatch(r"loss (\d\.\d+): she [a-z .]{40}\n", done.stdout)
     assert loss is not None, done.stdout
     assert float(loss[1]) < 0.5
+
+
+def test_the_tensor_example_runs_and_learns() -> None:
+    done = subprocess.run([sys.executable, "-c", PYTHON[2]], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    loss = re.fullmatch(r"loss (\d\.\d+), a guess has 1\.61\n", done.stdout)
+    assert loss is not None, done.stdout
+    assert float(loss[1]) < 0.1
 
 
 def test_every_command_and_every_preset_is_in_a_table() -> None:

@@ -87,6 +87,9 @@ def test_tensors_compare_by_element_and_hash_by_identity() -> None:
     assert len({x, x, handgrad.tensor([1, 2])}) == 2
     assert (~(x > 1)).tolist() == [True, False]
     assert ((x > 1) & (x < 3) | (x == 1)).tolist() == [True, True]
+    assert ((x & 3).tolist(), (4 | x).tolist(), (x ^ 1).tolist(), (~x).tolist()) == ([1, 2], [5, 6], [0, 3], [-2, -3])
+    with pytest.raises(TypeError):
+        handgrad.ones(2) & handgrad.ones(2)
 
 
 def test_creation() -> None:
@@ -185,6 +188,7 @@ def test_names_that_differ_between_numpy_and_pytorch_follow_the_rule() -> None:
     assert x.sum(axis=1, keepdims=True).shape == (2, 1)
     assert x.cumsum().shape == (6,)
     assert not np.shares_memory(x.flatten().data, x.data)
+    assert not np.shares_memory(x.astype("float32").data, x.data)
     # PyTorch's
     assert x.transpose(0, 1).shape == (3, 2)
     assert [piece.shape for piece in x.split(2, dim=1)] == [(2, 2), (2, 1)]

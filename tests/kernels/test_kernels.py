@@ -55,7 +55,7 @@ def assert_close(a: np.ndarray, b: np.ndarray) -> None:
     assert np.abs(a - b).max(initial=0) <= 1e-5 * max(1, np.abs(b).max(initial=0))
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [(), *SHAPES])
 @pytest.mark.parametrize("scale", [1e-3, 1, 10])
 def test_gelu(shape: tuple[int, ...], scale: float) -> None:
     x = (np.random.default_rng(0).standard_normal(shape) * scale).astype(np.float32)

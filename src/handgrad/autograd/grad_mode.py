@@ -1,9 +1,12 @@
 """Whether forwards keep what a backward would need. A context variable, so threads do not disturb one another."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+if TYPE_CHECKING:
+    from contextlib import _GeneratorContextManager  # a context and a decorator
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -18,7 +21,7 @@ def is_grad_enabled() -> bool:
 @overload
 def no_grad(function: Function) -> Function: ...
 @overload
-def no_grad(function: None = None) -> AbstractContextManager[None]: ...
+def no_grad(function: None = None) -> "_GeneratorContextManager[None]": ...
 def no_grad(function: Any = None) -> Any:
     """Inside, forwards keep nothing and cannot be followed by a backward.
 
@@ -30,7 +33,7 @@ def no_grad(function: Any = None) -> Any:
 @overload
 def enable_grad(function: Function) -> Function: ...
 @overload
-def enable_grad(function: None = None) -> AbstractContextManager[None]: ...
+def enable_grad(function: None = None) -> "_GeneratorContextManager[None]": ...
 def enable_grad(function: Any = None) -> Any:
     """Inside, forwards keep what their backward needs, even within ``no_grad()``. A context and a decorator."""
     return _mode(True) if function is None else _mode(True)(function)

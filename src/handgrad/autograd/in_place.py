@@ -66,5 +66,5 @@ def _take_history(x: Taped, after: Taped) -> None:
     _, saved = ops.with_view(base._data, after._data, positions_of(x._data, base._data))
     edges = (base._edge(), after._edge())
     base._node = Node("an in-place change of a view", ops.with_view_backward, saved, edges, (), None)
-    base._requires_grad, base._output = True, 0
+    base._requires_grad, base._output = base.requires_grad or after.requires_grad, 0
     base._history += 1

@@ -78,9 +78,10 @@ class Taped:
 
     @grad.setter
     def grad(self, value: Any) -> None:
-        if value is not None:
-            value = np.array(fitting(value, self._data.shape, f"{type(self).__name__}: grad"), self._data.dtype)
-        self._grad = value
+        self._assign_grad(None if value is None else fitting(value, self._data.shape, f"{type(self).__name__}: grad"))
+
+    def _assign_grad(self, value: Array | None) -> None:
+        self._grad = None if value is None else np.array(value, self._data.dtype, order="C")
 
     def zero_grad(self) -> None:
         """Forgets the gradient."""
@@ -202,7 +203,7 @@ class Taped:
             self._base_history = base._history
             _, saved = ops.view_of(base._data, positions_of(self._data, base._data))
             self._node, self._output = Node("a view", ops.view_of_backward, saved, (base._edge(),), (), None), 0
-            self._requires_grad = True
+            self._requires_grad = base.requires_grad
 
 
 def apply(operation: Forward, *inputs: Any, **options: Any) -> "Tensor":

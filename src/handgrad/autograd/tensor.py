@@ -118,9 +118,10 @@ class Tensor(Taped):
     __matmul__ = products.matmul
     __neg__ = elementwise.negative
     __abs__ = elementwise.absolute
-    __invert__ = elementwise.logical_not
-    __and__ = elementwise.logical_and
-    __or__ = elementwise.logical_or
+    __invert__ = elementwise.bitwise_not
+    __and__ = __rand__ = elementwise.bitwise_and
+    __or__ = __ror__ = elementwise.bitwise_or
+    __xor__ = __rxor__ = elementwise.bitwise_xor
 
     def __radd__(self, other: TensorLike) -> "Tensor":
         return elementwise.add(other, self)

@@ -4,7 +4,6 @@ from typing import Any
 
 from handgrad.arrays import Array
 from handgrad.autograd import Tensor
-from handgrad.autograd.taped import fitting
 
 
 class Parameter(Tensor):
@@ -21,16 +20,11 @@ class Parameter(Tensor):
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad=requires_grad)
 
-    @property
-    def grad(self) -> Array | None:
-        return self._grad
-
-    @grad.setter
-    def grad(self, value: Any) -> None:
+    def _assign_grad(self, value: Array | None) -> None:
         if self._grad is not None and (self._bound or value is not None):
-            self._grad[...] = 0 if value is None else fitting(value, self.shape, "Parameter: grad")
+            self._grad[...] = 0 if value is None else value
         else:
-            Tensor.grad.__set__(self, value)  # type: ignore[attr-defined]
+            super()._assign_grad(value)
 
     def bind(self, data: Array, grad: Array) -> None:
         """Moves value and gradient into views of larger arrays, for good; a gradient not yet there becomes zeros."""

@@ -21,7 +21,7 @@ def sum(x: Array, axis: Axis = None, keepdims: bool = False) -> Result:
 def sum_backward(dy: Array, saved: Saved) -> Array:
     """∂(Σ x_i)/∂x_i = 1: every x_i gets dy."""
     shape, axes = saved
-    return np.broadcast_to(keep_axes(dy, shape, axes), shape)
+    return np.broadcast_to(keep_axes(dy, shape, axes), shape).copy()  # which BLAS can read, unlike a stretched view
 
 
 def mean(x: Array, axis: Axis = None, keepdims: bool = False) -> Result:
@@ -36,7 +36,7 @@ def mean_backward(dy: Array, saved: Saved) -> Array:
     """∂(Σ x_i / n)/∂x_i = 1/n."""
     shape, axes, count = saved
     with np.errstate(divide="ignore"):
-        return np.broadcast_to(keep_axes(dy * (1 / np.asarray(count, dy.dtype)), shape, axes), shape)
+        return np.broadcast_to(keep_axes(dy * (1 / np.asarray(count, dy.dtype)), shape, axes), shape).copy()
 
 
 def var(x: Array, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Result:

@@ -169,8 +169,9 @@ def softplus(x: TensorLike, beta: float = 1.0, threshold: float = 20.0) -> "Tens
 
 
 def astype(x: TensorLike, dtype: npt.DTypeLike) -> "Tensor":
-    """x in another dtype; between floats the gradient passes."""
-    return apply(ops.astype, as_tensor(x), dtype=checked_dtype(dtype))
+    """x in another dtype, in memory of its own also where it has it already; between floats the gradient passes."""
+    tensor, wanted = as_tensor(x), checked_dtype(dtype)
+    return apply(ops.copy, tensor) if tensor.dtype == wanted else apply(ops.astype, tensor, dtype=wanted)
 
 
 # -- without a gradient
@@ -219,6 +220,26 @@ def logical_and(a: TensorLike, b: TensorLike) -> "Tensor":
 def logical_or(a: TensorLike, b: TensorLike) -> "Tensor":
     """True where one is true or not zero."""
     return _compared(np.logical_or, a, b)
+
+
+def bitwise_and(a: TensorLike, b: TensorLike) -> "Tensor":
+    """a and b, of booleans as truth, of integers bit by bit."""
+    return _compared(np.bitwise_and, a, b)
+
+
+def bitwise_or(a: TensorLike, b: TensorLike) -> "Tensor":
+    """a or b, of booleans as truth, of integers bit by bit."""
+    return _compared(np.bitwise_or, a, b)
+
+
+def bitwise_xor(a: TensorLike, b: TensorLike) -> "Tensor":
+    """Either a or b, of booleans as truth, of integers bit by bit."""
+    return _compared(np.bitwise_xor, a, b)
+
+
+def bitwise_not(x: TensorLike) -> "Tensor":
+    """Not x, of booleans as truth, of integers bit by bit."""
+    return constant(np.bitwise_not(as_tensor(x).data))
 
 
 def floor_divide(a: TensorLike, b: TensorLike) -> "Tensor":
