@@ -215,12 +215,12 @@ def test_mlp_and_trunc_normal_say_what_cannot_be() -> None:
     with pytest.raises(ValueError, match="MLP: activation must be one of relu, gelu, tanh"):
         nn.MLP([3, 2], activation="swish")
     with pytest.raises(ValueError, match="gives nothing in"):
-        nn.init.trunc_normal(nn.Parameter(np.zeros(3)), std=0.01, low=1.0, high=2.0)
+        nn.init.trunc_normal(nn.Parameter(np.zeros(3)), std=0.01, a=1.0, b=2.0)
 
 
 def test_trunc_normal_draws_within_its_bounds_with_the_laws_spread() -> None:
     parameter = nn.Parameter(np.zeros((200, 300)))
-    nn.init.trunc_normal(parameter, mean=1.0, std=2.0, low=-1.0, high=3.0, rng=np.random.default_rng(0))
+    nn.init.trunc_normal(parameter, mean=1.0, std=2.0, a=-1.0, b=3.0, rng=np.random.default_rng(0))
     assert parameter.data.min() >= -1
     assert parameter.data.max() <= 3
     assert parameter.data.mean() == pytest.approx(1.0, abs=0.02)

@@ -49,10 +49,10 @@ class Softplus(Layer):
 
 
 class Softmax(Layer):
-    """exp(x_i) / Σ exp(x_j) along ``axis``."""
+    """exp(x_i) / Σ exp(x_j) along ``axis``, which may be called dim."""
 
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
+    def __init__(self, axis: int = -1, *, dim: int | None = None) -> None:
+        self.axis = axis if dim is None else dim
 
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
         return self.apply(ops.softmax, x, axis=self.axis)

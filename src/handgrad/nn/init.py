@@ -32,19 +32,19 @@ def trunc_normal(
     parameter: Tensor,
     mean: float = 0.0,
     std: float = 1.0,
-    low: float = -2.0,
-    high: float = 2.0,
+    a: float = -2.0,
+    b: float = 2.0,
     rng: np.random.Generator | None = None,
 ) -> None:
-    """Draws from the normal law until all values lie in [low, high].
+    """Draws from the normal law until all values lie in [a, b].
 
     Raises ValueError where no value can be expected there: an empty interval, or one beyond 8 standard deviations.
     """
-    if not (low < high and low < mean + 8 * std and high > mean - 8 * std):
-        raise ValueError(f"trunc_normal: N({mean}, {std}²) gives nothing in [{low}, {high}]")
+    if not (a < b and a < mean + 8 * std and b > mean - 8 * std):
+        raise ValueError(f"trunc_normal: N({mean}, {std}²) gives nothing in [{a}, {b}]")
     generator = _generator(rng)
     values = generator.standard_normal(parameter.shape) * std + mean
-    while (outside := (values < low) | (values > high)).any():
+    while (outside := (values < a) | (values > b)).any():
         values[outside] = generator.standard_normal(int(outside.sum())) * std + mean
     _copy_in(parameter, values)
 
