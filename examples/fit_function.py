@@ -3,6 +3,7 @@
 python examples/fit_function.py --out fit.png
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,10 @@ def function(x: np.ndarray) -> np.ndarray:
 
 
 def main(arguments: Arguments) -> None:
+    if not arguments.out.parent.is_dir():
+        sys.exit(f"fit_function: {arguments.out.parent}: no such directory")
+    if min(arguments.points, arguments.hidden, arguments.epochs) < 1:
+        sys.exit("fit_function: --points, --hidden and --epochs must be at least 1")
     handgrad.manual_seed(arguments.seed)
     rng = np.random.default_rng(arguments.seed)
     x = rng.uniform(-3, 3, (arguments.points, 1)).astype(np.float32)

@@ -167,7 +167,7 @@ class Arguments:
     out: Path | None = None
     """A directory to keep a checkpoint in."""
     resume: Path | None = None
-    """A directory with a checkpoint to go on from; what it was trained with stays, but --num-steps."""
+    """A directory with a checkpoint to go on from, with what it was trained with; --num-steps may change."""
 
     def check(self) -> None:
         """Raises InputError for what makes no model or no training."""
@@ -181,13 +181,14 @@ class Arguments:
             raise InputError(f"--embedding-dim {self.embedding_dim} must be a multiple of --num-heads {self.num_heads}")
         if not 0 <= self.dropout < 1:
             raise InputError(f"--dropout must lie in [0, 1), not {self.dropout}")
-        if self.out and (self.out / CHECKPOINT).exists():
+        if self.out and not self.resume and (self.out / CHECKPOINT).exists():
             raise InputError(
                 f"{self.out} holds a checkpoint; go on with it by --resume {self.out}, or name another --out"
             )
 
 
 CHECKPOINT, TOKENIZER = "checkpoint.safetensors", "tokenizer.json"
+MAY_CHANGE = ("num_steps", "temperature", "sample_tokens", "eval_interval")
 
 
 @dataclass
@@ -243,7 +244,6 @@ class Run:
         """All that is needed to go on, in one file that is replaced in one step."""
         if not self.arguments.out:
             return
-        self.arguments.out.mkdir(parents=True, exist_ok=True)
         self.tokenizer.save(self.arguments.out / TOKENIZER)
         kept = {
             name: str(value) if isinstance(value, Path) else value for name, value in asdict(self.arguments).items()
@@ -261,30 +261,54 @@ class Run:
 
 def new_run(arguments: Arguments) -> Run:
     corpus = load_text(arguments.text) if arguments.text else load_dataset(arguments.dataset)
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)  # that it cannot be written shows before hours have passed
     return Run(arguments, corpus, make_tokenizer(arguments.tokenizer).train(corpus.split()[0]))
 
 
-def resumed_run(directory: Path, num_steps: int) -> Run:
-    state: Any = handgrad.load(directory / CHECKPOINT)
+def saved_state(directory: Path) -> tuple[dict[str, Any], Arguments]:
+    """A checkpoint, and the arguments that it was made with."""
+    state = handgrad.load(directory / CHECKPOINT)
     try:
         kept = state["arguments"]
         text = Path(kept["text"]) if kept["text"] else None
-        arguments = Arguments(**{**kept, "text": text, "num_steps": num_steps, "out": directory})
-        corpus = load_text(text) if text else load_dataset(arguments.dataset)
+        return state, Arguments(**{**kept, "text": text, "out": directory, "resume": directory})
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{directory / CHECKPOINT} is no checkpoint of this example: {error!r}") from None
+
+
+def resumed_run(state: dict[str, Any], kept: Arguments, arguments: Arguments) -> Run:
+    for name, value in asdict(arguments).items():
+        if name not in MAY_CHANGE and value != getattr(kept, name):
+            raise InputError(
+                f"--{name.replace('_', '-')} cannot change when a run goes on: it was {getattr(kept, name)}"
+            )
+    corpus = load_text(kept.text) if kept.text else load_dataset(kept.dataset)
+    try:
         if corpus.sha256 != state["corpus"]:
-            raise InputError(f"{corpus.source} is no longer the text that {directory} was trained on")
-        run = Run(arguments, corpus, load_tokenizer(directory / TOKENIZER), state["step"], state["seconds"])
+            raise InputError(f"{corpus.source} is no longer the text that {kept.resume} was trained on")
+        assert kept.resume is not None
+        run = Run(arguments, corpus, load_tokenizer(kept.resume / TOKENIZER), state["step"], state["seconds"])
         run.model.load_state_dict(state["model"])
         run.optimizer.load_state_dict(state["optimizer"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{directory / CHECKPOINT} is no checkpoint of this example: {error!r}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{kept.resume} does not hold a whole checkpoint: {error}") from None
     return run
 
 
 def main() -> None:
     arguments = tyro.cli(Arguments)
-    arguments.check()
-    run = resumed_run(arguments.resume, arguments.num_steps) if arguments.resume else new_run(arguments)
+    if arguments.resume:
+        # Read again over what the run was started with: flags that are given change it, others leave it.
+        state, kept = saved_state(arguments.resume)
+        arguments = tyro.cli(Arguments, default=kept)
+        arguments.check()
+        run = resumed_run(state, kept, arguments)
+    else:
+        arguments.check()
+        run = new_run(arguments)
     count = sum(parameter.size for parameter in run.model.parameters())
     print(
         f"{count:,} parameters, {len(run.train_ids):,} tokens of {run.corpus.source}, {run.tokenizer.vocab_size} known"
@@ -299,6 +323,9 @@ if __name__ == "__main__":
         main()
     except InputError as error:
         print(f"gpt2: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"gpt2: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("gpt2: interrupted; with --out, --resume goes on from the last checkpoint", file=sys.stderr)

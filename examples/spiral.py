@@ -3,6 +3,7 @@
 python examples/spiral.py --out spiral.png
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,10 @@ def accuracy(net: nn.Module, points: np.ndarray, labels: np.ndarray) -> float:
 
 
 def main(arguments: Arguments) -> None:
+    if not arguments.out.parent.is_dir():
+        sys.exit(f"spiral: {arguments.out.parent}: no such directory")
+    if min(arguments.points, arguments.hidden, arguments.epochs, arguments.classes) < 1:
+        sys.exit("spiral: --points, --hidden, --classes and --epochs must be at least 1")
     handgrad.manual_seed(arguments.seed)
     rng = np.random.default_rng(arguments.seed)
     points, labels = spirals(arguments, rng)

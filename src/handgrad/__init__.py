@@ -1,5 +1,6 @@
 """GPTs with gradients written by hand, on NumPy."""
 
+import builtins
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ def __getattr__(name: str) -> Any:
     """Rooms are entered when they are first named, so that what is not used costs no time and needs no library."""
     if name in _ROOMS:
         return import_module(f"handgrad.{name}")
+    if name == "__all__":  # of `from handgrad import *`, which must not hide Python's own sum, max, abs
+        names = {name for home in _HOMES for name in _names_in(home)}
+        return ["nn", "optim", *sorted(name for name in names if not hasattr(builtins, name))]
     if not name.startswith("_"):
         for home in _HOMES:
             if name in _names_in(home):

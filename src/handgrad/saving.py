@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_safetensors
 
 from handgrad.arrays import Array
 from handgrad.errors import InputError
@@ -26,6 +24,8 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
 
     Raises TypeError, before anything is written, for anything else; OSError where the file cannot be written.
     """
+    from safetensors.numpy import save as to_safetensors
+
     arrays: dict[str, Array] = {}
     described = _describe(state, "", arrays)
     metadata = {"format": "np"}
@@ -39,6 +39,8 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Raises InputError where the file is missing or damaged.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
@@ -55,7 +57,8 @@ def _describe(value: Any, name: str, arrays: dict[str, Array]) -> Any:
     if isinstance(value, np.ndarray) or hasattr(value, "requires_grad"):
         while name in arrays:  # {"a.b": …} beside {"a": {"b": …}}
             name += "'"
-        arrays[name] = np.ascontiguousarray(np.asarray(value)).reshape(np.shape(value))
+        array = value if isinstance(value, np.ndarray) else value.data
+        arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
         return {"array": name}
     if isinstance(value, np.generic):
         value = value.item()

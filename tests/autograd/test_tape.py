@@ -270,12 +270,12 @@ def test_a_leaf_that_requires_a_gradient_is_changed_without_recording_alone() ->
 
 
 def test_memory_shared_without_its_history_takes_no_recorded_change() -> None:
-    w, base = leaf(3), handgrad.zeros(2, 3, dtype="float64")
+    w, base, computed = leaf(3), handgrad.zeros(2, 3, dtype="float64"), leaf(2, 3) * 1
     with no_grad():
-        view = base[0]
-    for tensor in (view, (leaf(2, 3) * 1).detach()[0]):
+        view, other = base[0], computed[0]
+    for tensor, value in ((view, w), (other, w), (other, 2.0)):
         with pytest.raises(RuntimeError, match=r"shares the memory of another but not its history.*change a copy\(\)"):
-            tensor += w
+            tensor += value
     view += 1  # nothing to record
     np.testing.assert_array_equal(base.data, [[1, 1, 1], [0, 0, 0]])
 
@@ -411,3 +411,163 @@ def test_operations_on_arrays_and_numbers_alone_give_tensors() -> None:
     assert all(isinstance(result, Tensor) for result in results)
     assert results[1].item() == 3.5
     assert results[1].dtype == "float32"
+
+
+def test_a_gradient_that_two_uses_share_is_not_added_into() -> None:
+    x, w = leaf(3), leaf(3)
+    u, v = x * 1, w * 1
+    p = u * 3
+    s = u + v  # hands one array to u and to v; u's then grows by that of p
+    (s.sum() + p.sum()).backward()
+    np.testing.assert_array_equal(w.grad, 1)
+    np.testing.assert_array_equal(x.grad, 4)
+
+
+def test_tensors_in_a_list_keep_their_history() -> None:
+    a, b = leaf(3), leaf(3)
+    handgrad.mean([a.sum() * 2, b.sum() * 3]).backward()
+    np.testing.assert_allclose(a.grad, 1)
+    np.testing.assert_allclose(b.grad, 1.5)
+    c = leaf()
+    (leaf(2) * [c * 2, c * 3]).sum().backward()
+    assert c.grad is not None
+    for lossy in (np.asarray, lambda x: np.concatenate([x, x]), lambda x: np.stack([x])):
+        with pytest.raises(RuntimeError, match="which would be lost there"):
+            lossy(a)
+    with no_grad():
+        assert np.asarray(a).shape == (3,)
+
+
+def test_an_option_that_would_have_to_learn_is_refused() -> None:
+    q, mask = leaf(2, 4), handgrad.zeros(2, 2, dtype="float64", requires_grad=True)
+    with pytest.raises(RuntimeError, match="attention: mask requires a gradient, but gets none here"):
+        handgrad.attention(q, q, q, mask=mask)
+    handgrad.attention(q, q, q, mask=mask.detach()).sum().backward()
+    assert q.grad is not None
+
+
+def test_options_are_guarded_too() -> None:
+    x, mask = leaf(2, 3), handgrad.tensor([True, False, True])
+    y = x.masked_fill(mask, 0.0)
+    mask[1] = True
+    with pytest.raises(RuntimeError, match="masked_fill saved a tensor that was changed in place"):
+        y.sum().backward()
+
+
+def test_repeats_that_are_changed_later_change_nothing() -> None:
+    x, repeats = leaf(2), handgrad.tensor([1, 3])
+    y = x.repeat(repeats)
+    repeats[0], repeats[1] = 3, 1
+    (y * handgrad.tensor([1.0, 2, 3, 4])).sum().backward()
+    np.testing.assert_array_equal(x.grad, [1, 9])
+
+
+def test_an_index_array_that_is_changed_later_picks_what_it_picked() -> None:
+    x, index = leaf(4), np.array([0, 0, 2])
+    y = x[index]
+    index[:] = 3
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, [2, 0, 1, 0])
+
+
+def test_retained_gradients_follow_the_tensor_through_changes() -> None:
+    x = leaf(2)
+    y = x * 2
+    y.retain_grad()
+    y.retain_grad()
+    y *= 3
+    (y * 5).sum().backward()
+    np.testing.assert_array_equal(y.grad, 5)
+    z = leaf(3) * 1
+    view = z[1:]
+    view.retain_grad()
+    z *= 2  # gives the view another node
+    (view * 7).sum().backward()
+    np.testing.assert_array_equal(view.grad, 7)
+
+
+@pytest.mark.usefixtures("without_garbage_collector")
+def test_a_retained_gradient_holds_no_tensor() -> None:
+    y = leaf(2) * 2
+    y.retain_grad()
+    node = weakref.ref(y._node)
+    del y
+    assert node() is None
+
+
+def test_constants_are_neither_saved_nor_given_gradients() -> None:
+    x, constant = leaf(3, 2), Tensor(np.ones((4, 3)))
+    y = constant @ x
+    assert y._node is not None
+    assert not any(array is x.data for array in y._node.saved)
+    h = leaf(3) * 1
+    z = Tensor(np.full(3, 2.0)) * h
+    h += 1  # whose old value nobody needs
+    z.sum().backward()
+    with no_grad():
+        assert (x * x)._node is None
+
+
+def test_a_detached_tensor_has_a_history_of_its_own() -> None:
+    x, w = leaf(3), leaf(3)
+    h = (x * 2).detach()
+    h += w
+    h.sum().backward()
+    np.testing.assert_array_equal(w.grad, 1)
+    assert x.grad is None
+
+
+def test_threads_lose_no_gradient() -> None:
+    x = Tensor(np.ones(500_000), requires_grad=True)
+
+    def work() -> None:
+        for _ in range(10):
+            (x * 1).sum().backward()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(x.grad, 40)
+
+
+def test_a_mode_can_be_entered_again_and_holds_inside_a_generator() -> None:
+    mode = no_grad()
+    for _ in range(2):
+        with mode, mode:
+            assert not handgrad.is_grad_enabled()
+    assert handgrad.is_grad_enabled()
+
+    @no_grad()
+    def drawn(n: int) -> Iterator[bool]:
+        for _ in range(n):
+            yield handgrad.is_grad_enabled()
+
+    for inside in drawn(3):
+        assert not inside
+        assert handgrad.is_grad_enabled()
+
+
+def test_gradients_between_nodes_keep_their_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+    from handgrad.autograd import tape
+
+    seen: list[str] = []
+    gradients_of = tape.gradients_of
+
+    def watched(backward: Any, dy: Any, saved: Any) -> Any:
+        gradients = gradients_of(backward, dy, saved)
+        seen.extend(str(gradient.dtype) for gradient in (dy, *gradients) if gradient is not None)
+        return gradients
+
+    monkeypatch.setattr(tape, "gradients_of", watched)
+    x = handgrad.randn(2, 3, requires_grad=True)
+    wide = (x.tanh() * 2).astype("float64").exp()
+    wide.sum().backward()
+    # float64 from the sum through exp to the cast, float32 before it: tanh is undone in float32.
+    assert seen[-2:] == ["float32", "float32"]
+    assert x.grad.dtype == np.float32
+    seen.clear()
+    model_input = handgrad.randn(2, 3, requires_grad=True)
+    handgrad.layer_norm(model_input * 2, 3, np.ones(3)).sum().backward()
+    assert seen[-1] == "float32"

@@ -25,6 +25,11 @@ def test_data_keep_their_dtype_and_python_numbers_become_float32_and_int64() -> 
         ([True], "bool"),
         (2.5, "float32"),
         (range(3), "int64"),
+        ([[np.ones(2)]], "float64"),
+        ([np.ones(2, np.float32), [0.5, 0.5]], "float32"),
+        ([handgrad.tensor(1.0), 2.0], "float32"),
+        (np.ones(2, ">f4"), "float32"),
+        (np.ones(2, ">i8"), "int64"),
         ([handgrad.ones(2), handgrad.zeros(2)], "float32"),
     ):
         assert handgrad.tensor(data).dtype == dtype, data
@@ -85,6 +90,9 @@ def test_tensors_compare_by_element_and_hash_by_identity() -> None:
     assert (x == handgrad.tensor([1, 3])).tolist() == [True, False]
     assert (x != 2).tolist() == [True, False]
     assert len({x, x, handgrad.tensor([1, 2])}) == 2
+    assert (x == None) is False  # noqa: E711
+    assert (x != None) is True  # noqa: E711
+    assert (+x).tolist() == [1, 2]
     assert (~(x > 1)).tolist() == [True, False]
     assert ((x > 1) & (x < 3) | (x == 1)).tolist() == [True, True]
     assert ((x & 3).tolist(), (4 | x).tolist(), (x ^ 1).tolist(), (~x).tolist()) == ([1, 2], [5, 6], [0, 3], [-2, -3])
@@ -160,6 +168,9 @@ def test_numbers_and_0d_tensors_never_widen_an_array() -> None:
         handgrad.arange(3) / 2,
         handgrad.arange(3).mean(),
         handgrad.arange(3).exp(),
+        handgrad.where(x > 0, wide, 0.0),
+        handgrad.full((2,), wide),
+        handgrad.arange(3) % 1.5,
     ):
         assert result.dtype == "float32"
     assert (x * np.ones(3)).dtype == "float64"
@@ -216,7 +227,7 @@ def test_names_that_differ_between_numpy_and_pytorch_follow_the_rule() -> None:
         (lambda x: x.split([1, 2]), ValueError, r"split: sizes \[1, 2\] do not add up to 2, the size of axis 0"),
         (lambda x: x.chunk(0), ValueError, "chunk: there must be at least 1 chunk, not 0"),
         (lambda x: x.masked_fill(x > 0, x), ValueError, "masked_fill: value must be a number or a 0-d tensor"),
-        (lambda x: x.norm(3), ValueError, "norm: ord 3 of a tensor of 2 axes needs an axis"),
+        (lambda x: x.norm(3), ValueError, r"norm: ord 3 needs one axis, in a tensor of shape \(2, 3\)"),
         (lambda x: x.repeat(1.5), TypeError, "repeat: repeats must be integers"),
         (lambda x: x.flatten(1, 0), ValueError, "flatten: start_dim 1 comes after end_dim 0"),
         (lambda x: x.clip(), ValueError, "clip: at least one of min and max must be given"),
@@ -224,12 +235,46 @@ def test_names_that_differ_between_numpy_and_pytorch_follow_the_rule() -> None:
         (lambda x: handgrad.mse(x, x[0]), ValueError, "mse: prediction .* and target .* must have the same shape"),
         (lambda x: handgrad.layer_norm(x, 2), ValueError, r"the last axes of x, .* are not normalized_shape \(2,\)"),
         (lambda x: handgrad.conv2d(x, x), ValueError, "conv2d: x .* and weight .* must share C"),
+        (lambda x: handgrad.max(x, x), TypeError, "only integer|integer scalar|integers"),
+        (
+            lambda x: handgrad.linear(x, np.ones((3, 4)), np.ones(1)),
+            ValueError,
+            r"bias must have shape \(4,\), not \(1,\)",
+        ),
+        (lambda x: handgrad.triu(x[0]), ValueError, "triu: x must have at least two axes"),
+        (lambda x: handgrad.randn(2, dtype="int64"), TypeError, "rand and randn draw float32 and float64"),
+        (lambda x: handgrad.randn_like(handgrad.arange(3)), TypeError, "rand and randn draw float32 and float64"),
+        (lambda x: x.norm(2, axis=(0, 1)), ValueError, "norm: ord 2 needs one axis"),
+        (lambda x: handgrad.arange(3).masked_fill([True, False, True], 0.5), TypeError, "masked_fill: the float 0.5"),
+        (lambda x: x[[0.5]], IndexError, "integer"),
         (lambda x: handgrad.nonsense, AttributeError, "has no attribute 'nonsense'"),
     ],
 )
 def test_what_cannot_be_says_so(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call(handgrad.ones(2, 3))
+
+
+def test_numpys_integers_are_integers() -> None:
+    x, one = handgrad.ones(2, 3), np.int64(1)
+    assert x.sum(axis=one).shape == (2,)
+    assert [piece.shape for piece in x.split(one)] == [(1, 3), (1, 3)]
+    assert x[[]].shape == (0, 3)
+    assert handgrad.conv2d(handgrad.ones(1, 1, 4, 4), handgrad.ones(1, 1, 2, 2), stride=np.int64(2)).shape == (
+        1,
+        1,
+        2,
+        2,
+    )
+    with pytest.raises(TypeError, match="conv2d: padding must be an integer or two, not 'same'"):
+        handgrad.conv2d(handgrad.ones(1, 1, 4, 4), handgrad.ones(1, 1, 2, 2), padding="same")  # type: ignore[arg-type]
+
+
+def test_star_gives_tensors_and_hides_nothing_of_pythons() -> None:
+    names: dict[str, Any] = {}
+    exec("from handgrad import *", names)
+    assert {"Tensor", "tensor", "no_grad", "nn", "optim", "softmax"} <= set(names)
+    assert not {"sum", "max", "abs", "round"} & set(names)
 
 
 def test_every_function_that_is_promised_is_there() -> None:

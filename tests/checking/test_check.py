@@ -11,7 +11,9 @@ import pytest
 
 import handgrad
 from handgrad import nn, ops
+from handgrad.backend import gradients_of
 from handgrad.checking import TOLERANCE, Result, central_differences, check_gradients, relative_error
+from handgrad.checking.cases import OperationCase
 from handgrad.checking.kernels import kernel_inputs
 from handgrad.checking.modules import check_module, gpt_cases, layer_cases
 from handgrad.checking.operations import operation_cases
@@ -114,6 +116,24 @@ def test_inputs_of_an_operation_have_sizes_that_all_differ() -> None:
             if name not in ("query", "key", "value") and "diagonal" not in case.name:
                 assert len(set(array.shape)) == array.ndim, (case.name, name)
     assert len(gpt_cases()) == 3
+
+
+@pytest.mark.parametrize("case", operation_cases(), ids=lambda case: case.name)
+def test_every_pair_keeps_float32(case: OperationCase) -> None:
+    """A float64 that slips in would double the memory and the time of everything after it."""
+    inputs = [array.astype(np.float32) for array in case.inputs.values()]
+    options = case.options()
+    if case.operation is ops.astype:
+        options = {"dtype": np.dtype(np.float32)}
+    output, saved = case.operation(*inputs, **options)
+    outputs = output if isinstance(output, tuple) else (output,)
+    assert {np.asarray(part).dtype for part in outputs} == {np.dtype(np.float32)}
+    ones = tuple(np.ones_like(part) for part in outputs)
+    backward = getattr(ops, case.operation.__name__ + "_backward")
+    for gradient, x in zip(
+        gradients_of(backward, ones if isinstance(output, tuple) else ones[0], saved), inputs, strict=False
+    ):
+        assert (gradient.dtype, gradient.shape) == (np.float32, x.shape)
 
 
 def test_query_key_and_value_stand_apart_and_the_key_bias_is_zero(results: list[Result]) -> None:

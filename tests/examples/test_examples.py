@@ -67,6 +67,10 @@ def test_gpt2_learns_shows_samples_and_goes_on_bit_for_bit(run: Run, tmp_path: P
     assert losses[-1] < 0.7 * np.log(33)  # of a uniform guess
     for flags in ({"num_steps": 40, "out": "parts"},):
         assert run("gpt2.py", **gpt2_flags(text="text.txt", lr=1e-2, **flags)).returncode == 0
+    refused = run("gpt2.py", resume="parts", lr=0.5)
+    assert (refused.returncode, refused.stderr) == (2, "gpt2: --lr cannot change when a run goes on: it was 0.01\n")
+    done = run("gpt2.py", resume="parts")  # its own --num-steps, which it has made
+    assert (done.returncode, "step" in done.stdout) == (0, False)
     resumed = run("gpt2.py", resume="parts", num_steps=60)
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout.splitlines()[-6:] == whole.stdout.splitlines()[-6:]
@@ -103,6 +107,15 @@ def test_gpt2_overwrites_no_checkpoint_and_takes_no_other_file_for_one(run: Run,
     assert (done.returncode, "out holds a checkpoint; go on with it by --resume out" in done.stderr) == (2, True)
     done = run("gpt2.py", resume="out")
     assert (done.returncode, "is no checkpoint of this example" in done.stderr) == (2, True)
+
+
+def test_what_cannot_be_written_shows_before_training(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = run("gpt2.py", **gpt2_flags(out="file", num_steps=1))
+    assert (done.returncode, done.stderr) == (2, "gpt2: file: File exists\n")
+    for name in ("spiral", "fit_function"):
+        done = run(f"{name}.py", out="nowhere/x.png")
+        assert (done.returncode, done.stderr) == (1, f"{name}: nowhere: no such directory\n")
 
 
 def test_a_whole_step_of_gpt2_stays_float32(monkeypatch: pytest.MonkeyPatch) -> None:

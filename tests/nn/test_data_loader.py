@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from handgrad import Tensor, nn
+from handgrad import Tensor, manual_seed, nn
 
 
 def test_windows_of_tokens_come_as_integer_tensors_with_what_follows() -> None:
@@ -56,6 +56,22 @@ def test_a_data_set_of_arrays() -> None:
     assert (points.dtype, labels.dtype) == ("float32", "int64")
     with pytest.raises(ValueError, match="arrays must be of one length, not of 5, 4"):
         nn.TensorDataset(x, t[:4])
+
+
+def test_items_may_be_lists_dictionaries_and_numbers() -> None:
+    items = [[np.ones(2, np.float32), 0.5], [np.zeros(2, np.float32), 1.5]]
+    ((x, y),) = nn.DataLoader(items, batch_size=2)
+    assert (x.shape, y.dtype, y.tolist()) == ((2, 2), "float32", [0.5, 1.5])
+    (batch,) = nn.DataLoader([{"x": 1, "y": Tensor([2.0])}, {"x": 3, "y": Tensor([4.0])}], batch_size=2)
+    assert (batch["x"].tolist(), batch["y"].tolist()) == ([1, 3], [[2.0], [4.0]])
+
+
+def test_manual_seed_repeats_an_order_without_a_seed() -> None:
+    def order() -> list[int]:
+        manual_seed(3)
+        return [int(i) for batch in nn.DataLoader(range(20), 4, shuffle=True) for i in batch.tolist()]
+
+    assert order() == order()
 
 
 def test_what_cannot_be_says_so() -> None:

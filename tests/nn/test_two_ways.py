@@ -214,8 +214,8 @@ def test_mlp_and_trunc_normal_say_what_cannot_be() -> None:
         nn.MLP([3])
     with pytest.raises(ValueError, match="MLP: activation must be one of relu, gelu, tanh"):
         nn.MLP([3, 2], activation="swish")
-    with pytest.raises(ValueError, match="gives nothing in"):
-        nn.init.trunc_normal(nn.Parameter(np.zeros(3)), std=0.01, a=1.0, b=2.0)
+    with pytest.raises(ValueError, match="cannot be cut to"):
+        nn.init.trunc_normal(nn.Parameter(np.zeros(3)), a=2.0, b=2.0)
 
 
 def test_trunc_normal_draws_within_its_bounds_with_the_laws_spread() -> None:
@@ -232,6 +232,109 @@ def test_init_knows_the_fans_of_a_convolution() -> None:
     assert nn.init.fans(layer.weight) == (24, 40)
     nn.init.kaiming_uniform(layer.weight)
     assert np.abs(layer.weight.data).max() <= np.sqrt(6 / 24)
+
+
+@pytest.mark.parametrize(("a", "b"), [(5.0, 6.0), (-6.0, -5.0), (0.1, 0.11), (-0.01, 0.02), (3.0, 40.0), (-1.0, 30.0)])
+def test_trunc_normal_has_the_right_law_in_any_interval(a: float, b: float) -> None:
+    parameter = nn.Parameter(np.zeros(20_000))
+    nn.init.trunc_normal(parameter, a=a, b=b, rng=np.random.default_rng(0))
+    x = np.linspace(a, min(b, max(a, 0.0) + 12) if a > -2 else b, 200_001)
+    density = np.exp(-(x**2 - np.min(x**2)) / 2)
+    mean = (x * density).sum() / density.sum()
+    spread = np.sqrt(((x - mean) ** 2 * density).sum() / density.sum())
+    assert a <= parameter.data.min() <= parameter.data.max() <= b
+    assert parameter.data.mean() == pytest.approx(mean, abs=5 * spread / np.sqrt(20_000))
+    assert parameter.data.std() == pytest.approx(spread, rel=0.05)
+
+
+class Tripled(nn.Linear):
+    """Overrides forward alone: Linear's backward is not this function's."""
+
+    def forward(self, x: Any) -> Any:
+        return 3 * super().forward(x)
+
+
+def test_a_subclass_that_overrides_forward_alone_runs_on_the_tape() -> None:
+    layer, x = Tripled(2, 1, bias=False), np.ones((4, 2), np.float32)
+    y = layer(x)
+    assert isinstance(y, Tensor)
+    y.sum().backward()
+    np.testing.assert_array_equal(layer.weight.grad, 12)
+
+    class Halved(nn.MLP):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x) / 2
+
+    assert isinstance(nn.Sequential(Halved([2, 3]))(x), Tensor)
+
+    class Scaled(nn.Layer):
+        """A user's leaf: its backward follows from what it applies."""
+
+        def forward(self, x: Any) -> Any:
+            from handgrad import ops
+
+            return self.apply(ops.tanh, x)
+
+    assert isinstance(Scaled()(x), np.ndarray)
+
+
+def test_layers_compute_integers_in_float32_and_mixed_dtypes_in_float64() -> None:
+    ids = handgrad.arange(6).reshape(2, 3)
+    for layer in (nn.Linear(3, 2), nn.Tanh(), nn.Sigmoid(), nn.LayerNorm(3), nn.GELU(), nn.Softmax(), nn.Dropout(0.0)):
+        assert layer(ids).dtype == "float32"
+    assert nn.Conv2d(1, 2, 2)(ids.reshape(1, 1, 2, 3)).dtype == "float32"
+    layer = nn.Linear(3, 2, dtype=np.float64)
+    x = handgrad.randn(4, 3, requires_grad=True)
+    y = layer(x)
+    y.sum().backward()
+    assert (y.dtype, x.grad.dtype, layer.weight.grad.dtype) == ("float64", "float32", "float64")
+    with pytest.raises(TypeError, match="LayerNorm: normalized_shape must be an integer"):
+        nn.LayerNorm((4, 5))  # type: ignore[arg-type]
+
+
+def test_a_buffer_that_is_given_new_values_stays_one() -> None:
+    module = Residual(3)
+    module.mean = 0.9 * module.mean + 0.1 * module.scale
+    assert isinstance(module.mean, nn.Buffer)
+    assert not module.mean.requires_grad
+    assert "mean" in module.state_dict()
+    with pytest.raises(TypeError, match="Residual: scale is a Parameter and cannot be replaced by a Tensor"):
+        module.scale = module.scale * 0.9
+    module.scale = nn.Parameter(handgrad.zeros(3))
+    assert dict(module.named_parameters())["scale"] is module.scale
+
+
+def test_modules_are_found_in_nested_containers() -> None:
+    class Nested(nn.Module):
+        def __init__(self) -> None:
+            self.pairs = [(nn.Linear(2, 2), nn.LayerNorm(2)), (nn.Linear(2, 2), nn.LayerNorm(2))]
+            self.heads = {"a": nn.Linear(2, 1), "b": [nn.Parameter(handgrad.ones(1))]}
+
+    names = [name for name, _ in Nested().named_parameters()]
+    assert len(names) == 11
+    assert {"pairs.1.0.weight", "pairs.0.1.bias", "heads.a.weight", "heads.b.0"} <= set(names)
+
+
+def test_a_module_shows_what_is_in_it() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.Tanh())
+    assert repr(net) == ("Sequential(\n  (layers.0): Linear(weight (2, 3), bias (3,))\n  (layers.1): Tanh()\n)")
+    assert [name for name, _ in net.named_modules()] == ["", "layers.0", "layers.1"]
+    assert isinstance(net[:1], nn.Sequential)
+    assert len(net[:1]) == 1
+
+
+def test_an_optimizer_takes_no_computed_tensor() -> None:
+    with pytest.raises(ValueError, match="SGD: a computed tensor is no parameter"):
+        optim.SGD([handgrad.ones(2, requires_grad=True) * 2], lr=0.1)
+
+
+def test_a_replicas_step_counts_as_a_change_of_the_model() -> None:
+    model = GPT(GPTConfig(7, 8, 1, 2, 6), seed=1)
+    ids = Tensor(np.random.default_rng(0).integers(0, 7, (2, 5)))
+    loss = model.loss(ids, ids)
+    optim.SGD(model.replica().parameters(), lr=0.1).step()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        loss.backward()
 
 
 def test_a_module_list_is_found() -> None:

@@ -111,6 +111,50 @@ def test_power_of_and_by_a_number(shape: Shape, dtype: str, number: float, seed:
     agree(lambda a, b: a**b, lambda a, b: a**b, [with_zeros, np.full(shape, number, dtype)])
 
 
+@pytest.mark.parametrize("operation", [operator.mod, operator.floordiv])
+@repeatedly
+@given(broadcastable(), DTYPES, DTYPES, SEED)
+def test_remainder_and_whole_quotient(operation: Any, shapes: list[Shape], first: str, second: str, seed: int) -> None:
+    if "bool" in (first, second):
+        first = second = "int64"
+    a, b = draw_array(seed, shapes[0], first), draw_array(seed + 1, shapes[1], second, positive=True)
+    b = np.maximum(b, 1).astype(second) if second.startswith("int") else b
+    if operation is operator.mod:
+        agree(operation, operation, [a, b])
+    else:  # which PyTorch does not differentiate
+        agree(lambda a, b: operation(a.detach(), b.detach()), lambda a, b: operation(a.detach(), b.detach()), [a, b])
+
+
+@repeatedly
+@given(SHAPES, FLOATS, st.sampled_from([2, 3, -1, 0.5]), SEED)
+def test_powers_of_negative_bases(shape: Shape, dtype: str, number: float, seed: int) -> None:
+    x = draw_array(seed, shape, dtype, rounded=True)
+    agree(lambda x: x**number, lambda x: x**number, [x])
+
+
+@repeatedly
+@given(broadcastable(), DTYPES, DTYPES, SEED)
+def test_logic(shapes: list[Shape], first: str, second: str, seed: int) -> None:
+    a, b = draw_array(seed, shapes[0], first, rounded=True), draw_array(seed + 1, shapes[1], second, rounded=True)
+    agree(handgrad.logical_and, torch.logical_and, [a, b])
+    agree(handgrad.logical_or, torch.logical_or, [a, b])
+    agree(handgrad.logical_not, torch.logical_not, [a])
+
+
+@repeatedly
+@given(st.integers(1, 4), FLOATS, SEED)
+def test_in_place_powers_and_products_of_matrices(n: int, dtype: str, seed: int) -> None:
+    x, y = draw_array(seed, (n, n), dtype), draw_array(seed + 1, (n, n), dtype)
+
+    def ours(x: Any, y: Any) -> Any:
+        z, square = x * 2, x * 1
+        z @= y
+        square **= 2
+        return z * x + square
+
+    agree(ours, lambda x, y: ((x * 2) @ y) * x + x**2, [x, y], tolerance=1e-4 if dtype == "float32" else None)
+
+
 @pytest.mark.parametrize("name", ["maximum", "minimum"])
 @repeatedly
 @given(broadcastable(), FLOATS, SEED)
@@ -152,8 +196,7 @@ def test_where(shapes: list[Shape], dtype: str, seed: int) -> None:
 @repeatedly
 @given(broadcastable(), FLOATS, SEED)
 def test_masked_fill(shapes: list[Shape], dtype: str, seed: int) -> None:
-    shape = np.broadcast_shapes(*shapes)
-    x, mask = draw_array(seed, shape, dtype), draw_array(seed + 1, shapes[1], "bool")
+    x, mask = draw_array(seed, shapes[0], dtype), draw_array(seed + 1, shapes[1], "bool")
     value = draw_array(seed + 2, (), dtype)
     agree(lambda x, m: x.masked_fill(m, float("-inf")), lambda x, m: x.masked_fill(m, float("-inf")), [x, mask])
     agree(lambda x, m, v: x.masked_fill(m, v), lambda x, m, v: x.masked_fill(m, v), [x, mask, value])

@@ -63,6 +63,7 @@ EINSUMS = [
     ("...ij,...jk->...ik", "bij", "jk"),
     ("...i,...i->...", "bci", "ci"),
     ("ab...,b...->a...", "abcd", "bcd"),
+    (",i->i", "", "i"),
 ]
 
 
@@ -176,6 +177,25 @@ def test_attention(leading: Shape, T: int, D: int, E: int, causal: bool, dtype: 
         [q, k, v],
         tolerance={"float32": 1e-4, "float64": 1e-10}[dtype],
     )
+
+
+@repeatedly
+@given(broadcastable(3), st.integers(1, 4), st.booleans(), st.sampled_from(["none", "bool", "float"]), SEED)
+def test_attention_broadcasts_and_takes_masks(shapes: list[Shape], T: int, causal: bool, kind: str, seed: int) -> None:
+    q, k, v = (draw_array(seed + i, (*shape, T, 3), "float64") for i, shape in enumerate(shapes))
+    rng = np.random.default_rng(seed)
+    mask = {"none": None, "bool": rng.random((T, T)) < 0.6, "float": rng.standard_normal((T, T))}[kind]
+    if mask is not None and mask.dtype == bool:
+        mask |= np.eye(T, dtype=bool)  # of nothing to attend to PyTorch makes NaN
+    allowed = np.tril(np.ones((T, T), bool)) if causal else np.ones((T, T), bool)
+
+    def oracle(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        scores = q @ k.transpose(-1, -2) / 3**0.5
+        if mask is not None:
+            scores = scores + torch.tensor(np.where(mask, 0.0, -np.inf) if mask.dtype == bool else mask)
+        return scores.masked_fill(torch.tensor(~allowed), float("-inf")).softmax(-1) @ v
+
+    agree(lambda q, k, v: handgrad.attention(q, k, v, mask=mask, causal=causal), oracle, [q, k, v])
 
 
 @repeatedly

@@ -37,7 +37,7 @@ def ones(*size: Sizes, dtype: Dtype = float32, requires_grad: bool = False) -> T
 
 def full(size: Sizes, fill_value: Any, dtype: Dtype = None, requires_grad: bool = False) -> Tensor:
     """All ``fill_value``; of its dtype where none is given."""
-    value = as_array(fill_value, dtype)
+    value = as_array(fill_value.item() if isinstance(fill_value, np.generic) else fill_value, dtype)
     return _leaf(np.full(sizes_of((size,)), value, value.dtype), requires_grad)
 
 
@@ -63,8 +63,8 @@ def rand(
     *size: Sizes, dtype: Dtype = float32, requires_grad: bool = False, rng: np.random.Generator | None = None
 ) -> Tensor:
     """Drawn evenly from [0, 1), by ``rng`` or the generator that ``manual_seed`` starts."""
-    drawn = (rng or default_generator()).random(sizes_of(size), dtype=np.float32 if _is_float32(dtype) else np.float64)
-    return _leaf(drawn.astype(_float_unless_told(dtype), copy=False), requires_grad)
+    drawn = (rng or default_generator()).random(sizes_of(size), dtype=_drawn_dtype(dtype).type)
+    return _leaf(np.asarray(drawn), requires_grad)
 
 
 def randn(
@@ -72,7 +72,7 @@ def randn(
 ) -> Tensor:
     """Drawn from the normal law N(0, 1), by ``rng`` or the generator that ``manual_seed`` starts."""
     drawn = (rng or default_generator()).standard_normal(sizes_of(size))
-    return _leaf(np.asarray(drawn, _float_unless_told(dtype)), requires_grad)
+    return _leaf(np.asarray(drawn, _drawn_dtype(dtype)), requires_grad)
 
 
 def randint(
@@ -133,5 +133,8 @@ def _float_unless_told(dtype: Dtype) -> np.dtype[Any]:
     return float32 if dtype is None else checked_dtype(dtype)
 
 
-def _is_float32(dtype: Dtype) -> bool:
-    return dtype is None or np.dtype(dtype) == np.float32
+def _drawn_dtype(dtype: Dtype) -> np.dtype[Any]:
+    found = _float_unless_told(dtype)
+    if found.kind != "f":
+        raise TypeError(f"random: numbers of {found} are drawn by randint; rand and randn draw float32 and float64")
+    return found

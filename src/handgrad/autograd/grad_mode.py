@@ -1,12 +1,11 @@
 """Whether forwards keep what a backward would need. A context variable, so threads do not disturb one another."""
 
+import functools
+import inspect
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar, overload
-
-if TYPE_CHECKING:
-    from contextlib import _GeneratorContextManager  # a context and a decorator
+from typing import Any, TypeVar, overload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -21,28 +20,63 @@ def is_grad_enabled() -> bool:
 @overload
 def no_grad(function: Function) -> Function: ...
 @overload
-def no_grad(function: None = None) -> "_GeneratorContextManager[None]": ...
+def no_grad(function: None = None) -> "_GradMode": ...
 def no_grad(function: Any = None) -> Any:
     """Inside, forwards keep nothing and cannot be followed by a backward.
 
     A context, ``with no_grad():``, and a decorator, ``@no_grad()`` or ``@no_grad``.
     """
-    return _mode(False) if function is None else _mode(False)(function)
+    return _GradMode(False) if function is None else _GradMode(False)(function)
 
 
 @overload
 def enable_grad(function: Function) -> Function: ...
 @overload
-def enable_grad(function: None = None) -> "_GeneratorContextManager[None]": ...
+def enable_grad(function: None = None) -> "_GradMode": ...
 def enable_grad(function: Any = None) -> Any:
     """Inside, forwards keep what their backward needs, even within ``no_grad()``. A context and a decorator."""
-    return _mode(True) if function is None else _mode(True)(function)
+    return _GradMode(True) if function is None else _GradMode(True)(function)
 
 
-@contextmanager
-def _mode(enabled: bool) -> Iterator[None]:
-    token = _grad_enabled.set(enabled)
-    try:
-        yield
-    finally:
-        _grad_enabled.reset(token)
+class _GradMode:
+    """A mode that may be entered again and again, in any thread, and that decorates functions and generators."""
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+        self.before = threading.local()
+
+    def __enter__(self) -> None:
+        self.before.__dict__.setdefault("modes", []).append(_grad_enabled.get())
+        _grad_enabled.set(self.enabled)
+
+    def __exit__(self, *_: object) -> None:
+        _grad_enabled.set(self.before.modes.pop())
+
+    def __call__(self, function: Function) -> Function:
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def generate(*args: Any, **kwargs: Any) -> Iterator[Any]:
+                with self:
+                    generator = function(*args, **kwargs)
+                try:
+                    while True:
+                        with self:
+                            item = next(generator, _END)
+                        if item is _END:
+                            return
+                        yield item  # outside of the mode: what the caller does is the caller's
+                finally:
+                    generator.close()
+
+            return generate  # type: ignore[return-value]
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return call  # type: ignore[return-value]
+
+
+_END = object()

@@ -23,14 +23,11 @@ def change_in_place(x: Changed, operation: Forward, *others: Any, **options: Any
     """Puts what ``operation(x, *others)`` gives into x's memory, and into its history; returns x.
 
     Raises RuntimeError where that history could not be right: for a leaf that requires a gradient, and for a
-    tensor that shares another's memory without its history (from ``detach()``, or a view made under no_grad).
+    view that was made under no_grad, which shares another tensor's memory without its history.
     """
-    recorded = is_grad_enabled() and any(
-        value.requires_grad for value in (x, x._base, *others) if isinstance(value, Taped)
-    )
+    recorded = is_recorded(x, *others)
     before = Taped.made.holding(x._data)
     if recorded:
-        _check_may_change(x)
         before = Taped.made.holding(x._data.copy())  # what the operation saves of it must stay as it is
         before._requires_grad, before._node, before._output = x.requires_grad, x._node, x._output
     after = apply(operation, before, *others, **options)
@@ -43,7 +40,15 @@ def change_in_place(x: Changed, operation: Forward, *others: Any, **options: Any
     return x
 
 
-def _check_may_change(x: Taped) -> None:
+def is_recorded(x: Taped, *others: Any) -> bool:
+    """Whether a change of x, computed from x and others, is part of its history.
+
+    Raises RuntimeError where it should be and cannot.
+    """
+    if not is_grad_enabled() or not any(
+        value.requires_grad for value in (x, x._base, *others) if isinstance(value, Taped)
+    ):
+        return False
     for tensor in (x, x._base):
         if tensor is not None and tensor.is_leaf and tensor.requires_grad:
             raise RuntimeError(
@@ -52,9 +57,10 @@ def _check_may_change(x: Taped) -> None:
             )
     if x._is_apart:
         raise RuntimeError(
-            "in-place: this tensor shares the memory of another but not its history (it was detached, or made "
-            "under no_grad()), so a recorded change would be lost there; change a copy()"
+            "in-place: this tensor is a view made under no_grad(): it shares the memory of another but not its "
+            "history, so a recorded change would be lost there; change a copy(), or do it under no_grad()"
         )
+    return True
 
 
 def _take_history(x: Taped, after: Taped) -> None:
@@ -62,9 +68,13 @@ def _take_history(x: Taped, after: Taped) -> None:
     if base is None:
         x._requires_grad, x._node, x._output = after._requires_grad, after._node, after._output
         x._history += 1
+        x._listen()
         return
     _, saved = ops.with_view(base._data, after._data, positions_of(x._data, base._data))
     edges = (base._edge(), after._edge())
-    base._node = Node("an in-place change of a view", ops.with_view_backward, saved, edges, (), None)
-    base._requires_grad, base._output = base.requires_grad or after.requires_grad, 0
+    dtypes = (base._data.dtype,)
+    base._requires_grad = base.requires_grad or after.requires_grad
+    base._node = Node("an in-place change of a view", ops.with_view_backward, saved, edges, (), dtypes)
+    base._output = 0
     base._history += 1
+    base._listen()

@@ -4,7 +4,7 @@ float32 is the default. Numbers and 0-d tensors never widen an array, integers a
 a float64 array does. So ``scores / math.sqrt(48)`` and ``weights * mask`` stay float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -34,6 +34,7 @@ def as_array(value: Any, dtype: npt.DTypeLike | None = None) -> Array:
         array = np.asarray(value)
     else:
         array = _from_sequence(value)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if dtype is not None:
         return array.astype(checked_dtype(dtype), copy=False)
     if array.dtype in DTYPES:
@@ -48,6 +49,8 @@ def as_tensor(value: TensorLike) -> "Tensor":
     """The tensor itself, or a constant over an array or made from numbers."""
     if isinstance(value, Taped):
         return value  # type: ignore[return-value]
+    if _holds_history(value):
+        return apply(ops.stack, *promoted(*map(as_tensor, value)))  # type: ignore[arg-type]
     return Taped.made.holding(as_array(value))
 
 
@@ -111,14 +114,31 @@ def _common_of(arrays: Sequence[Array]) -> np.dtype[Any]:
 
 def _from_sequence(value: Any) -> Array:
     array = np.asarray(_plain(value))
-    holds_arrays = isinstance(value, list | tuple) and any(isinstance(item, np.ndarray | Taped) for item in value)
-    return array.astype(float32) if array.dtype == np.float64 and not holds_arrays else array
+    if array.dtype.kind != "f":
+        return array
+    # Numbers are float32, however deep in lists; arrays of float64 keep what they have.
+    wide = any(inner.ndim and inner.dtype == np.float64 for inner in _arrays_in(value))
+    return array if wide else array.astype(float32)
 
 
 def _plain(value: Any) -> Any:
     """Nested lists with the arrays of tensors in them."""
     if isinstance(value, Taped):
         return value.data
-    if isinstance(value, list | tuple | range):
-        return [_plain(item) for item in value]
-    return value
+    return [_plain(item) for item in value] if isinstance(value, list | tuple | range) else value
+
+
+def _arrays_in(value: Any) -> Iterator[Array]:
+    if isinstance(value, Taped):
+        yield value.data
+    elif isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _arrays_in(item)
+
+
+def _holds_history(value: Any) -> bool:
+    if isinstance(value, Taped):
+        return value.requires_grad
+    return isinstance(value, list | tuple) and any(_holds_history(item) for item in value)

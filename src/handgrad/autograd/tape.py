@@ -1,6 +1,7 @@
 """The tape: a node for each operation that was applied, and the walk back through them. It knows no formula."""
 
 import itertools
+import weakref
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -27,6 +28,12 @@ class Leaf(Protocol):
     def accumulate(self, gradient: Array) -> None: ...
 
 
+class Listener(Leaf, Protocol):
+    """A computed tensor that keeps its gradient."""
+
+    def comes_from(self, node: "Node") -> bool: ...
+
+
 class Node:
     """One application of an operation: its backward, what that needs, and where its gradients go.
 
@@ -34,7 +41,18 @@ class Node:
     None where no gradient is wanted. ``guards`` are the versions of what was saved, as they were then.
     """
 
-    __slots__ = ("__weakref__", "backward", "edges", "guards", "listeners", "n_outputs", "name", "number", "saved")
+    __slots__ = (
+        "__weakref__",
+        "backward",
+        "edges",
+        "guards",
+        "listeners",
+        "name",
+        "number",
+        "outputs",
+        "saved",
+        "several",
+    )
 
     def __init__(
         self,
@@ -43,18 +61,22 @@ class Node:
         saved: tuple[Any, ...],
         edges: "tuple[Edge | None, ...]",
         guards: tuple[tuple[Version, int], ...],
-        n_outputs: int | None,
+        outputs: tuple[np.dtype[Any], ...],
+        several: bool = False,
     ) -> None:
         self.name = name
         self.backward: Backward | None = backward
         self.saved: tuple[Any, ...] | None = saved
         self.edges = edges
         self.guards = guards
-        self.n_outputs = n_outputs
-        """None where the operation returns an array, the number of them where it returns several."""
+        self.outputs = outputs
+        """The dtype of each output, and so of its gradient."""
+        self.several = several
+        """Whether the operation returns a tuple of outputs, and its backward takes one of gradients."""
         self.number = next(_numbers)
         """Nodes are numbered as they are made: an operation's number is above those of all that it came from."""
-        self.listeners: list[tuple[int, Leaf]] = []
+        self.listeners: list[tuple[int, weakref.ref[Listener]]] = []
+        """Computed tensors that asked for their gradient."""
 
     def check(self) -> None:
         """Raises RuntimeError where the way back is no longer there, or would be wrong."""
@@ -90,7 +112,8 @@ def run_backward(start: Node, output: int, gradient: Array, retain_graph: bool) 
     nodes = sorted(_nodes_behind(start), key=lambda node: node.number, reverse=True)
     for node in nodes:
         node.check()
-    arrived: dict[Node, list[Array | None]] = {start: _added([None] * (start.n_outputs or 1), output, gradient)}
+    arrived: dict[Node, list[Array | None]] = {}
+    _add(arrived, start, output, gradient)
     for node in nodes:
         gradients = arrived.pop(node, None)
         if gradients is not None:
@@ -100,12 +123,13 @@ def run_backward(start: Node, output: int, gradient: Array, retain_graph: bool) 
 
 
 def _undo(node: Node, gradients: list[Array | None], arrived: dict[Node, list[Array | None]]) -> None:
-    for output, leaf in node.listeners:
-        if (heard := gradients[output]) is not None:
-            leaf.accumulate(heard)
+    for output, reference in node.listeners:
+        heard, listener = gradients[output], reference()
+        if heard is not None and listener is not None and listener.comes_from(node):
+            listener.accumulate(heard)
     assert node.backward is not None
     assert node.saved is not None
-    dy = gradients[0] if node.n_outputs is None else tuple(gradients)
+    dy = tuple(gradients) if node.several else gradients[0]
     # Inputs that may be left out, as a bias, come last and have no edge then.
     wanted = gradients_of(node.backward, dy, node.saved)[: len(node.edges)]
     for edge, dx in zip(node.edges, wanted, strict=True):
@@ -113,18 +137,17 @@ def _undo(node: Node, gradients: list[Array | None], arrived: dict[Node, list[Ar
             continue
         target, output = edge
         if isinstance(target, Node):
-            if target not in arrived:
-                arrived[target] = [None] * (target.n_outputs or 1)
-            _added(arrived[target], output, dx)
+            _add(arrived, target, output, dx)
         else:
             target.accumulate(dx)
 
 
-def _added(gradients: list[Array | None], output: int, dx: Array) -> list[Array | None]:
-    # Into a new array: the one that came first may serve others too.
+def _add(arrived: dict[Node, list[Array | None]], node: Node, output: int, gradient: Array) -> None:
+    gradients = arrived.setdefault(node, [None] * len(node.outputs))
     before = gradients[output]
-    gradients[output] = np.asarray(dx if before is None else before + dx)
-    return gradients
+    # Into a new array: the one that came first may serve others too.
+    total = gradient if before is None else before + gradient
+    gradients[output] = np.asarray(total, dtype=node.outputs[output])
 
 
 def _nodes_behind(start: Node) -> Iterator[Node]:

@@ -1,7 +1,11 @@
 """An array with its history: what a Tensor is before it has operators."""
 
 import copy
+import inspect
+import threading
+import weakref
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -16,6 +20,8 @@ from handgrad.backend import Forward, pair_for
 if TYPE_CHECKING:
     from handgrad.autograd.tensor import Tensor
 
+_LOCKS = [threading.Lock() for _ in range(64)]
+
 
 class Taped:
     """An array, its gradient, and the node of the tape that made it.
@@ -26,8 +32,8 @@ class Taped:
     """
 
     __slots__ = (
-        "__weakref__", "_base", "_base_history", "_data", "_grad", "_history", "_is_apart", "_node", "_output",
-        "_requires_grad", "_version",
+        "__weakref__", "_base", "_base_history", "_data", "_grad", "_history", "_is_apart", "_keeps_grad", "_node",
+        "_output", "_requires_grad", "_version",
     )  # fmt: skip
 
     made: "ClassVar[type[Tensor]]"
@@ -52,8 +58,9 @@ class Taped:
         # A view knows whose memory it looks at, and when the history of that tensor was last changed in place.
         self._base: Taped | None = None
         self._base_history = self._history = 0
-        # Looks at another tensor's memory without a history that leads there.
+        # A view that was made under no_grad: its memory is its base's, its history is not.
         self._is_apart = False
+        self._keeps_grad = False
 
     # -- data and gradient
 
@@ -90,19 +97,28 @@ class Taped:
     def accumulate(self, gradient: Array) -> None:
         """Adds to the gradient; what is used twice gets the sum of both."""
         gradient = fitting(gradient, self._data.shape, f"{type(self).__name__}: a gradient")
-        if self._grad is None:
-            self._grad = np.array(gradient, dtype=self._data.dtype, order="C")
-        else:
-            self._grad += gradient
+        with _LOCKS[id(self) // 16 % len(_LOCKS)]:  # backwards in several threads may meet at one leaf
+            if self._grad is None:
+                self._grad = np.array(gradient, dtype=self._data.dtype, order="C")
+            else:
+                self._grad += gradient
 
     def retain_grad(self) -> None:
         """Asks for ``grad`` also here, at a tensor that was computed; leaves have it anyway."""
         edge = self._edge()
         if edge is None:
             raise RuntimeError(f"retain_grad: this {type(self).__name__} requires no gradient")
-        target, output = edge
-        if isinstance(target, Node):
-            target.listeners.append((output, self))
+        if not self._keeps_grad:
+            self._keeps_grad = True
+            self._listen()
+
+    def _listen(self) -> None:
+        if self._keeps_grad and self._node is not None:
+            self._node.listeners.append((self._output, weakref.ref(self)))
+
+    def comes_from(self, node: Node) -> bool:
+        """Whether the node made this tensor, as it is now: a change in place gives it another."""
+        return self._node is node
 
     @property
     def requires_grad(self) -> bool:
@@ -126,9 +142,9 @@ class Taped:
         return self._node is None
 
     def detach(self) -> "Tensor":
-        """The same memory without the history."""
+        """The same memory without the history; a change of one is a change of the other's values, as in PyTorch."""
         tensor = self.made.holding(self._data)
-        tensor._version, tensor._is_apart = self._version, True
+        tensor._version = self._version
         return tensor
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -154,8 +170,8 @@ class Taped:
         edge = self._edge()
         if edge is None:
             raise RuntimeError(
-                "backward: this tensor requires no gradient: it was computed under no_grad(), detached, or from "
-                "tensors made without requires_grad=True"
+                "backward: this tensor requires no gradient: it was computed under no_grad(), detached, from tensors "
+                "made without requires_grad=True, or by a layer that was called with an array, which drives it by hand"
             )
         if gradient is None:
             if self._data.size != 1:
@@ -192,18 +208,18 @@ class Taped:
         """Notes that this tensor is a view of ``source``."""
         self._version = source._version
         self._is_apart = source._is_apart or not recording
-        if not self._is_apart:
-            self._base = source if source._base is None else source._base
-            self._base_history = self._base._history
+        self._base = source if source._base is None else source._base
+        self._base_history = self._base._history
 
     def _follow_base(self) -> None:
         """After a recorded change of the memory that a view looks at, takes the view's history from there."""
         base = self._base
-        if base is not None and base._history != self._base_history:
+        if base is not None and base._history != self._base_history and not self._is_apart:
             self._base_history = base._history
             _, saved = ops.view_of(base._data, positions_of(self._data, base._data))
-            self._node, self._output = Node("a view", ops.view_of_backward, saved, (base._edge(),), (), None), 0
-            self._requires_grad = base.requires_grad
+            self._node = Node("a view", ops.view_of_backward, saved, (base._edge(),), (), (self._data.dtype,))
+            self._requires_grad, self._output = base.requires_grad, 0
+            self._listen()
 
 
 def apply(operation: Forward, *inputs: Any, **options: Any) -> "Tensor":
@@ -219,24 +235,44 @@ def apply_several(operation: Forward, *inputs: Any, **options: Any) -> "list[Ten
     tensors = [value for value in (*inputs, *options.values()) if isinstance(value, Taped)]
     arrays = [value._data if isinstance(value, Taped) else value for value in inputs]
     plain = {name: value._data if isinstance(value, Taped) else value for name, value in options.items()}
+    recording = is_grad_enabled()
+    if recording:
+        _refuse_to_learn(operation.__name__, options)
+    edges = tuple(value._edge() if recording and isinstance(value, Taped) else None for value in inputs)
+    if _takes_wanted(operation):
+        plain["wanted"] = tuple(edge is not None for edge in edges)
     forward, backward = pair_for(operation, *(array for array in arrays if array is not None))
     output, saved = forward(*arrays, **plain)
     several = isinstance(output, tuple)
     made = [Taped.made.holding(np.asarray(array)) for array in (output if several else (output,))]
-    recording = is_grad_enabled()
     memory = [(owner(tensor._data), tensor) for tensor in tensors]
     for tensor in made:
         its_owner = owner(tensor._data)
         source = next((other for its, other in memory if its is its_owner), None)
         if source is not None:
             tensor._looks_at(source, recording)
-    edges = tuple(value._edge() if isinstance(value, Taped) else None for value in inputs) if recording else ()
     if any(edge is not None for edge in edges):
         guards = _guards(saved, [*tensors, *made])
-        node = Node(operation.__name__, backward, saved, edges, guards, len(made) if several else None)
+        dtypes = tuple(tensor._data.dtype for tensor in made)
+        node = Node(operation.__name__, backward, saved, edges, guards, dtypes, several)
         for i, tensor in enumerate(made):
             tensor._requires_grad, tensor._node, tensor._output = True, node, i
     return made
+
+
+def _refuse_to_learn(operation: str, options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        if isinstance(value, Taped) and value.requires_grad:
+            raise RuntimeError(
+                f"{operation}: {name} requires a gradient, but gets none here; detach() it, or write the formula with "
+                "operations that give it one"
+            )
+
+
+@cache
+def _takes_wanted(operation: Forward) -> bool:
+    """Whether the operation asks which gradients are wanted."""
+    return "wanted" in inspect.signature(operation).parameters
 
 
 def _guards(saved: tuple[Any, ...], tensors: Sequence[Taped]) -> tuple[tuple[Version, int], ...]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from handgrad import ops
 from handgrad.arrays import Array
 from handgrad.autograd.functions import elementwise, network, products, rearranging, reductions
+from handgrad.autograd.grad_mode import is_grad_enabled
 from handgrad.autograd.in_place import change_in_place
 from handgrad.autograd.operands import TensorLike, as_array, operand, promoted
 from handgrad.autograd.taped import Taped, check_differentiable
@@ -76,6 +77,11 @@ class Tensor(Taped):
         return self
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        if self.requires_grad and is_grad_enabled():
+            raise RuntimeError(
+                "NumPy asked for the array of a tensor that requires a gradient, which would be lost there; use a "
+                "function of handgrad, or hand over detach() or data"
+            )
         return np.array(self._data, dtype=dtype, copy=copy)
 
     def __len__(self) -> int:
@@ -117,6 +123,7 @@ class Tensor(Taped):
     __pow__ = elementwise.power
     __matmul__ = products.matmul
     __neg__ = elementwise.negative
+    __pos__ = rearranging.copy
     __abs__ = elementwise.absolute
     __invert__ = elementwise.bitwise_not
     __and__ = __rand__ = elementwise.bitwise_and
@@ -171,8 +178,12 @@ class Tensor(Taped):
             _, value = promoted(self, value)
         return change_in_place(self, operation, value)
 
-    __eq__ = elementwise.equal  # type: ignore[assignment]
-    __ne__ = elementwise.not_equal  # type: ignore[assignment]
+    def __eq__(self, other: Any) -> Any:
+        return NotImplemented if other is None else elementwise.equal(self, other)
+
+    def __ne__(self, other: Any) -> Any:
+        return NotImplemented if other is None else elementwise.not_equal(self, other)
+
     __lt__ = elementwise.less
     __le__ = elementwise.less_equal
     __gt__ = elementwise.greater
@@ -229,6 +240,7 @@ class Tensor(Taped):
 
     broadcast_to = rearranging.broadcast_to
     chunk = rearranging.chunk
+    clone = rearranging.copy
     contiguous = rearranging.contiguous
     copy = rearranging.copy
     diagonal = rearranging.diagonal

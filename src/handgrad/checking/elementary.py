@@ -63,6 +63,8 @@ def _arithmetic(rng: np.random.Generator) -> list[OperationCase]:
         *cases,
         _case("power", ops.power, {"a": positive, "b": b}),
         _case("power, b broadcast", ops.power, {"a": positive, "b": row}),
+        _case("floor_divide", ops.floor_divide, {"a": a, "b": row}),
+        _case("remainder", ops.remainder, {"a": a, "b": row}),
         _case("clip", ops.clip, bounds),
         _case("where", ops.where, {"a": a, "b": row}, condition=mask),
         _case("masked_fill", ops.masked_fill, {"x": a, "value": rng.standard_normal(())}, mask=mask[0]),
@@ -159,6 +161,7 @@ def _products(rng: np.random.Generator) -> list[OperationCase]:
             {"a": normal(2, 3, 3, 5), "b": normal(3, 2)},
             subscripts="ijjk,ji->k",
         ),
+        _case("einsum, 0-d operand", ops.einsum, {"a": np.asarray(1.5), "b": vector}, subscripts=",i->i"),
         _case("conv2d", ops.conv2d, {"x": image, "weight": kernel, "bias": normal(5)}),
         _case(
             "conv2d, strided, padded, dilated",

@@ -26,8 +26,8 @@ class Arena:
         """Another model's arena, over these values and gradients of its own."""
         twin = object.__new__(Arena)
         twin.parameters, twin.data, twin.grad = list(parameters), self.data, np.zeros_like(self.grad)
-        for parameter, data, grad in zip(parameters, self._views(twin.data), self._views(twin.grad), strict=True):
-            parameter.share(data, grad)
+        for parameter, own, grad in zip(parameters, self.parameters, self._views(twin.grad), strict=True):
+            parameter.share(own, grad)
         return twin
 
     def _views(self, flat: Array) -> list[Array]:

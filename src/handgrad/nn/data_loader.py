@@ -6,11 +6,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from handgrad.arrays import Array
-from handgrad.autograd import Tensor
+from handgrad.autograd import Tensor, default_generator
 
 
 class Dataset(Protocol):
-    """Anything with a length and an item for each index: an array, a number, or a tuple of these."""
+    """Anything with a length and an item for each index: an array, a number, a tuple, list or dictionary of these."""
 
     def __len__(self) -> int: ...
 
@@ -66,7 +66,8 @@ class DataLoader:
 
     Iterating gives one epoch: every item once, in order, or in an order drawn anew for each epoch where ``shuffle``.
     ``forever()`` gives one epoch after another. The last, smaller batch is left out where ``drop_last``. ``seed``
-    makes the order of epoch 0, 1, … the same in every program that asks.
+    makes the order of epoch 0, 1, … the same in every program that asks; without one it is drawn when the loader is
+    made, so that ``manual_seed`` repeats it.
 
     Raises ValueError for a batch_size below 1, or where ``drop_last`` leaves nothing.
     """
@@ -89,7 +90,7 @@ class DataLoader:
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.drop_last = drop_last
-        self.seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        self.seed = int(default_generator().integers(2**63)) if seed is None else seed
         self.epoch = 0
         """Which epoch the next iteration gives."""
 
@@ -115,7 +116,16 @@ class DataLoader:
             np.random.default_rng([self.seed, epoch]).shuffle(order)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             items = [self.dataset[int(i)] for i in order[start : start + self.batch_size]]
-            if isinstance(items[0], tuple):
-                yield tuple(Tensor(np.stack(parts)) for parts in zip(*items, strict=True))
-            else:
-                yield Tensor(np.stack(items))
+            yield _stacked(items)
+
+
+def _stacked(items: list[Any]) -> Any:
+    """Items as one batch: a Tensor for arrays and numbers; of tuples, lists and dictionaries one with batches in it."""
+    first = items[0]
+    if isinstance(first, dict):
+        return {key: _stacked([item[key] for item in items]) for key in first}
+    if isinstance(first, tuple | list):
+        return type(first)(_stacked(list(parts)) for parts in zip(*items, strict=True))
+    if isinstance(first, Tensor):
+        return Tensor(np.stack([item.data for item in items]))
+    return Tensor(np.stack(items) if isinstance(first, np.ndarray | np.generic) else items)

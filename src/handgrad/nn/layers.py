@@ -74,6 +74,10 @@ class LayerNorm(Layer):
     """Each vector of the last axis to mean 0, variance 1, then times gain (``weight``) plus ``bias``."""
 
     def __init__(self, normalized_shape: int, eps: float = 1e-5, *, dtype: npt.DTypeLike = np.float32) -> None:
+        if not isinstance(normalized_shape, int | np.integer):
+            raise TypeError(
+                f"LayerNorm: normalized_shape must be an integer, the size of the last axis, not {normalized_shape!r}"
+            )
         self.weight = Parameter(np.ones(normalized_shape, dtype))
         self.bias = Parameter(np.zeros(normalized_shape, dtype))
         self.eps = eps

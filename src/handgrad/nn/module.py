@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from functools import cache
 from typing import Any, Self, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.autograd import Tensor, apply, is_grad_enabled
+from handgrad.autograd.operands import floating, promoted
 from handgrad.backend import Backward, Forward, gradients_of, pair_for
 from handgrad.nn.parameter import Buffer, Parameter
 
 Found = TypeVar("Found", bound=Tensor)
+Held = TypeVar("Held")
 ArrayOrTensor: TypeAlias = Array | Tensor
 """What a layer is called with and returns: an array by hand, a Tensor on the tape."""
 
@@ -22,11 +25,11 @@ _whole_is_by_hand: ContextVar[bool] = ContextVar("whole_is_by_hand", default=Fal
 class Module:
     """A part of a model: ``forward`` computes.
 
-    Parameters, buffers and child modules are found by attribute, also in lists and tuples.
+    Parameters, buffers and child modules are found by attribute, also in lists, tuples and dictionaries.
 
     Called with arrays it is driven by hand: ``backward`` takes ∂L/∂output to ∂L/∂input and adds to the ``grad`` of
     each parameter on its way. Called with a Tensor it runs on the tape, and ``backward`` of the result does all that.
-    A module that has no ``backward``, or holds one that has none, always runs on the tape.
+    A module without a ``backward`` for its ``forward``, or one that holds such a one, always runs on the tape.
     """
 
     training = True
@@ -55,10 +58,35 @@ class Module:
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
         """The modules held directly, with their names; those in a list are named ``attribute.index``."""
         for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, list | tuple):
-                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
+            yield from _held(Module, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Keeps what is learned learned: a buffer given new values stays one, a Parameter gives way to no Tensor."""
+        if isinstance(value, Tensor | np.ndarray) and not isinstance(value, Parameter | Buffer):
+            held = vars(self).get(name)
+            if isinstance(held, Buffer):
+                value = Buffer(value, held.persistent)
+            elif isinstance(held, Parameter):
+                raise TypeError(
+                    f"{type(self).__name__}: {name} is a Parameter and cannot be replaced by a Tensor; assign to its "
+                    "data, or assign a Parameter"
+                )
+        super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        """The modules below, indented, each with the shapes of its own parameters."""
+        shapes = ", ".join(
+            f"{name} {value.shape}" for name, value in vars(self).items() if isinstance(value, Parameter)
+        )
+        lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        inside = "".join(f"\n  {line}" for line in lines) + "\n" if lines else ""
+        return f"{type(self).__name__}({shapes}{inside})"
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """This module, under the name ``prefix``, and all below it, with their names."""
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
 
     def modules(self) -> Iterator["Module"]:
         """This module and all below it, each once."""
@@ -94,10 +122,7 @@ class Module:
     def _found(self, kind: type[Found], prefix: str) -> Iterator[tuple[str, Found]]:
         """Tensors of a kind here and below, with repeats."""
         for name, value in vars(self).items():
-            if isinstance(value, kind):
-                yield prefix + name, value
-            elif isinstance(value, list | tuple):
-                yield from ((f"{prefix}{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, kind))
+            yield from _held(kind, prefix + name, value)
         for name, child in self.named_children():
             yield from child._found(kind, f"{prefix}{name}.")
 
@@ -176,7 +201,9 @@ class Layer(Module):
         """
         own = {id(value) for value in vars(self).values()}
         if is_on_tape(*(value for value in inputs if id(value) not in own), *options.values()):
-            return apply(operation, *inputs, **options)
+            # What is differentiated is computed in floats, and in one dtype, as by the functions of tensors.
+            given = iter(promoted(*(floating(value) for value in inputs if value is not None)))
+            return apply(operation, *(None if value is None else next(given) for value in inputs), **options)
         if is_grad_enabled() and self._kept is not None:
             raise RuntimeError(
                 f"{type(self).__name__}: forward was called again before backward; call backward first, "
@@ -221,11 +248,36 @@ def is_on_tape(*values: Any) -> bool:
 
 
 def _has_backward(module: Module) -> bool:
-    return type(module).backward is not Module.backward
+    return _is_backward_of_its_forward(type(module))  # type: ignore[arg-type]  # a class has a hash
+
+
+@cache
+def _is_backward_of_its_forward(kind: type[Module]) -> bool:
+    """Whether a class has a backward that was written for the forward that it has.
+
+    A subclass that overrides forward alone inherits a backward of another function.
+    """
+    forward, backward = (next(c for c in kind.__mro__ if name in vars(c)) for name in ("forward", "backward"))
+    # Layer's own backward follows from what forward applied, so it serves whoever is a Layer directly.
+    return backward is not Module and (
+        issubclass(backward, forward) or (backward is Layer and Layer in forward.__bases__)
+    )
 
 
 def _on_tape(value: Any) -> Any:
     return Tensor.holding(value) if isinstance(value, np.ndarray) else value
+
+
+def _held(kind: type[Held], name: str, value: Any) -> Iterator[tuple[str, Held]]:
+    """What is of a kind in an attribute's value: itself, or what lists, tuples and dictionaries hold."""
+    if isinstance(value, kind):
+        yield name, value
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _held(kind, f"{name}.{i}", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _held(kind, f"{name}.{key}", item)
 
 
 def _each_once(named: Iterator[tuple[str, Found]]) -> Iterator[tuple[str, Found]]:

@@ -32,9 +32,10 @@ class Parameter(Tensor):
         grad[...] = 0 if self._grad is None else self._grad
         self._data, self._grad, self._bound = data, grad, True
 
-    def share(self, data: Array, grad: Array) -> None:
+    def share(self, other: "Parameter", grad: Array) -> None:
         """Takes another parameter's array as its own value, and ``grad``, of the same shape, as its gradient."""
-        self._data, self._grad, self._bound = data, grad, True
+        self._data, self._version = other._data, other._version
+        self._grad, self._bound = grad, True
 
     def accumulate(self, gradient: Array) -> None:
         """Adds to the gradient, where one is required; a parameter used twice gets the sum of both."""

@@ -42,8 +42,8 @@ class Sequential(Module):
     def __iter__(self) -> Iterator[Module]:
         return iter(self.layers)
 
-    def __getitem__(self, index: int) -> Module:
-        return self.layers[index]
+    def __getitem__(self, index: int | slice) -> Module:
+        return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
 
 
 class MLP(Sequential):

@@ -2,8 +2,11 @@
 
 ``NAME(inputs..., options) -> (output, saved)`` and ``NAME_backward(d_output, saved) -> gradients``: one gradient
 for each differentiable input, in order, of the input's shape and dtype (alone where there is one, else a tuple).
-The differentiable inputs come first. ``saved`` is what the backward needs. Inputs are never
-written to, and may be kept in ``saved``: do not change them before the backward has run.
+The differentiable inputs come first. ``saved`` is what the backward needs. Inputs are never written to, and may be kept
+in ``saved``: do not change them before the backward has run.
+
+An operation of several inputs may take ``wanted``, a truth value for each: for one whose gradient nobody wants, a
+constant, it saves nothing and its backward gives None.
 """
 
 from handgrad.ops.adam_update import adam_update
@@ -14,6 +17,8 @@ from handgrad.ops.arithmetic import (
     clip_backward,
     divide,
     divide_backward,
+    floor_divide,
+    floor_divide_backward,
     masked_fill,
     masked_fill_backward,
     maximum,
@@ -24,6 +29,8 @@ from handgrad.ops.arithmetic import (
     multiply_backward,
     power,
     power_backward,
+    remainder,
+    remainder_backward,
     subtract,
     subtract_backward,
     where,
@@ -180,6 +187,8 @@ __all__ = [
     "exp_backward",
     "floor",
     "floor_backward",
+    "floor_divide",
+    "floor_divide_backward",
     "gelu",
     "gelu_backward",
     "getitem",
@@ -226,6 +235,8 @@ __all__ = [
     "prod_backward",
     "relu",
     "relu_backward",
+    "remainder",
+    "remainder_backward",
     "repeat",
     "repeat_backward",
     "reshape",

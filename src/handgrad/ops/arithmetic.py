@@ -14,6 +14,7 @@ from handgrad.ops.shapes import Kind, kind_of, unbroadcast
 Operand = Array | float
 Gradients = tuple[Array | None, Array | None]
 Saved = tuple[Any, ...]
+Wanted = tuple[bool, bool]
 
 
 def add(a: Operand, b: Operand) -> tuple[Array, Saved]:
@@ -38,9 +39,9 @@ def subtract_backward(dy: Array, saved: Saved) -> Gradients:
     return unbroadcast(dy, a), None if b is None else unbroadcast(-dy, b)
 
 
-def multiply(a: Operand, b: Operand) -> tuple[Array, Saved]:
+def multiply(a: Operand, b: Operand, wanted: Wanted = (True, True)) -> tuple[Array, Saved]:
     """a · b."""
-    kind_a, kind_b = kind_of(a), kind_of(b)
+    kind_a, kind_b = wanted[0] and kind_of(a), wanted[1] and kind_of(b)
     return np.multiply(a, b), (kind_a and b, kind_b and a, kind_a, kind_b)
 
 
@@ -48,14 +49,14 @@ def multiply_backward(dy: Array, saved: Saved) -> Gradients:
     """∂(ab)/∂a = b, ∂(ab)/∂b = a."""
     b, a, kind_a, kind_b = saved
     return (
-        None if kind_a is None else unbroadcast(dy * b, kind_a),
-        None if kind_b is None else unbroadcast(dy * a, kind_b),
+        unbroadcast(dy * b, kind_a) if kind_a else None,
+        unbroadcast(dy * a, kind_b) if kind_b else None,
     )
 
 
-def divide(a: Operand, b: Operand) -> tuple[Array, Saved]:
+def divide(a: Operand, b: Operand, wanted: Wanted = (True, True)) -> tuple[Array, Saved]:
     """a / b."""
-    kind_a, kind_b = kind_of(a), kind_of(b)
+    kind_a, kind_b = wanted[0] and kind_of(a), wanted[1] and kind_of(b)
     return np.divide(a, b), (kind_b and a, b, kind_a, kind_b)
 
 
@@ -63,12 +64,15 @@ def divide_backward(dy: Array, saved: Saved) -> Gradients:
     """∂(a/b)/∂a = 1/b, ∂(a/b)/∂b = -a/b²."""
     a, b, kind_a, kind_b = saved
     d_a = dy / b
-    return unbroadcast(d_a, kind_a), None if kind_b is None else unbroadcast(-d_a * (a / b), kind_b)
+    return (
+        unbroadcast(d_a, kind_a) if kind_a else None,
+        unbroadcast(-d_a * (a / b), kind_b) if kind_b else None,
+    )
 
 
-def power(a: Operand, b: Operand) -> tuple[Array, Saved]:
+def power(a: Operand, b: Operand, wanted: Wanted = (True, True)) -> tuple[Array, Saved]:
     """a to the power b."""
-    kind_a, kind_b = kind_of(a), kind_of(b)
+    kind_a, kind_b = wanted[0] and kind_of(a), wanted[1] and kind_of(b)
     y: Array = a**b  # rather than np.power: the operator knows that a square is a product
     return y, (a, b, kind_b and y, kind_a, kind_b)
 
@@ -80,18 +84,42 @@ def power_backward(dy: Array, saved: Saved) -> Gradients:
     """
     a, b, y, kind_a, kind_b = saved
     d_a = d_b = None
-    if kind_a is not None:
+    if kind_a:
         if isinstance(b, np.ndarray):
             d_a = np.where(b == 0, 0, dy * b * a ** (b - 1))
         else:
             d_a = dy * (b * a ** (b - 1)) if b != 0 else np.zeros_like(dy)
-    if kind_b is not None:
+    if kind_b:
         with np.errstate(divide="ignore", invalid="ignore"):
             d_b = np.where((np.equal(a, 0)) & (b >= 0), 0, dy * y * np.log(a))
     return (
-        None if d_a is None else unbroadcast(d_a, kind_a),
-        None if d_b is None else unbroadcast(d_b, kind_b),
+        None if d_a is None else unbroadcast(d_a, kind_a or None),
+        None if d_b is None else unbroadcast(d_b, kind_b or None),
     )
+
+
+def floor_divide(a: Operand, b: Operand) -> tuple[Array, Saved]:
+    """The largest whole number not above a / b."""
+    return np.floor_divide(a, b), (kind_of(a), kind_of(b))
+
+
+def floor_divide_backward(dy: Array, saved: Saved) -> Gradients:
+    """Flat wherever it has a slope: 0."""
+    a, b = saved
+    flat = np.zeros_like(dy)
+    return unbroadcast(flat, a), unbroadcast(flat, b)
+
+
+def remainder(a: Operand, b: Operand) -> tuple[Array, Saved]:
+    """a - b · floor(a / b), of b's sign."""
+    kind_b = kind_of(b)
+    return np.remainder(a, b), (kind_b and np.floor_divide(a, b), kind_of(a), kind_b)
+
+
+def remainder_backward(dy: Array, saved: Saved) -> Gradients:
+    """The quotient floor(a / b) is flat: ∂/∂a = 1, ∂/∂b = -floor(a / b)."""
+    quotient, kind_a, kind_b = saved
+    return unbroadcast(dy, kind_a), None if kind_b is None else unbroadcast(-dy * quotient, kind_b)
 
 
 def maximum(a: Operand, b: Operand) -> tuple[Array, Saved]:
@@ -172,21 +200,24 @@ def where_backward(dy: Array, saved: Saved) -> Gradients:
 
 
 def masked_fill(x: Array, value: Operand, mask: Array) -> tuple[Array, Saved]:
-    """``value``, a number or one element, where the mask is true (or not zero), x elsewhere; of x's shape and dtype.
+    """``value``, a number or one element, where the mask is true (or not zero), x elsewhere; of x's dtype.
 
-    Raises ValueError where the mask cannot be broadcast to x.
+    Raises TypeError for a value that x's dtype cannot hold.
     """
-    mask = np.broadcast_to(np.asarray(mask, dtype=bool), x.shape)
-    y = x.copy()
-    np.copyto(y, value, where=mask, casting="same_kind")
-    return y, (mask, kind_of(value))
+    mask = np.asarray(mask, dtype=bool)
+    if x.dtype.kind != "f" and np.asarray(value).dtype.kind == "f":
+        raise TypeError(f"masked_fill: the float {value} cannot be put into {x.dtype}")
+    y = np.where(mask, np.asarray(value).astype(x.dtype), x)
+    return y, (mask, kind_of(x), kind_of(value))
 
 
 def masked_fill_backward(dy: Array, saved: Saved) -> Gradients:
     """What was covered no longer reaches the loss; the value does, through every place that it covered."""
-    mask, value = saved
-    dx = np.where(mask, 0, dy)
-    return dx, None if value is None else unbroadcast(np.where(mask, dy, 0), value)
+    mask, x, value = saved
+    return (
+        None if x is None else unbroadcast(np.where(mask, 0, dy), x),
+        None if value is None else unbroadcast(np.where(mask, dy, 0), value),
+    )
 
 
 def _to_the_chosen(dy: Array, not_a: Array, not_b: Array, kind_a: Kind, kind_b: Kind) -> Gradients:

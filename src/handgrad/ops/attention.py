@@ -8,6 +8,7 @@ import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.ops.dropout import dropout, dropout_backward
+from handgrad.ops.shapes import kind_of, unbroadcast
 from handgrad.ops.softmax import softmax_backward
 
 
@@ -22,10 +23,11 @@ def attention(
 ) -> tuple[Array, tuple[Any, ...]]:
     """softmax(q kᵀ / √D + mask) v: each query takes the mean of the values, weighted by its likeness to their keys.
 
-    q (..., T, D), k (..., S, D), v (..., S, E); returns y (..., T, E). Where ``causal``, the T queries are the last
-    of S positions and see no later key: query t attends to s ≤ t + S - T. ``mask`` broadcasts to (..., T, S): true
-    where attending is allowed, or of a floating dtype and added to the scores (a constant: no gradient is given
-    for it). A query that may attend to nothing gets zeros. ``dropout_p`` drops weights, drawn by ``rng``.
+    q (..., T, D), k (..., S, D), v (..., S, E), leading axes broadcast; returns y (..., T, E). Where ``causal``, the
+    T queries are the last of S positions and see no later key: query t attends to s ≤ t + S - T. ``mask`` broadcasts
+    to (..., T, S): true where attending is allowed, or of a floating dtype and added to the scores (a constant: no
+    gradient is given for it). A query that may attend to nothing gets zeros. ``dropout_p`` drops weights, drawn by
+    ``rng``.
 
     Raises ValueError for more causal queries than keys, TypeError for a mask that is neither boolean nor floating.
     """
@@ -64,7 +66,8 @@ def attention_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array,
     d_scores *= scale
     dq = d_scores @ k
     dk = d_scores.swapaxes(-1, -2) @ q
-    return dq, dk, dv
+    # Where leading axes were broadcast, as for heads that share their keys, the sum over all who used them.
+    return tuple(unbroadcast(d, kind_of(x)) for d, x in ((dq, q), (dk, k), (dv, v)))  # type: ignore[return-value]
 
 
 def _softmax_or_zero(scores: Array) -> Array:

@@ -1,11 +1,13 @@
 """Two-dimensional convolution (cross-correlation, as every network library calls it)."""
 
+import operator
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from handgrad.arrays import Array
+from handgrad.ops.shapes import check_bias
 
 Pair = tuple[int, int]
 
@@ -17,6 +19,7 @@ def conv2d(
     stride: int | Pair = 1,
     padding: int | Pair = 0,
     dilation: int | Pair = 1,
+    wanted: tuple[bool, ...] = (True, True, True),
 ) -> tuple[Array, tuple[Any, ...]]:
     """Each output is the sum of a window of x, weighted: y_nouv = b_o + Σ_cij W_ocij x_nc,su+di-p,sv+dj-p.
 
@@ -25,11 +28,13 @@ def conv2d(
 
     Raises ValueError where the shapes do not fit one another.
     """
-    strides, (pad_h, pad_w), dilations = _pair(stride), _pair(padding), _pair(dilation)
+    strides, dilations = _pair(stride, "stride"), _pair(dilation, "dilation")
+    pad_h, pad_w = _pair(padding, "padding")
     if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             f"conv2d: x (N, C, H, W) and weight (O, C, I, J) must share C, but have shapes {x.shape} and {weight.shape}"
         )
+    check_bias("conv2d", bias, weight.shape[0])
     padded = np.pad(x, ((0, 0), (0, 0), (pad_h, pad_h), (pad_w, pad_w))) if pad_h or pad_w else x
     if any(d * (k - 1) + 1 > n for d, k, n in zip(dilations, weight.shape[2:], padded.shape[2:], strict=True)):
         raise ValueError(
@@ -39,13 +44,13 @@ def conv2d(
     y = np.tensordot(windows, weight, axes=((1, 4, 5), (1, 2, 3)))  # N U V O
     if bias is not None:
         y += bias
-    return np.ascontiguousarray(np.moveaxis(y, -1, 1)), (
-        x.shape, padded, weight, bias is not None, strides, (pad_h, pad_w), dilations,
-    )  # fmt: skip
+    kept = (padded if wanted[1] else None, weight if wanted[0] else None)
+    saved = (*kept, x.shape, padded.shape, weight.shape, bias is not None, strides, (pad_h, pad_w), dilations)
+    return np.ascontiguousarray(np.moveaxis(y, -1, 1)), saved
 
 
-def conv2d_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array, Array | None]:
-    """Gradients of conv2d for x, weight and bias (None where there is none).
+def conv2d_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, Array | None, Array | None]:
+    """Gradients of conv2d for x, weight and bias (None where there is none, or it is not wanted).
 
     y is linear in each: W_ocij meets the window's element (i, j) at every place (u, v),
         dW_ocij = Σ_nuv dy_nouv x_nc,su+di,sv+dj,   db_o = Σ_nuv dy_nouv,
@@ -53,19 +58,22 @@ def conv2d_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array, Ar
         dx_nc,h,w = Σ over these of Σ_o dy_nouv W_ocij,
     gathered by adding, for each (i, j), all windows' gradients at once where that element came from.
     """
-    shape, padded, weight, has_bias, strides, (pad_h, pad_w), dilations = saved
-    windows = _windows(padded, weight.shape[2:], strides, dilations)
-    d_weight = np.tensordot(dy, windows, axes=((0, 2, 3), (0, 2, 3)))
-    d_windows = np.moveaxis(np.tensordot(weight, dy, axes=((0,), (1,))), 3, 0)  # N C I J U V
-    d_padded = np.zeros_like(padded)
-    _, _, U, V = dy.shape
-    for i in range(weight.shape[2]):
-        for j in range(weight.shape[3]):
-            top, left = i * dilations[0], j * dilations[1]
-            rows = slice(top, top + strides[0] * U, strides[0])
-            columns = slice(left, left + strides[1] * V, strides[1])
-            d_padded[:, :, rows, columns] += d_windows[:, :, i, j]
-    dx = d_padded[:, :, pad_h : pad_h + shape[2], pad_w : pad_w + shape[3]]
+    padded, weight, shape, padded_shape, weight_shape, has_bias, strides, (pad_h, pad_w), dilations = saved
+    dx = d_weight = None
+    if padded is not None:
+        windows = _windows(padded, weight_shape[2:], strides, dilations)
+        d_weight = np.tensordot(dy, windows, axes=((0, 2, 3), (0, 2, 3)))
+    if weight is not None:
+        d_windows = np.moveaxis(np.tensordot(weight, dy, axes=((0,), (1,))), 3, 0)  # N C I J U V
+        d_padded = np.zeros(padded_shape, dy.dtype)
+        _, _, U, V = dy.shape
+        for i in range(weight_shape[2]):
+            for j in range(weight_shape[3]):
+                top, left = i * dilations[0], j * dilations[1]
+                rows = slice(top, top + strides[0] * U, strides[0])
+                columns = slice(left, left + strides[1] * V, strides[1])
+                d_padded[:, :, rows, columns] += d_windows[:, :, i, j]
+        dx = d_padded[:, :, pad_h : pad_h + shape[2], pad_w : pad_w + shape[3]]
     return dx, d_weight, dy.sum(axis=(0, 2, 3)) if has_bias else None
 
 
@@ -76,5 +84,9 @@ def _windows(x: Array, size: tuple[int, ...], strides: Pair, dilations: Pair) ->
     return every[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
 
 
-def _pair(value: int | Pair) -> Pair:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+def _pair(value: int | Pair, name: str) -> Pair:
+    try:
+        first, second = value if isinstance(value, list | tuple) else (value, value)
+        return operator.index(first), operator.index(second)
+    except (TypeError, ValueError):
+        raise TypeError(f"conv2d: {name} must be an integer or two, not {value!r}") from None

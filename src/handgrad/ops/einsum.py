@@ -52,8 +52,11 @@ def einsum_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, ..
             gradient,
             (tuple(min(g, w) if w == 1 else g for g, w in zip(gradient.shape, wanted, strict=True)), operand.dtype),
         )
+        if len(labels) == operand.ndim:
+            gradients.append(np.broadcast_to(np.asarray(gradient), operand.shape).copy())
+            continue
         d_operand = np.zeros_like(operand)
-        np.einsum(f"{inputs[k]}->{labels}", d_operand)[...] = gradient
+        np.einsum(f"{inputs[k]}->{labels}", d_operand)[...] = gradient  # a view of the diagonal
         gradients.append(d_operand)
     return tuple(gradients)
 

@@ -3,36 +3,40 @@
 from typing import Any
 
 from handgrad.arrays import Array
-from handgrad.ops.shapes import as_rows
+from handgrad.ops.shapes import as_rows, check_bias
 
 
-def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, tuple[Any, ...]]:
+def linear(
+    x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)
+) -> tuple[Array, tuple[Any, ...]]:
     """An affine map of the last axis: ``y = x @ weight + bias``.
 
     x (..., I), weight (I, O), bias (O,) or None; returns y (..., O) and what the backward needs.
     Weights stand as (in, out), as in GPT-2's own checkpoints.
 
-    Raises ValueError where the last size of x is not the first of weight.
+    Raises ValueError where the last size of x is not the first of weight, or bias has another shape.
     """
     if x.shape[-1:] != weight.shape[:1]:
         raise ValueError(f"linear: x has shape {x.shape}, but its last size must be {weight.shape[0]}, that of weight")
+    check_bias("linear", bias, weight.shape[1])
     y = as_rows(x) @ weight
     if bias is not None:
         y += bias
-    return y.reshape(*x.shape[:-1], weight.shape[1]), (x, weight, bias is not None)
+    saved = (x if wanted[1] else None, weight if wanted[0] else None, x.shape, bias is not None)
+    return y.reshape(*x.shape[:-1], weight.shape[1]), saved
 
 
-def linear_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array, Array | None]:
-    """Gradients of linear for x, weight and bias (None where there is none).
+def linear_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, Array | None, Array | None]:
+    """Gradients of linear for x, weight and bias (None where there is none, or it is not wanted).
 
     With the leading axes flattened to n, y_no = Σ_i x_ni W_io + b_o. By the chain rule
         ∂L/∂x_ni = Σ_o dy_no W_io      so  dx = dy Wᵀ
         ∂L/∂W_io = Σ_n x_ni dy_no      so  dW = xᵀ dy
         ∂L/∂b_o  = Σ_n dy_no           so  db = the sum of dy over n.
     """
-    x, weight, has_bias = saved
+    x, weight, shape, has_bias = saved
     dy_rows = as_rows(dy)
-    dx = (dy_rows @ weight.T).reshape(x.shape)
-    d_weight = as_rows(x).T @ dy_rows
+    dx = None if weight is None else (dy_rows @ weight.T).reshape(shape)
+    d_weight = None if x is None else as_rows(x).T @ dy_rows
     d_bias = dy_rows.sum(axis=0) if has_bias else None
     return dx, d_weight, d_bias

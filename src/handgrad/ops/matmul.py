@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from handgrad.arrays import Array
-from handgrad.ops.shapes import as_rows, kind_of, unbroadcast
+from handgrad.ops.shapes import as_rows, unbroadcast
 
 
-def matmul(a: Array, b: Array) -> tuple[Array, tuple[Any, ...]]:
+def matmul(a: Array, b: Array, wanted: tuple[bool, bool] = (True, True)) -> tuple[Array, tuple[Any, ...]]:
     """a @ b: a (..., I, J), b (..., J, K) give (..., I, K), leading axes broadcast; a vector is a row on the left, a
     column on the right, and its axis is dropped from the result.
 
@@ -16,10 +16,11 @@ def matmul(a: Array, b: Array) -> tuple[Array, tuple[Any, ...]]:
     """
     if 0 in (a.ndim, b.ndim) or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ValueError(f"matmul: a {a.shape} and b {b.shape} do not fit: a's last size must be b's last but one")
+    saved = (b if wanted[0] else None, a if wanted[1] else None, a.shape, b.shape)
     if a.ndim > 2 and b.ndim == 2:
         # One large product instead of a stack of small ones.
-        return (as_rows(a) @ b).reshape(*a.shape[:-1], b.shape[1]), (a, b)
-    return np.matmul(a, b), (a, b)
+        return (as_rows(a) @ b).reshape(*a.shape[:-1], b.shape[1]), saved
+    return np.matmul(a, b), saved
 
 
 def matmul_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, Array | None]:
@@ -30,21 +31,27 @@ def matmul_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, Ar
         ∂L/∂b_jk = Σ_i a_ij dy_ik      so  db = aᵀ dy,
     for each matrix of a stack, and summed where one matrix served several.
     """
-    a, b = saved
-    rows, columns = a.reshape(1, -1) if a.ndim == 1 else a, b.reshape(-1, 1) if b.ndim == 1 else b
-    dy = np.expand_dims(dy, -1) if b.ndim == 1 else dy
-    dy = np.expand_dims(dy, -2) if a.ndim == 1 else dy
-    if rows.ndim > 2 and columns.ndim == 2:
-        da = (as_rows(dy) @ columns.T).reshape(a.shape)
-        db = (as_rows(rows).T @ as_rows(dy)).reshape(b.shape)
-        return unbroadcast(da, kind_of(a)), unbroadcast(db, kind_of(b))
-    return (
-        _back(dy @ columns.swapaxes(-1, -2), rows, a),
-        _back(rows.swapaxes(-1, -2) @ dy, columns, b),
-    )
+    b, a, a_shape, b_shape = saved
+    # A vector is a row on the left, a column on the right.
+    rows_shape = (1, *a_shape) if len(a_shape) == 1 else a_shape
+    columns_shape = (*b_shape, 1) if len(b_shape) == 1 else b_shape
+    dy = np.expand_dims(dy, -1) if len(b_shape) == 1 else dy
+    dy = np.expand_dims(dy, -2) if len(a_shape) == 1 else dy
+    one_matrix = len(rows_shape) > 2 and len(columns_shape) == 2
+    da = db = None
+    if b is not None:
+        columns = b.reshape(columns_shape)
+        product = as_rows(dy) @ columns.T if one_matrix else dy @ columns.swapaxes(-1, -2)
+        da = _summed(product.reshape(rows_shape) if one_matrix else product, rows_shape).reshape(a_shape)
+    if a is not None:
+        rows = a.reshape(rows_shape)
+        product = as_rows(rows).T @ as_rows(dy) if one_matrix else rows.swapaxes(-1, -2) @ dy
+        db = _summed(product, columns_shape).reshape(b_shape)
+    return da, db
 
 
-def _back(gradient: Array, matrix: Array, operand: Array) -> Array | None:
-    """To the operand's shape, from that of the matrix it was taken for."""
-    d = unbroadcast(gradient, kind_of(matrix))
-    return None if d is None else d.reshape(operand.shape)
+def _summed(gradient: Array, shape: tuple[int, ...]) -> Array:
+    """Over the leading axes that were broadcast."""
+    total = unbroadcast(gradient, (shape, gradient.dtype))
+    assert total is not None
+    return total

@@ -137,6 +137,8 @@ def diagonal_backward(dy: Array, saved: Saved) -> Array:
 
 def triu(x: Array, k: int = 0) -> Result:
     """The last two axes with zeros below diagonal k."""
+    if x.ndim < 2:
+        raise ValueError(f"triu: x must have at least two axes, not shape {x.shape}")
     return np.triu(x, k), (k,)
 
 
@@ -147,6 +149,8 @@ def triu_backward(dy: Array, saved: Saved) -> Array:
 
 def tril(x: Array, k: int = 0) -> Result:
     """The last two axes with zeros above diagonal k."""
+    if x.ndim < 2:
+        raise ValueError(f"tril: x must have at least two axes, not shape {x.shape}")
     return np.tril(x, k), (k,)
 
 

@@ -171,7 +171,8 @@ def logsumexp(x: Array, axis: Axis = None, keepdims: bool = False) -> Result:
 def logsumexp_backward(dy: Array, saved: Saved) -> Array:
     """∂ log Σ e^x_j / ∂x_i = e^x_i / Σ e^x_j = exp(x_i - y): the softmax."""
     x, y, axes = saved
-    weights = np.exp(x - np.where(np.isfinite(y), y, 0))
+    with np.errstate(invalid="ignore"):  # between infinities there is no slope: NaN
+        weights = np.exp(x - keep_axes(y, x.shape, axes))
     dx: Array = keep_axes(dy, x.shape, axes) * weights
     return dx
 

@@ -44,12 +44,22 @@ def unbroadcast(gradient: Array, kind: Kind) -> Array | None:
     return gradient.astype(dtype, copy=False)
 
 
+def check_bias(name: str, bias: Array | None, size: int) -> None:
+    """Raises ValueError for a bias that is not of shape (size,): NumPy would broadcast others, and hide a mistake."""
+    if bias is not None and bias.shape != (size,):
+        raise ValueError(f"{name}: bias must have shape ({size},), not {bias.shape}")
+
+
 def axes_of(x: Array, axis: Axis) -> tuple[int, ...]:
-    """``axis`` as a tuple of axes counted from 0. Raises as NumPy does for one that is not there, or is named twice."""
+    """``axis`` as a tuple of axes counted from 0.
+
+    Raises as NumPy does for one that is not there, is named twice, or is no integer.
+    """
     if axis is None:
         return tuple(range(x.ndim))
-    axes = tuple(int(a) + x.ndim if a < 0 else int(a) for a in ((axis,) if isinstance(axis, int) else axis))
-    for a, given in zip(axes, (axis,) if isinstance(axis, int) else axis, strict=True):
+    several = tuple(map(operator.index, axis if isinstance(axis, list | tuple) else (axis,)))
+    axes = tuple(a + x.ndim if a < 0 else a for a in several)
+    for a, given in zip(axes, several, strict=True):
         if not 0 <= a < x.ndim:
             raise np.exceptions.AxisError(given, x.ndim)
     if len(set(axes)) < len(axes):

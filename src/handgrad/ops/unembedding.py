@@ -3,7 +3,7 @@
 from typing import Any
 
 from handgrad.arrays import Array
-from handgrad.ops.shapes import as_rows
+from handgrad.ops.shapes import as_rows, check_bias
 
 
 def unembedding(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, tuple[Any, ...]]:
@@ -11,6 +11,7 @@ def unembedding(x: Array, weight: Array, bias: Array | None = None) -> tuple[Arr
 
     x (..., C), weight (V, C), bias (V,) or None; returns logits (..., V).
     """
+    check_bias("unembedding", bias, weight.shape[0])
     logits = as_rows(x) @ weight.T
     if bias is not None:
         logits += bias

@@ -84,6 +84,11 @@ class Optimizer:
                 raise ValueError(
                     f"{type(self).__name__}: unknown option {unknown[0]!r}; known are {', '.join(defaults)}"
                 )
+            if any(not parameter.is_leaf for parameter in parameters):
+                raise ValueError(
+                    f"{type(self).__name__}: a computed tensor is no parameter: it would get no gradient; give the "
+                    "tensors it was computed from, or its detach()"
+                )
             if seen & {id(parameter) for parameter in parameters}:
                 raise ValueError(f"{type(self).__name__}: a parameter stands in two groups")
             if len({id(parameter) for parameter in parameters}) < len(parameters):

@@ -63,13 +63,11 @@ def where(condition: TensorLike, a: TensorLike | None = None, b: TensorLike | No
         if a is not b:
             raise TypeError("where: give both a and b, or neither")
         return nonzero(condition)
-    if not any(isinstance(value, Taped | np.ndarray) for value in (a, b)):
-        a = as_tensor(a)
     return apply(ops.where, *promoted(a, b), condition=as_tensor(condition))
 
 
 def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> "Tensor":
-    """``value`` (a number or a 0-d tensor) where the mask is true or not zero, x elsewhere."""
+    """``value`` (a number or a 0-d tensor) where the mask is true or not zero, x elsewhere, in x's dtype."""
     x, value = as_tensor(x), operand(value)
     if isinstance(value, Taped):
         if value.ndim:
@@ -243,13 +241,13 @@ def bitwise_not(x: TensorLike) -> "Tensor":
 
 
 def floor_divide(a: TensorLike, b: TensorLike) -> "Tensor":
-    """The largest whole number not above a / b. Has no gradient."""
-    return _compared(np.floor_divide, a, b)
+    """The largest whole number not above a / b; flat wherever it has a slope."""
+    return apply(ops.floor_divide, *promoted(a, b))
 
 
 def remainder(a: TensorLike, b: TensorLike) -> "Tensor":
-    """a - b · floor(a / b). Has no gradient."""
-    return _compared(np.remainder, a, b)
+    """a - b · floor(a / b)."""
+    return apply(ops.remainder, *promoted(a, b))
 
 
 def isnan(x: TensorLike) -> "Tensor":

@@ -1,5 +1,6 @@
 """What networks are made of: softmax, normalisation, losses, attention."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -51,8 +52,9 @@ def layer_norm(
         raise ValueError(f"layer_norm: the last axes of x, of shape {x.shape}, are not normalized_shape {shape}")
     gain = as_tensor(np.ones(shape, x.dtype)) if weight is None else as_tensor(weight)
     moved = as_tensor(np.zeros(shape, x.dtype)) if bias is None else as_tensor(bias)
-    rows = x.reshape(*x.shape[: -len(shape)], -1 if x.size else int(np.prod(shape)))
-    return apply(ops.layer_norm, rows, gain.reshape(-1), moved.reshape(-1), eps=eps).reshape(x.shape)
+    rows = x.reshape(*x.shape[: -len(shape)], math.prod(shape))
+    given = promoted_tensors(rows, gain.reshape(-1), moved.reshape(-1))
+    return apply(ops.layer_norm, *given, eps=eps).reshape(x.shape)
 
 
 def dropout(

@@ -1,13 +1,14 @@
 """Shapes: elements moved, joined, cut, picked. Views of the same memory where NumPy gives views."""
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from handgrad import ops
-from handgrad.autograd.in_place import change_in_place
+from handgrad.autograd.in_place import change_in_place, is_recorded
 from handgrad.autograd.memory import owner
 from handgrad.autograd.operands import TensorLike, as_tensor, operand, promoted_tensors
 from handgrad.autograd.taped import Taped, apply, apply_several
@@ -115,7 +116,7 @@ def broadcast_to(x: TensorLike, shape: Ints) -> "Tensor":
 
 def repeat(x: TensorLike, repeats: Ints | TensorLike, axis: int | None = None) -> "Tensor":
     """Each element so many times in a row, along an axis or of the flattened x."""
-    counts = as_tensor(repeats).data
+    counts = as_tensor(repeats).data.copy()  # what is changed later changes nothing here
     if counts.dtype.kind not in "iu":
         raise TypeError(f"repeat: repeats must be integers, not {counts.dtype}")
     return apply(ops.repeat, as_tensor(x), repeats=counts, axis=axis)
@@ -141,12 +142,13 @@ def split(x: TensorLike, split_size: Ints, dim: int = 0, *, axis: int | None = N
     tensor, along = as_tensor(x), dim if axis is None else axis
     (along,) = axes_of(tensor.data, along)
     size = tensor.shape[along]
-    if isinstance(split_size, int):
-        if split_size < 1:
-            raise ValueError(f"split: pieces must have a size of at least 1, not {split_size}")
-        sizes = [min(split_size, size - start) for start in range(0, size, split_size)] or [0]
+    if isinstance(split_size, Sequence):
+        sizes = [operator.index(n) for n in split_size]
     else:
-        sizes = [int(n) for n in split_size]
+        each = operator.index(split_size)
+        if each < 1:
+            raise ValueError(f"split: pieces must have a size of at least 1, not {each}")
+        sizes = [min(each, size - start) for start in range(0, size, each)] or [0]
     return tuple(apply_several(ops.split, tensor, sizes=sizes, axis=along))
 
 
@@ -195,7 +197,11 @@ def setitem(x: "Tensor", index: Any, value: TensorLike) -> None:
         value = value.astype(x.dtype)
     elif isinstance(value, float) and x.dtype.kind != "f":
         raise TypeError(f"in-place: the float {value} cannot be put into a tensor of {x.dtype}")
-    change_in_place(x, ops.setitem, value, index=plain_index(index))
+    if is_recorded(x, value):
+        change_in_place(x, ops.setitem, value, index=plain_index(index))
+    else:
+        x.data[plain_index(index)] = value.data if isinstance(value, Taped) else value
+        x.mark_changed()
 
 
 def plain_index(index: Any) -> Any:
@@ -206,7 +212,9 @@ def plain_index(index: Any) -> Any:
         if index.data.dtype.kind == "f":
             raise TypeError(f"index: a tensor of {index.data.dtype} picks nothing; integers and booleans do")
         return index.data.copy()
-    return np.array(index) if isinstance(index, list | np.ndarray) else index
+    if isinstance(index, list):
+        return np.array(index, dtype=None if index else np.int64)
+    return index.copy() if isinstance(index, np.ndarray) else index
 
 
 def _some(tensors: Sequence[TensorLike], name: str) -> Sequence[TensorLike]:

@@ -8,7 +8,7 @@ from handgrad import ops
 from handgrad.autograd.functions.elementwise import constant
 from handgrad.autograd.operands import TensorLike, as_tensor, floating
 from handgrad.autograd.taped import apply
-from handgrad.ops.shapes import Axis
+from handgrad.ops.shapes import Axis, axes_of
 
 if TYPE_CHECKING:
     from handgrad.autograd.tensor import Tensor
@@ -50,13 +50,15 @@ def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> "Tensor":
 
 
 def norm(x: TensorLike, ord: float | None = None, axis: Axis = None, keepdims: bool = False) -> "Tensor":
-    """(Σ |x_i|^ord)^(1/ord), ord 2 where none is given; over all elements where no axis is.
+    """(Σ |x_i|^ord)^(1/ord) along an axis; without an ord its square root of squares, over one axis, several, or all.
 
-    Raises ValueError for an ord of a whole matrix, which NumPy takes for another norm.
+    Raises ValueError for an ord over more than one axis, which NumPy takes for a norm of matrices.
     """
     tensor = floating(x)
-    if ord is not None and axis is None and tensor.ndim > 1:
-        raise ValueError(f"norm: ord {ord} of a tensor of {tensor.ndim} axes needs an axis; matrix norms are not here")
+    if ord is not None and len(axes_of(tensor.data, axis)) > 1:
+        raise ValueError(
+            f"norm: ord {ord} needs one axis, in a tensor of shape {tensor.shape}; matrix norms are not here"
+        )
     return apply(ops.norm, tensor, ord=2 if ord is None else ord, axis=axis, keepdims=keepdims)
 
 
