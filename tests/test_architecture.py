@@ -246,3 +246,29 @@ def test_tokenizers_and_data_may_not_know_the_model() -> None:
 def test_what_the_core_may_import(source: str, allowed: bool) -> None:
     assert (foreign_to_core(synthetic(optim=source)) == []) is allowed
     assert foreign_to_core(synthetic(cli=source)) == []  # outside the core all is allowed
+
+
+def lines_of_code(source: str) -> int:
+    """Lines that hold code: no blank ones, no comments, no docstrings."""
+    tree = ast.parse(source)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    texts = [
+        statement
+        for node in ast.walk(tree)
+        if isinstance(node, documented)
+        for statement in node.body
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    ]
+    inside = {line for text in texts for line in range(text.lineno, (text.end_lineno or 0) + 1)}
+    return sum(
+        bool(line.strip()) and not line.strip().startswith("#") and number not in inside
+        for number, line in enumerate(source.splitlines(), start=1)
+    )
+
+
+def test_the_core_of_the_tape_stays_small() -> None:
+    """A Tensor's bookkeeping, recording, views, changes in place, and the way back."""
+    assert lines_of_code('"""Text."""\n\n# Why.\nx = 1\n\n\ndef f():\n    """More\n    text."""\n    return x\n') == 3
+    room = Path(handgrad.__file__).parent / "autograd"
+    files = ("tape.py", "taped.py", "in_place.py", "memory.py")
+    assert sum(lines_of_code((room / name).read_text(encoding="utf-8")) for name in files) < 400
