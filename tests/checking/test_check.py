@@ -55,8 +55,8 @@ FAULTS = {
     ),
     "the tape forgets one of two uses": (
         "autograd/tape.py",
-        "else before + dx",
-        "else dx",
+        "else before + gradient",
+        "else gradient",
         "TransformerBlock: x",
     ),
     "what was broadcast is not summed": (
