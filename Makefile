@@ -26,7 +26,7 @@ train: $(VENV)/.installed
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
 
-parity: $(VENV)/.test
+parity: $(VENV)/.oracles
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.__version__.startswith("2."))' 2>/dev/null \
 		|| $(PIP) install -qq $(if $(TORCH),"$(TORCH)",--editable ".[parity]")
 	HANDGRAD_REQUIRE_TORCH=1 $(BIN)/python -m pytest tests/parity $(ARGS)
@@ -60,6 +60,10 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/.made
 
 $(VENV)/.test: $(VENV)/.installed
 	@$(PIP) install -qq --editable ".[test]"
+	@touch $@
+
+$(VENV)/.oracles: $(VENV)/.test
+	@$(PIP) install -qq --editable ".[oracles]"
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.installed

@@ -5,13 +5,20 @@ from pathlib import Path
 from handgrad.errors import InputError
 from handgrad.files import read_json
 from handgrad.tokenizers.base import FORMAT_VERSION, SPECIAL_TOKENS, Tokenizer
+from handgrad.tokenizers.bpe import BPETokenizer
 from handgrad.tokenizers.char import CharTokenizer
 
-KINDS = {CharTokenizer.kind: CharTokenizer}
+KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {
+    CharTokenizer.kind: CharTokenizer,
+    BPETokenizer.kind: BPETokenizer,
+}
 
 
 def make_tokenizer(kind: str, vocab_size: int | None = None) -> Tokenizer:
-    """An untrained tokenizer of a kind (char), that will have at most vocab_size ids. Raises InputError for another."""
+    """An untrained tokenizer of a kind (char or bpe), that will have at most vocab_size ids.
+
+    Raises InputError for another kind.
+    """
     if kind not in KINDS:
         raise InputError(f"unknown tokenizer {kind!r}; known: {', '.join(KINDS)}")
     return KINDS[kind](max_vocab_size=vocab_size)
@@ -34,4 +41,4 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise InputError(f"{path} is damaged: {error}") from None
 
 
-__all__ = ["KINDS", "SPECIAL_TOKENS", "CharTokenizer", "Tokenizer", "load_tokenizer", "make_tokenizer"]
+__all__ = ["KINDS", "SPECIAL_TOKENS", "BPETokenizer", "CharTokenizer", "Tokenizer", "load_tokenizer", "make_tokenizer"]

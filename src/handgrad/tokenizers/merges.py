@@ -1,0 +1,108 @@
+"""Byte-pair encoding (Gage 1994; Sennrich et al. 2016; on bytes: Radford et al. 2019): learning merges, and using them.
+
+A piece of text is a sequence of parts, at first its bytes. The pair of neighbours that stands most often in the whole
+text becomes a part of its own, everywhere, and so again until there are enough parts.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+Pair = tuple[int, int]
+
+
+def learn_merges(pieces: Mapping[bytes, int], parts: Sequence[bytes], size: int) -> list[Pair]:
+    """Merges, in their order, until there are ``size`` parts.
+
+    ``pieces``: how often each piece stands in the text. ``parts``: those that are there at the start, each byte among
+    them. A merge makes a new part, with the next number, or one that is there already: (a, bc) the same as (ab, c). Of
+    pairs that stand equally often the one of the lower numbers comes first, so that one text gives one answer. Ends
+    early where no pair stands twice.
+
+    Counts are kept up to date: a merge touches only the pieces that hold its pair. A heap keeps the most frequent pair
+    at hand; entries whose count has changed meanwhile are put back with what it is now.
+    """
+    parts = list(parts)
+    number_of = {part: number for number, part in enumerate(parts)}
+    words = [[number_of[piece[i : i + 1]] for i in range(len(piece))] for piece in pieces]
+    weights = list(pieces.values())
+    counts: Counter[Pair] = Counter()
+    places: dict[Pair, set[int]] = {}
+    for index, (word, weight) in enumerate(zip(words, weights, strict=True)):
+        for pair in pairwise(word):
+            counts[pair] += weight
+            places.setdefault(pair, set()).add(index)
+    heap = [(-count, pair) for pair, count in counts.items()]
+    heapq.heapify(heap)
+    merges: list[Pair] = []
+    while heap and len(parts) < size:
+        count, pair = heapq.heappop(heap)
+        if -count != counts[pair]:
+            if counts[pair] > 0:
+                heapq.heappush(heap, (-counts[pair], pair))
+            continue
+        if -count < 2:
+            break
+        merges.append(pair)
+        made = number_of.setdefault(parts[pair[0]] + parts[pair[1]], len(parts))
+        if made == len(parts):
+            parts.append(parts[pair[0]] + parts[pair[1]])
+        grown: set[Pair] = set()
+        for index in places.pop(pair):
+            old, weight = words[index], weights[index]
+            new = merged(old, pair, made)
+            for neighbours in pairwise(old):
+                counts[neighbours] -= weight
+            for neighbours in pairwise(new):
+                counts[neighbours] += weight
+                if made in neighbours:
+                    places.setdefault(neighbours, set()).add(index)
+                    grown.add(neighbours)
+            words[index] = new
+        for neighbours in grown:
+            heapq.heappush(heap, (-counts[neighbours], neighbours))
+        del counts[pair]
+    return merges
+
+
+def merged(parts: Sequence[int], pair: Pair, made: int) -> list[int]:
+    """The parts with each ``pair``, from the left, replaced by ``made``."""
+    left, right = pair
+    new: list[int] = []
+    i = 0
+    while i < len(parts):
+        if i + 1 < len(parts) and parts[i] == left and parts[i + 1] == right:
+            new.append(made)
+            i += 2
+        else:
+            new.append(parts[i])
+            i += 1
+    return new
+
+
+def merge_all(parts: Sequence[int], made_of: Mapping[Pair, int], rank_of: Mapping[Pair, int]) -> list[int]:
+    """The parts with all merges made that can be: always the one that was learned first among those at hand.
+
+    A heap of candidates over a list that is linked both ways: n log n for a piece of n parts, however long.
+    """
+    after = [*range(1, len(parts)), -1]
+    before = [-1, *range(len(parts) - 1)]
+    parts = list(parts)
+    heap = [(rank_of[pair], i) for i, pair in enumerate(pairwise(parts)) if pair in rank_of]
+    heapq.heapify(heap)
+    while heap:
+        rank, i = heapq.heappop(heap)
+        j = after[i]
+        # Of what was queued some has been merged away, or has another neighbour now.
+        if parts[i] < 0 or j < 0 or rank_of.get((parts[i], parts[j])) != rank:
+            continue
+        parts[i], parts[j] = made_of[parts[i], parts[j]], -1
+        after[i] = after[j]
+        if after[i] >= 0:
+            before[after[i]] = i
+            if (candidate := rank_of.get((parts[i], parts[after[i]]))) is not None:
+                heapq.heappush(heap, (candidate, i))
+        if before[i] >= 0 and (candidate := rank_of.get((parts[before[i]], parts[i]))) is not None:
+            heapq.heappush(heap, (candidate, before[i]))
+    return [part for part in parts if part >= 0]

@@ -1,0 +1,63 @@
+"""How a text is cut into the pieces that byte-pair merges stay within: the patterns of GPT-2 and GPT-4, or none.
+
+Every piece is a part of the text, and together they are all of it. Characters are told apart by the tables pinned in
+``unicode_classes``, so that the standard library's ``re`` and any version of ``regex`` cut alike.
+"""
+
+import re
+from collections.abc import Callable
+from functools import cache
+
+from handgrad.errors import InputError
+from handgrad.tokenizers.unicode_classes import LETTERS, NUMBERS, WHITE_SPACE, Ranges
+
+Splitter = Callable[[str], list[str]]
+
+_ASCII = {"L": "A-Za-z", "N": "0-9", "S": r"\t-\r "}
+
+# In these, L, N and S in angle brackets stand for what a character class holds of letters, numbers and white space.
+PATTERNS = {
+    # Radford et al. 2019: contractions; words, numbers and other signs, each with a space before it; white space, of
+    # which the last is left to what follows.
+    "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?[<L>]+| ?[<N>]+| ?[^<S><L><N>]+|[<S>]+(?![^<S>])|[<S>]+",
+    # cl100k_base: contractions in either case (ſ is an s there too), at most three digits, new lines apart.
+    "gpt4": r"'(?:[sSſdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\r\n<L><N>]?[<L>]+|[<N>]{1,3}"
+    r"| ?[^<S><L><N>]+[\r\n]*|[<S>]*[\r\n]+|[<S>]+(?![^<S>])|[<S>]+",
+}
+NAMES = (*PATTERNS, "none")
+
+
+def splitter(name: str) -> Splitter:
+    """The function that cuts a text by a pattern: gpt2, gpt4, or none, which leaves it whole.
+
+    Raises InputError for another name.
+    """
+    if name not in NAMES:
+        raise InputError(f"pattern must be {', '.join(NAMES[:-1])} or {NAMES[-1]}, not {name!r}")
+    if name == "none":
+        return lambda text: [text] if text else []
+
+    def split(text: str) -> list[str]:
+        return (_ascii_pattern(name) if text.isascii() else _pattern(name)).findall(text)
+
+    return split
+
+
+@cache
+def _ascii_pattern(name: str) -> re.Pattern[str]:
+    """The same for texts of ASCII alone, for which it is faster."""
+    return _compiled(name, _ASCII)
+
+
+@cache
+def _pattern(name: str) -> re.Pattern[str]:
+    return _compiled(name, {"L": _class(LETTERS), "N": _class(NUMBERS), "S": _class(WHITE_SPACE)})
+
+
+def _compiled(name: str, classes: dict[str, str]) -> re.Pattern[str]:
+    return re.compile(re.sub(r"<([LNS])>", lambda found: classes[found[1]], PATTERNS[name]))
+
+
+def _class(ranges: Ranges) -> str:
+    """What stands between the brackets of a character class."""
+    return "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in ranges)
