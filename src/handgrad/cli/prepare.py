@@ -21,7 +21,7 @@ class Arguments:
     """A UTF-8 file."""
     dataset: str | None = None
     """A text by name: pydoc or shakespeare."""
-    tokenizer: Literal["char", "bpe"] = "char"
+    tokenizer: Literal["char", "word", "bpe"] = "char"
     """How text becomes tokens."""
     vocab_size: int | None = None
     """The most tokens that the tokenizer may learn, special tokens included."""

@@ -7,20 +7,26 @@ from handgrad.files import read_json
 from handgrad.tokenizers.base import FORMAT_VERSION, SPECIAL_TOKENS, Tokenizer
 from handgrad.tokenizers.bpe import BPETokenizer
 from handgrad.tokenizers.char import CharTokenizer
+from handgrad.tokenizers.word import WordTokenizer
 
-KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {
+KINDS: dict[str, type[CharTokenizer] | type[WordTokenizer] | type[BPETokenizer]] = {
     CharTokenizer.kind: CharTokenizer,
+    WordTokenizer.kind: WordTokenizer,
     BPETokenizer.kind: BPETokenizer,
 }
 
 
 def make_tokenizer(kind: str, vocab_size: int | None = None) -> Tokenizer:
-    """An untrained tokenizer of a kind (char or bpe), that will have at most vocab_size ids.
+    """An untrained tokenizer of a kind (char, word or bpe), that will have at most vocab_size ids.
+
+    Words come with byte fallback, so that a text is not lost where its words are unknown.
 
     Raises InputError for another kind.
     """
     if kind not in KINDS:
         raise InputError(f"unknown tokenizer {kind!r}; known: {', '.join(KINDS)}")
+    if kind == WordTokenizer.kind:
+        return WordTokenizer(max_vocab_size=vocab_size, byte_fallback=True)
     return KINDS[kind](max_vocab_size=vocab_size)
 
 
@@ -41,4 +47,13 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise InputError(f"{path} is damaged: {error}") from None
 
 
-__all__ = ["KINDS", "SPECIAL_TOKENS", "BPETokenizer", "CharTokenizer", "Tokenizer", "load_tokenizer", "make_tokenizer"]
+__all__ = [
+    "KINDS",
+    "SPECIAL_TOKENS",
+    "BPETokenizer",
+    "CharTokenizer",
+    "Tokenizer",
+    "WordTokenizer",
+    "load_tokenizer",
+    "make_tokenizer",
+]

@@ -25,6 +25,7 @@ PATTERNS = {
     r"| ?[^<S><L><N>]+[\r\n]*|[<S>]*[\r\n]+|[<S>]+(?![^<S>])|[<S>]+",
 }
 NAMES = (*PATTERNS, "none")
+_WORDS = r"[<L><N>_]+|[<S>]+|[^<L><N><S>_]"
 
 
 def splitter(name: str) -> Splitter:
@@ -43,6 +44,11 @@ def splitter(name: str) -> Splitter:
     return split
 
 
+def split_words(text: str) -> list[str]:
+    """Words of letters, digits and underscores; runs of white space; every other character by itself."""
+    return (_ascii_pattern("words") if text.isascii() else _pattern("words")).findall(text)
+
+
 @cache
 def _ascii_pattern(name: str) -> re.Pattern[str]:
     """The same for texts of ASCII alone, for which it is faster."""
@@ -55,7 +61,7 @@ def _pattern(name: str) -> re.Pattern[str]:
 
 
 def _compiled(name: str, classes: dict[str, str]) -> re.Pattern[str]:
-    return re.compile(re.sub(r"<([LNS])>", lambda found: classes[found[1]], PATTERNS[name]))
+    return re.compile(re.sub(r"<([LNS])>", lambda found: classes[found[1]], PATTERNS.get(name, _WORDS)))
 
 
 def _class(ranges: Ranges) -> str:

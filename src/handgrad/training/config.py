@@ -39,7 +39,7 @@ class TrainConfig:
     tie_weights: bool = True
     """The output head uses the token embedding's table."""
 
-    tokenizer: Literal["char", "bpe"] = "char"
+    tokenizer: Literal["char", "word", "bpe"] = "char"
     """How text becomes tokens."""
     vocab_size: int | None = None
     """The most tokens that the tokenizer may learn, special tokens included."""
