@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from handgrad.arrays import Array
 from handgrad.files import write_atomically
 
@@ -32,6 +34,15 @@ class Tokenizer(ABC):
     @abstractmethod
     def decode(self, ids: Iterable[int] | Array) -> str:
         """The text of ids. Raises IndexError for one outside the vocabulary."""
+
+    def _checked(self, ids: Iterable[int] | Array) -> list[int]:
+        """The ids as a list. Raises IndexError for one outside the vocabulary: a list would count -1 from its end."""
+        numbers = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), dtype=np.int64)
+        outside = numbers[(numbers < 0) | (numbers >= self.vocab_size)]
+        if outside.size:
+            raise IndexError(f"decode: id {outside[0]} is outside the vocabulary of {self.vocab_size} tokens")
+        checked: list[int] = numbers.tolist()
+        return checked
 
     @abstractmethod
     def tokens(self, text: str) -> list[str]:

@@ -83,11 +83,7 @@ class BPETokenizer(Tokenizer):
 
         Raises IndexError for an id outside the vocabulary.
         """
-        ids = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), dtype=np.int64)
-        outside = ids[(ids < 0) | (ids >= self.vocab_size)]
-        if outside.size:
-            raise IndexError(f"decode: id {outside[0]} is outside the vocabulary of {self.vocab_size} tokens")
-        return b"".join([self._bytes[i] for i in ids.tolist()]).decode("utf-8", "replace")
+        return b"".join([self._bytes[i] for i in self._checked(ids)]).decode("utf-8", "replace")
 
     def tokens(self, text: str) -> list[str]:
         """The pieces that ``encode`` cuts a text into; one that holds no whole characters shows its bytes."""

@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from handgrad.arrays import Array
 from handgrad.errors import InputError
 from handgrad.tokenizers.base import SPECIAL_TOKENS, Tokenizer
@@ -34,13 +32,10 @@ class VocabularyTokenizer(Tokenizer):
 
         Raises IndexError for an id outside the vocabulary.
         """
-        ids = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), dtype=np.int64)
-        outside = ids[(ids < 0) | (ids >= self.vocab_size)]
-        if outside.size:
-            raise IndexError(f"decode: id {outside[0]} is outside the vocabulary of {self.vocab_size} tokens")
-        if not self.byte_fallback or not ((ids >= _FIRST_BYTE) & (ids < self._first)).any():
-            return "".join([self._pieces[i] for i in ids.tolist()])
-        return b"".join([self._bytes_of(i) for i in ids.tolist()]).decode("utf-8", "replace")
+        numbers = self._checked(ids)
+        if not any(_FIRST_BYTE <= i < self._first for i in numbers):
+            return "".join([self._pieces[i] for i in numbers])
+        return b"".join([self._bytes_of(i) for i in numbers]).decode("utf-8", "replace")
 
     def tokens(self, text: str) -> list[str]:
         return [self._pieces[i] for i in self.encode(text).tolist()]
