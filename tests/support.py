@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+
+from handgrad import nn
+from handgrad.autograd import Taped
 from handgrad.training import TrainConfig
 
 SHAKESPEARE = Path(__file__).parent.parent.parent / "shared" / "data" / "tinyshakespeare.txt"
@@ -36,3 +41,21 @@ class Output:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def watch_dtypes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The dtypes, from now on, of every array that is made for a tensor and of every gradient that a leaf is given."""
+    seen: list[str] = []
+    hold, accumulate = Taped._hold, nn.Parameter.accumulate
+
+    def watched_hold(self: Taped, data: np.ndarray) -> None:
+        seen.append(str(data.dtype))
+        hold(self, data)
+
+    def watched_accumulate(self: nn.Parameter, gradient: np.ndarray) -> None:
+        seen.append(str(gradient.dtype))
+        accumulate(self, gradient)
+
+    monkeypatch.setattr(Taped, "_hold", watched_hold)
+    monkeypatch.setattr(nn.Parameter, "accumulate", watched_accumulate)
+    return seen

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import TEXT
+from support import TEXT, watch_dtypes
 
 import handgrad
-from handgrad import nn, optim
-from handgrad.autograd import taped
+from handgrad import optim
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = {
@@ -123,19 +122,7 @@ def test_a_whole_step_of_gpt2_stays_float32(monkeypatch: pytest.MonkeyPatch) -> 
     model = gpt2.GPT2(gpt2.GPT2Config(7, 8, 2, 2, 12, dropout=0.1))
     optimizer = optim.AdamW(model.parameters(), lr=1e-3)
     ids = handgrad.tensor(np.random.default_rng(0).integers(0, 7, (2, 8)))
-    seen: list[str] = []
-    hold, accumulate = taped.Taped._hold, nn.Parameter.accumulate
-
-    def watched_hold(self: taped.Taped, data: np.ndarray) -> None:
-        seen.append(str(data.dtype))
-        hold(self, data)
-
-    def watched_accumulate(self: nn.Parameter, gradient: np.ndarray) -> None:
-        seen.append(str(gradient.dtype))
-        accumulate(self, gradient)
-
-    monkeypatch.setattr(taped.Taped, "_hold", watched_hold)
-    monkeypatch.setattr(nn.Parameter, "accumulate", watched_accumulate)
+    seen = watch_dtypes(monkeypatch)
     handgrad.cross_entropy(model(ids), ids).backward()
     optimizer.step()
     assert len(seen) > 90

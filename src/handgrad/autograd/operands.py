@@ -50,7 +50,7 @@ def as_tensor(value: TensorLike) -> "Tensor":
     if isinstance(value, Taped):
         return value  # type: ignore[return-value]
     if _holds_history(value):
-        return apply(ops.stack, *promoted(*map(as_tensor, value)))  # type: ignore[arg-type]
+        return apply(ops.stack, *promoted_tensors(*value))  # type: ignore[misc]
     return Taped.made.holding(as_array(value))
 
 

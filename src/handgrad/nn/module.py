@@ -9,7 +9,7 @@ import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.autograd import Tensor, apply, is_grad_enabled
-from handgrad.autograd.operands import floating, promoted
+from handgrad.autograd.operands import as_array, floating, promoted
 from handgrad.backend import Backward, Forward, gradients_of, pair_for
 from handgrad.nn.parameter import Buffer, Parameter
 
@@ -151,7 +151,7 @@ class Module:
         problems = [f"{kind}: {', '.join(names)}" for kind, names in found.items() if names]
         if problems:
             raise ValueError(f"state does not fit {type(self).__name__}; " + "; ".join(problems))
-        arrays = {name: np.asarray(state[name], parameter.dtype) for name, parameter in own.items()}
+        arrays = {name: as_array(state[name], parameter.dtype) for name, parameter in own.items()}
         for name, parameter in own.items():
             parameter.data = arrays[name]
 

@@ -41,7 +41,7 @@ def subtract_backward(dy: Array, saved: Saved) -> Gradients:
 
 def multiply(a: Operand, b: Operand, wanted: Wanted = (True, True)) -> tuple[Array, Saved]:
     """a · b."""
-    kind_a, kind_b = wanted[0] and kind_of(a), wanted[1] and kind_of(b)
+    kind_a, kind_b = kind_of(a, wanted[0]), kind_of(b, wanted[1])
     return np.multiply(a, b), (kind_a and b, kind_b and a, kind_a, kind_b)
 
 
@@ -49,14 +49,14 @@ def multiply_backward(dy: Array, saved: Saved) -> Gradients:
     """∂(ab)/∂a = b, ∂(ab)/∂b = a."""
     b, a, kind_a, kind_b = saved
     return (
-        unbroadcast(dy * b, kind_a) if kind_a else None,
-        unbroadcast(dy * a, kind_b) if kind_b else None,
+        None if kind_a is None else unbroadcast(dy * b, kind_a),
+        None if kind_b is None else unbroadcast(dy * a, kind_b),
     )
 
 
 def divide(a: Operand, b: Operand, wanted: Wanted = (True, True)) -> tuple[Array, Saved]:
     """a / b."""
-    kind_a, kind_b = wanted[0] and kind_of(a), wanted[1] and kind_of(b)
+    kind_a, kind_b = kind_of(a, wanted[0]), kind_of(b, wanted[1])
     return np.divide(a, b), (kind_b and a, b, kind_a, kind_b)
 
 
@@ -64,15 +64,12 @@ def divide_backward(dy: Array, saved: Saved) -> Gradients:
     """∂(a/b)/∂a = 1/b, ∂(a/b)/∂b = -a/b²."""
     a, b, kind_a, kind_b = saved
     d_a = dy / b
-    return (
-        unbroadcast(d_a, kind_a) if kind_a else None,
-        unbroadcast(-d_a * (a / b), kind_b) if kind_b else None,
-    )
+    return unbroadcast(d_a, kind_a), None if kind_b is None else unbroadcast(-d_a * (a / b), kind_b)
 
 
 def power(a: Operand, b: Operand, wanted: Wanted = (True, True)) -> tuple[Array, Saved]:
     """a to the power b."""
-    kind_a, kind_b = wanted[0] and kind_of(a), wanted[1] and kind_of(b)
+    kind_a, kind_b = kind_of(a, wanted[0]), kind_of(b, wanted[1])
     y: Array = a**b  # rather than np.power: the operator knows that a square is a product
     return y, (a, b, kind_b and y, kind_a, kind_b)
 
@@ -84,18 +81,16 @@ def power_backward(dy: Array, saved: Saved) -> Gradients:
     """
     a, b, y, kind_a, kind_b = saved
     d_a = d_b = None
-    if kind_a:
+    if kind_a is not None:
         if isinstance(b, np.ndarray):
             d_a = np.where(b == 0, 0, dy * b * a ** (b - 1))
         else:
             d_a = dy * (b * a ** (b - 1)) if b != 0 else np.zeros_like(dy)
-    if kind_b:
+        d_a = unbroadcast(d_a, kind_a)
+    if kind_b is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
-            d_b = np.where((np.equal(a, 0)) & (b >= 0), 0, dy * y * np.log(a))
-    return (
-        None if d_a is None else unbroadcast(d_a, kind_a or None),
-        None if d_b is None else unbroadcast(d_b, kind_b or None),
-    )
+            d_b = unbroadcast(np.where((np.equal(a, 0)) & (b >= 0), 0, dy * y * np.log(a)), kind_b)
+    return d_a, d_b
 
 
 def floor_divide(a: Operand, b: Operand) -> tuple[Array, Saved]:
@@ -141,13 +136,7 @@ def minimum(a: Operand, b: Operand) -> tuple[Array, Saved]:
 def minimum_backward(dy: Array, saved: Saved) -> Gradients:
     """The slope is 1 for the smaller, 0 for the larger; at a tie each gets half."""
     a, b, kind_a, kind_b = saved
-    return _to_the_chosen(
-        dy,
-        np.greater(a, b),
-        np.less(a, b),
-        kind_a,
-        kind_b,
-    )
+    return _to_the_chosen(dy, np.greater(a, b), np.less(a, b), kind_a, kind_b)
 
 
 def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> tuple[Array, Saved]:

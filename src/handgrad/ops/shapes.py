@@ -23,9 +23,9 @@ def as_rows(x: Array) -> Array:
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
-def kind_of(x: Any) -> Kind:
-    """What unbroadcast must know of an operand; all that ``saved`` need hold of it."""
-    return (x.shape, x.dtype) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else None
+def kind_of(x: Any, wanted: bool = True) -> Kind:
+    """What unbroadcast must know of an operand, all that ``saved`` need hold of it; None where none is wanted."""
+    return (x.shape, x.dtype) if wanted and isinstance(x, np.ndarray) and x.dtype.kind == "f" else None
 
 
 def unbroadcast(gradient: Array, kind: Kind) -> Array | None:
