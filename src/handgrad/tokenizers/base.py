@@ -2,38 +2,115 @@
 
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from handgrad.arrays import Array
+from handgrad.errors import InputError
 from handgrad.files import write_atomically
+from handgrad.tokenizers.counting import PieceCounts, batches
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<eos>")
 FORMAT_VERSION = 1
+# What ends a document in vocabularies that were made elsewhere.
+_ENDS = ("<eos>", "<|endoftext|>", "</s>")
 
 
 class Tokenizer(ABC):
-    """Text to ids and back. Ids 0 to 3 are ``<pad> <unk> <bos> <eos>``."""
+    """Text to ids and back.
+
+    Special tokens stand for no text. Those made here have the ids 0 to 3, ``<pad> <unk> <bos> <eos>``, and users' own
+    follow. In a text they are text like any other, unless they are allowed to be themselves.
+    """
 
     kind: str
-    unk_id = SPECIAL_TOKENS.index("<unk>")
-    eos_id = SPECIAL_TOKENS.index("<eos>")
 
-    @abstractmethod
+    def __init__(self, special_tokens: Iterable[str] = ()) -> None:
+        own = [special_tokens] if isinstance(special_tokens, str) else list(special_tokens)
+        self._special = check_special_tokens({token: i for i, token in enumerate((*SPECIAL_TOKENS, *own))})
+        if len(self._special) < len(SPECIAL_TOKENS) + len(own):
+            twice = next(token for token, count in Counter((*SPECIAL_TOKENS, *own)).items() if count > 1)
+            raise InputError(f"the special token {twice!r} stands twice ({', '.join(SPECIAL_TOKENS)} are always there)")
+
     def train(self, texts: str | Iterable[str]) -> Self:
-        """Learns the vocabulary from one text or several, replacing what was learned before; returns itself."""
+        """Learns the vocabulary from one text or several, replacing what was learned before; returns itself.
+
+        The texts may together be larger than memory: what is kept of them is how often their pieces stand there.
+        """
+        counts = PieceCounts()
+        for batch in batches([texts] if isinstance(texts, str) else texts):
+            counts.add(self.count(batch))
+        return self.learn(counts)
 
     @abstractmethod
-    def encode(self, text: str) -> Array:
-        """The ids of a text, int32 (n,)."""
+    def count(self, texts: Sequence[str]) -> Counter[str]:
+        """How often each piece (character, word) stands in these texts, of which each is cut by itself."""
 
     @abstractmethod
-    def decode(self, ids: Iterable[int] | Array) -> str:
-        """The text of ids. Raises IndexError for one outside the vocabulary."""
+    def learn(self, counts: Mapping[str, int]) -> Self:
+        """Learns the vocabulary from what ``count`` has found, replacing what was learned before; returns itself."""
+
+    def encode(self, text: str, *, allow_special: bool | Collection[str] = False) -> Array:
+        """The ids of a text, int32 (n,).
+
+        ``allow_special``: which special tokens, where they stand in the text, are themselves rather than text: all
+        (True), none (False), or those named. Of several that begin at one place it is the longest.
+
+        Raises InputError where one is named that is not among ``special_tokens``.
+        """
+        if not allow_special:
+            return self._encode(text)
+        parts = [
+            np.array([self._special[section]], dtype=np.int32) if is_special else self._encode(section)
+            for section, is_special in self._sections(text, allow_special)
+        ]
+        return np.concatenate(parts) if parts else np.empty(0, np.int32)
+
+    @abstractmethod
+    def _encode(self, text: str) -> Array:
+        """The ids of a text in which all is text."""
+
+    def _sections(self, text: str, allow_special: bool | Collection[str]) -> Iterator[tuple[str, bool]]:
+        """The text cut at the special tokens that are allowed, and which sections are such."""
+        named = [allow_special] if isinstance(allow_special, str) else allow_special
+        allowed = set(self._special) if isinstance(named, bool) else set(named)
+        if unknown := sorted(allowed - set(self._special)):
+            raise InputError(f"{unknown[0]!r} is no special token; there are {', '.join(self._special) or 'none'}")
+        pattern = "|".join(re.escape(token) for token in sorted(allowed, key=len, reverse=True))
+        sections = re.split(f"({pattern})", text) if pattern else [text]
+        for number, section in enumerate(sections):
+            if section:
+                yield section, number % 2 == 1
+
+    def decode(self, ids: Iterable[int] | Array, *, errors: str = "replace") -> str:
+        """The text of ids; bytes that are not UTF-8, as when a character is cut in two, become U+FFFD.
+
+        With ``errors="strict"`` they raise InputError, which names the ids. IndexError for an id outside the
+        vocabulary.
+        """
+        if errors not in ("replace", "strict"):
+            raise InputError(f"errors must be replace or strict, not {errors!r}")
+        numbers = self._checked(ids)
+        pieces = [self._bytes_of(i) for i in numbers]
+        try:
+            return b"".join(pieces).decode("utf-8", errors)
+        except UnicodeDecodeError as error:
+            raise InputError(_not_utf8(error, numbers, pieces)) from None
+
+    def decode_bytes(self, ids: Iterable[int] | Array) -> bytes:
+        """The UTF-8 of ids, of which a part may be no whole characters. IndexError for one outside the vocabulary."""
+        return b"".join([self._bytes_of(i) for i in self._checked(ids)])
+
+    @abstractmethod
+    def _bytes_of(self, number: int) -> bytes:
+        """What one id stands for."""
 
     def _checked(self, ids: Iterable[int] | Array) -> list[int]:
         """The ids as a list. Raises IndexError for one outside the vocabulary: a list would count -1 from its end."""
@@ -44,23 +121,46 @@ class Tokenizer(ABC):
         checked: list[int] = numbers.tolist()
         return checked
 
-    @abstractmethod
-    def tokens(self, text: str) -> list[str]:
-        """The pieces that ``encode`` cuts a text into, as strings to look at."""
+    def tokens(self, text: str, *, allow_special: bool | Collection[str] = False) -> list[str]:
+        """The pieces that ``encode`` cuts a text into, as strings to look at; bytes that are no characters as <E2>."""
+        return [self.token(i) for i in self.encode(text, allow_special=allow_special).tolist()]
+
+    def token(self, number: int) -> str:
+        """What one id stands for, as a string to look at. Raises IndexError for one outside the vocabulary."""
+        return shown(self.decode_bytes([number]))
 
     @property
     @abstractmethod
     def vocab_size(self) -> int:
         """How many ids there are, the special tokens included."""
 
-    @abstractmethod
-    def _content(self) -> dict[str, Any]:
-        """What distinguishes this tokenizer from others of its kind, as JSON values."""
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The special tokens and their ids."""
+        return dict(self._special)
 
     @property
     def special_ids(self) -> tuple[int, ...]:
         """Ids that stand for no text."""
-        return tuple(range(len(SPECIAL_TOKENS)))
+        return tuple(self._special.values())
+
+    @property
+    def unk_id(self) -> int | None:
+        """What stands for unknown text; None in vocabularies from elsewhere that have no <unk>."""
+        return self._special.get("<unk>")
+
+    @property
+    def eos_id(self) -> int | None:
+        """What ends a document; None in vocabularies from elsewhere that have nothing of the kind."""
+        return next((self._special[token] for token in _ENDS if token in self._special), None)
+
+    @abstractmethod
+    def _content(self) -> dict[str, Any]:
+        """What distinguishes this tokenizer from others of its kind, as JSON values."""
+
+    def _special_content(self) -> dict[str, Any]:
+        """What the file says of special tokens: nothing where they are those that are always there."""
+        return {} if tuple(self._special) == SPECIAL_TOKENS else {"special_tokens": list(self._special)}
 
     def to_bytes(self) -> bytes:
         """The content of the file that ``save`` writes: JSON in UTF-8, the same for equal tokenizers."""
@@ -81,3 +181,44 @@ class Tokenizer(ABC):
 
     def __hash__(self) -> int:
         return hash(self.to_bytes())
+
+
+def check_special_tokens(tokens: dict[str, int]) -> dict[str, int]:
+    """Raises InputError for a special token that cannot stand in a text."""
+    for token in tokens:
+        if not token or token != utf8(token).decode():
+            raise InputError(f"a special token must be a text of at least one character, not {token!r}")
+    return tokens
+
+
+def read_special_tokens(content: dict[str, Any]) -> list[str]:
+    """Users' own special tokens in a tokenizer's file. Raises InputError where they are not of that form."""
+    tokens = content.get("special_tokens", list(SPECIAL_TOKENS))
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise InputError("special_tokens must be a list of texts")
+    if tuple(tokens[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
+        raise InputError(f"special_tokens must begin with {', '.join(SPECIAL_TOKENS)}")
+    return tokens[len(SPECIAL_TOKENS) :]
+
+
+def utf8(text: str) -> bytes:
+    """UTF-8; a lone surrogate, which has none, as the replacement character."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def shown(part: bytes) -> str:
+    """Bytes as a string to look at: as text where they are some, else each as <E2>."""
+    try:
+        return part.decode()
+    except UnicodeDecodeError:
+        return "".join(f"<{byte:02X}>" for byte in part)
+
+
+def _not_utf8(error: UnicodeDecodeError, numbers: list[int], pieces: list[bytes]) -> str:
+    ends = accumulate(len(piece) for piece in pieces)
+    place = next(place for place, end in enumerate(ends) if end > error.start)
+    wrong = " ".join(f"{byte:02X}" for byte in error.object[error.start : error.end])
+    return f"decode: the bytes {wrong} are not UTF-8 ({error.reason}), from id {numbers[place]} at place {place} on"

@@ -1,14 +1,15 @@
 """Byte-pair encoding on bytes: any text, exactly; nothing is unknown."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.errors import InputError
-from handgrad.tokenizers.base import SPECIAL_TOKENS, Tokenizer
+from handgrad.tokenizers.base import SPECIAL_TOKENS, Tokenizer, utf8
 from handgrad.tokenizers.merges import Pair, learn_merges, merge_all
 from handgrad.tokenizers.splitting import splitter
 
@@ -49,45 +50,38 @@ class BPETokenizer(Tokenizer):
             raise InputError(
                 f"vocab_size must be at least {_FIRST_MERGE}, the special tokens and the 256 bytes, not {wanted}"
             )
+        super().__init__()
         self.max_vocab_size = wanted
         self.pattern = pattern
         self._split = splitter(pattern)
         self._set([])
 
-    def train(self, texts: str | Iterable[str]) -> Self:
-        counts: Counter[str] = Counter()
-        for text in [texts] if isinstance(texts, str) else texts:
-            counts.update(self._split(text))
+    def count(self, texts: Sequence[str]) -> Counter[str]:
+        return Counter(chain.from_iterable(map(self._split, texts)))
+
+    def learn(self, counts: Mapping[str, int]) -> Self:
         pieces: Counter[bytes] = Counter()
         for piece, count in counts.items():
-            pieces[_utf8(piece)] += count
+            pieces[utf8(piece)] += count
         # Numbered without the special tokens, which no merge may make.
         merges = learn_merges(pieces, [bytes([byte]) for byte in _BYTES], self.max_vocab_size - _FIRST_BYTE)
         self._set([(left + _FIRST_BYTE, right + _FIRST_BYTE) for left, right in merges])
         return self
 
-    def encode(self, text: str) -> Array:
+    def _encode(self, text: str) -> Array:
         ids: list[int] = []
         remembered = self._remembered
         for piece in self._split(text):
             found = remembered.get(piece)
             if found is None:
-                found = merge_all([_PART_OF_BYTE[byte] for byte in _utf8(piece)], self._made_of, self._rank_of)
+                found = merge_all([_PART_OF_BYTE[byte] for byte in utf8(piece)], self._made_of, self._rank_of)
                 if len(remembered) < _REMEMBERED:
                     remembered[piece] = found
             ids += found
         return np.array(ids, dtype=np.int32)
 
-    def decode(self, ids: Iterable[int] | Array) -> str:
-        """The text of ids; bytes that are not UTF-8, as when a character is cut in two, become U+FFFD.
-
-        Raises IndexError for an id outside the vocabulary.
-        """
-        return b"".join([self._bytes[i] for i in self._checked(ids)]).decode("utf-8", "replace")
-
-    def tokens(self, text: str) -> list[str]:
-        """The pieces that ``encode`` cuts a text into; one that holds no whole characters shows its bytes."""
-        return [_shown(self._bytes[i]) for i in self.encode(text).tolist()]
+    def _bytes_of(self, number: int) -> bytes:
+        return self._bytes[number]
 
     @property
     def vocab_size(self) -> int:
@@ -137,20 +131,5 @@ class BPETokenizer(Tokenizer):
         return tokenizer
 
 
-def _utf8(text: str) -> bytes:
-    """UTF-8; a lone surrogate, which has none, as the replacement character."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
-
-
 def _seen(part: bytes) -> str:
     return "".join(_CHARACTER_OF[byte] for byte in part)
-
-
-def _shown(part: bytes) -> str:
-    try:
-        return part.decode()
-    except UnicodeDecodeError:
-        return "".join(f"<{byte:02X}>" for byte in part)

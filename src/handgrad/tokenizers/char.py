@@ -1,13 +1,14 @@
 """One token for each character."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.errors import InputError
+from handgrad.tokenizers.base import read_special_tokens
 from handgrad.tokenizers.vocabulary import VocabularyTokenizer, read_flag
 
 
@@ -27,28 +28,35 @@ class CharTokenizer(VocabularyTokenizer):
     kind = "char"
 
     def __init__(
-        self, characters: Iterable[str] = (), *, max_vocab_size: int | None = None, byte_fallback: bool = False
+        self,
+        characters: Iterable[str] = (),
+        *,
+        max_vocab_size: int | None = None,
+        byte_fallback: bool = False,
+        special_tokens: Iterable[str] = (),
     ) -> None:
-        super().__init__(max_vocab_size, byte_fallback)
+        super().__init__(max_vocab_size, byte_fallback, special_tokens)
         known = sorted(set(characters))
         if any(len(character) != 1 for character in known):
             raise InputError(f"characters must be single characters, not {max(known, key=len)!r}")
         self._set_characters(known)
 
-    def train(self, texts: str | Iterable[str]) -> Self:
-        counts: Counter[str] = Counter()
-        for text in [texts] if isinstance(texts, str) else texts:
-            counts.update(text)
+    def count(self, texts: Sequence[str]) -> Counter[str]:
+        code_points = _code_points("".join(texts))
+        counts = np.bincount(code_points)
+        return Counter({chr(c): int(counts[c]) for c in np.flatnonzero(counts).tolist()})
+
+    def learn(self, counts: Mapping[str, int]) -> Self:
         self._set_characters(sorted(self._most_frequent(counts)))
         return self
 
-    def encode(self, text: str) -> Array:
+    def _encode(self, text: str) -> Array:
         code_points = _code_points(text)
         known = np.minimum(code_points, len(self._id_of_code_point) - 1)
         ids: Array = self._id_of_code_point[known]
-        if not self.byte_fallback or not (ids == self.unk_id).any():
+        if not self.byte_fallback or not (ids == self._special["<unk>"]).any():
             return ids
-        return self._with_bytes(ids, np.flatnonzero(ids == self.unk_id), text)
+        return self._with_bytes(ids, np.flatnonzero(ids == self._special["<unk>"]), text)
 
     @property
     def characters(self) -> tuple[str, ...]:
@@ -67,7 +75,7 @@ class CharTokenizer(VocabularyTokenizer):
         self._set(characters)
         code_points = _code_points("".join(characters))
         # One place past the largest code point stands for all that lie above it.
-        self._id_of_code_point = np.full(int(code_points.max(initial=-1)) + 2, self.unk_id, np.int32)
+        self._id_of_code_point = np.full(int(code_points.max(initial=-1)) + 2, self._special["<unk>"], np.int32)
         self._id_of_code_point[code_points] = np.arange(self._first, self.vocab_size)
 
     def _content(self) -> dict[str, Any]:
@@ -81,7 +89,9 @@ class CharTokenizer(VocabularyTokenizer):
             raise InputError("characters must be a list of single characters")
         if characters != sorted(set(characters)):
             raise InputError("characters must stand once each, in code point order")
-        return cls(characters, byte_fallback=read_flag(content, "byte_fallback"))
+        return cls(
+            characters, byte_fallback=read_flag(content, "byte_fallback"), special_tokens=read_special_tokens(content)
+        )
 
 
 def _code_points(text: str) -> Array:

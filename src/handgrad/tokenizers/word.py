@@ -1,13 +1,15 @@
 """One token for each word, sign, or run of white space."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.errors import InputError
+from handgrad.tokenizers.base import read_special_tokens
 from handgrad.tokenizers.splitting import split_words
 from handgrad.tokenizers.vocabulary import VocabularyTokenizer, read_flag
 
@@ -33,22 +35,23 @@ class WordTokenizer(VocabularyTokenizer):
         min_freq: int = 1,
         lowercase: bool = False,
         byte_fallback: bool = False,
+        special_tokens: Iterable[str] = (),
     ) -> None:
-        super().__init__(max_vocab_size, byte_fallback)
+        super().__init__(max_vocab_size, byte_fallback, special_tokens)
         if min_freq < 1:
             raise InputError(f"min_freq must be at least 1, not {min_freq}")
         self.min_freq = min_freq
         self.lowercase = lowercase
         self._set([])
 
-    def train(self, texts: str | Iterable[str]) -> Self:
-        counts: Counter[str] = Counter()
-        for text in [texts] if isinstance(texts, str) else texts:
-            counts.update(self._split(text))
+    def count(self, texts: Sequence[str]) -> Counter[str]:
+        return Counter(chain.from_iterable(map(self._split, texts)))
+
+    def learn(self, counts: Mapping[str, int]) -> Self:
         self._set(self._most_frequent(counts, self.min_freq))
         return self
 
-    def encode(self, text: str) -> Array:
+    def _encode(self, text: str) -> Array:
         ids: list[int] = []
         for word in self._split(text):
             known = self._id_of.get(word)
@@ -73,6 +76,10 @@ class WordTokenizer(VocabularyTokenizer):
         if len(set(words)) < len(words):
             twice = next(word for word, count in Counter(words).items() if count > 1)
             raise InputError(f"the word {twice[:80]!r} stands twice")
-        tokenizer = cls(lowercase=read_flag(content, "lowercase"), byte_fallback=read_flag(content, "byte_fallback"))
+        tokenizer = cls(
+            lowercase=read_flag(content, "lowercase"),
+            byte_fallback=read_flag(content, "byte_fallback"),
+            special_tokens=read_special_tokens(content),
+        )
         tokenizer._set(words)
         return tokenizer
