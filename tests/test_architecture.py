@@ -12,7 +12,7 @@ import handgrad
 
 # A room is a package or a module directly below handgrad.
 FLOORS = (
-    {"tokenizers", "data", "arrays", "errors", "files", "saving"},
+    {"tokenizers", "data", "arrays", "compiled", "errors", "files", "saving"},
     {"ops", "kernels", "backend"},
     {"autograd"},
     {"nn", "optim"},
@@ -23,7 +23,7 @@ FLOORS = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # What texts are cut with knows nothing of the model.
 KNOW_NO_MODEL = {"tokenizers", "data"}
-MAY_BE_KNOWN = {"tokenizers", "data", "arrays", "errors", "files"}
+MAY_BE_KNOWN = {"tokenizers", "data", "arrays", "compiled", "errors", "files"}
 CORE = {
     "arrays", "autograd", "backend", "errors", "files", "generation", "models", "nn", "ops", "optim", "tokenizers",
 }  # fmt: skip
@@ -130,7 +130,7 @@ def foreign_to_core(imports: list[Import]) -> list[str]:
             package == "numpy"
             or package in sys.stdlib_module_names
             or (package in OPTIONAL and guarded)
-            or (package == "handgrad" and below.split(".")[0] in CORE | {"kernels", "__version__"})
+            or (package == "handgrad" and below.split(".")[0] in CORE | {"kernels", "compiled", "__version__"})
         )
         if room in CORE and not allowed:
             found.append(f"{where}: {room} imports {target}")

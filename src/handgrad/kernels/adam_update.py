@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from handgrad.arrays import Array
-from handgrad.kernels.compiled import compiled
+from handgrad.compiled import compiled
 
 
 def adam_update(

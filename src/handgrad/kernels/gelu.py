@@ -7,7 +7,7 @@ import numpy as np
 
 from handgrad import ops
 from handgrad.arrays import Array
-from handgrad.kernels.compiled import compiled
+from handgrad.compiled import compiled
 from handgrad.ops.gelu import CUBIC, SQRT_2_OVER_PI
 
 _MINUS_TWICE_SCALE = np.float32(-2 * SQRT_2_OVER_PI)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from handgrad.arrays import Array
-from handgrad.kernels.compiled import compiled
+from handgrad.compiled import compiled
 from handgrad.ops.shapes import as_rows
 
 _ZERO, _ONE = np.float32(0), np.float32(1)

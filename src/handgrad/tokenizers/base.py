@@ -15,7 +15,7 @@ import numpy as np
 from handgrad.arrays import Array
 from handgrad.errors import InputError
 from handgrad.files import write_atomically
-from handgrad.tokenizers.counting import PieceCounts, batches
+from handgrad.tokenizers.counting import PieceCounts, batches, utf8
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<eos>")
 FORMAT_VERSION = 1
@@ -34,7 +34,8 @@ class Tokenizer(ABC):
 
     def __init__(self, special_tokens: Iterable[str] = ()) -> None:
         own = [special_tokens] if isinstance(special_tokens, str) else list(special_tokens)
-        self._special = check_special_tokens({token: i for i, token in enumerate((*SPECIAL_TOKENS, *own))})
+        check_special_tokens(own)
+        self._special = {token: i for i, token in enumerate((*SPECIAL_TOKENS, *own))}
         if len(self._special) < len(SPECIAL_TOKENS) + len(own):
             twice = next(token for token, count in Counter((*SPECIAL_TOKENS, *own)).items() if count > 1)
             raise InputError(f"the special token {twice!r} stands twice ({', '.join(SPECIAL_TOKENS)} are always there)")
@@ -135,6 +136,11 @@ class Tokenizer(ABC):
         """How many ids there are, the special tokens included."""
 
     @property
+    def releases_the_lock(self) -> bool:
+        """Whether several threads can encode large texts at once."""
+        return False
+
+    @property
     def special_tokens(self) -> dict[str, int]:
         """The special tokens and their ids."""
         return dict(self._special)
@@ -183,12 +189,11 @@ class Tokenizer(ABC):
         return hash(self.to_bytes())
 
 
-def check_special_tokens(tokens: dict[str, int]) -> dict[str, int]:
+def check_special_tokens(tokens: Iterable[str]) -> None:
     """Raises InputError for a special token that cannot stand in a text."""
     for token in tokens:
         if not token or token != utf8(token).decode():
             raise InputError(f"a special token must be a text of at least one character, not {token!r}")
-    return tokens
 
 
 def read_special_tokens(content: dict[str, Any]) -> list[str]:
@@ -199,14 +204,6 @@ def read_special_tokens(content: dict[str, Any]) -> list[str]:
     if tuple(tokens[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
         raise InputError(f"special_tokens must begin with {', '.join(SPECIAL_TOKENS)}")
     return tokens[len(SPECIAL_TOKENS) :]
-
-
-def utf8(text: str) -> bytes:
-    """UTF-8; a lone surrogate, which has none, as the replacement character."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def shown(part: bytes) -> str:

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 Pair = tuple[int, int]
+Merge = tuple[bytes, bytes]
 
 
-def learn_merges(pieces: Mapping[bytes, int], parts: Sequence[bytes], size: int) -> list[Pair]:
-    """Merges, in their order, until there are ``size`` parts.
+def learn_merges(pieces: Mapping[bytes, int], parts: Sequence[bytes], size: int) -> list[Merge]:
+    """Merges, as pairs of bytes, in their order, until there are ``size`` parts.
 
     ``pieces``: how often each piece stands in the text. ``parts``: those that are there at the start, each byte among
     them. A merge makes a new part, with the next number, or one that is there already: (a, bc) the same as (ab, c). Of
@@ -35,7 +36,7 @@ def learn_merges(pieces: Mapping[bytes, int], parts: Sequence[bytes], size: int)
             places.setdefault(pair, set()).add(index)
     heap = [(-count, pair) for pair, count in counts.items()]
     heapq.heapify(heap)
-    merges: list[Pair] = []
+    merges: dict[Merge, None] = {}
     while heap and len(parts) < size:
         count, pair = heapq.heappop(heap)
         if -count != counts[pair]:
@@ -44,7 +45,8 @@ def learn_merges(pieces: Mapping[bytes, int], parts: Sequence[bytes], size: int)
             continue
         if -count < 2:
             break
-        merges.append(pair)
+        # A pair that comes to stand in the text anew, as a part is made another way, is merged as it was.
+        merges.setdefault((parts[pair[0]], parts[pair[1]]))
         made = number_of.setdefault(parts[pair[0]] + parts[pair[1]], len(parts))
         if made == len(parts):
             parts.append(parts[pair[0]] + parts[pair[1]])
@@ -63,7 +65,7 @@ def learn_merges(pieces: Mapping[bytes, int], parts: Sequence[bytes], size: int)
         for neighbours in grown:
             heapq.heappush(heap, (-counts[neighbours], neighbours))
         del counts[pair]
-    return merges
+    return list(merges)
 
 
 def merged(parts: Sequence[int], pair: Pair, made: int) -> list[int]:

@@ -25,16 +25,21 @@ PATTERNS = {
     r"| ?[^<S><L><N>]+[\r\n]*|[<S>]*[\r\n]+|[<S>]+(?![^<S>])|[<S>]+",
 }
 NAMES = (*PATTERNS, "none")
-_WORDS = r"[<L><N>_]+|[<S>]+|[^<L><N><S>_]"
+"""The patterns that byte-pair encoding can cut with."""
+WORDS = "words"
+"""Words of letters, digits and underscores; runs of white space; every other character by itself."""
+_EXPRESSIONS = PATTERNS | {WORDS: r"[<L><N>_]+|[<S>]+|[^<L><N><S>_]"}
 
 
-def splitter(name: str) -> Splitter:
-    """The function that cuts a text by a pattern: gpt2, gpt4, or none, which leaves it whole.
-
-    Raises InputError for another name.
-    """
+def check_pattern(name: str) -> None:
+    """Raises InputError for a name that is no pattern of byte-pair encoding."""
     if name not in NAMES:
         raise InputError(f"pattern must be {', '.join(NAMES[:-1])} or {NAMES[-1]}, not {name!r}")
+
+
+@cache
+def splitter(name: str) -> Splitter:
+    """The function that cuts a text by a pattern: gpt2, gpt4, words, or none, which leaves it whole."""
     if name == "none":
         return lambda text: [text] if text else []
 
@@ -42,11 +47,6 @@ def splitter(name: str) -> Splitter:
         return (_ascii_pattern(name) if text.isascii() else _pattern(name)).findall(text)
 
     return split
-
-
-def split_words(text: str) -> list[str]:
-    """Words of letters, digits and underscores; runs of white space; every other character by itself."""
-    return (_ascii_pattern("words") if text.isascii() else _pattern("words")).findall(text)
 
 
 @cache
@@ -61,7 +61,7 @@ def _pattern(name: str) -> re.Pattern[str]:
 
 
 def _compiled(name: str, classes: dict[str, str]) -> re.Pattern[str]:
-    return re.compile(re.sub(r"<([LNS])>", lambda found: classes[found[1]], PATTERNS.get(name, _WORDS)))
+    return re.compile(re.sub(r"<([LNS])>", lambda found: classes[found[1]], _EXPRESSIONS[name]))
 
 
 def _class(ranges: Ranges) -> str:

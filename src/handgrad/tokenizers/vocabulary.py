@@ -5,7 +5,8 @@ from typing import Any
 
 from handgrad.arrays import Array
 from handgrad.errors import InputError
-from handgrad.tokenizers.base import Tokenizer, utf8
+from handgrad.tokenizers.base import Tokenizer
+from handgrad.tokenizers.counting import utf8
 
 
 class VocabularyTokenizer(Tokenizer):

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Any, Self
 
 import numpy as np
@@ -10,7 +9,8 @@ import numpy as np
 from handgrad.arrays import Array
 from handgrad.errors import InputError
 from handgrad.tokenizers.base import read_special_tokens
-from handgrad.tokenizers.splitting import split_words
+from handgrad.tokenizers.counting import count_pieces
+from handgrad.tokenizers.splitting import WORDS, splitter
 from handgrad.tokenizers.vocabulary import VocabularyTokenizer, read_flag
 
 
@@ -45,7 +45,7 @@ class WordTokenizer(VocabularyTokenizer):
         self._set([])
 
     def count(self, texts: Sequence[str]) -> Counter[str]:
-        return Counter(chain.from_iterable(map(self._split, texts)))
+        return count_pieces(WORDS, [text.lower() for text in texts] if self.lowercase else texts)
 
     def learn(self, counts: Mapping[str, int]) -> Self:
         self._set(self._most_frequent(counts, self.min_freq))
@@ -53,16 +53,13 @@ class WordTokenizer(VocabularyTokenizer):
 
     def _encode(self, text: str) -> Array:
         ids: list[int] = []
-        for word in self._split(text):
+        for word in splitter(WORDS)(text.lower() if self.lowercase else text):
             known = self._id_of.get(word)
             if known is None:
                 ids += self._ids_of_unknown(word)
             else:
                 ids.append(known)
         return np.array(ids, dtype=np.int32)
-
-    def _split(self, text: str) -> list[str]:
-        return split_words(text.lower() if self.lowercase else text)
 
     def _content(self) -> dict[str, Any]:
         return {**self._options(), "lowercase": self.lowercase, "words": list(self.known)}

@@ -1,4 +1,4 @@
-"""How kernels are compiled.
+"""How kernels are compiled; only where Numba is installed can this be imported.
 
 What a kernel calls must stand in its own file: Numba keeps machine code until that file changes, and looks at no other.
 """

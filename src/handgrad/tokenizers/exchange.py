@@ -1,0 +1,272 @@
+"""Byte-pair encodings in the files of other libraries: Hugging Face's tokenizers, GPT-2's own, tiktoken."""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from handgrad.errors import InputError
+from handgrad.files import read_json, read_text, write_atomically, write_json
+from handgrad.tokenizers.byte_pairs import BYTES, BytePairs, hidden, read_ids, read_merges, seen
+from handgrad.tokenizers.merges import Merge
+
+# Patterns as other libraries write them. What follows the first is the same pattern in other words.
+_EXPRESSIONS = {
+    "gpt4": (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
+    ),
+    "gpt2": (
+        r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+        r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    ),
+}
+_MERGES_VERSION = "#version: 0.2"
+
+
+def write_huggingface(pairs: BytePairs, path: Path) -> None:
+    """A ``tokenizer.json``. Raises InputError where that form cannot say it."""
+    if pairs.ranked:
+        raise InputError("a tokenizer of tiktoken's ranks has no list of merges, which a tokenizer.json needs")
+    byte_level = {"type": "ByteLevel", "add_prefix_space": pairs.prefix_space, "trim_offsets": True}
+    before: dict[str, Any] = byte_level | {"use_regex": pairs.pattern == "gpt2"}
+    if pairs.pattern == "gpt4":
+        split = {
+            "type": "Split",
+            "pattern": {"Regex": _EXPRESSIONS["gpt4"][0]},
+            "behavior": "Isolated",
+            "invert": False,
+        }
+        before = {"type": "Sequence", "pretokenizers": [split, before]}
+    unknown = next((token for token, number in pairs.special_tokens.items() if number == pairs.unknown_id), None)
+    model = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": unknown,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": pairs.whole_pieces,
+        "vocab": _vocabulary(pairs),
+        "merges": [f"{seen(left)} {seen(right)}" for left, right in pairs.merges],
+    }
+    added = [
+        {"id": number, "content": token} | dict.fromkeys(_PLAIN, False) | {"special": True}
+        for token, number in sorted(pairs.special_tokens.items(), key=lambda item: item[1])
+    ]
+    content = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
+        "normalizer": None,
+        "pre_tokenizer": before,
+        "post_processor": None,
+        "decoder": byte_level | {"use_regex": True},
+        "model": model,
+    }
+    write_json(path, content)
+
+
+_PLAIN = ("single_word", "lstrip", "rstrip", "normalized")
+
+
+def _vocabulary(pairs: BytePairs) -> dict[str, int]:
+    """Special tokens and parts by their ids. Raises InputError where a part looks like a special token."""
+    parts = {seen(part): number for part, number in pairs.ids.items()}
+    if both := sorted(set(parts) & set(pairs.special_tokens)):
+        raise InputError(f"{both[0]!r} is a special token and a part of text too, which this form cannot tell apart")
+    return dict(sorted({**pairs.special_tokens, **parts}.items(), key=lambda item: item[1]))
+
+
+def read_huggingface(path: Path) -> BytePairs:
+    """From a ``tokenizer.json``. Raises InputError for a damaged one, and by name for what it does otherwise."""
+    path = path / "tokenizer.json" if path.is_dir() else path
+    content = read_json(path)
+    try:
+        return _from_huggingface(content)
+    except InputError as error:
+        raise InputError(f"{path} cannot be used: {error}") from None
+
+
+def _from_huggingface(content: dict[str, Any]) -> BytePairs:
+    model = content.get("model")
+    if not isinstance(model, dict) or not isinstance(content.get("pre_tokenizer"), dict | None):
+        raise InputError("it is no tokenizer.json: model and pre_tokenizer must be objects")
+    if (kind := model.get("type", "BPE")) != "BPE":
+        raise InputError(f"its model is {kind}, not BPE")
+    for name in ("normalizer", "truncation", "padding"):
+        _refuse(name, content.get(name))
+    for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
+        _refuse(f"model.{name}", model.get(name))
+    for name, kinds in (("post_processor", ("ByteLevel",)), ("decoder", ("ByteLevel",))):
+        if (found := _kind_of(content.get(name))) not in ("", *kinds):
+            raise InputError(f"its {name} is {found}, not {' or '.join(kinds)}")
+    pattern, prefix_space = _pattern_of(content.get("pre_tokenizer"))
+    special_tokens = _special_tokens_of(content.get("added_tokens", []))
+    vocabulary = model.get("vocab")
+    if not isinstance(vocabulary, dict):
+        raise InputError("model.vocab must be an object of ids")
+    for token, number in special_tokens.items():
+        if vocabulary.get(token, number) != number:
+            raise InputError(f"{token!r} has the id {number} in added_tokens and {vocabulary[token]} in model.vocab")
+    unknown = model.get("unk_token")
+    if unknown is not None:
+        if not isinstance(unknown, str) or unknown not in special_tokens.keys() | vocabulary.keys():
+            raise InputError(f"its unk_token {unknown!r} has no id")
+        special_tokens.setdefault(unknown, vocabulary.get(unknown, -1))
+    ids = read_ids({part: number for part, number in vocabulary.items() if part not in special_tokens}, "model.vocab")
+    unknown_id = None if unknown is None else special_tokens[unknown]
+    if all(byte in ids for byte in BYTES):
+        unknown_id = None
+    elif unknown_id is not None:
+        _refuse("model.fuse_unk", model.get("fuse_unk"))
+    return BytePairs(
+        pattern=pattern,
+        special_tokens=special_tokens,
+        ids=ids,
+        merges=read_merges(model.get("merges")),
+        whole_pieces=model.get("ignore_merges") is True,
+        prefix_space=prefix_space,
+        unknown_id=unknown_id,
+    )
+
+
+def _refuse(name: str, value: Any) -> None:
+    if value not in (None, False, "", 0):
+        found = _kind_of(value) or repr(value)[:80]
+        raise InputError(f"its {name} is {found}; only tokenizers without one are understood")
+
+
+def _kind_of(value: Any) -> str:
+    """What an object of a tokenizer.json says it is; nothing where there is none."""
+    return str(value.get("type", "an object without a type")) if isinstance(value, dict) else ""
+
+
+def _pattern_of(before: dict[str, Any] | None) -> tuple[str, bool]:
+    """(the name of the pattern, whether a text is given a space to begin with)"""
+    steps = [before]
+    if _kind_of(before) == "Sequence":
+        assert before is not None
+        steps = before["pretokenizers"] if isinstance(before.get("pretokenizers"), list) else []
+    kinds = [_kind_of(step) or "nothing" for step in steps]
+    if kinds not in (["ByteLevel"], ["Split", "ByteLevel"]):
+        raise InputError(
+            f"its pre_tokenizer is {' then '.join(kinds) or 'an empty Sequence'}; "
+            "only ByteLevel, and Split then ByteLevel, are understood"
+        )
+    byte_level: dict[str, Any] = steps[-1] or {}
+    prefix_space, by_itself = byte_level.get("add_prefix_space", True), byte_level.get("use_regex", True)
+    if len(kinds) == 1:
+        return "gpt2" if by_itself else "none", bool(prefix_space)
+    if prefix_space or by_itself:
+        raise InputError(
+            "its ByteLevel after Split adds a space or splits once more; only one that does neither will do"
+        )
+    split = steps[0] or {}
+    if split.get("behavior") != "Isolated" or split.get("invert"):
+        raise InputError(f"its Split is {split.get('behavior')!r}, inverted or not; only 'Isolated' is understood")
+    given = split.get("pattern")
+    written = given.get("Regex") if isinstance(given, dict) else None
+    for name, expressions in _EXPRESSIONS.items():
+        if written in expressions:
+            return name, False
+    raise InputError(f"its Split is by {str(written or given)[:200]}; only GPT-2's and GPT-4's patterns are understood")
+
+
+def _special_tokens_of(added: Any) -> dict[str, int]:
+    if not isinstance(added, list) or not all(isinstance(token, dict) for token in added):
+        raise InputError("added_tokens must be a list of objects")
+    special_tokens: dict[str, int] = {}
+    for token in added:
+        content, number = token.get("content"), token.get("id")
+        if not isinstance(content, str) or type(number) is not int:
+            raise InputError(f"an added token needs a content and an id, not {str(token)[:80]}")
+        for name in ("single_word", "lstrip", "rstrip"):
+            if token.get(name):
+                raise InputError(f"its added token {content!r} has {name}; only plain ones are understood")
+        if not token.get("special"):
+            raise InputError(f"its added token {content!r} is not special: text that is always one token is not there")
+        if content in special_tokens:
+            raise InputError(f"its added token {content!r} stands twice")
+        special_tokens[content] = number
+    return special_tokens
+
+
+def write_vocab_and_merges(pairs: BytePairs, directory: Path) -> None:
+    """``vocab.json`` and ``merges.txt``. Raises InputError where they cannot say it."""
+    if pairs.ranked:
+        raise InputError("a tokenizer of tiktoken's ranks has no list of merges, which merges.txt needs")
+    vocabulary = _vocabulary(pairs)
+    lines = [_MERGES_VERSION, *(f"{seen(left)} {seen(right)}" for left, right in pairs.merges)]
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(directory / "vocab.json", vocabulary)
+    write_atomically(directory / "merges.txt", ("\n".join(lines) + "\n").encode())
+
+
+def read_vocab_and_merges(vocab: Path, merges: Path, pattern: str) -> BytePairs:
+    """From GPT-2's two files. Raises InputError where they are damaged or do not belong together."""
+    vocabulary = read_json(vocab)
+    lines = read_text(merges).split("\n")
+    if lines[0].startswith("#version"):
+        lines = lines[1:]
+    while lines and not lines[-1]:
+        lines.pop()
+    try:
+        learned = read_merges(lines)
+        ids, special_tokens = _told_apart(vocabulary, learned)
+        return BytePairs(pattern, special_tokens, ids, learned)
+    except InputError as error:
+        raise InputError(f"{vocab} and {merges} cannot be used: {error}") from None
+
+
+def _told_apart(vocabulary: dict[str, Any], merges: tuple[Merge, ...]) -> tuple[dict[bytes, int], dict[str, int]]:
+    """(parts, special tokens): special is what neither is a byte nor is made by a merge."""
+    parts = {seen(part) for part in (*BYTES, *(left + right for left, right in merges))}
+    if missing := sorted(seen(byte) for byte in BYTES if seen(byte) not in vocabulary):
+        raise InputError(f"{len(missing)} of the 256 bytes have no id, the first of them {missing[0]!r}")
+    ids = {hidden(text): number for text, number in vocabulary.items() if text in parts}
+    return ids, {text: number for text, number in vocabulary.items() if text not in parts}
+
+
+def write_tiktoken(pairs: BytePairs, path: Path) -> None:
+    """A rank file. Raises InputError where the ids do not say the order of the merges, or a byte has none."""
+    order = pairs.ids.values() if pairs.ranked else [pairs.ids[left + right] for left, right in pairs.merges]
+    made = list(dict.fromkeys(order))
+    if not all(byte in pairs.ids for byte in BYTES) or (not pairs.ranked and made != sorted(made)):
+        raise InputError("a rank file needs all bytes, and ids in the order of the merges; this tokenizer has not")
+    if pairs.prefix_space:
+        raise InputError("a rank file cannot say that a text begins with a space, as this tokenizer has it")
+    ranked = sorted(pairs.ids.items(), key=lambda item: item[1])
+    lines = [f"{base64.b64encode(part).decode()} {number}\n" for part, number in ranked]
+    write_atomically(path, "".join(lines).encode())
+
+
+def read_tiktoken(path: Path, pattern: str, special_tokens: Mapping[str, int]) -> BytePairs:
+    """From a rank file. Raises InputError where a line is not a part in base 64 and its rank."""
+    ids: dict[bytes, int] = {}
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line:
+            continue
+        found = re.fullmatch(r"(\S+) ([0-9]{1,9})", line)
+        try:
+            part = base64.b64decode(found[1], validate=True) if found else b""
+        except binascii.Error:
+            part = b""
+        if not found or not part:
+            raise InputError(f"{path}: line {number}, {line[:80]!r}, is not a part in base 64 and its rank")
+        if part in ids:
+            raise InputError(f"{path}: line {number}, {line[:80]!r}, gives a part a second rank")
+        ids[part] = int(found[2])
+    if missing := [byte for byte in BYTES if byte not in ids]:
+        raise InputError(f"{path} is cut short or no rank file: {len(missing)} of the 256 bytes have no rank")
+    try:
+        return BytePairs(pattern, special_tokens, ids, ranked=True, whole_pieces=True)
+    except InputError as error:
+        raise InputError(f"{path} cannot be used: {error}") from None

@@ -1,0 +1,265 @@
+"""Merges learned from the counts of pieces: what ``merges.learn_merges`` does, on arrays."""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.compiled import compiled
+
+# The symbols of all pieces lie in one array of int32, a symbol for each byte at first, with _EDGE around each piece. A
+# part of n > 1 bytes stands where its first byte stood; at its second and its last byte stands -n, so that from any
+# part the next and the one before it are found in one step. Wherever a part has been merged away stands less than 0.
+_EDGE = np.int32(-(1 << 31))
+
+
+def learn_merges(pieces: Mapping[bytes, int], parts: Sequence[bytes], size: int) -> list[tuple[bytes, bytes]]:
+    """Merges, in their order, until there are ``size`` parts; see ``merges.learn_merges``."""
+    number_of_byte = np.zeros(256, np.int32)
+    for number, part in enumerate(parts):
+        number_of_byte[part[0]] = number
+    text = np.frombuffer(b"".join(pieces), np.uint8)
+    lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
+    counts = np.fromiter(pieces.values(), np.int64, len(pieces))
+    learned = _learn(text, lengths, counts, number_of_byte, np.frombuffer(b"".join(parts), np.uint8), size)
+    parts, known = list(parts), set(parts)
+    merges: list[tuple[bytes, bytes]] = []
+    for left, right in learned.tolist():
+        merges.append((parts[left], parts[right]))
+        made = parts[left] + parts[right]
+        if made not in known:
+            known.add(made)
+            parts.append(made)
+    return merges
+
+
+@compiled
+def _laid_out(text: Array, lengths: Array, number_of_byte: Array) -> tuple[Array, Array]:
+    """(symbols, which piece stands at each of them)."""
+    symbols = np.full(len(text) + len(lengths) + 1, _EDGE, np.int32)
+    piece_at = np.zeros(len(symbols), np.int32)
+    place, start = 1, 0
+    for piece in range(len(lengths)):
+        for i in range(start, start + lengths[piece]):
+            symbols[place] = number_of_byte[text[i]]
+            piece_at[place] = piece
+            place += 1
+        start += lengths[piece]
+        place += 1
+    return symbols, piece_at
+
+
+@compiled
+def _next(symbols: Array, i: int) -> int:
+    """Where the part after the one at i stands; at the end of a piece, its edge."""
+    beside = symbols[i + 1]
+    return i - beside if beside < 0 and beside != _EDGE else i + 1
+
+
+@compiled
+def _before(symbols: Array, i: int) -> int:
+    beside = symbols[i - 1]
+    return i + beside if beside < 0 and beside != _EDGE else i - 1
+
+
+# Pairs of neighbours, numbered as they are met: (left << 32 | right, how often it stands in the text, the newest of its
+# places, the last merge that made one of them), each (pairs,), and the hash table that finds a number. A pair's places
+# are a list through two arrays; what has changed since stays in it until it is used.
+Pairs = tuple[Array, Array, Array, Array, Array]
+
+
+@compiled
+def _slot_of(key: int, keys: Array, slots: Array) -> Any:
+    """Where a pair is in the hash table, or where it would be put."""
+    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
+    slot = np.int64((mixed >> np.uint64(32)) & np.uint64(len(slots) - 1))
+    while slots[slot] >= 0 and keys[slots[slot]] != key:
+        slot = (slot + 1) & (len(slots) - 1)
+    return slot
+
+
+@compiled
+def _with_room(slots: Array, keys: Array, n_pairs: int, more: int) -> Array:
+    """The hash table, or a larger one, that stays half empty with so many pairs more."""
+    if 2 * (n_pairs + more) <= len(slots):
+        return slots
+    size = len(slots)
+    while 2 * (n_pairs + more) > size:
+        size *= 2
+    larger = np.full(size, -1, np.int32)
+    for pair in range(n_pairs):
+        larger[_slot_of(keys[pair], keys, larger)] = pair
+    return larger
+
+
+@compiled
+def _add(
+    left: int, right: int, place: int, weight: int, step: int, pairs: Pairs, places: Array, sizes: Array, touched: Array
+) -> None:
+    """A pair stands at one place more. ``sizes``: how many pairs, places, and pairs touched in this step there are."""
+    keys, counts, newest, steps, slots = pairs
+    key = np.int64(left) << 32 | np.int64(right)
+    slot = _slot_of(key, keys, slots)
+    pair = slots[slot]
+    if pair < 0:
+        pair = np.int32(sizes[0])
+        slots[slot] = pair
+        keys[pair], counts[pair], newest[pair], steps[pair] = key, 0, -1, -1
+        sizes[0] += 1
+    counts[pair] += weight
+    places[sizes[1], 0], places[sizes[1], 1] = place, newest[pair]
+    newest[pair] = sizes[1]
+    sizes[1] += 1
+    if steps[pair] != step:
+        steps[pair] = step
+        touched[sizes[2]] = pair
+        sizes[2] += 1
+
+
+@compiled
+def _take(left: int, right: int, weight: int, pairs: Pairs) -> None:
+    """A pair stands at one place less."""
+    keys, counts, _, _, slots = pairs
+    counts[slots[_slot_of(np.int64(left) << 32 | np.int64(right), keys, slots)]] -= weight
+
+
+@compiled
+def _places_of(pair: int, key: int, newest: Array, places: Array, symbols: Array) -> Array:
+    """Where a pair still stands, in the order of the text, so that of aaa the first two are merged."""
+    found, count = np.empty(16, np.int32), 0
+    place = newest[pair]
+    while place >= 0:
+        i = places[place, 0]
+        if symbols[i] == key >> 32 and symbols[_next(symbols, i)] == key & 0xFFFFFFFF:
+            if count == len(found):
+                longer = np.empty(2 * count, np.int32)
+                longer[:count] = found
+                found = longer
+            found[count] = i
+            count += 1
+        place = places[place, 1]
+    return np.sort(found[:count])
+
+
+@compiled
+def _merge_at(
+    i: int, made: int, step: int, weights: Array, piece_at: Array, symbols: Array, pairs: Pairs, places: Array,
+    sizes: Array, touched: Array,
+) -> None:  # fmt: skip
+    """Makes one part of the one at i and the next, and counts its neighbours anew."""
+    j = _next(symbols, i)
+    before, after = _before(symbols, i), _next(symbols, j)
+    left, right, weight = symbols[i], symbols[j], weights[piece_at[i]]
+    _take(left, right, weight, pairs)
+    if symbols[before] != _EDGE:
+        _take(symbols[before], left, weight, pairs)
+        _add(symbols[before], made, before, weight, step, pairs, places, sizes, touched)
+    if symbols[after] != _EDGE:
+        _take(right, symbols[after], weight, pairs)
+        _add(made, symbols[after], i, weight, step, pairs, places, sizes, touched)
+    symbols[i] = made
+    symbols[i + 1] = symbols[j] = symbols[after - 1] = i - after
+
+
+# The parts' bytes lie in an arena: (bytes, where each part begins, how long it is), and a hash table that finds a part.
+Parts = tuple[Array, Array, Array, Array]
+
+
+@compiled
+def _part_slot(parts: Parts, begin: int, length: int) -> Any:
+    """Where the part of these bytes of the arena is in the hash table, or where it would be put."""
+    arena, begins, lengths, slots = parts
+    value = np.uint64(0xCBF29CE484222325)
+    for i in range(begin, begin + length):
+        value = (value ^ np.uint64(arena[i])) * np.uint64(0x100000001B3)
+    slot = np.int64((value ^ (value >> np.uint64(29))) & np.uint64(len(slots) - 1))
+    while slots[slot] >= 0:
+        known = slots[slot]
+        if lengths[known] == length:
+            i = 0
+            while i < length and arena[begins[known] + i] == arena[begin + i]:
+                i += 1
+            if i == length:
+                break
+        slot = (slot + 1) & (len(slots) - 1)
+    return slot
+
+
+@compiled
+def _learn(text: Array, lengths: Array, weights: Array, number_of_byte: Array, first_parts: Array, size: int) -> Array:
+    """The merges, int64 (merges, 2)."""
+    symbols, piece_at = _laid_out(text, lengths, number_of_byte)
+    # Each merge takes one symbol away and makes two pairs at most. What is never used costs no memory.
+    most = 3 * len(symbols) + 16
+    keys, counts = np.empty(most, np.int64), np.empty(most, np.int64)
+    newest, steps, touched = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
+    places, sizes = np.empty((most, 2), np.int32), np.zeros(3, np.int64)
+    slots = _with_room(np.full(1 << 12, -1, np.int32), keys, 0, min(most, len(first_parts) ** 2))
+    pairs = (keys, counts, newest, steps, slots)
+    for i in range(len(symbols) - 1):
+        if symbols[i] != _EDGE and symbols[i + 1] != _EDGE:
+            weight = weights[piece_at[i]]
+            _add(symbols[i], symbols[i + 1], i, weight, -2, pairs, places, sizes, touched)
+    heap = [(-counts[pair], keys[pair]) for pair in range(sizes[0])]
+    heapq.heapify(heap)
+
+    n_parts, n_merges = len(first_parts), 0
+    begins, part_lengths = np.empty(size + n_parts, np.int64), np.ones(size + n_parts, np.int64)
+    n_slots = 16
+    while n_slots < 2 * (size + n_parts):
+        n_slots *= 2
+    arena, used = np.empty(1024 + n_parts, np.uint8), n_parts
+    arena[:n_parts] = first_parts
+    parts = (arena, begins, part_lengths, np.full(n_slots, -1, np.int32))
+    for part in range(n_parts):
+        begins[part] = part
+        parts[3][_part_slot(parts, part, 1)] = part
+
+    merges = np.empty((size, 2), np.int64)
+    merged = np.zeros(most, np.bool_)
+    while len(heap) > 0 and n_parts < size and n_merges < size:
+        negative, key = heapq.heappop(heap)
+        pair = slots[_slot_of(key, keys, slots)]
+        if -negative != counts[pair]:
+            if counts[pair] > 0:
+                heapq.heappush(heap, (-counts[pair], key))
+            continue
+        if counts[pair] < 2:
+            break
+        left, right = key >> 32, key & 0xFFFFFFFF
+        if not merged[pair]:
+            merges[n_merges, 0], merges[n_merges, 1] = left, right
+            merged[pair] = True
+            n_merges += 1
+
+        length = part_lengths[left] + part_lengths[right]
+        while used + length > len(arena):
+            longer = np.empty(2 * len(arena), np.uint8)
+            longer[:used] = arena[:used]
+            arena = longer
+        arena[used : used + part_lengths[left]] = arena[begins[left] : begins[left] + part_lengths[left]]
+        arena[used + part_lengths[left] : used + length] = arena[begins[right] : begins[right] + part_lengths[right]]
+        parts = (arena, begins, part_lengths, parts[3])
+        slot = _part_slot(parts, used, length)
+        made = parts[3][slot]
+        if made < 0:
+            made = n_parts
+            parts[3][slot] = made
+            begins[made], part_lengths[made] = used, length
+            used += length
+            n_parts += 1
+
+        found = _places_of(pair, key, newest, places, symbols)
+        newest[pair] = -1
+        slots = _with_room(slots, keys, sizes[0], 2 * len(found))
+        pairs = (keys, counts, newest, steps, slots)
+        sizes[2] = 0
+        for i in found:
+            # Of an overlap, as in aaa, the second has been merged away.
+            if symbols[i] == left and symbols[_next(symbols, i)] == right:
+                _merge_at(i, made, n_merges, weights, piece_at, symbols, pairs, places, sizes, touched)
+        for k in range(sizes[2]):
+            heapq.heappush(heap, (-counts[touched[k]], keys[touched[k]]))
+    return merges[:n_merges].copy()
