@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from handgrad.errors import InputError
 from handgrad.tokenizers import BPETokenizer, load_tokenizer, make_tokenizer
-from handgrad.tokenizers.merges import Merge, learn_merges, merge_all, merged
+from handgrad.tokenizers.merges import Merge, Pair, learn_merges, merge_all, merged
 from handgrad.tokenizers.splitting import NAMES, splitter
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))

@@ -31,11 +31,13 @@ def make_tokenizer(kind: str, vocab_size: int | None = None) -> Tokenizer:
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer that ``save`` wrote to this file.
+    """The tokenizer that ``save`` wrote to this file; or from a ``tokenizer.json`` of Hugging Face's ``tokenizers``.
 
-    Raises InputError where the file is missing or damaged.
+    Raises InputError where the file is missing or damaged, or holds what is not understood here.
     """
     content = read_json(Path(path))
+    if "format" not in content and "model" in content:
+        return BPETokenizer.from_huggingface(path)
     if content.get("format") != "handgrad-tokenizer" or content.get("version") != FORMAT_VERSION:
         raise InputError(f"{path} is not a handgrad tokenizer of version {FORMAT_VERSION}")
     kind = content.get("kind")

@@ -49,7 +49,7 @@ def count_pieces(pattern: str, texts: Sequence[str]) -> Counter[str]:
     """How often each piece that a pattern cuts stands in these texts, of which each is cut by itself."""
     kernels = kernels_for(sum(map(len, texts)))
     if kernels is None:
-        return Counter(chain.from_iterable(map(splitter(pattern), texts)))
+        return Counter(chain.from_iterable(map(splitter(pattern), map(_well_formed, texts))))
     encoded = [utf8(text) for text in texts]
     content = b"".join(encoded)
     ends = np.fromiter(accumulate(map(len, encoded)), np.int64, len(encoded))
@@ -64,3 +64,8 @@ def utf8(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def _well_formed(text: str) -> str:
+    """The text; lone surrogates, which UTF-8 cannot say, as the replacement character."""
+    return text if text.isascii() else utf8(text).decode()
