@@ -56,14 +56,16 @@ def test_a_line_of_a_million_characters_comes_back() -> None:
         assert tokenizer.decode(ids) == line
 
 
+@pytest.mark.parametrize("pattern", NAMES)
 @repeatedly
-@given(TEXT, TEXT)
-def test_a_text_is_encoded_piece_by_piece(first: str, second: str) -> None:
-    tokenizer = BPETokenizer(max_vocab_size=300).train(SAMPLE)
-    split = splitter("gpt2")
-    if split(first) + split(second) == split(first + second):
-        joined = [*tokenizer.encode(first), *tokenizer.encode(second)]
-        assert tokenizer.encode(first + second).tolist() == joined
+@given(TEXT | FEW, TEXT | FEW)
+def test_texts_that_are_cut_apart_are_encoded_apart(pattern: str, first: str, second: str) -> None:
+    tokenizer = BPETokenizer(max_vocab_size=300, pattern=pattern).train(SAMPLE)
+    split = splitter(pattern)
+    for before, after in ((first, second), (first, " a" + second), (first + "\n", second)):
+        if split(before) + split(after) == split(before + after):
+            joined = [*tokenizer.encode(before), *tokenizer.encode(after)]
+            assert tokenizer.encode(before + after).tolist() == joined
 
 
 def merges_by_counting(pieces: dict[bytes, int], parts: list[bytes], size: int) -> list[Merge]:

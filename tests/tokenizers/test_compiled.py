@@ -155,6 +155,27 @@ def test_a_line_of_a_million_characters(compiled: None) -> None:
         assert tokenizer.decode(ids) == "ab" * 500_000
 
 
+@settings(deadline=None, max_examples=60)
+@given(known=TEXT, text=TEXT)
+def test_the_same_ids_of_words(known: str, text: str, kernels: ModuleType) -> None:
+    for options in ({}, {"byte_fallback": True}, {"lowercase": True, "special_tokens": ["<user>"]}):
+        tokenizer = WordTokenizer(**options).train([SAMPLE, known])
+        for each in (text, text + SAMPLE + known, ""):
+            expected = tokenizer._encode_in_python(each)
+            np.testing.assert_array_equal(tokenizer._encode_compiled(each, kernels), expected)
+    empty = WordTokenizer(byte_fallback=True)
+    np.testing.assert_array_equal(empty._encode_compiled(text, kernels), empty._encode_in_python(text))
+
+
+def test_words_of_many_are_found_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(3)
+    words = ["".join(rng.choices("abcdefé", k=rng.randrange(1, 8))) for _ in range(20_000)]
+    tokenizer = WordTokenizer(byte_fallback=True, max_vocab_size=9000).train(" ".join(words))
+    python, compiled = in_both(monkeypatch, lambda: tokenizer.encode(" ".join(words) + " x\ud800y"))
+    assert tokenizer.vocab_size == 9000
+    np.testing.assert_array_equal(compiled, python)
+
+
 def test_words_are_counted_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     for options in ({}, {"lowercase": True}):
         python, compiled = in_both(monkeypatch, lambda options=options: WordTokenizer(**options).train([SAMPLE, "İ ǅ"]))

@@ -74,6 +74,7 @@ def test_ranks_merge_any_two_parts_the_least_first(tmp_path: Path) -> None:
     assert tokenizer.encode("xyz ").tolist() == [*b"xyz "]
     assert (tokenizer.vocab_size, tokenizer.eos_id, tokenizer.unk_id) == (301, 300, None)
     assert tokenizer.encode("a<|endoftext|>", allow_special=True).tolist() == [97, 300]
+    assert set(tokenizer.special_ids) == set(range(261, 301))  # no text stands behind the ids between
     with pytest.raises(IndexError, match="no token of this vocabulary has the id 299"):
         tokenizer.decode([299])
     for write in (tokenizer.to_huggingface, tokenizer.to_vocab_and_merges):

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handgrad.tokenizers.splitting import PATTERNS, _ascii_pattern, _pattern, splitter
+from handgrad.tokenizers.splitting import (
+    _ENDS,
+    PATTERNS,
+    WORDS,
+    _ascii_pattern,
+    _pattern,
+    _pinned,
+    place_to_cut,
+    splitter,
+)
 from handgrad.tokenizers.unicode_classes import LETTERS, NUMBERS, WHITE_SPACE
 
 ASCII = st.text(st.characters(max_codepoint=127))
@@ -31,6 +40,38 @@ ASCII = st.text(st.characters(max_codepoint=127))
 )
 def test_pieces(pattern: str, text: str, pieces: list[str]) -> None:
     assert splitter(pattern)(text) == pieces
+
+
+SPACED = st.lists(
+    st.sampled_from(["'s", "'", " ", "  ", "\n", "\r", "\u2003", "a", "é1", "12", "!", "\u0301", "_", "日", "\x1c"])
+).map("".join)
+
+
+@pytest.mark.parametrize("pattern", [*PATTERNS, WORDS])
+@settings(deadline=None, max_examples=300)
+@given(SPACED | st.text())
+def test_where_a_text_can_be_cut_no_piece_reaches_across(pattern: str, text: str) -> None:
+    split = splitter(pattern)
+    for expression in _ENDS:
+        for found in _pinned(expression).finditer(text):
+            assert split(text[: found.end()]) + split(text[found.end() :]) == split(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "before"),
+    [
+        ("a line\nanother\n\nand one\nmore. or so", "a line\nanother\n\nand one\n"),
+        ("no line, words", "no line,"[:2]),
+        ("日本語1 \u3000 2!", "日本語1"),
+        ("a\n" + "b" * 9000, "a\n"),
+        ("a\n" + "b" * 90_000, "a\n"),
+        ("onlyoneword", "onlyoneword"),
+        ("! ? !", "! ? !"),
+        ("", ""),
+    ],
+)
+def test_a_text_is_cut_at_the_last_such_place(text: str, before: str) -> None:
+    assert text[: place_to_cut(text)] == before
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

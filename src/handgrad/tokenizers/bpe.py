@@ -125,6 +125,11 @@ class BPETokenizer(Tokenizer):
         return len(self._bytes)
 
     @property
+    def special_ids(self) -> tuple[int, ...]:
+        gaps = (number for number, part in enumerate(self._bytes) if part is None)
+        return (*self._special.values(), *gaps)
+
+    @property
     def merges(self) -> tuple[Merge, ...]:
         """The pairs that were merged, in the order they were learned."""
         return self._pairs.merges

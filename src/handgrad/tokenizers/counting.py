@@ -6,6 +6,7 @@ from itertools import accumulate, chain
 
 import numpy as np
 
+from handgrad.arrays import Array
 from handgrad.tokenizers.speed import kernels_for
 from handgrad.tokenizers.splitting import splitter
 
@@ -49,13 +50,18 @@ def count_pieces(pattern: str, texts: Sequence[str]) -> Counter[str]:
     """How often each piece that a pattern cuts stands in these texts, of which each is cut by itself."""
     kernels = kernels_for(sum(map(len, texts)))
     if kernels is None:
-        return Counter(chain.from_iterable(map(splitter(pattern), map(_well_formed, texts))))
-    encoded = [utf8(text) for text in texts]
-    content = b"".join(encoded)
-    ends = np.fromiter(accumulate(map(len, encoded)), np.int64, len(encoded))
-    pieces = kernels.count_pieces(np.frombuffer(content, np.uint8), ends, kernels.PATTERN_NUMBERS[pattern])
+        return Counter(chain.from_iterable(map(splitter(pattern), map(well_formed, texts))))
+    content, ends = joined(texts)
+    pieces = kernels.count_pieces(content, ends, kernels.PATTERN_NUMBERS[pattern])
     found = zip(*(numbers.tolist() for numbers in pieces), strict=True)
-    return Counter({content[start : start + length].decode(): count for start, length, count in found})
+    return Counter({content[start : start + length].tobytes().decode(): count for start, length, count in found})
+
+
+def joined(texts: Iterable[str]) -> tuple[Array, Array]:
+    """Texts as kernels take them: (their UTF-8, one after another, uint8 (n,); where each ends, int64 (texts,))."""
+    encoded = [utf8(text) for text in texts]
+    ends = np.fromiter(accumulate(map(len, encoded)), np.int64, len(encoded))
+    return np.frombuffer(b"".join(encoded), np.uint8), ends
 
 
 def utf8(text: str) -> bytes:
@@ -66,6 +72,6 @@ def utf8(text: str) -> bytes:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def _well_formed(text: str) -> str:
+def well_formed(text: str) -> str:
     """The text; lone surrogates, which UTF-8 cannot say, as the replacement character."""
     return text if text.isascii() else utf8(text).decode()

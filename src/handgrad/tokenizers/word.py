@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, Self
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from handgrad.arrays import Array
 from handgrad.errors import InputError
 from handgrad.tokenizers.base import read_special_tokens
-from handgrad.tokenizers.counting import count_pieces
+from handgrad.tokenizers.counting import count_pieces, joined, utf8, well_formed
+from handgrad.tokenizers.speed import can_be_compiled, kernels_for
 from handgrad.tokenizers.splitting import WORDS, splitter
 from handgrad.tokenizers.vocabulary import VocabularyTokenizer, read_flag
 
@@ -27,6 +29,7 @@ class WordTokenizer(VocabularyTokenizer):
     """
 
     kind = "word"
+    _tables: tuple[Array, ...] | None
 
     def __init__(
         self,
@@ -52,14 +55,40 @@ class WordTokenizer(VocabularyTokenizer):
         return self
 
     def _encode(self, text: str) -> Array:
+        text = well_formed(text.lower() if self.lowercase else text)
+        kernels = kernels_for(len(text))
+        return self._encode_in_python(text) if kernels is None else self._encode_compiled(text, kernels)
+
+    def _encode_in_python(self, text: str) -> Array:
         ids: list[int] = []
-        for word in splitter(WORDS)(text.lower() if self.lowercase else text):
+        for word in splitter(WORDS)(text):
             known = self._id_of.get(word)
             if known is None:
                 ids += self._ids_of_unknown(word)
             else:
                 ids.append(known)
         return np.array(ids, dtype=np.int32)
+
+    def _encode_compiled(self, text: str, kernels: ModuleType) -> Array:
+        tables = self._tables
+        if tables is None:
+            words = joined(self.known)
+            tables = self._tables = (*words, kernels.word_table(*words))
+        first_byte = self._first_byte if self.byte_fallback else -1
+        content = np.frombuffer(utf8(text), np.uint8)
+        ids: Array = kernels.encode_words(content, *tables, self._first, first_byte, self._special["<unk>"])
+        return ids
+
+    @property
+    def releases_the_lock(self) -> bool:
+        return can_be_compiled()
+
+    def _set(self, known: Sequence[str]) -> None:
+        super()._set(known)
+        self._tables = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tables": None}
 
     def _content(self) -> dict[str, Any]:
         return {**self._options(), "lowercase": self.lowercase, "words": list(self.known)}

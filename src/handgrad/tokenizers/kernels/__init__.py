@@ -8,17 +8,21 @@ from handgrad.tokenizers.kernels.pieces import (
     PATTERN_NUMBERS,
     count_pieces,
     encode_pieces,
+    encode_words,
     new_cache,
     pair_table,
     split_pieces,
+    word_table,
 )
 
 __all__ = [
     "PATTERN_NUMBERS",
     "count_pieces",
     "encode_pieces",
+    "encode_words",
     "learn_merges",
     "new_cache",
     "pair_table",
     "split_pieces",
+    "word_table",
 ]

@@ -191,9 +191,9 @@ def _hash(text: Array, start: int, end: int) -> Any:
 
 
 @compiled
-def _equal(text: Array, a: int, b: int, length: int) -> bool:
+def _equal(a: Array, b: Array, length: int) -> bool:
     for i in range(length):  # noqa: SIM110 - a generator would be slower, compiled
-        if text[a + i] != text[b + i]:
+        if a[i] != b[i]:
             return False
     return True
 
@@ -218,7 +218,11 @@ def count_pieces(text: Array, ends: Array, pattern: int) -> tuple[Array, Array, 
                 known = slots[slot]
                 if known < 0:
                     break
-                if hashes[known] == value and lengths[known] == length and _equal(text, starts[known], i, length):
+                if (
+                    hashes[known] == value
+                    and lengths[known] == length
+                    and _equal(text[starts[known] :], text[i:], length)
+                ):
                     break
                 slot = (slot + 1) & (len(slots) - 1)
             if known >= 0:
@@ -239,6 +243,52 @@ def count_pieces(text: Array, ends: Array, pattern: int) -> tuple[Array, Array, 
                     slots[slot] = piece
             i = piece_end
     return starts[:count].copy(), lengths[:count].copy(), counts[:count].copy()
+
+
+@compiled
+def word_table(words: Array, ends: Array) -> Array:
+    """The hash table that finds a word by its bytes, int32 (slots,). Words lie one after another, ending at ends."""
+    size = 16
+    while size < 2 * len(ends):
+        size *= 2
+    slots = np.full(size, -1, np.int32)
+    start = 0
+    for word in range(len(ends)):
+        slot = np.int64(_hash(words, start, ends[word]) & np.uint64(size - 1))
+        while slots[slot] >= 0:
+            slot = (slot + 1) & (size - 1)
+        slots[slot] = word
+        start = ends[word]
+    return slots
+
+
+@compiled
+def encode_words(
+    text: Array, words: Array, ends: Array, slots: Array, first: int, first_byte: int, unknown: int
+) -> Array:
+    """The ids of a text in words, int32 (n,): ``first`` + the word's number. What is not among them is ``unknown``, or
+    its bytes from ``first_byte`` on where that is not negative."""
+    ids = np.empty(len(text), np.int32)
+    written, i = 0, 0
+    while i < len(text):
+        end = _words_end(text, i, len(text))
+        slot = np.int64(_hash(text, i, end) & np.uint64(len(slots) - 1))
+        found = slots[slot]
+        while found >= 0:
+            start = ends[found - 1] if found > 0 else 0
+            if ends[found] - start == end - i and _equal(words[start:], text[i:], end - i):
+                break
+            slot = (slot + 1) & (len(slots) - 1)
+            found = slots[slot]
+        if found >= 0 or first_byte < 0:
+            ids[written] = first + found if found >= 0 else unknown
+            written += 1
+        else:
+            for k in range(i, end):
+                ids[written] = first_byte + text[k]
+                written += 1
+        i = end
+    return ids[:written].copy()
 
 
 @compiled
