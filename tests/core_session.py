@@ -8,7 +8,7 @@ import handgrad
 from handgrad.generation import generate
 from handgrad.models import GPT, GPTConfig
 from handgrad.optim import AdamW, clip_grad_norm
-from handgrad.tokenizers import CharTokenizer, load_tokenizer
+from handgrad.tokenizers import BPETokenizer, CharTokenizer, WordTokenizer, load_tokenizer
 
 for library in ("matplotlib", "pooch", "rich", "safetensors", "threadpoolctl", "tyro"):
     assert importlib.util.find_spec(library) is None, library + " can be imported here"
@@ -19,6 +19,10 @@ tokenizer.save("tokenizer.json")
 assert load_tokenizer("tokenizer.json") == tokenizer
 ids = tokenizer.encode("to be or not to be")
 assert tokenizer.decode(ids) == "to be or not to be"
+for other in (WordTokenizer(byte_fallback=True), BPETokenizer(max_vocab_size=264, pattern="gpt4")):
+    other.train("to be or not to be").save("other.json")
+    assert load_tokenizer("other.json") == other
+    assert other.decode(other.encode("to be ✓")) == "to be ✓"
 
 model = GPT(GPTConfig(tokenizer.vocab_size, block_size=8, n_layer=1, n_head=2, n_embd=16, dropout=0.1), seed=1)
 handgrad.manual_seed(0)

@@ -46,6 +46,15 @@ def test_the_tensor_example_runs_and_learns() -> None:
     assert float(loss[1]) < 0.1
 
 
+def test_the_tokenizer_example_prints_what_is_shown(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", PYTHON[4]], capture_output=True, cwd=tmp_path, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    shown = README.split(PYTHON[4])[1].split("```text\n")[1].split("```")[0]
+    assert done.stdout.decode().splitlines() == shown.splitlines()
+
+
 def test_every_command_and_every_preset_is_in_a_table() -> None:
     for command in COMMANDS:
         assert f"| `handgrad {command}" in README
