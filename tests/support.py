@@ -1,6 +1,9 @@
 """What tests share besides fixtures."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,3 +62,24 @@ def watch_dtypes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(Taped, "_hold", watched_hold)
     monkeypatch.setattr(nn.Parameter, "accumulate", watched_accumulate)
     return seen
+
+
+def start(*arguments: object, limit: int | None = None) -> "subprocess.Popen[str]":
+    """A command in a process of its own, with a limit in bytes on the size of any file where one is given."""
+
+    def limit_files() -> None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit or 0, limit or 0))
+
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    if limit is not None:
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"  # else what Python keeps of its modules may be cut off as well
+    return subprocess.Popen(
+        [sys.executable, "-m", "handgrad", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=None if limit is None else limit_files,
+    )

@@ -3,19 +3,36 @@
 import contextlib
 import json
 import os
+from codecs import BOM_UTF8
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from handgrad.errors import InputError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replaces the file in one step: whoever reads it finds the old content or the new, never a part."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of ``path`` in one step once it is whole and on the disk.
+
+    Where anything goes wrong before, nothing of it stays.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write_flushed(temporary, content)
+        with temporary.open("wb") as file:
+            yield file
+            _flush(file)
         os.replace(temporary, path)
     except OSError as error:
+        if error.filename not in (None, str(temporary)):
+            raise  # of another file, which was read meanwhile
         raise OSError(error.errno, error.strerror, str(path)) from None  # the name that was asked for
     finally:
         with contextlib.suppress(OSError):  # where all went well it is gone already
@@ -27,8 +44,12 @@ def write_flushed(path: Path, content: bytes) -> None:
     """Writes the file and waits until it is on the disk."""
     with path.open("wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        _flush(file)
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def flush_directory(directory: Path) -> None:
@@ -53,7 +74,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises InputError where the file is missing, not JSON or no object.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes(), object_pairs_hook=_object)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -62,6 +83,15 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise InputError(f"{path} must hold a JSON object, not a {type(value).__name__}")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError where a name stands twice, of which one would be lost."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the name {twice[:80]!r} stands twice in one object")
     return value
 
 
@@ -76,13 +106,19 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a directory; a text file is needed") from None
+    start = len(BOM_UTF8) if content.startswith(BOM_UTF8) else 0
     try:
-        text = content.decode("utf-8-sig")
+        text = content[start:].decode()
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start} ({error.reason}); "
-            "convert it first, for example with iconv"
-        ) from None
+        raise not_utf8(path, error, start) from None
     if not text:
         raise InputError(f"{path} is empty; a text is needed")
     return text
+
+
+def not_utf8(name: Path | str, error: UnicodeDecodeError, start: int) -> InputError:
+    """What to say of a text that is not UTF-8; what was decoded began ``start`` bytes into it."""
+    return InputError(
+        f"{name} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {start + error.start} "
+        f"({error.reason}); convert it first, for example with iconv"
+    )

@@ -13,11 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import TEXT, Output, read_lines
+from support import TEXT, Output, read_lines, start
 
 from handgrad.checking import Result
 from handgrad.cli.main import COMMANDS
+from handgrad.cli.progress import opening
+from handgrad.cli.sample import decoded_as_it_comes
 from handgrad.data import open_token_files
+from handgrad.tokenizers import BPETokenizer, CharTokenizer
 from handgrad.training import open_run
 from handgrad.training.checkpoint import read_pointer
 
@@ -158,7 +161,6 @@ def test_init_from_takes_weights_tokenizer_and_shape(
 def test_prepare_then_train_on_the_token_files(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
     prepared = handgrad("prepare", "--text", text_file, "--tokenizer", "char", "--out", tmp_path / "data")
     assert prepared.code == 0, prepared.err
-    assert "2,988 training and 332 validation tokens (uint16)" in prepared.out
     data = open_token_files(tmp_path / "data")
     assert data.tokenizer.decode(data.train) + data.tokenizer.decode(data.validation) == TEXT
     done = handgrad("train", "--data", tmp_path / "data", "--out", tmp_path / "run", *SMALL)
@@ -177,6 +179,26 @@ def test_sample_writes_and_repeats_itself_for_one_seed(handgrad: Handgrad, run: 
     several = handgrad(*arguments, "--samples", 2).out
     assert first.out in several
     assert "--- sample 2 ---" in several
+
+
+def test_sample_shows_characters_whose_bytes_are_several_tokens() -> None:
+    text = "é🦓 ok"
+    for tokenizer in (BPETokenizer(), CharTokenizer(byte_fallback=True), CharTokenizer(text)):
+        ids = tokenizer.encode(text).tolist()
+        assert "".join(decoded_as_it_comes(tokenizer, ids)) == text
+        cut = [*ids[:1], *tokenizer.encode("é").tolist()[:1]]
+        assert "".join(decoded_as_it_comes(tokenizer, cut)) == tokenizer.decode(cut)
+    pieces = list(decoded_as_it_comes(BPETokenizer(), BPETokenizer().encode("aé").tolist()))
+    assert pieces == ["a", "", "é", ""]  # each as soon as it is whole
+
+
+def test_without_a_prompt_a_text_begins_with_a_line_or_with_any_token_that_is_text() -> None:
+    class Elsewhere(CharTokenizer):
+        special_ids = (4, 0)
+
+    assert opening(CharTokenizer("a\n")) == [4]
+    assert opening(CharTokenizer("a")) == [4]
+    assert opening(Elsewhere("a")) == [1]
 
 
 def test_sample_strategies_reach_the_model(handgrad: Handgrad, run: Path) -> None:
@@ -291,7 +313,38 @@ BAD = {
     "run is missing": (["sample"], "sample: RUN is missing"),
     "no token files": (["train", "--data", "."], ". is not a directory of token files"),
     "plot nothing": (["plot"], "name at least one run"),
-    "prepare without text": (["prepare", "--out", "x"], "give either --text FILE or --dataset NAME"),
+    "prepare without text": (["prepare", "--out", "x"], "give either --text PATH ..., - for standard input, or"),
+    "prepare two things": (["prepare", "--out", "x", "-", "--dataset", "pydoc"], "give either --text PATH ..., - for"),
+    "prepare standard input twice": (["prepare", "--out", "x", "-", "--text", "-"], "can be read only once"),
+    "prepare a missing file": (["prepare", "--out", "x", "--text", "no.txt"], "no.txt: no such file"),
+    "prepare nothing": (["prepare", "--out", "x", "--text", "empty.txt"], "empty.txt is empty; a text is needed"),
+    "prepare empty files": (
+        ["prepare", "--out", "x", "--text", "empty.txt", "empty.txt"],
+        "each of the 2 files is empty",
+    ),
+    "prepare no UTF-8": (
+        ["prepare", "--out", "x", "--text", "long.txt", "latin.txt"],
+        "latin.txt is not UTF-8: byte 0xe9 at offset 3 (unexpected end of data); convert it first",
+    ),
+    "prepare for no tokenizer": (
+        ["prepare", "--out", "x", "--text", "long.txt", "--tokenizer", "wrod"],
+        "unknown tokenizer 'wrod'; known: char, word, bpe, or the path of a tokenizer.json",
+    ),
+    "prepare with a missing tokenizer": (
+        ["prepare", "--out", "x", "--text", "long.txt", "--tokenizer", "no.json"],
+        "no.json: no such file",
+    ),
+    "prepare with a size that is given": (
+        ["prepare", "--out", "x", "--text", "long.txt", "--tokenizer", "no.json", "--vocab-size", "9"],
+        "the vocabulary comes with no.json; --vocab-size cannot be given with it",
+    ),
+    "prepare where something is": (
+        ["prepare", "--out", ".", "--text", "long.txt"],
+        ". exists and is no empty directory",
+    ),
+    "prepare in a file": (["prepare", "--out", "long.txt/x", "--text", "long.txt"], "long.txt is no directory"),
+    "tokenize with nothing": (["tokenize", "nowhere", "text"], "nowhere: no such file"),
+    "tokenize with a directory": (["tokenize", ".", "text"], ". has no tokenizer.json; give a run, "),
     "out is taken": (["train", "--text", "long.txt", "--out", "."], ". exists and is no empty directory"),
     "out in a file": (["train", "--text", "long.txt", "--out", "long.txt/run"], "long.txt/run: Not a directory"),
     "temperature": (
@@ -329,24 +382,6 @@ def test_the_least_length_that_is_named_is_enough(handgrad: Handgrad, tmp_path: 
     path.write_text("ab" * 320 + "a")
     done = handgrad("train", "--text", path, "--out", tmp_path / "run", "--max-steps", 1, "--n-embd", 8)
     assert done.code == 0, done.err
-
-
-def start(*arguments: object, limit: int | None = None) -> "subprocess.Popen[str]":
-    """A command in a process of its own, with a limit in bytes on the size of any file where one is given."""
-
-    def limit_files() -> None:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit or 0, limit or 0))
-
-    return subprocess.Popen(
-        [sys.executable, "-m", "handgrad", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
-        preexec_fn=None if limit is None else limit_files,
-    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")

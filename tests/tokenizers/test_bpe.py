@@ -97,7 +97,7 @@ def merges_by_counting(pieces: dict[bytes, int], parts: list[bytes], size: int) 
 )
 def test_merges_are_those_that_counting_anew_gives(pieces: dict[bytes, int]) -> None:
     parts = [b"a", b"b", b"c"]
-    assert learn_merges(pieces, parts, 40) == merges_by_counting(pieces, parts, 40)
+    assert learn_merges(pieces.items(), parts, 40) == merges_by_counting(pieces, parts, 40)
 
 
 @repeatedly

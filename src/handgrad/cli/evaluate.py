@@ -12,6 +12,7 @@ from handgrad.arrays import Array
 from handgrad.cli.arguments import parse
 from handgrad.cli.main import OK
 from handgrad.cli.progress import describe_bits
+from handgrad.data import count_unknown
 from handgrad.errors import InputError
 from handgrad.files import read_text
 from handgrad.training import Run, bits_per_character, choose_replicas, evaluate, find_checkpoint, load_model, open_run
@@ -43,7 +44,7 @@ def run(argv: list[str]) -> int:
         loss = evaluate(model, tokens, executor)
     rows = {
         "text": what,
-        "tokens": f"{len(tokens):,}, of which {int((tokens == the_run.tokenizer().unk_id).sum()):,} unknown",
+        "tokens": f"{len(tokens):,}, of which {count_unknown(the_run.tokenizer(), tokens):,} unknown",
         "checkpoint": checkpoint.name,
         "loss": f"{loss:.4f} nats per token",
         "perplexity": f"{math.exp(min(loss, 700)):.4g} per token",

@@ -13,7 +13,8 @@ COMMANDS = {
     "sample": "let a trained model write",
     "eval": "loss, perplexity and bits per character of a text",
     "plot": "draw the curves of one run or several",
-    "prepare": "turn a text into token files to train on",
+    "prepare": "turn texts into token files to train on",
+    "tokenize": "show a text coloured by its tokens",
     "check": "prove every gradient on this machine",
 }
 _FILES = {"eval": "evaluate"}  # where the command's name would hide a Python built-in

@@ -1,46 +1,133 @@
-"""handgrad prepare: a text becomes token files."""
+"""handgrad prepare: texts, also such as are larger than memory, become token files."""
 
+import io
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
+
+import tyro
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from handgrad.cli.arguments import parse
+from handgrad.cli.console import make_console
 from handgrad.cli.main import OK
-from handgrad.data import encode_corpus, load_dataset, load_text, write_token_files
+from handgrad.data import Prepared, Stream, check_is_empty, load_dataset, prepare_token_files
 from handgrad.errors import InputError
-from handgrad.tokenizers import make_tokenizer
+from handgrad.tokenizers import KINDS, Tokenizer, load_tokenizer, make_tokenizer
+
+_STANDARD_INPUT = Path("-")
 
 
 @dataclass
 class Arguments:
-    """Turn a text into token files, which `handgrad train --data DIR` trains on."""
+    """Turn texts into token files, which `handgrad train --data DIR` trains on. They may be larger than memory."""
 
     out: Path
     """The directory to write, which must be new or empty."""
-    text: Path | None = None
-    """A UTF-8 file."""
+    standard_input: Annotated[tyro.conf.Positional[Literal["-"] | None], tyro.conf.arg(metavar="-")] = None
+    """Read the text from standard input."""
+    text: tuple[Path, ...] = ()
+    """UTF-8 files, and directories of such; each file is a document. - is standard input."""
     dataset: str | None = None
     """A text by name: pydoc or shakespeare."""
-    tokenizer: Literal["char", "word", "bpe"] = "char"
-    """How text becomes tokens."""
+    tokenizer: str = "char"
+    """char, word or bpe, which learn from the text; or a tokenizer.json, which is taken as it is."""
     vocab_size: int | None = None
     """The most tokens that the tokenizer may learn, special tokens included."""
 
 
 def run(argv: list[str]) -> int:
     arguments = parse(Arguments, argv, "prepare")
-    if (arguments.text is None) == (arguments.dataset is None):
-        raise InputError("prepare: give either --text FILE or --dataset NAME")
-    out = arguments.out
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is no empty directory; choose another --out")
-    corpus = load_text(arguments.text) if arguments.text is not None else load_dataset(arguments.dataset or "")
-    tokenizer = make_tokenizer(arguments.tokenizer, arguments.vocab_size).train(corpus.split()[0])
-    data = encode_corpus(corpus, tokenizer)
-    write_token_files(out, data)
-    meta = data.meta
-    print(
-        f"{out}: {meta.train_tokens:,} training and {meta.validation_tokens:,} validation tokens ({meta.dtype}) "
-        f"of {meta.train_characters + meta.validation_characters:,} characters, {meta.vocab_size} tokens known"
-    )
+    check_is_empty(arguments.out)
+    tokenizer, learn = _tokenizer(arguments.tokenizer, arguments.vocab_size)
+    texts = _texts(arguments)
+    with PreparingDisplay(make_console()) as display:
+        prepared = prepare_token_files(texts, arguments.out, tokenizer, learn=learn, report=display.report)
+    for name, value in _summary(prepared, arguments.out).items():
+        print(f"{name:22}{value}")
     return OK
+
+
+class PreparingDisplay:
+    """Shows how far it is: a bar for each pass on a terminal, nothing elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self.live = Progress(
+            TextColumn("{task.description:24}"),
+            BarColumn(bar_width=20),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def report(self, doing: str, done: int, total: int | None) -> None:
+        """What is being done, and how many bytes of how many."""
+        if doing not in self._tasks:
+            self._end_what_had_no_end()
+            self._tasks[doing] = self.live.add_task(doing, total=total)
+        self.live.update(self._tasks[doing], completed=done)
+
+    def _end_what_had_no_end(self) -> None:
+        """A next thing has begun, so the one before, of which there was no saying how long it is, is done."""
+        for task in self.live.tasks:
+            if task.total is None:
+                self.live.update(task.id, total=task.completed)
+
+    def __enter__(self) -> Self:
+        self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+
+def _texts(arguments: Arguments) -> list[Path | Stream]:
+    texts = [*arguments.text, *([_STANDARD_INPUT] if arguments.standard_input else [])]
+    if bool(texts) == (arguments.dataset is not None):
+        raise InputError("prepare: give either --text PATH ..., - for standard input, or --dataset NAME")
+    if arguments.dataset is not None:
+        corpus = load_dataset(arguments.dataset)
+        return [Stream(io.BytesIO(corpus.text.encode()), corpus.source)]
+    if texts.count(_STANDARD_INPUT) > 1:
+        raise InputError("prepare: standard input can be read only once; name - once")
+    return [Stream(sys.stdin.buffer, "standard input") if path == _STANDARD_INPUT else path for path in texts]
+
+
+def _tokenizer(named: str, vocab_size: int | None) -> tuple[Tokenizer, bool]:
+    """The tokenizer, and whether it is still to learn its vocabulary."""
+    if named in KINDS:
+        return make_tokenizer(named, vocab_size), True
+    if not named.endswith(".json") and not Path(named).exists():
+        raise InputError(f"unknown tokenizer {named!r}; known: {', '.join(KINDS)}, or the path of a tokenizer.json")
+    if vocab_size is not None:
+        raise InputError(f"the vocabulary comes with {named}; --vocab-size cannot be given with it")
+    return load_tokenizer(named), False
+
+
+def _summary(prepared: Prepared, out: Path) -> dict[str, str]:
+    meta = prepared.meta
+    characters = meta.train_characters + meta.validation_characters
+    tokens = meta.train_tokens + meta.validation_tokens
+    return {
+        "documents": f"{prepared.documents:,}",
+        "characters": f"{characters:,}",
+        "training tokens": f"{meta.train_tokens:,}",
+        "validation tokens": f"{meta.validation_tokens:,}",
+        "characters per token": f"{characters / max(tokens, 1):.2f}",
+        "unknown tokens": f"{prepared.unknown:,} ({prepared.unknown / max(tokens, 1):.2%})",
+        "vocabulary": f"{meta.vocab_size:,} tokens, {meta.tokenizer_kind}",
+        "token files": f"{out} ({meta.dtype})",
+    }

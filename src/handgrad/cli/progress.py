@@ -87,7 +87,9 @@ def sample_text(model: GPT, data: TokenData, tokens: int, seed: int) -> str:
 def opening(tokenizer: Tokenizer) -> list[int]:
     """What a text starts from where there is no prompt: a new line, or the first token that stands for text."""
     start: list[int] = tokenizer.encode("\n").tolist()
-    return [len(tokenizer.special_ids)] if tokenizer.unk_id in start else start
+    if start and tokenizer.unk_id not in start:
+        return start
+    return [next(i for i in range(tokenizer.vocab_size) if i not in tokenizer.special_ids)]
 
 
 def describe_bits(bits: float | None) -> str:

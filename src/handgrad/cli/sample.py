@@ -1,5 +1,7 @@
 """handgrad sample: a trained model writes."""
 
+import codecs
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -67,13 +69,26 @@ def run(argv: list[str]) -> int:
             seed=[arguments.seed, number],
             exclude=tokenizer.special_ids,
         )
-        for token in written:
-            print(tokenizer.decode([token]), end="", flush=True)
+        for text in decoded_as_it_comes(tokenizer, written):
+            print(text, end="", flush=True)
         print()
     return OK
 
 
+def decoded_as_it_comes(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:
+    """The text of ids piece by piece; a character of which some bytes are still to come waits for them.
+
+    Joined it is ``tokenizer.decode(ids)``.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for number in ids:
+        yield decoder.decode(tokenizer.decode_bytes([number]))
+    yield decoder.decode(b"", final=True)
+
+
 def _warn_of_unknown(prompt: str, tokenizer: Tokenizer) -> None:
+    if tokenizer.unk_id is None:
+        return
     unknown = sorted({character for character in prompt if tokenizer.unk_id in tokenizer.encode(character)})
     if unknown:
         names = ", ".join(repr(character) for character in unknown)

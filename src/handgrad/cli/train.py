@@ -15,7 +15,7 @@ from handgrad.cli.console import make_console, warn
 from handgrad.cli.interrupts import Interrupts
 from handgrad.cli.main import FAILED, OK
 from handgrad.cli.progress import TrainingDisplay, sample_text
-from handgrad.data import Corpus, TokenData, encode_corpus, load_dataset, load_text, open_token_files
+from handgrad.data import Corpus, TokenData, count_unknown, encode_corpus, load_dataset, load_text, open_token_files
 from handgrad.errors import InputError
 from handgrad.tokenizers import make_tokenizer
 from handgrad.training import (
@@ -131,7 +131,7 @@ def _data(source: Source, config: TrainConfig) -> TokenData:
     if tokenizer is None:
         tokenizer = make_tokenizer(config.tokenizer, config.vocab_size).train(corpus.split()[0])
     data = encode_corpus(corpus, tokenizer)
-    unknown = int((data.train == tokenizer.unk_id).sum())
+    unknown = count_unknown(tokenizer, data.train)
     if unknown:
         warn(f"{unknown / len(data.train):.1%} of the training text is unknown to its tokenizer: <unk> stands for it")
     return data

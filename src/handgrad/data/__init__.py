@@ -2,16 +2,23 @@
 
 from handgrad.data.batches import random_batch, sequential_batches
 from handgrad.data.corpora import DATASETS, Corpus, load_dataset, load_text
-from handgrad.data.token_files import TokenData, encode_corpus, open_token_files, write_token_files
+from handgrad.data.documents import Stream
+from handgrad.data.preparing import Prepared, check_is_empty, prepare_token_files
+from handgrad.data.token_files import TokenData, count_unknown, encode_corpus, open_token_files, write_token_files
 
 __all__ = [
     "DATASETS",
     "Corpus",
+    "Prepared",
+    "Stream",
     "TokenData",
+    "check_is_empty",
+    "count_unknown",
     "encode_corpus",
     "load_dataset",
     "load_text",
     "open_token_files",
+    "prepare_token_files",
     "random_batch",
     "sequential_batches",
     "write_token_files",

@@ -4,22 +4,24 @@ A directory holds ``train.npy`` and ``validation.npy`` (one-dimensional, uint16 
 header says which), the ``tokenizer.json`` that made them and a side file, ``meta.json``, that says so.
 """
 
-import io
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import BinaryIO, get_type_hints
 
 import numpy as np
-from numpy.lib.format import MAGIC_PREFIX
+from numpy.lib.format import MAGIC_PREFIX, dtype_to_descr, write_array_header_1_0
 
 from handgrad.arrays import Array
 from handgrad.data.corpora import Corpus
 from handgrad.errors import InputError
-from handgrad.files import read_json, write_atomically, write_json
+from handgrad.files import read_json, replacing, write_json
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 
 FORMAT_VERSION = 1
+TRAIN, VALIDATION = "train.npy", "validation.npy"
+_CHECKED_AT_A_TIME = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -75,34 +77,102 @@ class TokenData:
         return 10 * math.ceil((block_size + 1) * per_token - 1) + 1
 
 
-def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> TokenData:
-    """Both parts of a corpus in the tokens of a trained tokenizer, in memory."""
-    train, validation = corpus.split()
-    dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
-    train_ids, validation_ids = tokenizer.encode(train), tokenizer.encode(validation)
-    meta = Meta(
-        source=corpus.source,
-        corpus_sha256=corpus.sha256,
+@dataclass(frozen=True)
+class Encoded:
+    """A text in tokens, and what is known of it; ``lossless`` where it was asked and decoding gives the text back."""
+
+    ids: Array
+    characters: int
+    unknown: int
+    lossless: bool = True
+
+
+@dataclass
+class Tally:
+    """What the parts of a text add up to."""
+
+    tokens: int = 0
+    characters: int = 0
+    unknown: int = 0
+    lossless: bool = True
+
+    def add(self, part: Encoded) -> None:
+        """Counts one part more."""
+        self.tokens += len(part.ids)
+        self.characters += part.characters
+        self.unknown += part.unknown
+        self.lossless &= part.lossless
+
+
+def encode_text(tokenizer: Tokenizer, text: str, check: bool) -> Encoded:
+    """A text in tokens, as token files hold them; ``check`` asks whether decoding gives it back."""
+    ids = tokenizer.encode(text)
+    lossless = not check or _is_lossless(tokenizer, ids, text)
+    return Encoded(ids.astype(token_dtype(tokenizer)), len(text), count_unknown(tokenizer, ids), lossless)
+
+
+def token_dtype(tokenizer: Tokenizer) -> np.dtype[np.unsignedinteger]:
+    """The smallest of uint16 and uint32 that holds every id."""
+    return np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
+
+
+def count_unknown(tokenizer: Tokenizer, ids: Array) -> int:
+    """How many of the ids stand for unknown text; 0 where the tokenizer knows no such id."""
+    return 0 if tokenizer.unk_id is None else int(np.count_nonzero(ids == tokenizer.unk_id))
+
+
+def describe(source: str, corpus_sha256: str, tokenizer: Tokenizer, train: Tally, validation: Tally) -> Meta:
+    """What the side file says of a text's two parts."""
+    return Meta(
+        source=source,
+        corpus_sha256=corpus_sha256,
         tokenizer_kind=tokenizer.kind,
         tokenizer_sha256=tokenizer.sha256,
         vocab_size=tokenizer.vocab_size,
-        dtype=np.dtype(dtype).name,
-        train_tokens=len(train_ids),
-        train_characters=len(train),
-        validation_tokens=len(validation_ids),
-        validation_characters=len(validation),
-        validation_lossless=tokenizer.decode(validation_ids) == validation,
+        dtype=token_dtype(tokenizer).name,
+        train_tokens=train.tokens,
+        train_characters=train.characters,
+        validation_tokens=validation.tokens,
+        validation_characters=validation.characters,
+        validation_lossless=validation.lossless,
     )
-    return TokenData(train_ids.astype(dtype), validation_ids.astype(dtype), tokenizer, meta)
+
+
+def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> TokenData:
+    """Both parts of a corpus in the tokens of a trained tokenizer, in memory."""
+    train_text, validation_text = corpus.split()
+    train, validation = encode_text(tokenizer, train_text, False), encode_text(tokenizer, validation_text, True)
+    tallies = Tally(), Tally()
+    for tally, part in zip(tallies, (train, validation), strict=True):
+        tally.add(part)
+    meta = describe(corpus.source, corpus.sha256, tokenizer, *tallies)
+    return TokenData(train.ids, validation.ids, tokenizer, meta)
 
 
 def write_token_files(directory: Path, data: TokenData) -> None:
     """Writes token files, their tokenizer and, last, the side file that makes the directory one of these."""
     directory.mkdir(parents=True, exist_ok=True)
-    _write_array(directory / "train.npy", data.train)
-    _write_array(directory / "validation.npy", data.validation)
-    data.tokenizer.save(directory / "tokenizer.json")
-    write_json(directory / "meta.json", asdict(data.meta))
+    write_ids(directory / TRAIN, data.train.dtype, [data.train])
+    write_ids(directory / VALIDATION, data.validation.dtype, [data.validation])
+    write_the_rest(directory, data.tokenizer, data.meta)
+
+
+def write_ids(path: Path, dtype: np.dtype[np.unsignedinteger], parts: Iterable[Array]) -> None:
+    """Writes a token file part after part, as ``np.save`` would write them in one; whole or not at all."""
+    with replacing(path) as file:
+        length, count = _write_header(file, dtype, 0), 0
+        for ids in parts:
+            file.write(np.ascontiguousarray(ids, dtype).data)
+            count += len(ids)
+        file.seek(0)
+        rewritten = _write_header(file, dtype, count)
+        assert rewritten == length, "NumPy leaves room in its header for a longer array"
+
+
+def write_the_rest(directory: Path, tokenizer: Tokenizer, meta: Meta) -> None:
+    """Writes what goes with the token files; last the side file, for then they are all there."""
+    tokenizer.save(directory / "tokenizer.json")
+    write_json(directory / "meta.json", asdict(meta))
 
 
 def open_token_files(directory: Path) -> TokenData:
@@ -122,15 +192,27 @@ def open_token_files(directory: Path) -> TokenData:
     tokenizer = load_tokenizer(directory / "tokenizer.json")
     if (tokenizer.sha256, tokenizer.vocab_size) != (meta.tokenizer_sha256, meta.vocab_size):
         raise InputError(f"{directory / 'tokenizer.json'} is not the tokenizer that made the token files beside it")
-    train = _open_array(directory / "train.npy", meta.train_tokens, meta)
-    validation = _open_array(directory / "validation.npy", meta.validation_tokens, meta)
+    train = _open_array(directory / TRAIN, meta.train_tokens, meta)
+    validation = _open_array(directory / VALIDATION, meta.validation_tokens, meta)
     return TokenData(train, validation, tokenizer, meta)
 
 
-def _write_array(path: Path, ids: Array) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, ids, allow_pickle=False)
-    write_atomically(path, buffer.getvalue())
+def _is_lossless(tokenizer: Tokenizer, ids: Array, text: str) -> bool:
+    """Whether decoding the ids gives the text, found out a few at a time, for they take much memory as objects."""
+    content, place = text.encode("utf-8", "surrogatepass"), 0
+    for start in range(0, len(ids), _CHECKED_AT_A_TIME):
+        decoded = tokenizer.decode_bytes(ids[start : start + _CHECKED_AT_A_TIME])
+        if not content.startswith(decoded, place):
+            return False
+        place += len(decoded)
+    return place == len(content)
+
+
+def _write_header(file: BinaryIO, dtype: np.dtype[np.unsignedinteger], count: int) -> int:
+    """Where the header of an array of so many numbers ends."""
+    header = {"descr": dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
+    write_array_header_1_0(file, header)
+    return file.tell()
 
 
 def _open_array(path: Path, length: int, meta: Meta) -> Array:

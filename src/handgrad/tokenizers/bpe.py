@@ -57,11 +57,9 @@ class BPETokenizer(Tokenizer):
         return count_pieces(self.pattern, texts)
 
     def learn(self, counts: Mapping[str, int]) -> Self:
-        pieces: Counter[bytes] = Counter()
-        for piece, number in counts.items():
-            pieces[utf8(piece)] += number
         kernels = kernels_for(0)
         learn = learn_merges if kernels is None else kernels.learn_merges
+        pieces = ((utf8(piece), count) for piece, count in counts.items())
         merges = learn(pieces, BYTES, self.max_vocab_size - len(self._special))
         self._set(BytePairs.learned(self.pattern, self._special, merges))
         return self

@@ -59,6 +59,10 @@ class CharTokenizer(VocabularyTokenizer):
         return self._with_bytes(ids, np.flatnonzero(ids == self._special["<unk>"]), text)
 
     @property
+    def releases_the_lock(self) -> bool:
+        return True  # not all the time; but for so little work processes take longer
+
+    @property
     def characters(self) -> tuple[str, ...]:
         """The characters known, in the order of their ids."""
         return self.known

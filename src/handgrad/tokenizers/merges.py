@@ -5,18 +5,19 @@ text becomes a part of its own, everywhere, and so again until there are enough 
 """
 
 import heapq
+from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 Pair = tuple[int, int]
 Merge = tuple[bytes, bytes]
 
 
-def learn_merges(pieces: Mapping[bytes, int], parts: Sequence[bytes], size: int) -> list[Merge]:
+def learn_merges(pieces: Iterable[tuple[bytes, int]], parts: Sequence[bytes], size: int) -> list[Merge]:
     """Merges, as pairs of bytes, in their order, until there are ``size`` parts.
 
-    ``pieces``: how often each piece stands in the text. ``parts``: those that are there at the start, each byte among
+    ``pieces``: each, and how often it stands in the text. ``parts``: those that are there at the start, each byte among
     them. A merge makes a new part, with the next number, or one that is there already: (a, bc) the same as (ab, c). Of
     pairs that stand equally often the one of the lower numbers comes first, so that one text gives one answer. Ends
     early where no pair stands twice.
@@ -26,14 +27,17 @@ def learn_merges(pieces: Mapping[bytes, int], parts: Sequence[bytes], size: int)
     """
     parts = list(parts)
     number_of = {part: number for number, part in enumerate(parts)}
-    words = [[number_of[piece[i : i + 1]] for i in range(len(piece))] for piece in pieces]
-    weights = list(pieces.values())
+    words: list[list[int]] = []
+    weights: list[int] = []
+    for piece, count in pieces:
+        words.append([number_of[piece[i : i + 1]] for i in range(len(piece))])
+        weights.append(count)
     counts: Counter[Pair] = Counter()
-    places: dict[Pair, set[int]] = {}
+    places: dict[Pair, array[int]] = {}
     for index, (word, weight) in enumerate(zip(words, weights, strict=True)):
         for pair in pairwise(word):
             counts[pair] += weight
-            places.setdefault(pair, set()).add(index)
+            places.setdefault(pair, array("I")).append(index)
     heap = [(-count, pair) for pair, count in counts.items()]
     heapq.heapify(heap)
     merges: dict[Merge, None] = {}
@@ -51,7 +55,7 @@ def learn_merges(pieces: Mapping[bytes, int], parts: Sequence[bytes], size: int)
         if made == len(parts):
             parts.append(parts[pair[0]] + parts[pair[1]])
         grown: set[Pair] = set()
-        for index in places.pop(pair):
+        for index in dict.fromkeys(places.pop(pair)):
             old, weight = words[index], weights[index]
             new = merged(old, pair, made)
             for neighbours in pairwise(old):
@@ -59,7 +63,7 @@ def learn_merges(pieces: Mapping[bytes, int], parts: Sequence[bytes], size: int)
             for neighbours in pairwise(new):
                 counts[neighbours] += weight
                 if made in neighbours:
-                    places.setdefault(neighbours, set()).add(index)
+                    places.setdefault(neighbours, array("I")).append(index)
                     grown.add(neighbours)
             words[index] = new
         for neighbours in grown:

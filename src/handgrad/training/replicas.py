@@ -1,6 +1,5 @@
 """Replicas: threads that share the parameters and the batch, each with its own gradients."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,13 +8,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from handgrad.data.batches import Batch
+from handgrad.data.workers import available_cores
 from handgrad.models import GPT
 
 
 def choose_replicas(wanted: int, batch_size: int) -> int:
     """``wanted``, or one for each core where it is 0; never more than there are windows in a batch."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(wanted or cores, batch_size)
+    return min(wanted or available_cores(), batch_size)
 
 
 class Replicas:

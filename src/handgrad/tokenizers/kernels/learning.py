@@ -1,7 +1,8 @@
 """Merges learned from the counts of pieces: what ``merges.learn_merges`` does, on arrays."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,18 @@ from handgrad.compiled import compiled
 _EDGE = np.int32(-(1 << 31))
 
 
-def learn_merges(pieces: Mapping[bytes, int], parts: Sequence[bytes], size: int) -> list[tuple[bytes, bytes]]:
+def learn_merges(pieces: Iterable[tuple[bytes, int]], parts: Sequence[bytes], size: int) -> list[tuple[bytes, bytes]]:
     """Merges, in their order, until there are ``size`` parts; see ``merges.learn_merges``."""
     number_of_byte = np.zeros(256, np.int32)
     for number, part in enumerate(parts):
         number_of_byte[part[0]] = number
-    text = np.frombuffer(b"".join(pieces), np.uint8)
-    lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
-    counts = np.fromiter(pieces.values(), np.int64, len(pieces))
-    learned = _learn(text, lengths, counts, number_of_byte, np.frombuffer(b"".join(parts), np.uint8), size)
+    text, lengths, counts = bytearray(), array("q"), array("q")
+    for piece, count in pieces:
+        text += piece
+        lengths.append(len(piece))
+        counts.append(count)
+    laid_out = (np.frombuffer(text, np.uint8), np.frombuffer(lengths, np.int64), np.frombuffer(counts, np.int64))
+    learned = _learn(*laid_out, number_of_byte, np.frombuffer(b"".join(parts), np.uint8), size)
     parts, known = list(parts), set(parts)
     merges: list[tuple[bytes, bytes]] = []
     for left, right in learned.tolist():

@@ -1,0 +1,129 @@
+"""handgrad tokenize: a text coloured by its tokens, with their ids."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from handgrad.arrays import Array
+from handgrad.cli.arguments import parse
+from handgrad.cli.console import make_console
+from handgrad.cli.main import OK
+from handgrad.data import count_unknown
+from handgrad.errors import InputError
+from handgrad.files import not_utf8
+from handgrad.tokenizers import Tokenizer, load_tokenizer
+
+# Light grounds under black, which read well on dark terminals and on light ones.
+_STYLES = [f"color(16) on color({ground})" for ground in (153, 157, 223, 218, 189)]
+_SEEN = {" ": "·", "\n": "↵", "\t": "␉", "\r": "␍"}
+
+
+@dataclass
+class Arguments:
+    """Show a text coloured by its tokens, with their ids. Spaces are shown as ·, new lines as ↵."""
+
+    tokenizer: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN|tokenizer.json")]
+    """A run, a directory of token files, or a tokenizer's file."""
+    text: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TEXT")] = None
+    """The text; standard input where it is left out or -."""
+    ids: bool = False
+    """Print the ids alone, with spaces between them."""
+    allow_special: bool = False
+    """Special tokens, where they stand in the text, are themselves."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A token and its id as they are shown, one under the other."""
+
+    token: str
+    number: str
+    ends_row: bool
+
+    @property
+    def width(self) -> int:
+        """In cells of the terminal."""
+        return max(cell_len(self.token), len(self.number))
+
+
+def run(argv: list[str]) -> int:
+    arguments = parse(Arguments, argv, "tokenize")
+    tokenizer = _tokenizer(arguments.tokenizer)
+    text = _standard_input() if arguments.text in (None, "-") else str(arguments.text)
+    ids = tokenizer.encode(text, allow_special=arguments.allow_special)
+    if arguments.ids:
+        print(*ids.tolist())
+        return OK
+    console = make_console()
+    shown = 0
+    for row in rows_of((_cell(tokenizer, number) for number in ids.tolist()), console.width):
+        _print_row(row, shown, console)
+        shown += len(row)
+    console.print(_counts(text, ids, tokenizer))
+    return OK
+
+
+def rows_of(cells: Iterable[Cell], width: int) -> Iterator[list[Cell]]:
+    """The cells in rows that fit the width with a space between two; a new line ends a row too."""
+    row: list[Cell] = []
+    used = 0
+    for cell in cells:
+        if row and (row[-1].ends_row or used + cell.width > width):
+            yield row
+            row, used = [], 0
+        row.append(cell)
+        used += cell.width + 1
+    if row:
+        yield row
+
+
+def visible(token: str) -> str:
+    """A token as it can be seen: spaces, new lines and other characters that print nothing have signs."""
+    return "".join(_SEEN.get(c) or (c if c.isprintable() else f"<{ord(c):02X}>") for c in token)
+
+
+def _cell(tokenizer: Tokenizer, number: int) -> Cell:
+    token = tokenizer.token(number)
+    return Cell(visible(token), str(number), "\n" in token)
+
+
+def _print_row(row: list[Cell], first: int, console: Console) -> None:
+    """The row's tokens and, under them, their ids; ``first`` is the number of its first token, for the colours."""
+    coloured = console.is_terminal and not console.no_color
+    tokens, numbers = Text(), Text(style="dim" if coloured else "")
+    for place, cell in enumerate(row):
+        between = "" if place == 0 else " " if coloured else "|"
+        padded = cell.token + " " * (cell.width - cell_len(cell.token))
+        tokens.append(between).append(padded, _STYLES[(first + place) % len(_STYLES)] if coloured else "")
+        numbers.append(" " * (place > 0) + cell.number.ljust(cell.width))
+    for line in (tokens, numbers):
+        if not coloured:
+            line.rstrip()
+        console.print(line)
+
+
+def _counts(text: str, ids: Array, tokenizer: Tokenizer) -> str:
+    ratio = f", {len(text) / len(ids):.2f} characters per token" if len(ids) else ""
+    unknown = count_unknown(tokenizer, ids)
+    return f"{len(text):,} characters, {len(ids):,} tokens{ratio}, {unknown:,} unknown"
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    if path.is_dir() and not (path / "tokenizer.json").is_file():
+        raise InputError(f"{path} has no tokenizer.json; give a run, a directory of token files, or a tokenizer's file")
+    return load_tokenizer(path / "tokenizer.json" if path.is_dir() else path)
+
+
+def _standard_input() -> str:
+    content = sys.stdin.buffer.read()
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise not_utf8("standard input", error, 0) from None

@@ -1,0 +1,195 @@
+"""Texts that may be larger than memory become token files, in three passes: reading, learning, encoding."""
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.data.documents import CHUNK_BYTES, Chunk, Report, Stream, batches, find_documents, survey
+from handgrad.data.token_files import (
+    TRAIN,
+    VALIDATION,
+    Encoded,
+    Meta,
+    Tally,
+    describe,
+    encode_text,
+    token_dtype,
+    write_ids,
+    write_the_rest,
+)
+from handgrad.data.workers import Pool, Workers, choose_workers
+from handgrad.errors import InputError
+from handgrad.files import flush_directory
+from handgrad.tokenizers import Tokenizer
+from handgrad.tokenizers.counting import PieceCounts
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What became of the texts."""
+
+    meta: Meta
+    documents: int
+    unknown: int
+    """How many tokens stand for unknown text."""
+
+
+def no_report(doing: str, done: int, total: int | None) -> None:
+    """For those who need not know how far it is."""
+
+
+def prepare_token_files(
+    texts: Sequence[Path | Stream],
+    out: Path,
+    tokenizer: Tokenizer,
+    *,
+    learn: bool = True,
+    report: Report = no_report,
+    workers: Workers | None = None,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Prepared:
+    """Writes the token files of these texts to the new or empty directory ``out``, in one step at the very end.
+
+    Each file is a document; <eos> stands between two. With ``learn`` the tokenizer learns from the training part first.
+    The files are the same whoever the ``workers`` are; where none are named, the text and the tokenizer decide, and
+    for a long text it may be processes, so that a script's own work belongs under ``if __name__ == "__main__"``.
+
+    Raises InputError where a text cannot be read or is no text, or ``out`` is taken.
+    """
+    check_is_empty(out)
+    place = out.resolve()
+    beside = next(path for path in place.parents if path.exists())
+    if not beside.is_dir():
+        raise InputError(f"{out} cannot be made: {beside} is no directory")
+    prefix = f".{place.name}-"
+    try:
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=beside, ignore_cleanup_errors=True) as temporary:
+            return _prepare(texts, place, Path(temporary), tokenizer, learn, report, workers, chunk_bytes)
+    except OSError as error:
+        if not str(error.filename).startswith(str(beside / prefix)):
+            raise
+        raise OSError(error.errno, error.strerror, str(out)) from None  # the name that was asked for
+
+
+def check_is_empty(out: Path) -> None:
+    """Raises InputError where token files cannot be put because something is there already."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is no empty directory; choose another --out")
+    if out.is_mount():
+        raise InputError(f"{out} is where another file system begins and cannot be replaced; name a directory below it")
+
+
+def _prepare(
+    texts: Sequence[Path | Stream],
+    out: Path,
+    temporary: Path,
+    tokenizer: Tokenizer,
+    learn: bool,
+    report: Report,
+    workers: Workers | None,
+    chunk_bytes: int,
+) -> Prepared:
+    found = survey(find_documents(texts, temporary, report), report, chunk_bytes)
+    if found.documents > 1 and tokenizer.eos_id is None:
+        raise InputError(
+            f"{found.documents} documents need a token between them, and this {tokenizer.kind} tokenizer has no <eos>; "
+            "give one document or another tokenizer"
+        )
+    train, validation = ([*batches(part, chunk_bytes)] for part in found.split())
+    chosen = workers or choose_workers(tokenizer.releases_the_lock, _size(train) + _size(validation))
+    if learn:
+        counts = _count(tokenizer, train, chosen, report)
+        report("learning the vocabulary", 0, None)
+        tokenizer.learn(counts)
+        del counts  # the largest thing of all
+    written = temporary / "tokens"
+    written.mkdir()
+    tallies = _encode(tokenizer, train, validation, written, chosen, report)
+    meta = describe(_source(texts), found.sha256, tokenizer, *tallies)
+    write_the_rest(written, tokenizer, meta)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if os.name == "nt" and out.exists():
+        out.rmdir()  # elsewhere an empty directory is replaced
+    os.replace(written, out)
+    flush_directory(out.parent)
+    return Prepared(meta, found.documents, sum(tally.unknown for tally in tallies))
+
+
+def _count(tokenizer: Tokenizer, train: list[list[Chunk]], workers: Workers, report: Report) -> PieceCounts:
+    counts, done, total = PieceCounts(), 0, _size(train)
+    report("counting", 0, total)
+    with Pool(tokenizer, workers) as pool:
+        for batch, counted in zip(train, pool.map(_count_batch, train), strict=True):
+            counts.add(counted)  # in the order of the text: what is forgotten must not depend on the workers
+            done += _size([batch])
+            report("counting", done, total)
+    return counts
+
+
+def _encode(
+    tokenizer: Tokenizer,
+    train: list[list[Chunk]],
+    validation: list[list[Chunk]],
+    directory: Path,
+    workers: Workers,
+    report: Report,
+) -> tuple[Tally, Tally]:
+    """Writes both token files; returns what is in them."""
+    total, done = _size(train) + _size(validation), 0
+    report("encoding", 0, total)
+
+    def ids(batches: list[list[Chunk]], tally: Tally, check: bool) -> Iterator[Array]:
+        nonlocal done
+        parts = pool.map(_encode_checked if check else _encode_unchecked, batches)
+        for batch, part in zip(batches, parts, strict=True):
+            tally.add(part)
+            yield part.ids
+            done += _size([batch])
+            report("encoding", done, total)
+
+    tallies = Tally(), Tally()
+    with Pool(tokenizer, workers) as pool:
+        write_ids(directory / TRAIN, token_dtype(tokenizer), ids(train, tallies[0], False))
+        write_ids(directory / VALIDATION, token_dtype(tokenizer), ids(validation, tallies[1], True))
+    return tallies
+
+
+def _count_batch(tokenizer: Tokenizer, batch: list[Chunk]) -> Counter[str]:
+    return tokenizer.count([chunk.text() for chunk in batch])
+
+
+def _encode_unchecked(tokenizer: Tokenizer, batch: list[Chunk]) -> Encoded:
+    return _encode_batch(tokenizer, batch, False)
+
+
+def _encode_checked(tokenizer: Tokenizer, batch: list[Chunk]) -> Encoded:
+    return _encode_batch(tokenizer, batch, True)
+
+
+def _encode_batch(tokenizer: Tokenizer, batch: list[Chunk], check: bool) -> Encoded:
+    """The tokens of some chunks, with <eos> between documents."""
+    end = np.array([tokenizer.eos_id] if tokenizer.eos_id is not None else [], token_dtype(tokenizer))
+    ids: list[Array] = []
+    tally = Tally()
+    for chunk in batch:
+        part = encode_text(tokenizer, chunk.text(), check)
+        ids += [end, part.ids] if chunk.separated else [part.ids]
+        tally.add(part)
+    return Encoded(np.concatenate(ids), tally.characters, tally.unknown, tally.lossless)
+
+
+def _size(batches: list[list[Chunk]]) -> int:
+    return sum(chunk.n_bytes for batch in batches for chunk in batch)
+
+
+def _source(texts: Sequence[Path | Stream]) -> str:
+    """What the texts are called, in UTF-8 also where the names of files are not."""
+    names = [text.name if isinstance(text, Stream) else str(text) for text in texts]
+    shown = ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
+    return shown.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
