@@ -53,8 +53,14 @@ def count_pieces(pattern: str, texts: Sequence[str]) -> Counter[str]:
         return Counter(chain.from_iterable(map(splitter(pattern), map(well_formed, texts))))
     content, ends = joined(texts)
     pieces = kernels.count_pieces(content, ends, kernels.PATTERN_NUMBERS[pattern])
-    found = zip(*(numbers.tolist() for numbers in pieces), strict=True)
-    return Counter({content[start : start + length].tobytes().decode(): count for start, length, count in found})
+    starts, lengths, counts = (numbers.tolist() for numbers in pieces)
+    whole = content.tobytes()
+    if whole.isascii():
+        text = whole.decode()
+        found = [text[start : start + length] for start, length in zip(starts, lengths, strict=True)]
+    else:
+        found = [whole[start : start + length].decode() for start, length in zip(starts, lengths, strict=True)]
+    return Counter(dict(zip(found, counts, strict=True)))
 
 
 def joined(texts: Iterable[str]) -> tuple[Array, Array]:
