@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from handgrad.errors import InputError
-from handgrad.tokenizers import BPETokenizer, load_tokenizer
+from handgrad.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
 
 SAMPLE = "She sells sea shells, she'll sell 12345 more; SHE'S selling!\n\n  ok\té日本 " * 20
 TEXTS = ["", " ", SAMPLE, "unseen: Größe 👩\u200d💻\r\n", "<eos>"]
@@ -251,6 +251,12 @@ def test_a_part_that_looks_like_a_special_token_cannot_be_told_apart(tmp_path: P
     assert "<eos>" in tokenizer.tokens("<eos>")
     with pytest.raises(InputError, match="'<eos>' is a special token and a part of text too"):
         tokenizer.to_huggingface(tmp_path / "tokenizer.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_byte_pairs_go_elsewhere(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"only byte-pair encodings are written as .*x.json; this is a char tokenizer"):
+        CharTokenizer("ab").to_huggingface(tmp_path / "x.json")
     assert not list(tmp_path.iterdir())
 
 

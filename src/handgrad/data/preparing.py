@@ -5,6 +5,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +147,7 @@ def _encode(
 
     def ids(batches: list[list[Chunk]], tally: Tally, check: bool) -> Iterator[Array]:
         nonlocal done
-        parts = pool.map(_encode_checked if check else _encode_unchecked, batches)
+        parts = pool.map(partial(_encode_batch, check=check), batches)
         for batch, part in zip(batches, parts, strict=True):
             tally.add(part)
             yield part.ids
@@ -162,14 +163,6 @@ def _encode(
 
 def _count_batch(tokenizer: Tokenizer, batch: list[Chunk]) -> Counter[str]:
     return tokenizer.count([chunk.text() for chunk in batch])
-
-
-def _encode_unchecked(tokenizer: Tokenizer, batch: list[Chunk]) -> Encoded:
-    return _encode_batch(tokenizer, batch, False)
-
-
-def _encode_checked(tokenizer: Tokenizer, batch: list[Chunk]) -> Encoded:
-    return _encode_batch(tokenizer, batch, True)
 
 
 def _encode_batch(tokenizer: Tokenizer, batch: list[Chunk], check: bool) -> Encoded:

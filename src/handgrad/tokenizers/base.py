@@ -182,6 +182,10 @@ class Tokenizer(ABC):
         """Writes the tokenizer as JSON; ``load_tokenizer`` reads it."""
         write_atomically(Path(path), self.to_bytes())
 
+    def to_huggingface(self, path: str | Path) -> None:
+        """Writes a ``tokenizer.json`` of Hugging Face's ``tokenizers``. Raises InputError where that cannot say it."""
+        raise InputError(f"only byte-pair encodings are written as {path}; this is a {self.kind} tokenizer")
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tokenizer) and self.to_bytes() == other.to_bytes()
 

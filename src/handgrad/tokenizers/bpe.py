@@ -57,7 +57,8 @@ class BPETokenizer(Tokenizer):
         return count_pieces(self.pattern, texts)
 
     def learn(self, counts: Mapping[str, int]) -> Self:
-        kernels = kernels_for(0)
+        # A merge goes through the pieces that hold its pair, and a long one has many merges.
+        kernels = kernels_for(sum(len(piece) ** 2 for piece in counts))
         learn = learn_merges if kernels is None else kernels.learn_merges
         pieces = ((utf8(piece), count) for piece, count in counts.items())
         merges = learn(pieces, BYTES, self.max_vocab_size - len(self._special))
@@ -97,7 +98,10 @@ class BPETokenizer(Tokenizer):
             id_of_byte = np.array(self._id_of_byte, np.int32)
             tables = self._tables = id_of_byte, kernels.pair_table(pairs[:, 0], pairs[:, 1], ranks, made)
         # A cache belongs to one thread while it is used; what several leave behind serves the next.
-        cache = self._caches.pop() if self._caches else kernels.new_cache()
+        try:
+            cache = self._caches.pop()
+        except IndexError:
+            cache = kernels.new_cache()
         pattern = kernels.PATTERN_NUMBERS[self.pattern]
         ids: Array = kernels.encode_pieces(np.frombuffer(utf8(text), np.uint8), pattern, *tables, cache)
         self._caches.append(cache)
