@@ -344,7 +344,7 @@ BAD = {
     ),
     "prepare in a file": (["prepare", "--out", "long.txt/x", "--text", "long.txt"], "long.txt is no directory"),
     "tokenize with nothing": (["tokenize", "nowhere", "text"], "nowhere: no such file"),
-    "tokenize with a directory": (["tokenize", ".", "text"], ". has no tokenizer.json; give a run, "),
+    "tokenize with a directory": (["tokenize", ".", "text"], ". has no tokenizer.json; give a tokenizer"),
     "out is taken": (["train", "--text", "long.txt", "--out", "."], ". exists and is no empty directory"),
     "out in a file": (["train", "--text", "long.txt", "--out", "long.txt/run"], "long.txt/run: Not a directory"),
     "temperature": (

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,3 +120,29 @@ def test_a_pipe_that_has_a_name_is_read_once(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert open_token_files(tmp_path / "out").meta.source == str(tmp_path / "pipe")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
+def test_asked_to_end_it_leaves_nothing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    process = start("prepare", "--text", tmp_path / "pipe", "--out", tmp_path / "out")
+    with (tmp_path / "pipe").open("w") as pipe:  # which waits until it is read
+        pipe.write(TEXT)
+        pipe.flush()
+        time.sleep(0.5)  # until it waits for more: a signal in the moment before would be seen only then
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (143, "")
+    assert list(tmp_path.iterdir()) == [tmp_path / "pipe"]
+
+
+@pytest.mark.parametrize("arguments", [["prepare", "-", "--out"], ["tokenize"]])
+def test_standard_input_that_is_closed_is_one_sentence(
+    arguments: list[str], handgrad: Handgrad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CharTokenizer("ab").save(tmp_path / "tokenizer.json")
+    monkeypatch.setattr(sys, "stdin", None)
+    done = handgrad(*arguments, tmp_path / ("out" if "--out" in arguments else "tokenizer.json"))
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "handgrad: standard input is closed; give a file, or a text through a pipe\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]

@@ -153,6 +153,14 @@ BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False
             {"type": "Sequence", "pretokenizers": [SPLIT, BYTE_LEVEL | {"use_regex": True}]},
             "its ByteLevel after Split adds a space or splits once more",
         ),
+        ("post_processor", "junk", "its post_processor is 'junk', not ByteLevel"),
+        ("decoder", 7, "its decoder is 7, not ByteLevel"),
+        (
+            "pre_tokenizer.add_prefix_space",
+            "no",
+            "add_prefix_space and use_regex of its ByteLevel must be true or false",
+        ),
+        ("added_tokens.0.content", "~", "its added token '~' is a byte of text too, and these cannot be told apart"),
         ("added_tokens.0.lstrip", True, "its added token '<pad>' has lstrip; only plain ones"),
         ("added_tokens.0.special", False, "its added token '<pad>' is not special"),
         ("added_tokens.0.id", 17, "'<pad>' has the id 17 in added_tokens and 0 in model.vocab"),
@@ -233,6 +241,8 @@ def test_hostile_files_are_one_clear_error_each(tokenizer: BPETokenizer, tmp_pat
         ({"merges": [], "special_tokens": {"<a>": 9, "<b>": 9}}, "'<a>' and '<b>' have the same id, 9"),
         ({"merges": [], "special_tokens": ["<a>"]}, "special_tokens must be an object of ids"),
         ({"merges": [], "special_tokens": {"<a>": "9"}}, "the id of '<a>' must be an integer"),
+        ({"merges": [], "special_tokens": {"<a>": [9]}}, "the id of '<a>' must be an integer"),
+        ({"merges": [], "unknown_id": 1.0}, "unknown_id must be the id of a special token, not 1.0"),
         ({"merges": [], "unknown_id": 77}, "unknown_id must be the id of a special token, not 77"),
         ({"merges": [], "prefix_space": 1}, "prefix_space must be true or false, not 1"),
         ({"ranked": True, "ids": 4}, "ids must be an object of ids"),
@@ -244,6 +254,31 @@ def test_a_damaged_file_of_our_own_is_refused(content: dict[str, Any], sentence:
     path.write_text(json.dumps(head | content))
     with pytest.raises(InputError, match=f"is damaged: {sentence}"):
         load_tokenizer(path)
+
+
+def test_an_error_stays_short_where_a_value_is_long(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({"format": "handgrad-tokenizer", "version": 1, "kind": "x" * 100_000}))
+    with pytest.raises(
+        InputError, match=r"holds a tokenizer of unknown kind 'xxx.*… .*known: char, word, bpe"
+    ) as raised:
+        load_tokenizer(path)
+    assert len(str(raised.value)) < 1100
+
+
+def test_a_space_to_begin_with_is_given_once(tokenizer: BPETokenizer, tmp_path: Path) -> None:
+    tokenizer.to_huggingface(tmp_path / "tokenizer.json")
+    content = changed(
+        json.loads((tmp_path / "tokenizer.json").read_text("utf-8")), "pre_tokenizer.add_prefix_space", True
+    )
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    spaced = BPETokenizer.from_huggingface(tmp_path)
+    assert spaced.encode("She sells").tolist() == tokenizer.encode(" She sells").tolist()
+    assert spaced.encode(" She sells").tolist() == tokenizer.encode(" She sells").tolist()
+    assert spaced.encode("").tolist() == spaced.encode("", allow_special=True).tolist() == []
+    assert spaced.encode_on("She sells").tolist() == tokenizer.encode("She sells").tolist()
+    assert spaced.train(SAMPLE).encode("ok")[0] == spaced.encode_on(" ok")[0]  # learned anew it still begins with one
+    assert spaced != BPETokenizer(max_vocab_size=spaced.max_vocab_size, special_tokens=["<user>"]).train(SAMPLE)
 
 
 def test_a_part_that_looks_like_a_special_token_cannot_be_told_apart(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """Where commands print."""
 
 import sys
+from typing import BinaryIO
 
 from rich.console import Console
+
+from handgrad.errors import InputError
 
 
 class _Console(Console):
@@ -14,6 +17,13 @@ class _Console(Console):
 def make_console() -> Console:
     """Prints text as it is: nothing in it is markup, and lines are as long as they are."""
     return _Console(highlight=False, markup=False, soft_wrap=True)
+
+
+def standard_input() -> BinaryIO:
+    """Raises InputError where it is closed, as for what runs in the background."""
+    if sys.stdin is None:
+        raise InputError("standard input is closed; give a file, or a text through a pipe")
+    return sys.stdin.buffer
 
 
 def warn(sentence: str) -> None:

@@ -1,25 +1,28 @@
 """handgrad prepare: texts, also such as are larger than memory, become token files."""
 
 import io
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import tyro
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 from handgrad.cli.arguments import parse
-from handgrad.cli.console import make_console
+from handgrad.cli.console import make_console, standard_input
+from handgrad.cli.interrupts import sigterm_raises
 from handgrad.cli.main import OK
 from handgrad.data import Prepared, Stream, check_is_empty, load_dataset, prepare_token_files
 from handgrad.errors import InputError
@@ -51,11 +54,22 @@ def run(argv: list[str]) -> int:
     check_is_empty(arguments.out)
     tokenizer, learn = _tokenizer(arguments.tokenizer, arguments.vocab_size)
     texts = _texts(arguments)
-    with PreparingDisplay(make_console()) as display:
+    with sigterm_raises(), PreparingDisplay(make_console()) as display:
         prepared = prepare_token_files(texts, arguments.out, tokenizer, learn=learn, report=display.report)
     for name, value in _summary(prepared, arguments.out).items():
         print(f"{name:22}{value}")
     return OK
+
+
+class _OfBytes(ProgressColumn):
+    """A column that is empty while there is no saying how many bytes there are."""
+
+    def __init__(self, column: ProgressColumn) -> None:
+        super().__init__()
+        self.column = column
+
+    def render(self, task: Task) -> RenderableType:
+        return self.column(task) if task.total else Text()
 
 
 class PreparingDisplay:
@@ -65,8 +79,8 @@ class PreparingDisplay:
         self.live = Progress(
             TextColumn("{task.description:24}"),
             BarColumn(bar_width=20),
-            DownloadColumn(),
-            TransferSpeedColumn(),
+            _OfBytes(DownloadColumn()),
+            _OfBytes(TransferSpeedColumn()),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
             disable=not console.is_terminal,
@@ -103,7 +117,7 @@ def _texts(arguments: Arguments) -> list[Path | Stream]:
         return [Stream(io.BytesIO(corpus.text.encode()), corpus.source)]
     if texts.count(_STANDARD_INPUT) > 1:
         raise InputError("prepare: standard input can be read only once; name - once")
-    return [Stream(sys.stdin.buffer, "standard input") if path == _STANDARD_INPUT else path for path in texts]
+    return [Stream(standard_input(), "standard input") if path == _STANDARD_INPUT else path for path in texts]
 
 
 def _tokenizer(named: str, vocab_size: int | None) -> tuple[Tokenizer, bool]:

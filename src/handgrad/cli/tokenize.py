@@ -1,6 +1,5 @@
 """handgrad tokenize: a text coloured by its tokens, with their ids."""
 
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,9 @@ from rich.text import Text
 
 from handgrad.arrays import Array
 from handgrad.cli.arguments import parse
-from handgrad.cli.console import make_console
+from handgrad.cli.console import make_console, standard_input
 from handgrad.cli.main import OK
 from handgrad.data import count_unknown
-from handgrad.errors import InputError
 from handgrad.files import not_utf8
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 
@@ -55,7 +53,7 @@ class Cell:
 
 def run(argv: list[str]) -> int:
     arguments = parse(Arguments, argv, "tokenize")
-    tokenizer = _tokenizer(arguments.tokenizer)
+    tokenizer = load_tokenizer(arguments.tokenizer)
     text = _standard_input() if arguments.text in (None, "-") else str(arguments.text)
     ids = tokenizer.encode(text, allow_special=arguments.allow_special)
     if arguments.ids:
@@ -115,14 +113,8 @@ def _counts(text: str, ids: Array, tokenizer: Tokenizer) -> str:
     return f"{len(text):,} characters, {len(ids):,} tokens{ratio}, {unknown:,} unknown"
 
 
-def _tokenizer(path: Path) -> Tokenizer:
-    if path.is_dir() and not (path / "tokenizer.json").is_file():
-        raise InputError(f"{path} has no tokenizer.json; give a run, a directory of token files, or a tokenizer's file")
-    return load_tokenizer(path / "tokenizer.json" if path.is_dir() else path)
-
-
 def _standard_input() -> str:
-    content = sys.stdin.buffer.read()
+    content = standard_input().read()
     try:
         return content.decode()
     except UnicodeDecodeError as error:

@@ -50,6 +50,8 @@ class Chunk:
     checksum: int
     separated: bool = False
     """Whether the end of another document goes before it."""
+    goes_on: bool = False
+    """Whether it goes on where another chunk of its document ends, in the same part of the text."""
 
     @property
     def n_bytes(self) -> int:
@@ -70,7 +72,7 @@ class Chunk:
         before, after = text[:characters].encode(), text[characters:].encode()
         middle = self.start + len(before)
         return (
-            Chunk(self.document, self.start, middle, characters, zlib.crc32(before), self.separated),
+            Chunk(self.document, self.start, middle, characters, zlib.crc32(before), self.separated, self.goes_on),
             Chunk(self.document, middle, self.stop, self.characters - characters, zlib.crc32(after)),
         )
 
@@ -98,7 +100,7 @@ class Survey:
                 train.append(before)
                 validation.append(after)
             else:
-                validation.append(chunk if validation else replace(chunk, separated=False))
+                validation.append(chunk if validation else replace(chunk, separated=False, goes_on=False))
             left = max(left - chunk.characters, 0)
         return train, validation
 
@@ -149,7 +151,7 @@ def survey(documents: Sequence[Document], report: Report, chunk_bytes: int = CHU
             if separated:
                 digest.update(_BETWEEN_DOCUMENTS)
             digest.update(content)
-            chunks.append(replace(chunk, separated=separated))
+            chunks.append(replace(chunk, separated=separated, goes_on=len(chunks) > before))
             read += len(content)
             report("reading", read, total)
         count += len(chunks) > before

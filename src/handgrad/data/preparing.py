@@ -171,7 +171,7 @@ def _encode_batch(tokenizer: Tokenizer, batch: list[Chunk], check: bool) -> Enco
     ids: list[Array] = []
     tally = Tally()
     for chunk in batch:
-        part = encode_text(tokenizer, chunk.text(), check)
+        part = encode_text(tokenizer, chunk.text(), check, chunk.goes_on)
         ids += [end, part.ids] if chunk.separated else [part.ids]
         tally.add(part)
     return Encoded(np.concatenate(ids), tally.characters, tally.unknown, tally.lossless)

@@ -104,9 +104,12 @@ class Tally:
         self.lossless &= part.lossless
 
 
-def encode_text(tokenizer: Tokenizer, text: str, check: bool) -> Encoded:
-    """A text in tokens, as token files hold them; ``check`` asks whether decoding gives it back."""
-    ids = tokenizer.encode(text)
+def encode_text(tokenizer: Tokenizer, text: str, check: bool, goes_on: bool = False) -> Encoded:
+    """A text in tokens, as token files hold them; ``check`` asks whether decoding gives it back.
+
+    ``goes_on``: the text goes on from another.
+    """
+    ids = tokenizer.encode_on(text) if goes_on else tokenizer.encode(text)
     lossless = not check or _is_lossless(tokenizer, ids, text)
     return Encoded(ids.astype(token_dtype(tokenizer)), len(text), count_unknown(tokenizer, ids), lossless)
 

@@ -31,11 +31,18 @@ def make_tokenizer(kind: str, vocab_size: int | None = None) -> Tokenizer:
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer that ``save`` wrote to this file; or from a ``tokenizer.json`` of Hugging Face's ``tokenizers``.
+    """The tokenizer that ``save`` wrote to this file, or to ``tokenizer.json`` in this directory.
+
+    It may also be a ``tokenizer.json`` of Hugging Face's ``tokenizers``.
 
     Raises InputError where the file is missing or damaged, or holds what is not understood here.
     """
-    content = read_json(Path(path))
+    path = Path(path)
+    if path.is_dir():
+        if not (path / "tokenizer.json").is_file():
+            raise InputError(f"{path} has no tokenizer.json; give a tokenizer's file, or a directory that holds one")
+        path /= "tokenizer.json"
+    content = read_json(path)
     if "format" not in content and "model" in content:
         return BPETokenizer.from_huggingface(path)
     if content.get("format") != "handgrad-tokenizer" or content.get("version") != FORMAT_VERSION:

@@ -74,6 +74,10 @@ class Tokenizer(ABC):
         ]
         return np.concatenate(parts) if parts else np.empty(0, np.int32)
 
+    def encode_on(self, text: str) -> Array:
+        """The ids of a text that goes on from another, of which all is text, where no piece reaches across."""
+        return self._encode(text)
+
     @abstractmethod
     def _encode(self, text: str) -> Array:
         """The ids of a text in which all is text."""

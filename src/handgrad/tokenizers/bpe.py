@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -62,12 +63,15 @@ class BPETokenizer(Tokenizer):
         learn = learn_merges if kernels is None else kernels.learn_merges
         pieces = ((utf8(piece), count) for piece, count in counts.items())
         merges = learn(pieces, BYTES, self.max_vocab_size - len(self._special))
-        self._set(BytePairs.learned(self.pattern, self._special, merges))
+        learned = BytePairs.learned(self.pattern, self._special, merges)
+        self._set(replace(learned, prefix_space=self._pairs.prefix_space))
         return self
 
     def _encode(self, text: str) -> Array:
-        if self._pairs.prefix_space and not text.startswith(" "):
-            text = " " + text
+        prefix = " " if self._pairs.prefix_space and text and not text.startswith(" ") else ""
+        return self.encode_on(prefix + text)
+
+    def encode_on(self, text: str) -> Array:
         kernels = None if self._whole else kernels_for(len(text))
         return self._encode_in_python(text) if kernels is None else self._encode_compiled(text, kernels)
 

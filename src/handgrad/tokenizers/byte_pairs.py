@@ -49,15 +49,7 @@ class BytePairs:
     def __post_init__(self) -> None:
         check_pattern(self.pattern)
         check_special_tokens(self.special_tokens)
-        named: dict[int, str] = {}
-        for name, number in (*self.special_tokens.items(), *((seen(part), i) for part, i in self.ids.items())):
-            if type(number) is not int or not 0 <= number < _MOST_IDS:
-                raise InputError(
-                    f"the id of {name[:80]!r} must be an integer from 0 to {_MOST_IDS - 1}, not {number!r}"
-                )
-            if number in named:
-                raise InputError(f"{named[number][:80]!r} and {name[:80]!r} have the same id, {number}")
-            named[number] = name
+        _check_ids((*self.special_tokens.items(), *((seen(part), number) for part, number in self.ids.items())))
         known: set[Merge] = set()
         for place, merge in enumerate(self.merges, start=1):
             words = f"merge {place}, {' '.join(map(seen, merge))[:80]!r},"
@@ -119,8 +111,9 @@ class BytePairs:
         special_tokens = content.get("special_tokens", {token: i for i, token in enumerate(SPECIAL_TOKENS)})
         if not isinstance(special_tokens, dict):
             raise InputError("special_tokens must be an object of ids")
+        _check_ids(special_tokens.items())
         unknown_id = content.get("unknown_id")
-        if unknown_id is not None and unknown_id not in special_tokens.values():
+        if unknown_id is not None and (type(unknown_id) is not int or unknown_id not in special_tokens.values()):
             raise InputError(f"unknown_id must be the id of a special token, not {unknown_id!r}")
         flags = {name: content.get(name, False) for name in ("ranked", "whole_pieces", "prefix_space")}
         for name, flag in flags.items():
@@ -129,6 +122,17 @@ class BytePairs:
         merges = () if flags["ranked"] else read_merges(content.get("merges"))
         ids = read_ids(content["ids"], "ids") if "ids" in content else _numbered(special_tokens, merges)
         return cls(pattern, special_tokens, ids, merges, **flags, unknown_id=unknown_id)
+
+
+def _check_ids(names: Iterable[tuple[str, Any]]) -> None:
+    """Raises InputError for what cannot be an id, or for one that two have."""
+    named: dict[int, str] = {}
+    for name, number in names:
+        if type(number) is not int or not 0 <= number < _MOST_IDS:
+            raise InputError(f"the id of {name[:80]!r} must be an integer from 0 to {_MOST_IDS - 1}, not {number!r}")
+        if number in named:
+            raise InputError(f"{named[number][:80]!r} and {name[:80]!r} have the same id, {number}")
+        named[number] = name
 
 
 def _numbered(special_tokens: Mapping[str, int], merges: Iterable[Merge]) -> dict[bytes, int]:

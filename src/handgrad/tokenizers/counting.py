@@ -1,7 +1,7 @@
 """What training keeps of a text: how often each piece stands in it."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 
 import numpy as np
@@ -10,26 +10,70 @@ from handgrad.arrays import Array
 from handgrad.tokenizers.speed import kernels_for
 from handgrad.tokenizers.splitting import splitter
 
-# So many different pieces are kept. With their merges they take less than 300 MB, whatever the length of the text.
-MOST_PIECES = 1 << 19
+# How much is kept of the pieces, which with their merges then takes less than 300 MB, whatever the text: a piece counts
+# as so many bytes more than it has.
+MOST_KEPT = 8_000_000
+_BYTES_BESIDES = 8
+_KEPT_AFTER_FORGETTING = 3 / 4
 _CHARACTERS_AT_A_TIME = 1 << 22
 
 
-class PieceCounts(Counter[str]):
+class PieceCounts(Mapping[str, int]):
     """How often each piece stands in a text that may be larger than memory.
 
-    Where there are more than ``MOST_PIECES`` different ones, the rarest so far are forgotten, as in lossy counting
-    (Manku & Motwani 2002): what is often in the whole text is kept, at most a few short of its true count.
+    Where there are too many different ones, those that can be the rarest are forgotten: lossy counting (Manku & Motwani
+    2002), with a bound on memory instead of on the error. A piece that comes when others have been forgotten may be one
+    of them, and may so have stood ``at_most_missed`` times before. Among those that are equally rare the oldest go.
     """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._missed: dict[str, int] = {}  # how often a piece may have stood before it was counted, where not 0
+        self._kept = 0
+        self.at_most_missed = 0
+        """No count is more than this short of the truth, and nothing that stands more often is left out."""
 
     def add(self, more: Mapping[str, int]) -> None:
         """Adds the counts of a next part of the text."""
-        self.update(more)
-        least = 1
-        while len(self) > MOST_PIECES:
-            least += 1
-            for piece in [piece for piece, count in self.items() if count < least]:
-                del self[piece]
+        counts, missed = self._counts, self._missed
+        for piece, count in more.items():
+            if piece in counts:
+                counts[piece] += count
+            else:
+                counts[piece] = count
+                self._kept += _weight(piece)
+                if self.at_most_missed:
+                    missed[piece] = self.at_most_missed
+        if self._kept > MOST_KEPT:
+            self._forget()
+
+    def _forget(self) -> None:
+        pieces = list(self._counts)
+        at_most = np.fromiter((self._counts[piece] + self._missed.get(piece, 0) for piece in pieces), np.int64)
+        for place in np.argsort(at_most, kind="stable").tolist():
+            if self._kept <= MOST_KEPT * _KEPT_AFTER_FORGETTING or len(self._counts) == 1:
+                break
+            piece = pieces[place]
+            del self._counts[piece]
+            self._missed.pop(piece, None)
+            self._kept -= _weight(piece)
+            self.at_most_missed = max(self.at_most_missed, int(at_most[place]))
+
+    def __getitem__(self, piece: str) -> int:
+        return self._counts[piece]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._counts)
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def items(self) -> ItemsView[str, int]:
+        return self._counts.items()
+
+
+def _weight(piece: str) -> int:
+    return _BYTES_BESIDES + (len(piece) if piece.isascii() else len(piece.encode()))
 
 
 def batches(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -105,15 +105,17 @@ def _from_huggingface(content: dict[str, Any]) -> BytePairs:
         _refuse(name, content.get(name))
     for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
         _refuse(f"model.{name}", model.get(name))
-    for name, kinds in (("post_processor", ("ByteLevel",)), ("decoder", ("ByteLevel",))):
-        if (found := _kind_of(content.get(name))) not in ("", *kinds):
-            raise InputError(f"its {name} is {found}, not {' or '.join(kinds)}")
+    for name in ("post_processor", "decoder"):
+        if content.get(name) is not None and (found := _kind_of(content[name]) or repr(content[name])) != "ByteLevel":
+            raise InputError(f"its {name} is {found}, not ByteLevel")
     pattern, prefix_space = _pattern_of(content.get("pre_tokenizer"))
     special_tokens = _special_tokens_of(content.get("added_tokens", []))
     vocabulary = model.get("vocab")
     if not isinstance(vocabulary, dict):
         raise InputError("model.vocab must be an object of ids")
     for token, number in special_tokens.items():
+        if token in map(seen, BYTES):
+            raise InputError(f"its added token {token!r} is a byte of text too, and these cannot be told apart")
         if vocabulary.get(token, number) != number:
             raise InputError(f"{token!r} has the id {number} in added_tokens and {vocabulary[token]} in model.vocab")
     unknown = model.get("unk_token")
@@ -163,8 +165,10 @@ def _pattern_of(before: dict[str, Any] | None) -> tuple[str, bool]:
         )
     byte_level: dict[str, Any] = steps[-1] or {}
     prefix_space, by_itself = byte_level.get("add_prefix_space", True), byte_level.get("use_regex", True)
+    if not isinstance(prefix_space, bool) or not isinstance(by_itself, bool):
+        raise InputError("add_prefix_space and use_regex of its ByteLevel must be true or false")
     if len(kinds) == 1:
-        return "gpt2" if by_itself else "none", bool(prefix_space)
+        return "gpt2" if by_itself else "none", prefix_space
     if prefix_space or by_itself:
         raise InputError(
             "its ByteLevel after Split adds a space or splits once more; only one that does neither will do"

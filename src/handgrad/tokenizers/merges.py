@@ -17,10 +17,10 @@ Merge = tuple[bytes, bytes]
 def learn_merges(pieces: Iterable[tuple[bytes, int]], parts: Sequence[bytes], size: int) -> list[Merge]:
     """Merges, as pairs of bytes, in their order, until there are ``size`` parts.
 
-    ``pieces``: each, and how often it stands in the text. ``parts``: those that are there at the start, each byte among
-    them. A merge makes a new part, with the next number, or one that is there already: (a, bc) the same as (ab, c). Of
-    pairs that stand equally often the one of the lower numbers comes first, so that one text gives one answer. Ends
-    early where no pair stands twice.
+    ``pieces``: each, and how often it stands in the text. ``parts``: the bytes, in the order of their numbers. A merge
+    makes a part with the next number. It is always a new one: wherever its bytes stand with ends of parts around them,
+    their merges were the same. Of pairs that stand equally often the one of the lower numbers comes first, so that one
+    text gives one answer. Ends early where no pair stands twice.
 
     Counts are kept up to date: a merge touches only the pieces that hold its pair. A heap keeps the most frequent pair
     at hand; entries whose count has changed meanwhile are put back with what it is now.
@@ -40,7 +40,7 @@ def learn_merges(pieces: Iterable[tuple[bytes, int]], parts: Sequence[bytes], si
             places.setdefault(pair, array("I")).append(index)
     heap = [(-count, pair) for pair, count in counts.items()]
     heapq.heapify(heap)
-    merges: dict[Merge, None] = {}
+    merges: list[Merge] = []
     while heap and len(parts) < size:
         count, pair = heapq.heappop(heap)
         if -count != counts[pair]:
@@ -49,11 +49,9 @@ def learn_merges(pieces: Iterable[tuple[bytes, int]], parts: Sequence[bytes], si
             continue
         if -count < 2:
             break
-        # A pair that comes to stand in the text anew, as a part is made another way, is merged as it was.
-        merges.setdefault((parts[pair[0]], parts[pair[1]]))
-        made = number_of.setdefault(parts[pair[0]] + parts[pair[1]], len(parts))
-        if made == len(parts):
-            parts.append(parts[pair[0]] + parts[pair[1]])
+        merges.append((parts[pair[0]], parts[pair[1]]))
+        made = len(parts)
+        parts.append(parts[pair[0]] + parts[pair[1]])
         grown: set[Pair] = set()
         for index in dict.fromkeys(places.pop(pair)):
             old, weight = words[index], weights[index]
@@ -69,7 +67,7 @@ def learn_merges(pieces: Iterable[tuple[bytes, int]], parts: Sequence[bytes], si
         for neighbours in grown:
             heapq.heappush(heap, (-counts[neighbours], neighbours))
         del counts[pair]
-    return list(merges)
+    return merges
 
 
 def merged(parts: Sequence[int], pair: Pair, made: int) -> list[int]:

@@ -5,6 +5,8 @@ from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
 
+from handgrad.errors import InputError
+
 # Loading Numba and machine code takes half a second, compiling on a new machine ten: no longer than Python needs for so
 # many characters.
 WORTH_LOADING = 8_000_000
@@ -29,6 +31,8 @@ def can_be_compiled() -> bool:
 
 @cache
 def _loaded() -> ModuleType | None:
+    if _wanted not in (None, "", "numba"):
+        raise InputError(f"HANDGRAD_BACKEND must be numpy or numba, not {_wanted!r}")
     try:
         from handgrad.tokenizers import kernels
     except ImportError:

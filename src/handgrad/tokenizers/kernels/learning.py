@@ -27,15 +27,11 @@ def learn_merges(pieces: Iterable[tuple[bytes, int]], parts: Sequence[bytes], si
         lengths.append(len(piece))
         counts.append(count)
     laid_out = (np.frombuffer(text, np.uint8), np.frombuffer(lengths, np.int64), np.frombuffer(counts, np.int64))
-    learned = _learn(*laid_out, number_of_byte, np.frombuffer(b"".join(parts), np.uint8), size)
-    parts, known = list(parts), set(parts)
+    parts = list(parts)
     merges: list[tuple[bytes, bytes]] = []
-    for left, right in learned.tolist():
+    for left, right in _learn(*laid_out, number_of_byte, len(parts), size).tolist():
         merges.append((parts[left], parts[right]))
-        made = parts[left] + parts[right]
-        if made not in known:
-            known.add(made)
-            parts.append(made)
+        parts.append(parts[left] + parts[right])
     return merges
 
 
@@ -167,32 +163,8 @@ def _merge_at(
     symbols[i + 1] = symbols[j] = symbols[after - 1] = i - after
 
 
-# The parts' bytes lie in an arena: (bytes, where each part begins, how long it is), and a hash table that finds a part.
-Parts = tuple[Array, Array, Array, Array]
-
-
 @compiled
-def _part_slot(parts: Parts, begin: int, length: int) -> Any:
-    """Where the part of these bytes of the arena is in the hash table, or where it would be put."""
-    arena, begins, lengths, slots = parts
-    value = np.uint64(0xCBF29CE484222325)
-    for i in range(begin, begin + length):
-        value = (value ^ np.uint64(arena[i])) * np.uint64(0x100000001B3)
-    slot = np.int64((value ^ (value >> np.uint64(29))) & np.uint64(len(slots) - 1))
-    while slots[slot] >= 0:
-        known = slots[slot]
-        if lengths[known] == length:
-            i = 0
-            while i < length and arena[begins[known] + i] == arena[begin + i]:
-                i += 1
-            if i == length:
-                break
-        slot = (slot + 1) & (len(slots) - 1)
-    return slot
-
-
-@compiled
-def _learn(text: Array, lengths: Array, weights: Array, number_of_byte: Array, first_parts: Array, size: int) -> Array:
+def _learn(text: Array, lengths: Array, weights: Array, number_of_byte: Array, n_parts: int, size: int) -> Array:
     """The merges, int64 (merges, 2)."""
     symbols, piece_at = _laid_out(text, lengths, number_of_byte)
     # Each merge takes one symbol away and makes two pairs at most. What is never used costs no memory.
@@ -200,7 +172,7 @@ def _learn(text: Array, lengths: Array, weights: Array, number_of_byte: Array, f
     keys, counts = np.empty(most, np.int64), np.empty(most, np.int64)
     newest, steps, touched = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
     places, sizes = np.empty((most, 2), np.int32), np.zeros(3, np.int64)
-    slots = _with_room(np.full(1 << 12, -1, np.int32), keys, 0, min(most, len(first_parts) ** 2))
+    slots = _with_room(np.full(1 << 12, -1, np.int32), keys, 0, min(most, n_parts**2))
     pairs = (keys, counts, newest, steps, slots)
     for i in range(len(symbols) - 1):
         if symbols[i] != _EDGE and symbols[i + 1] != _EDGE:
@@ -209,21 +181,8 @@ def _learn(text: Array, lengths: Array, weights: Array, number_of_byte: Array, f
     heap = [(-counts[pair], keys[pair]) for pair in range(sizes[0])]
     heapq.heapify(heap)
 
-    n_parts, n_merges = len(first_parts), 0
-    begins, part_lengths = np.empty(size + n_parts, np.int64), np.ones(size + n_parts, np.int64)
-    n_slots = 16
-    while n_slots < 2 * (size + n_parts):
-        n_slots *= 2
-    arena, used = np.empty(1024 + n_parts, np.uint8), n_parts
-    arena[:n_parts] = first_parts
-    parts = (arena, begins, part_lengths, np.full(n_slots, -1, np.int32))
-    for part in range(n_parts):
-        begins[part] = part
-        parts[3][_part_slot(parts, part, 1)] = part
-
-    merges = np.empty((size, 2), np.int64)
-    merged = np.zeros(most, np.bool_)
-    while len(heap) > 0 and n_parts < size and n_merges < size:
+    merges, n_merges = np.empty((max(0, size - n_parts), 2), np.int64), 0
+    while len(heap) > 0 and n_merges < len(merges):
         negative, key = heapq.heappop(heap)
         pair = slots[_slot_of(key, keys, slots)]
         if -negative != counts[pair]:
@@ -232,29 +191,9 @@ def _learn(text: Array, lengths: Array, weights: Array, number_of_byte: Array, f
             continue
         if counts[pair] < 2:
             break
-        left, right = key >> 32, key & 0xFFFFFFFF
-        if not merged[pair]:
-            merges[n_merges, 0], merges[n_merges, 1] = left, right
-            merged[pair] = True
-            n_merges += 1
-
-        length = part_lengths[left] + part_lengths[right]
-        while used + length > len(arena):
-            longer = np.empty(2 * len(arena), np.uint8)
-            longer[:used] = arena[:used]
-            arena = longer
-        arena[used : used + part_lengths[left]] = arena[begins[left] : begins[left] + part_lengths[left]]
-        arena[used + part_lengths[left] : used + length] = arena[begins[right] : begins[right] + part_lengths[right]]
-        parts = (arena, begins, part_lengths, parts[3])
-        slot = _part_slot(parts, used, length)
-        made = parts[3][slot]
-        if made < 0:
-            made = n_parts
-            parts[3][slot] = made
-            begins[made], part_lengths[made] = used, length
-            used += length
-            n_parts += 1
-
+        left, right, made = key >> 32, key & 0xFFFFFFFF, n_parts + n_merges
+        merges[n_merges, 0], merges[n_merges, 1] = left, right
+        n_merges += 1
         found = _places_of(pair, key, newest, places, symbols)
         newest[pair] = -1
         slots = _with_room(slots, keys, sizes[0], 2 * len(found))
