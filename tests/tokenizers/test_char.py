@@ -42,6 +42,12 @@ def test_characters_that_tools_like_to_change_stay(text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
+def test_a_lone_surrogate_is_a_character_like_any_other() -> None:
+    tokenizer = CharTokenizer().train(["a\ud800", "b"])
+    assert tokenizer.encode("\ud800b").tolist() == [6, 5]
+    assert tokenizer.decode([6, 4]) == "\ud800a"
+
+
 def test_special_tokens_stand_first_and_characters_follow_in_code_point_order() -> None:
     tokenizer = CharTokenizer().train("zebra 🦓 Zoë")
     assert SPECIAL_TOKENS == ("<pad>", "<unk>", "<bos>", "<eos>")

@@ -43,7 +43,8 @@ class Tokenizer(ABC):
     def train(self, texts: str | Iterable[str]) -> Self:
         """Learns the vocabulary from one text or several, replacing what was learned before; returns itself.
 
-        The texts may together be larger than memory: what is kept of them is how often their pieces stand there.
+        The texts may together be larger than memory: what is kept of them is how often their pieces stand there, and of
+        more than some megabytes of different pieces only the most frequent.
         """
         counts = PieceCounts()
         for batch in batches([texts] if isinstance(texts, str) else texts):

@@ -73,7 +73,7 @@ class PieceCounts(Mapping[str, int]):
 
 
 def _weight(piece: str) -> int:
-    return _BYTES_BESIDES + (len(piece) if piece.isascii() else len(piece.encode()))
+    return _BYTES_BESIDES + (len(piece) if piece.isascii() else len(utf8(piece)))
 
 
 def batches(texts: Iterable[str]) -> Iterator[list[str]]:
