@@ -63,6 +63,12 @@ def flush_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def check_new_or_empty(directory: Path) -> None:
+    """Raises InputError where something is there already that a new directory would cover."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise InputError(f"{directory} exists and is no empty directory; choose another --out")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON that a person can read, whole or not at all."""
     write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

@@ -127,13 +127,13 @@ def test_the_same_ids_of_tokenizers_from_elsewhere(kernels: ModuleType) -> None:
     few = BytePairs("gpt2", {"<unk>": 3}, {**some, b"se": 2, b"sel": 8}, ((b"s", b"e"), (b"se", b"l")), unknown_id=3)
     ranked = BytePairs("gpt4", {}, learned._pairs.ids, ranked=True, whole_pieces=True)
     for pairs in (few, BytePairs("gpt2", {}, few.ids, few.merges), ranked):
-        tokenizer = BPETokenizer._of(pairs)
+        tokenizer = BPETokenizer.of(pairs)
         assert not tokenizer._whole  # what is a part though no merge leads there is left to Python
         for text in (SAMPLE, "sel\x00sezz\xffselse", "selse" * 99, " sells\n"):
             expected = tokenizer._encode_in_python(text)
             np.testing.assert_array_equal(tokenizer._encode_compiled(text, kernels), expected)
-    assert BPETokenizer._of(few)._encode_compiled("s\0e", kernels).tolist().count(3) == 1
-    without = BPETokenizer._of(BytePairs("none", {}, few.ids, few.merges))
+    assert BPETokenizer.of(few)._encode_compiled("s\0e", kernels).tolist().count(3) == 1
+    without = BPETokenizer.of(BytePairs("none", {}, few.ids, few.merges))
     assert without._encode_compiled("s\0e", kernels).tolist() == [2]  # a byte that is no part is left out
 
 

@@ -26,7 +26,7 @@ from handgrad.data.token_files import (
 )
 from handgrad.data.workers import Pool, Workers, choose_workers
 from handgrad.errors import InputError
-from handgrad.files import flush_directory
+from handgrad.files import check_new_or_empty, flush_directory
 from handgrad.tokenizers import Tokenizer
 from handgrad.tokenizers.counting import PieceCounts
 
@@ -80,8 +80,7 @@ def prepare_token_files(
 
 def check_is_empty(out: Path) -> None:
     """Raises InputError where token files cannot be put because something is there already."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is no empty directory; choose another --out")
+    check_new_or_empty(out)
     if out.is_mount():
         raise InputError(f"{out} is where another file system begins and cannot be replaced; name a directory below it")
 

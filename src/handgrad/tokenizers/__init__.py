@@ -4,7 +4,8 @@ from pathlib import Path
 
 from handgrad.errors import InputError
 from handgrad.files import read_json
-from handgrad.tokenizers.base import FORMAT_VERSION, SPECIAL_TOKENS, Tokenizer
+from handgrad.tokenizers import exchange
+from handgrad.tokenizers.base import FORMAT_VERSION, SPECIAL_TOKENS, Tokenizer, tokenizer_file
 from handgrad.tokenizers.bpe import BPETokenizer
 from handgrad.tokenizers.char import CharTokenizer
 from handgrad.tokenizers.word import WordTokenizer
@@ -37,14 +38,10 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
     Raises InputError where the file is missing or damaged, or holds what is not understood here.
     """
-    path = Path(path)
-    if path.is_dir():
-        if not (path / "tokenizer.json").is_file():
-            raise InputError(f"{path} has no tokenizer.json; give a tokenizer's file, or a directory that holds one")
-        path /= "tokenizer.json"
+    path = tokenizer_file(path)
     content = read_json(path)
     if "format" not in content and "model" in content:
-        return BPETokenizer.from_huggingface(path)
+        return BPETokenizer.of(exchange.from_huggingface(content, path))
     if content.get("format") != "handgrad-tokenizer" or content.get("version") != FORMAT_VERSION:
         raise InputError(f"{path} is not a handgrad tokenizer of version {FORMAT_VERSION}")
     kind = content.get("kind")

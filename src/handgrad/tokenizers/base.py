@@ -103,7 +103,10 @@ class Tokenizer(ABC):
         """
         if errors not in ("replace", "strict"):
             raise InputError(f"errors must be replace or strict, not {errors!r}")
-        numbers = self._checked(ids)
+        return self._decoded(self._checked(ids), errors)
+
+    def _decoded(self, numbers: list[int], errors: str) -> str:
+        """The text of ids that are all in the vocabulary."""
         pieces = [self._bytes_of(i) for i in numbers]
         try:
             return b"".join(pieces).decode("utf-8", errors)
@@ -198,6 +201,16 @@ class Tokenizer(ABC):
         return hash(self.to_bytes())
 
 
+def tokenizer_file(path: str | Path) -> Path:
+    """The path, or ``tokenizer.json`` in it where it is a directory. Raises InputError where there is none in it."""
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    if not (path / "tokenizer.json").is_file():
+        raise InputError(f"{path} has no tokenizer.json; give a tokenizer's file, or a directory that holds one")
+    return path / "tokenizer.json"
+
+
 def check_special_tokens(tokens: Iterable[str]) -> None:
     """Raises InputError for a special token that cannot stand in a text."""
     for token in tokens:
@@ -213,6 +226,14 @@ def read_special_tokens(content: dict[str, Any]) -> list[str]:
     if tuple(tokens[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
         raise InputError(f"special_tokens must begin with {', '.join(SPECIAL_TOKENS)}")
     return tokens[len(SPECIAL_TOKENS) :]
+
+
+def read_flag(content: Mapping[str, Any], name: str) -> bool:
+    """A truth value in a tokenizer's file, false where it is not there. Raises InputError for anything else."""
+    value = content.get(name, False)
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be true or false, not {value!r}")
+    return value
 
 
 def shown(part: bytes) -> str:

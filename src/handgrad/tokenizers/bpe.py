@@ -11,8 +11,9 @@ import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.errors import InputError
+from handgrad.files import read_json
 from handgrad.tokenizers import exchange
-from handgrad.tokenizers.base import Tokenizer
+from handgrad.tokenizers.base import Tokenizer, tokenizer_file
 from handgrad.tokenizers.byte_pairs import BYTES, BytePairs
 from handgrad.tokenizers.counting import count_pieces, utf8
 from handgrad.tokenizers.merges import Merge, learn_merges, merge_all
@@ -154,7 +155,8 @@ class BPETokenizer(Tokenizer):
         Byte-pair encoding on bytes (ByteLevel, or Split by GPT-2's or GPT-4's pattern and then ByteLevel, no
         normalizer) gives the same ids as there. Raises InputError that names what is there instead.
         """
-        return cls._of(exchange.read_huggingface(Path(path)))
+        path = tokenizer_file(path)
+        return cls.of(exchange.from_huggingface(read_json(path), path))
 
     def to_vocab_and_merges(self, directory: str | Path) -> None:
         """Writes GPT-2's two files, ``vocab.json`` and ``merges.txt``, which say nothing of the pattern."""
@@ -163,7 +165,7 @@ class BPETokenizer(Tokenizer):
     @classmethod
     def from_vocab_and_merges(cls, vocab: str | Path, merges: str | Path, *, pattern: str = "gpt2") -> Self:
         """From GPT-2's two files. What neither is a byte nor is made by a merge is a special token."""
-        return cls._of(exchange.read_vocab_and_merges(Path(vocab), Path(merges), pattern))
+        return cls.of(exchange.read_vocab_and_merges(Path(vocab), Path(merges), pattern))
 
     def to_tiktoken(self, path: str | Path) -> None:
         """Writes a rank file of ``tiktoken``: a line for each part, in base 64, with its id.
@@ -178,10 +180,11 @@ class BPETokenizer(Tokenizer):
         cls, path: str | Path, *, pattern: str = "gpt4", special_tokens: Mapping[str, int] | None = None
     ) -> Self:
         """From a rank file of ``tiktoken``, where any two parts merge that make one, that of the least rank first."""
-        return cls._of(exchange.read_tiktoken(Path(path), pattern, special_tokens or {}))
+        return cls.of(exchange.read_tiktoken(Path(path), pattern, special_tokens or {}))
 
     @classmethod
-    def _of(cls, pairs: BytePairs) -> Self:
+    def of(cls, pairs: BytePairs) -> Self:
+        """The tokenizer that these parts and merges make."""
         tokenizer = cls()
         tokenizer._set(pairs)
         tokenizer.max_vocab_size = max(tokenizer.vocab_size, len(pairs.special_tokens) + len(BYTES))
@@ -214,4 +217,4 @@ class BPETokenizer(Tokenizer):
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Self:
         """From the JSON that ``save`` wrote. Raises InputError where it is not of that form."""
-        return cls._of(BytePairs.from_content(content))
+        return cls.of(BytePairs.from_content(content))

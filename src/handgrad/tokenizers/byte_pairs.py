@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any, Self
 
 from handgrad.errors import InputError
-from handgrad.tokenizers.base import SPECIAL_TOKENS, check_special_tokens
+from handgrad.tokenizers.base import SPECIAL_TOKENS, check_special_tokens, read_flag
 from handgrad.tokenizers.merges import Merge, Pair
 from handgrad.tokenizers.splitting import check_pattern
 
@@ -22,6 +22,8 @@ BYTES = tuple(bytes([byte]) for byte in (*_PRINTABLE, *_HIDDEN))
 
 # No vocabulary comes near; a list of what each id stands for must fit into memory.
 _MOST_IDS = 1 << 22
+_USUAL_SPECIAL_TOKENS = {token: i for i, token in enumerate(SPECIAL_TOKENS)}
+_FLAGS = ("ranked", "whole_pieces", "prefix_space")
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,10 @@ class BytePairs:
         }
         return made, made
 
+    def merge_lines(self) -> list[str]:
+        """The merges as files have them; ``read_merges`` reads them."""
+        return [f"{seen(left)} {seen(right)}" for left, right in self.merges]
+
     @classmethod
     def learned(cls, pattern: str, special_tokens: Mapping[str, int], merges: Iterable[Merge]) -> Self:
         """With the ids that are given here: to the bytes, in GPT-2's order, and then to what each merge makes."""
@@ -89,9 +95,9 @@ class BytePairs:
     def to_content(self) -> dict[str, Any]:
         """As JSON values. Only what is out of the ordinary is there besides the pattern and the merges."""
         content: dict[str, Any] = {"pattern": self.pattern}
-        if self.special_tokens != {token: i for i, token in enumerate(SPECIAL_TOKENS)}:
+        if self.special_tokens != _USUAL_SPECIAL_TOKENS:
             content["special_tokens"] = dict(self.special_tokens)
-        content |= {name: True for name in ("ranked", "whole_pieces", "prefix_space") if getattr(self, name)}
+        content |= {name: True for name in _FLAGS if getattr(self, name)}
         if self.unknown_id is not None:
             content["unknown_id"] = self.unknown_id
         if self.ids != _numbered(self.special_tokens, self.merges):
@@ -99,7 +105,7 @@ class BytePairs:
                 sorted(((seen(part), number) for part, number in self.ids.items()), key=itemgetter(1))
             )
         if not self.ranked:
-            content["merges"] = [f"{seen(left)} {seen(right)}" for left, right in self.merges]
+            content["merges"] = self.merge_lines()
         return content
 
     @classmethod
@@ -108,17 +114,14 @@ class BytePairs:
         pattern = content.get("pattern")
         if not isinstance(pattern, str):
             raise InputError(f"pattern must be a text, not {pattern!r}")
-        special_tokens = content.get("special_tokens", {token: i for i, token in enumerate(SPECIAL_TOKENS)})
+        special_tokens = content.get("special_tokens", _USUAL_SPECIAL_TOKENS)
         if not isinstance(special_tokens, dict):
             raise InputError("special_tokens must be an object of ids")
         _check_ids(special_tokens.items())
         unknown_id = content.get("unknown_id")
         if unknown_id is not None and (type(unknown_id) is not int or unknown_id not in special_tokens.values()):
             raise InputError(f"unknown_id must be the id of a special token, not {unknown_id!r}")
-        flags = {name: content.get(name, False) for name in ("ranked", "whole_pieces", "prefix_space")}
-        for name, flag in flags.items():
-            if not isinstance(flag, bool):
-                raise InputError(f"{name} must be true or false, not {flag!r}")
+        flags = {name: read_flag(content, name) for name in _FLAGS}
         merges = () if flags["ranked"] else read_merges(content.get("merges"))
         ids = read_ids(content["ids"], "ids") if "ids" in content else _numbered(special_tokens, merges)
         return cls(pattern, special_tokens, ids, merges, **flags, unknown_id=unknown_id)

@@ -8,8 +8,8 @@ import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.errors import InputError
-from handgrad.tokenizers.base import read_special_tokens
-from handgrad.tokenizers.vocabulary import VocabularyTokenizer, read_flag
+from handgrad.tokenizers.base import read_flag, read_special_tokens
+from handgrad.tokenizers.vocabulary import VocabularyTokenizer
 
 
 class CharTokenizer(VocabularyTokenizer):

@@ -27,12 +27,13 @@ _EXPRESSIONS = {
     ),
 }
 _MERGES_VERSION = "#version: 0.2"
+# What an added token may be besides plain.
+_UNUSUAL = ("single_word", "lstrip", "rstrip")
 
 
 def write_huggingface(pairs: BytePairs, path: Path) -> None:
     """A ``tokenizer.json``. Raises InputError where that form cannot say it."""
-    if pairs.ranked:
-        raise InputError("a tokenizer of tiktoken's ranks has no list of merges, which a tokenizer.json needs")
+    merges = _merges_for("a tokenizer.json", pairs)
     byte_level = {"type": "ByteLevel", "add_prefix_space": pairs.prefix_space, "trim_offsets": True}
     before: dict[str, Any] = byte_level | {"use_regex": pairs.pattern == "gpt2"}
     if pairs.pattern == "gpt4":
@@ -54,10 +55,10 @@ def write_huggingface(pairs: BytePairs, path: Path) -> None:
         "byte_fallback": False,
         "ignore_merges": pairs.whole_pieces,
         "vocab": _vocabulary(pairs),
-        "merges": [f"{seen(left)} {seen(right)}" for left, right in pairs.merges],
+        "merges": merges,
     }
     added = [
-        {"id": number, "content": token} | dict.fromkeys(_PLAIN, False) | {"special": True}
+        {"id": number, "content": token} | dict.fromkeys((*_UNUSUAL, "normalized"), False) | {"special": True}
         for token, number in sorted(pairs.special_tokens.items(), key=lambda item: item[1])
     ]
     content = {
@@ -74,7 +75,10 @@ def write_huggingface(pairs: BytePairs, path: Path) -> None:
     write_json(path, content)
 
 
-_PLAIN = ("single_word", "lstrip", "rstrip", "normalized")
+def _merges_for(what: str, pairs: BytePairs) -> list[str]:
+    if pairs.ranked:
+        raise InputError(f"a tokenizer of tiktoken's ranks has no list of merges, which {what} needs")
+    return pairs.merge_lines()
 
 
 def _vocabulary(pairs: BytePairs) -> dict[str, int]:
@@ -85,10 +89,11 @@ def _vocabulary(pairs: BytePairs) -> dict[str, int]:
     return dict(sorted({**pairs.special_tokens, **parts}.items(), key=lambda item: item[1]))
 
 
-def read_huggingface(path: Path) -> BytePairs:
-    """From a ``tokenizer.json``. Raises InputError for a damaged one, and by name for what it does otherwise."""
-    path = path / "tokenizer.json" if path.is_dir() else path
-    content = read_json(path)
+def from_huggingface(content: dict[str, Any], path: Path) -> BytePairs:
+    """From what the ``tokenizer.json`` of this path holds.
+
+    Raises InputError for a damaged one, and by name for what it does otherwise.
+    """
     try:
         return _from_huggingface(content)
     except InputError as error:
@@ -192,7 +197,7 @@ def _special_tokens_of(added: Any) -> dict[str, int]:
         content, number = token.get("content"), token.get("id")
         if not isinstance(content, str) or type(number) is not int:
             raise InputError(f"an added token needs a content and an id, not {str(token)[:80]}")
-        for name in ("single_word", "lstrip", "rstrip"):
+        for name in _UNUSUAL:
             if token.get(name):
                 raise InputError(f"its added token {content!r} has {name}; only plain ones are understood")
         if not token.get("special"):
@@ -205,10 +210,8 @@ def _special_tokens_of(added: Any) -> dict[str, int]:
 
 def write_vocab_and_merges(pairs: BytePairs, directory: Path) -> None:
     """``vocab.json`` and ``merges.txt``. Raises InputError where they cannot say it."""
-    if pairs.ranked:
-        raise InputError("a tokenizer of tiktoken's ranks has no list of merges, which merges.txt needs")
+    lines = [_MERGES_VERSION, *_merges_for("merges.txt", pairs)]
     vocabulary = _vocabulary(pairs)
-    lines = [_MERGES_VERSION, *(f"{seen(left)} {seen(right)}" for left, right in pairs.merges)]
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / "vocab.json", vocabulary)
     write_atomically(directory / "merges.txt", ("\n".join(lines) + "\n").encode())

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from handgrad.arrays import Array
 from handgrad.errors import InputError
 from handgrad.tokenizers.base import Tokenizer
 from handgrad.tokenizers.counting import utf8
@@ -27,11 +26,10 @@ class VocabularyTokenizer(Tokenizer):
             )
         self.max_vocab_size = max_vocab_size
 
-    def decode(self, ids: Iterable[int] | Array, *, errors: str = "replace") -> str:
-        numbers = self._checked(ids)
+    def _decoded(self, numbers: list[int], errors: str) -> str:
         if not any(self._first_byte <= i < self._first for i in numbers):
             return "".join([self._pieces[i] for i in numbers])
-        return super().decode(numbers, errors=errors)
+        return super()._decoded(numbers, errors)
 
     def token(self, number: int) -> str:
         (checked,) = self._checked([number])
@@ -69,11 +67,3 @@ class VocabularyTokenizer(Tokenizer):
     def _options(self) -> dict[str, Any]:
         """What the file says besides the texts; nothing where nothing is out of the ordinary."""
         return self._special_content() | ({"byte_fallback": True} if self.byte_fallback else {})
-
-
-def read_flag(content: dict[str, Any], name: str) -> bool:
-    """A truth value in a tokenizer's file, false where it is not there. Raises InputError for anything else."""
-    value = content.get(name, False)
-    if not isinstance(value, bool):
-        raise InputError(f"{name} must be true or false, not {value!r}")
-    return value

@@ -12,7 +12,7 @@ from handgrad import __version__
 from handgrad.backend import current_backend
 from handgrad.data import TokenData, open_token_files, write_token_files
 from handgrad.errors import InputError
-from handgrad.files import read_json, write_json
+from handgrad.files import check_new_or_empty, read_json, write_json
 from handgrad.models import GPTConfig
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 from handgrad.training.config import TrainConfig
@@ -62,8 +62,7 @@ def check_is_free(path: Path) -> None:
     """Raises InputError where a new run cannot be put there because something is there already."""
     if (path / "config.json").exists():
         raise InputError(f"{path} already holds a run: continue it with --resume {path}, or choose another --out")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"{path} exists and is no empty directory; choose another --out")
+    check_new_or_empty(path)
 
 
 def next_free(parent: Path, stem: str) -> Path:
