@@ -12,12 +12,12 @@ import handgrad
 
 # A room is a package or a module directly below handgrad.
 FLOORS = (
-    {"tokenizers", "data", "arrays", "compiled", "errors", "files", "saving"},
+    {"tokenizers", "data", "arrays", "compiled", "errors", "files", "heap", "processor", "saving", "threads"},
     {"ops", "kernels", "backend"},
     {"autograd"},
     {"nn", "optim"},
     {"models"},
-    {"training", "generation", "checking", "plotting"},
+    {"training", "generation", "checking", "plotting", "benchmarking"},
     {"cli", "__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -25,7 +25,8 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 KNOW_NO_MODEL = {"tokenizers", "data"}
 MAY_BE_KNOWN = {"tokenizers", "data", "arrays", "compiled", "errors", "files"}
 CORE = {
-    "arrays", "autograd", "backend", "errors", "files", "generation", "models", "nn", "ops", "optim", "tokenizers",
+    "arrays", "autograd", "backend", "errors", "files", "generation", "models", "nn", "ops", "optim", "threads",
+    "tokenizers",
 }  # fmt: skip
 # May make the core faster where they are installed, so their imports must stand in a try that catches ImportError.
 OPTIONAL = {"numba", "regex"}

@@ -5,7 +5,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from handgrad import autograd, checking, data, generation, models, nn, ops, optim, plotting, tokenizers, training
+    from handgrad import (
+        autograd,
+        benchmarking,
+        checking,
+        data,
+        generation,
+        models,
+        nn,
+        ops,
+        optim,
+        plotting,
+        tokenizers,
+        training,
+    )
     from handgrad.autograd import *
     from handgrad.autograd.functions import *
     from handgrad.backend import current_backend, use_backend
@@ -14,7 +27,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = (
-    "autograd", "checking", "data", "generation", "models", "nn", "ops", "optim", "plotting", "tokenizers", "training",
+    "autograd", "benchmarking", "checking", "data", "generation", "models", "nn", "ops", "optim", "plotting",
+    "tokenizers", "training",
 )  # fmt: skip
 # Where public names stand. Tensors, what makes them and what is done to them have the names of NumPy and PyTorch.
 _HOMES = ("handgrad.autograd", "handgrad.autograd.functions", "handgrad.backend", "handgrad.saving")

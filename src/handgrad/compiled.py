@@ -1,12 +1,15 @@
 """How kernels are compiled; only where Numba is installed can this be imported.
 
-What a kernel calls must stand in its own file: Numba keeps machine code until that file changes, and looks at no other.
+Numba keeps machine code until the kernel's own file changes, and looks at no other: after a change in what kernels of
+other files call, remove the ``__pycache__`` beside them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
+from numba.core import event
 
 # Sums may be regrouped and products fused; NaN and infinities must stay what they are.
 _FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
@@ -23,3 +26,37 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     except RuntimeError:  # no folder that can be written
         machine_code = numba.njit(**options)(function)
     return machine_code
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """For what compiled functions call: its text takes the call's place.
+
+    A function called by others would be compiled with each of them, and once alone; which machine code then runs would
+    depend on what was kept from an earlier process, and the last bits of results with it.
+    """
+    text: Callable[..., Any] = numba.njit(inline="always", error_model="numpy", fastmath=_FAST)(function)
+    return text
+
+
+@contextmanager
+def told_when_compiling(tell: Callable[[], None]) -> Iterator[None]:
+    """Calls ``tell`` once, before the first kernel that has to be compiled because no machine code of it was kept."""
+    listener = _Once(tell)
+    event.register("numba:compile", listener)
+    try:
+        yield
+    finally:
+        event.unregister("numba:compile", listener)
+
+
+class _Once(event.Listener):
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self.tell: Callable[[], None] | None = tell
+
+    def on_start(self, _: Any) -> None:
+        tell, self.tell = self.tell, None
+        if tell is not None:
+            tell()
+
+    def on_end(self, _: Any) -> None:
+        pass

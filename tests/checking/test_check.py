@@ -14,7 +14,7 @@ from handgrad import nn, ops
 from handgrad.backend import gradients_of
 from handgrad.checking import TOLERANCE, Result, central_differences, check_gradients, relative_error
 from handgrad.checking.cases import OperationCase
-from handgrad.checking.kernels import kernel_inputs
+from handgrad.checking.kernels import kernel_cases
 from handgrad.checking.modules import check_module, gpt_cases, layer_cases
 from handgrad.checking.operations import operation_cases
 
@@ -73,9 +73,9 @@ FAULTS = {
     ),
     "compiled gradient": (
         "kernels/gelu.py",
-        "dx[i] = dy[i] * (part + value * slope)",
-        "dx[i] = dy[i] * part",
-        "kernel gelu, float32: gradient 1",
+        "dx[i] = dy[i] * slope_of(x[i])",
+        "dx[i] = dy[i]",
+        "gelu, tanh: x",
     ),
 }
 
@@ -88,14 +88,14 @@ def results() -> list[Result]:
 def test_all_gradients_are_right(results: list[Result]) -> None:
     assert [result for result in results if not result.passed] == []
     # Not just within the tolerance: the four-point rule leaves far less.
-    errors = [result.error for result in results if result.tolerance == TOLERANCE]
+    errors = [result.error for result in results if result.error is not None]
     assert sorted(errors)[len(errors) * 9 // 10] < 1e-9
 
 
 def test_every_kernel_is_checked(results: list[Result]) -> None:
     kernels = pytest.importorskip("handgrad.kernels", reason="Numba is not installed")
     names = {name.removesuffix("_backward") for name in kernels.__all__}
-    assert set(kernel_inputs()) == names
+    assert set(kernel_cases()) == names
     assert {f"kernel {name}, float32" for name in names} <= {result.subject for result in results}
 
 

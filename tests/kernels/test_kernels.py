@@ -10,6 +10,7 @@ import pytest
 
 from handgrad import backend, ops
 from handgrad.backend import current_backend, function_for, pair_for, use_backend
+from handgrad.checking.kernels import UPDATES
 from handgrad.errors import InputError
 from handgrad.models import GPT, GPTConfig
 from handgrad.nn import GELU
@@ -127,7 +128,7 @@ def test_a_nan_gradient_is_seen_in_the_weights() -> None:
 def test_exponential() -> None:
     import numba
 
-    from handgrad.kernels.gelu import exp32
+    from handgrad.kernels.exponential import exp32
 
     @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
     def each(x, y):  # type: ignore[no-untyped-def]
@@ -145,8 +146,12 @@ def test_exponential() -> None:
 
 @pytest.mark.parametrize("name", kernels.__all__)
 def test_a_kernel_has_the_name_and_signature_of_its_definition(name: str) -> None:
-    assert inspect.signature(getattr(kernels, name)) == inspect.signature(getattr(ops, name))
-    assert name.endswith("_backward") or name == "adam_update" or f"{name}_backward" in kernels.__all__
+    ours, definition = (list(inspect.signature(getattr(module, name)).parameters.values()) for module in (kernels, ops))
+    if ours[-1].name == "into":  # only here, see kernels/__init__.py
+        assert name.endswith("_backward")
+        ours = ours[:-1]
+    assert ours == definition
+    assert name.endswith("_backward") or name in UPDATES or f"{name}_backward" in kernels.__all__
 
 
 def test_the_seam_chooses_by_backend_and_dtype() -> None:
@@ -154,7 +159,7 @@ def test_the_seam_chooses_by_backend_and_dtype() -> None:
     use_backend("numba")
     assert pair_for(ops.gelu, single) == (kernels.gelu, kernels.gelu_backward)
     assert pair_for(ops.gelu, double) == (ops.gelu, ops.gelu_backward)
-    assert pair_for(ops.softmax, single) == (ops.softmax, ops.softmax_backward)
+    assert pair_for(ops.tanh, single) == (ops.tanh, ops.tanh_backward)
     assert function_for(ops.adam_update, single) is kernels.adam_update
     use_backend("numpy")
     assert pair_for(ops.gelu, single) == (ops.gelu, ops.gelu_backward)
@@ -162,16 +167,19 @@ def test_the_seam_chooses_by_backend_and_dtype() -> None:
 
 def test_the_environment_chooses_and_a_call_overrules_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HANDGRAD_BACKEND", "numpy")
+    use_backend(None)
     assert current_backend() == "numpy"
     use_backend("numba")
     assert current_backend() == "numba"
-    use_backend(None)
     monkeypatch.setenv("HANDGRAD_BACKEND", "cuda")
+    use_backend(None)
     with pytest.raises(InputError, match="HANDGRAD_BACKEND must be numpy or numba, not 'cuda'"):
         current_backend()
     monkeypatch.delenv("HANDGRAD_BACKEND")
+    use_backend(None)
     assert current_backend() == "numba"
     monkeypatch.setattr(backend, "_has_numba", lambda: False)
+    use_backend(None)
     assert current_backend() == "numpy"
     with pytest.raises(InputError, match="Numba cannot be imported"):
         use_backend("numba")

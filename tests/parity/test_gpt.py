@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from support import SHAKESPEARE
-from torch_gpt import paired, torch_twin
 
 from handgrad import optim
 from handgrad.arrays import Array
+from handgrad.benchmarking.torch_gpt import paired, torch_twin
 from handgrad.checking import relative_error
 from handgrad.models import GPT, GPTConfig
-from handgrad.nn.transformer import Activation
+from handgrad.nn.layers import Activation
 
 PARAGRAPH = (
     "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of "

@@ -164,9 +164,10 @@ def test_accumulated_batches_are_one_large_batch(new_run: NewRun) -> None:
     for count in (1, 2, 3):
         replicas = Replicas(GPT(run.model_config, dtype=np.float64), count)
         replicas.models[0].arena.grad[...] = 7  # what was there before must not count
-        accumulated = replicas.loss_and_gradients([(x[:3], y[:3]), (x[3:], y[3:])], (0,))
+        accumulated, grad_norm = replicas.loss_and_gradients([(x[:3], y[:3]), (x[3:], y[3:])], (0,))
         replicas.close()
         assert accumulated == pytest.approx(loss, rel=1e-12)
+        assert grad_norm == pytest.approx(np.linalg.norm(expected.arena.grad), rel=1e-12)
         np.testing.assert_allclose(replicas.models[0].arena.grad, expected.arena.grad, rtol=0, atol=1e-14)
 
 

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from importlib import import_module
 
 from handgrad.backend import current_backend
-from handgrad.checking.kernels import TOLERANCE as KERNEL_TOLERANCE
-from handgrad.checking.kernels import check_kernel, kernel_inputs
+from handgrad.checking.kernels import check_kernel, kernel_cases
 from handgrad.checking.modules import check_module, gpt_cases, layer_cases
 from handgrad.checking.numerical import central_differences, relative_error
 from handgrad.checking.operations import check_operation, operation_cases
-from handgrad.checking.results import TAPE_TOLERANCE, TOLERANCE, Result
+from handgrad.checking.results import COMPILED_TOLERANCE, TAPE_TOLERANCE, TOLERANCE, Result
 
 
 def check_gradients() -> Iterator[Result]:
@@ -24,12 +23,12 @@ def check_gradients() -> Iterator[Result]:
     for module in (*layer_cases(), *gpt_cases()):
         yield from check_module(module)
     if current_backend() == "numba":
-        for name, inputs in kernel_inputs().items():
-            yield from check_kernel(import_module("handgrad.kernels"), name, inputs)
+        for name, (inputs, options) in kernel_cases().items():
+            yield from check_kernel(import_module("handgrad.kernels"), name, inputs, options)
 
 
 __all__ = [
-    "KERNEL_TOLERANCE",
+    "COMPILED_TOLERANCE",
     "TAPE_TOLERANCE",
     "TOLERANCE",
     "Result",

@@ -12,6 +12,7 @@ from handgrad.autograd.taped import apply_several
 from handgrad.backend import gradients_of, pair_for
 from handgrad.checking.cases import OperationCase, Options
 from handgrad.checking.elementary import elementary_cases
+from handgrad.checking.kernels import kernel_error
 from handgrad.checking.numerical import central_differences, relative_error
 from handgrad.checking.results import Result
 
@@ -38,6 +39,8 @@ def operation_cases() -> list[OperationCase]:
         return lambda: {"targets": targets, **options}
 
     heads = {"query": q, "key": k, "value": v}
+    weight, bias = normal(5, 7), normal(7)
+    kept_away = {"x": away_from_the_kink(rng, (2, 3, 5), weight, bias), "weight": weight, "bias": bias}
     return [
         OperationCase("linear", ops.linear, {"x": x, "weight": normal(5, 7), "bias": normal(7)}),
         OperationCase("linear, no bias", ops.linear, {"x": x, "weight": normal(5, 7)}),
@@ -46,6 +49,14 @@ def operation_cases() -> list[OperationCase]:
         OperationCase("layer_norm", ops.layer_norm, {"x": x, "gain": normal(5), "bias": normal(5)}),
         OperationCase("gelu, tanh", ops.gelu, {"x": 2 * x}),
         OperationCase("gelu, exact", ops.gelu, {"x": 2 * x}, lambda: {"approximate": "none"}),
+        OperationCase("linear_gelu", ops.linear_gelu, {"x": x, "weight": normal(5, 7), "bias": normal(7)}),
+        OperationCase(
+            "linear_gelu, exact, no bias",
+            ops.linear_gelu,
+            {"x": x, "weight": normal(5, 7)},
+            lambda: {"approximate": "none"},
+        ),
+        OperationCase("linear_relu", ops.linear_relu, kept_away),
         OperationCase("relu", ops.relu, {"x": away_from_kink}),
         OperationCase("softmax", ops.softmax, {"x": x}),
         OperationCase("softmax, axis 1", ops.softmax, {"x": x}, lambda: {"axis": 1}),
@@ -80,6 +91,7 @@ def check_operation(case: OperationCase) -> Iterator[Result]:
     r = tuple(draw.standard_normal(np.shape(part)) for part in (output if several else (output,)))
     gradients = gradients_of(backward, r if several else r[0], saved)
     taped = _on_the_tape(case, r)
+    compiled = _compiled_errors(case, r)
 
     def loss() -> float:
         output = forward(*inputs.values(), **case.options())[0]
@@ -87,13 +99,27 @@ def check_operation(case: OperationCase) -> Iterator[Result]:
             float((part * weight).sum()) for part, weight in zip(output if several else (output,), r, strict=True)
         )
 
-    for (name, array), analytic, tape in zip(inputs.items(), gradients[: len(inputs)], taped, strict=True):
+    found = zip(inputs.items(), gradients[: len(inputs)], taped, compiled, strict=True)
+    for (name, array), analytic, tape, error in found:
         numeric = central_differences(loss, array)
         parts = case.parts or _whole
         for (part, a), (_, n), (_, t) in zip(
             parts(name, analytic), parts(name, numeric), parts(name, tape), strict=True
         ):
-            yield Result(case.name, part, relative_error(a, n), tape=relative_error(t, a))
+            yield Result(case.name, part, relative_error(a, n), tape=relative_error(t, a), compiled=error)
+
+
+def _compiled_errors(case: OperationCase, r: tuple[Array, ...]) -> list[float | None]:
+    """For each input the error of its gradient by the kernel in float32; None where no kernel serves."""
+    single = [array.astype(np.float32) for array in case.inputs.values()]
+    pairs = pair_for(case.operation, *single), pair_for(case.operation, *case.inputs.values())
+    if pairs[0] == pairs[1] or len(r) > 1:
+        return [None] * len(single)
+    found = []
+    for (forward, backward), dtype in zip(pairs, (np.float32, np.float64), strict=True):
+        _, saved = forward(*(array.astype(dtype) for array in single), **case.options())
+        found.append(gradients_of(backward, r[0].astype(np.float32).astype(dtype), saved)[: len(single)])
+    return [kernel_error(a, b) for a, b in zip(*found, strict=True)]
 
 
 def _on_the_tape(case: OperationCase, r: tuple[Array, ...]) -> list[Array]:
@@ -105,6 +131,14 @@ def _on_the_tape(case: OperationCase, r: tuple[Array, ...]) -> list[Array]:
         loss = loss + other
     loss.backward()
     return [np.zeros(tensor.shape) if tensor.grad is None else tensor.grad for tensor in tensors]
+
+
+def away_from_the_kink(rng: np.random.Generator, shape: tuple[int, ...], weight: Array, bias: Array) -> Array:
+    """An x for which no element of x W + b lies near 0, where relu's differences have no meaning."""
+    x = rng.standard_normal(shape)
+    while np.abs(x @ weight + bias).min() < 0.02:
+        x = rng.standard_normal(shape)
+    return x
 
 
 def split_qkv(name: str, gradient: Array) -> Iterator[tuple[str, Array]]:

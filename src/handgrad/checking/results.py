@@ -8,6 +8,9 @@ TOLERANCE = 1e-6
 TAPE_TOLERANCE = 1e-12
 """The largest difference, relative to the largest element, between a gradient on the tape and the one by hand."""
 
+COMPILED_TOLERANCE = 1e-5
+"""The largest difference that compiled code, in float32, may show from the text in float64."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -17,17 +20,24 @@ class Result:
     """The operation, layer or model."""
     part: str
     """Which input or parameter the gradient is for."""
-    error: float
-    """max|a - n| / max(max|a|, max|n|, 1e-3) between the gradient by hand and central differences."""
-    tolerance: float = TOLERANCE
-    """The largest error that passes."""
+    error: float | None
+    """max|a - n| / max(max|a|, max|n|, 1e-3) between the gradient by hand and central differences; None for a result
+    of compiled code alone."""
     tape: float | None = None
     """max|t - a| / max(max|t|, max|a|, 1e-3) between the gradient on the tape and by hand; None where there is none."""
 
+    compiled: float | None = None
+    """max|c - a| / max(1, max|a|) between the gradient by compiled code in float32 and by the text in float64, from
+    the same float32 inputs; None where there is no compiled code."""
+
     @property
     def passed(self) -> bool:
-        return _within(self.error, self.tolerance) and (self.tape is None or _within(self.tape, TAPE_TOLERANCE))
+        return (
+            _within(self.error, TOLERANCE)
+            and _within(self.tape, TAPE_TOLERANCE)
+            and _within(self.compiled, COMPILED_TOLERANCE)
+        )
 
 
-def _within(error: float, tolerance: float) -> bool:
-    return not math.isnan(error) and error <= tolerance
+def _within(error: float | None, tolerance: float) -> bool:
+    return error is None or (not math.isnan(error) and error <= tolerance)

@@ -1,10 +1,13 @@
 """Where commands print."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from rich.console import Console
 
+from handgrad.backend import current_backend
 from handgrad.errors import InputError
 
 
@@ -24,6 +27,21 @@ def standard_input() -> BinaryIO:
     if sys.stdin is None:
         raise InputError("standard input is closed; give a file, or a text through a pipe")
     return sys.stdin.buffer
+
+
+@contextmanager
+def compiling_is_said() -> Iterator[None]:
+    """While kernels are compiled, which happens once on a machine, the user is told what takes so long."""
+    if current_backend() != "numba":
+        yield
+        return
+    from handgrad.compiled import told_when_compiling
+
+    def tell() -> None:
+        print("handgrad: compiling the kernels for this machine, once; this takes a few seconds", file=sys.stderr)
+
+    with told_when_compiling(tell):
+        yield
 
 
 def warn(sentence: str) -> None:

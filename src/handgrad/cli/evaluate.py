@@ -1,7 +1,6 @@
 """handgrad eval: how well a trained model predicts a text."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +9,15 @@ import tyro
 
 from handgrad.arrays import Array
 from handgrad.cli.arguments import parse
+from handgrad.cli.console import compiling_is_said
 from handgrad.cli.main import OK
 from handgrad.cli.progress import describe_bits
 from handgrad.data import count_unknown
 from handgrad.errors import InputError
 from handgrad.files import read_text
+from handgrad.threads import Team
 from handgrad.training import Run, bits_per_character, choose_replicas, evaluate, find_checkpoint, load_model, open_run
-from handgrad.training.replicas import one_blas_thread_per_replica
+from handgrad.training.replicas import cores_for
 
 
 @dataclass
@@ -40,8 +41,8 @@ def run(argv: list[str]) -> int:
     checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
     model = load_model(checkpoint, the_run.model_config)
     threads = choose_replicas(0, len(tokens))
-    with one_blas_thread_per_replica(threads), ThreadPoolExecutor(threads) as executor:
-        loss = evaluate(model, tokens, executor)
+    with compiling_is_said(), cores_for(threads), Team(threads) as team:
+        loss = evaluate(model, tokens, team)
     rows = {
         "text": what,
         "tokens": f"{len(tokens):,}, of which {count_unknown(the_run.tokenizer(), tokens):,} unknown",

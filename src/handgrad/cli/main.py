@@ -7,6 +7,7 @@ from importlib import import_module
 
 from handgrad import __version__
 from handgrad.errors import InputError
+from handgrad.processor import choose_blas_kernels
 
 COMMANDS = {
     "train": "train a GPT on a text, or resume a run",
@@ -15,6 +16,7 @@ COMMANDS = {
     "plot": "draw the curves of one run or several",
     "prepare": "turn texts into token files to train on",
     "tokenize": "show a text coloured by its tokens",
+    "bench": "time handgrad beside PyTorch, and show where a step's time goes",
     "check": "prove every gradient on this machine",
 }
 _FILES = {"eval": "evaluate"}  # where the command's name would hide a Python built-in
@@ -25,6 +27,7 @@ OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; returns its exit code: 0 fine, 1 failed, 2 bad input, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
+    choose_blas_kernels()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
     code = _run(argv)

@@ -29,7 +29,7 @@ class TrainingDisplay(Reporter):
 
     def started(self, model: GPT, data: TokenData, progress: RunProgress) -> None:
         self.data, self.first_step = data, progress.step
-        self.begun = time.monotonic()
+        self.begun = self.printed = time.monotonic()
         doing = "training" if progress.step == 0 else f"resuming at step {progress.step:,}:"
         self._print(
             f"{doing} {model.n_parameters:,} parameters on {data.meta.train_characters:,} characters of "

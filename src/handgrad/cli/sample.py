@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from handgrad.cli.arguments import parse
-from handgrad.cli.console import warn
+from handgrad.cli.console import compiling_is_said, warn
 from handgrad.cli.main import OK
 from handgrad.cli.progress import opening
 from handgrad.errors import InputError
@@ -55,23 +55,24 @@ def run(argv: list[str]) -> int:
     model = load_model(find_checkpoint(arguments.run, arguments.checkpoint), the_run.model_config)
     ids = tokenizer.encode(arguments.prompt).tolist() or opening(tokenizer)
     _warn_of_unknown(arguments.prompt, tokenizer)
-    for number in range(arguments.samples):
-        if arguments.samples > 1:
-            print(f"--- sample {number + 1} ---")
-        print(arguments.prompt, end="", flush=True)
-        written = generate(
-            model,
-            ids,
-            arguments.tokens,
-            temperature=arguments.temperature,
-            top_k=arguments.top_k,
-            top_p=arguments.top_p,
-            seed=[arguments.seed, number],
-            exclude=tokenizer.special_ids,
-        )
-        for text in decoded_as_it_comes(tokenizer, written):
-            print(text, end="", flush=True)
-        print()
+    with compiling_is_said():
+        for number in range(arguments.samples):
+            if arguments.samples > 1:
+                print(f"--- sample {number + 1} ---")
+            print(arguments.prompt, end="", flush=True)
+            written = generate(
+                model,
+                ids,
+                arguments.tokens,
+                temperature=arguments.temperature,
+                top_k=arguments.top_k,
+                top_p=arguments.top_p,
+                seed=[arguments.seed, number],
+                exclude=tokenizer.special_ids,
+            )
+            for text in decoded_as_it_comes(tokenizer, written):
+                print(text, end="", flush=True)
+            print()
     return OK
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from handgrad.backend import current_backend
 from handgrad.cli.arguments import parse, parse_known
-from handgrad.cli.console import make_console, warn
+from handgrad.cli.console import compiling_is_said, make_console, warn
 from handgrad.cli.interrupts import Interrupts
 from handgrad.cli.main import FAILED, OK
 from handgrad.cli.progress import TrainingDisplay, sample_text
@@ -24,6 +24,7 @@ from handgrad.training import (
     TrainConfig,
     check_is_free,
     choose_replicas,
+    compile_kernels,
     create_run,
     find_checkpoint,
     load_model,
@@ -167,6 +168,8 @@ def _resumed(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
 
 
 def _train(the_run: Run, data: TokenData, console: Console) -> int:
+    with compiling_is_said():
+        compile_kernels(the_run)
     display = TrainingDisplay(the_run, console)
     again = f"handgrad train --resume {shlex.quote(str(the_run.path))}"
     try:

@@ -21,21 +21,24 @@ def adam_update(
     eps: float,
     weight_decay: float,
     decoupled: bool,
+    grad_scale: float = 1.0,
 ) -> None:
     """As ``ops.adam_update``."""
     shrink = 1 - lr * weight_decay if decoupled else 1.0
     pull = 0.0 if decoupled else weight_decay
     step_size = lr / (1 - beta1**step)
     correction = 1 / math.sqrt(1 - beta2**step)
-    numbers = (shrink, pull, beta1, 1 - beta1, beta2, 1 - beta2, step_size, correction, eps)
+    numbers = (shrink, pull, beta1, 1 - beta1, beta2, 1 - beta2, step_size, correction, eps, grad_scale)
     _update(data, grad, exp_avg, exp_avg_sq, *(np.float32(number) for number in numbers))
 
 
 @compiled
-def _update(data, grad, exp_avg, exp_avg_sq, shrink, pull, beta1, rest1, beta2, rest2, step_size, correction, eps):  # type: ignore[no-untyped-def]
+def _update(  # type: ignore[no-untyped-def]
+    data, grad, exp_avg, exp_avg_sq, shrink, pull, beta1, rest1, beta2, rest2, step_size, correction, eps, grad_scale
+):
     for i in range(data.size):
         x = data[i] * shrink
-        g = grad[i] + pull * data[i]
+        g = grad[i] * grad_scale + pull * data[i]
         m = beta1 * exp_avg[i] + rest1 * g
         v = beta2 * exp_avg_sq[i] + rest2 * g * g
         exp_avg[i], exp_avg_sq[i] = m, v

@@ -6,6 +6,7 @@ import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.compiled import compiled
+from handgrad.kernels.into import NOTHING, Into, gradient_arrays
 from handgrad.ops.shapes import as_rows
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
@@ -20,10 +21,12 @@ def layer_norm(x: Array, gain: Array, bias: Array, eps: float = 1e-5) -> tuple[A
     return y, (x_hat, inverse_std, gain)
 
 
-def layer_norm_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array, Array]:
+def layer_norm_backward(
+    dy: Array, saved: tuple[Any, ...], into: Into = NOTHING
+) -> tuple[Array, Array | None, Array | None]:
     """As ``ops.layer_norm_backward``."""
     x_hat, inverse_std, gain = saved
-    dx, d_gain, d_bias = np.empty_like(x_hat), np.zeros_like(gain), np.zeros_like(gain)
+    dx, d_gain, d_bias = np.empty_like(x_hat), *gradient_arrays((gain, gain), into)
     rows = as_rows(np.ascontiguousarray(dy))
     _backward(rows, as_rows(x_hat), inverse_std.reshape(-1), gain, as_rows(dx), d_gain, d_bias)
     return dx, d_gain, d_bias

@@ -25,7 +25,7 @@ from handgrad.nn import (
     init,
     is_on_tape,
 )
-from handgrad.nn.transformer import Activation
+from handgrad.nn.layers import Activation
 
 
 @dataclass(frozen=True)

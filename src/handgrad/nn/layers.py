@@ -1,6 +1,7 @@
 """The leaves: each holds an operation of ``ops`` and its own parameters."""
 
 import math
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +13,26 @@ from handgrad.nn.module import ArrayOrTensor, Layer
 from handgrad.nn.parameter import Parameter
 from handgrad.ops.conv2d import Pair
 
+Activation = Literal["gelu", "gelu_exact", "relu"]
+"""A nonlinearity by its name: gelu is GPT-2's tanh form."""
 Generator = np.random.Generator
+
+_LINEAR: dict[Activation | None, tuple[Any, dict[str, Any]]] = {
+    None: (ops.linear, {}),
+    "gelu": (ops.linear_gelu, {}),
+    "gelu_exact": (ops.linear_gelu, {"approximate": "none"}),
+    "relu": (ops.linear_relu, {}),
+}
+"""The operation of a linear layer, with its options, by the nonlinearity after it."""
 
 
 class Linear(Layer):
-    """y = x W + b over the last axis: (..., in_features) to (..., out_features).
+    """y = f(x W + b) over the last axis: (..., in_features) to (..., out_features).
 
-    W (in_features, out_features) and b start evenly in ±1/√in_features, as PyTorch's do.
+    W (in_features, out_features) and b start evenly in ±1/√in_features, as PyTorch's do. f is a nonlinearity that is
+    computed in the same pass, or nothing.
+
+    Raises ValueError for an unknown nonlinearity.
     """
 
     def __init__(
@@ -26,10 +40,14 @@ class Linear(Layer):
         in_features: int,
         out_features: int,
         bias: bool = True,
+        activation: Activation | None = None,
         *,
         rng: Generator | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
+        if activation not in _LINEAR:
+            raise ValueError(f"activation must be {' or '.join(get_args(Activation))}, not {activation!r}")
+        self.activation = activation
         bound = 1 / math.sqrt(in_features) if in_features else 0.0
         self.weight = Parameter(np.empty((in_features, out_features), dtype))
         init.uniform(self.weight, -bound, bound, rng)
@@ -38,7 +56,8 @@ class Linear(Layer):
             init.uniform(self.bias, -bound, bound, rng)
 
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
-        return self.apply(ops.linear, x, self.weight, self.bias)
+        operation, options = _LINEAR[self.activation]
+        return self.apply(operation, x, self.weight, self.bias, **options)
 
 
 class Embedding(Layer):

@@ -199,8 +199,7 @@ class Layer(Module):
 
         Raises RuntimeError where an earlier forward by hand still waits for its backward.
         """
-        own = {id(value) for value in vars(self).values()}
-        if is_on_tape(*(value for value in inputs if id(value) not in own), *options.values()):
+        if self._is_given_tensors(inputs) or is_on_tape(*options.values()):
             # What is differentiated is computed in floats, and in one dtype, as by the functions of tensors.
             given = iter(promoted(*(floating(value) for value in inputs if value is not None)))
             return apply(operation, *(None if value is None else next(given) for value in inputs), **options)
@@ -210,11 +209,22 @@ class Layer(Module):
                 "run under no_grad() if none will follow, or forget() the forward that was interrupted"
             )
         arrays = [value.data if isinstance(value, Parameter) else value for value in inputs]
-        forward, backward = pair_for(operation, *(array for array in arrays if array is not None))
+        forward, backward = pair_for(operation, *[array for array in arrays if array is not None])
         output, saved = forward(*arrays, **options)
         if is_grad_enabled():
-            self._kept = (backward, saved, inputs)
+            self._keep((backward, saved, inputs))
         return output
+
+    def _is_given_tensors(self, inputs: tuple[Any, ...]) -> bool:
+        """Whether a Tensor is among them that is no Parameter of this layer's own."""
+        own = vars(self).values()
+        return any(
+            isinstance(value, Tensor) and not any(value is mine for mine in own if isinstance(mine, Parameter))
+            for value in inputs
+        )
+
+    def _keep(self, kept: tuple[Backward, tuple[Any, ...], tuple[Any, ...]] | None) -> None:
+        vars(self)["_kept"] = kept  # past __setattr__, which looks at everything that may be learned
 
     @property
     def awaits_backward(self) -> bool:
@@ -231,11 +241,13 @@ class Layer(Module):
         if self._kept is None:
             raise RuntimeError(f"{type(self).__name__}: backward without a forward that kept what it needs")
         backward, saved, inputs = self._kept
-        self._kept = None
+        self._keep(None)
         for_arrays = []
-        for value, gradient in zip(inputs, gradients_of(backward, dy, saved), strict=True):
+        into = tuple(value.grad if isinstance(value, Parameter) else None for value in inputs)
+        for value, gradient in zip(inputs, gradients_of(backward, dy, saved, into), strict=True):
             if isinstance(value, Parameter):
-                value.accumulate(gradient)
+                if gradient is not value.grad:
+                    value.accumulate(gradient)
             elif value is not None:
                 for_arrays.append(gradient)
         # One array goes in nearly everywhere; None comes back from an Embedding, whose ids have no gradient.

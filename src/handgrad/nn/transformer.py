@@ -1,18 +1,14 @@
 """The transformer's parts (Vaswani et al. 2017), with the pre-normalisation of GPT-2 (Radford et al. 2019)."""
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 
 from handgrad import ops
 from handgrad.arrays import Array
 from handgrad.autograd import default_generator
-from handgrad.nn.activations import GELU, ReLU
-from handgrad.nn.layers import Dropout, LayerNorm, Linear
+from handgrad.nn.layers import Activation, Dropout, LayerNorm, Linear
 from handgrad.nn.module import ArrayOrTensor, Layer, Module
 
-Activation = Literal["gelu", "gelu_exact", "relu"]
 Generator = np.random.Generator
 
 
@@ -71,7 +67,10 @@ class MultiHeadAttention(Module):
 
 
 class FeedForward(Module):
-    """Two linear maps with a nonlinearity between: (..., n_embd) to n_hidden (4 n_embd) and back."""
+    """Two linear maps with a nonlinearity between: (..., n_embd) to n_hidden (4 n_embd) and back.
+
+    y = f(x W + b) W' + b'.
+    """
 
     def __init__(
         self,
@@ -85,16 +84,15 @@ class FeedForward(Module):
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
         n_hidden = 4 * n_embd if n_hidden is None else n_hidden
-        self.expand = Linear(n_embd, n_hidden, bias, rng=rng, dtype=dtype)
-        self.activation = make_activation(activation)
+        self.expand = Linear(n_embd, n_hidden, bias, activation, rng=rng, dtype=dtype)
         self.contract = Linear(n_hidden, n_embd, bias, rng=rng, dtype=dtype)
         self.dropout = Dropout(dropout, rng=rng)
 
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
-        return self.dropout(self.contract(self.activation(self.expand(x))))
+        return self.dropout(self.contract(self.expand(x)))
 
     def backward(self, dy: Array) -> Array:
-        return self.expand.backward(self.activation.backward(self.contract.backward(self.dropout.backward(dy))))
+        return self.expand.backward(self.contract.backward(self.dropout.backward(dy)))
 
 
 class TransformerBlock(Module):
@@ -126,14 +124,3 @@ class TransformerBlock(Module):
         dy = dy + self.norm_2.backward(self.feed_forward.backward(dy))
         dy = dy + self.norm_1.backward(self.attention.backward(dy))
         return dy
-
-
-def make_activation(name: Activation) -> Layer:
-    """The layer of a nonlinearity by its name in a configuration: gelu (tanh form), gelu_exact or relu."""
-    if name == "gelu":
-        return GELU()
-    if name == "gelu_exact":
-        return GELU(approximate="none")
-    if name == "relu":
-        return ReLU()
-    raise ValueError(f"activation must be gelu, gelu_exact or relu, not {name!r}")

@@ -10,6 +10,7 @@ constant, it saves nothing and its backward gives None.
 """
 
 from handgrad.ops.adam_update import adam_update
+from handgrad.ops.add_gradients import add_gradients
 from handgrad.ops.arithmetic import (
     add,
     add_backward,
@@ -79,6 +80,8 @@ from handgrad.ops.embedding import embedding, embedding_backward
 from handgrad.ops.gelu import gelu, gelu_backward
 from handgrad.ops.layer_norm import layer_norm, layer_norm_backward
 from handgrad.ops.linear import linear, linear_backward
+from handgrad.ops.linear_gelu import linear_gelu, linear_gelu_backward
+from handgrad.ops.linear_relu import linear_relu, linear_relu_backward
 from handgrad.ops.log_softmax import log_softmax, log_softmax_backward
 from handgrad.ops.matmul import matmul, matmul_backward
 from handgrad.ops.mse import mse, mse_backward
@@ -147,6 +150,7 @@ __all__ = [
     "abs",
     "abs_backward",
     "adam_update",
+    "add_gradients",
     "add",
     "add_backward",
     "astype",
@@ -197,6 +201,10 @@ __all__ = [
     "layer_norm_backward",
     "linear",
     "linear_backward",
+    "linear_gelu",
+    "linear_gelu_backward",
+    "linear_relu",
+    "linear_relu_backward",
     "log",
     "log_backward",
     "log_softmax",

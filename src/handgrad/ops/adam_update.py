@@ -23,6 +23,7 @@ def adam_update(
     eps: float,
     weight_decay: float,
     decoupled: bool,
+    grad_scale: float = 1.0,
 ) -> None:
     """Moves ``data`` one step against its gradient; all four arrays are one-dimensional and of one size.
 
@@ -30,7 +31,8 @@ def adam_update(
         x ← x - lr · (m / (1 - β₁ᵗ)) / (√(v / (1 - β₂ᵗ)) + eps)
 
     t is ``step``, counted from 1. Weight decay shrinks x by lr · weight_decay before the step where ``decoupled``
-    (AdamW), else adds weight_decay · x to the gradient (Adam). ``grad`` is left as it is.
+    (AdamW), else adds weight_decay · x to the gradient (Adam). g is ``grad`` times ``grad_scale``; ``grad`` is left as
+    it is.
     """
     step_size = lr / (1 - beta1**step)
     sqrt_correction = math.sqrt(1 - beta2**step)
@@ -39,6 +41,8 @@ def adam_update(
         block = slice(start, min(start + _BLOCK, data.size))
         x, g, m, v = data[block], grad[block], exp_avg[block], exp_avg_sq[block]
         s = scratch[: x.size]
+        if grad_scale != 1:
+            g = g * grad_scale
         if weight_decay and decoupled:
             x *= 1 - lr * weight_decay
         elif weight_decay:

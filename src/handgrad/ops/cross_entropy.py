@@ -22,7 +22,7 @@ def cross_entropy(
     outside [0, V).
     """
     targets = np.asarray(targets)
-    _check(logits, targets, ignore_index, reduction)
+    check_targets(logits, targets, ignore_index, reduction)
     rows, labels = as_rows(logits), targets.reshape(-1)
     counted = labels != ignore_index
     labels = np.where(counted, labels, 0)
@@ -33,11 +33,7 @@ def cross_entropy(
     probabilities /= normaliser[:, None]
     losses = np.where(counted, np.log(normaliser) - at_target, 0)
     saved = (probabilities, labels, counted, logits.shape, reduction)
-    if reduction == "none":
-        return losses.reshape(targets.shape), saved
-    total = losses.sum()
-    with np.errstate(invalid="ignore"):
-        return np.asarray(total if reduction == "sum" else total / total.dtype.type(counted.sum())), saved
+    return reduced(losses.reshape(targets.shape), counted, reduction), saved
 
 
 def cross_entropy_backward(d_loss: Array | float, saved: tuple[Any, ...]) -> Array:
@@ -49,16 +45,32 @@ def cross_entropy_backward(d_loss: Array | float, saved: tuple[Any, ...]) -> Arr
     d_loss), d_loss / count ("mean"), or nothing where it is ignored.
     """
     probabilities, labels, counted, shape, reduction = saved
-    weight = counted.astype(probabilities.dtype)
-    if reduction == "mean":
-        weight /= max(int(counted.sum()), 1)
-    weight *= np.asarray(d_loss, dtype=probabilities.dtype).reshape(-1)
+    weight = weight_of_rows(d_loss, counted, reduction, probabilities.dtype)
     d_logits: Array = probabilities * weight[:, None]
     d_logits[np.arange(len(labels)), labels] -= weight
     return d_logits.reshape(shape)
 
 
-def _check(logits: Array, targets: Array, ignore_index: int, reduction: str) -> None:
+def reduced(losses: Array, counted: Array, reduction: Reduction) -> Array:
+    """The losses of all targets as ``reduction`` says; those not counted are 0."""
+    if reduction == "none":
+        return losses
+    total = losses.sum()
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total if reduction == "sum" else total / total.dtype.type(counted.sum()))
+
+
+def weight_of_rows(d_loss: Array | float, counted: Array, reduction: Reduction, dtype: np.dtype[Any]) -> Array:
+    """∂L/∂loss of each row, flat."""
+    weight = counted.astype(dtype)
+    if reduction == "mean":
+        weight /= max(int(counted.sum()), 1)
+    weight *= np.asarray(d_loss, dtype=dtype).reshape(-1)
+    return weight
+
+
+def check_targets(logits: Array, targets: Array, ignore_index: int, reduction: str) -> None:
+    """Raises as cross_entropy says."""
     if targets.shape != logits.shape[:-1]:
         raise ValueError(
             f"cross_entropy: logits {logits.shape} need targets of shape {logits.shape[:-1]}, not {targets.shape}"

@@ -17,11 +17,7 @@ def embedding(weight: Array, ids: Array) -> tuple[Array, tuple[Any, ...]]:
     which NumPy would count from the end, is outside too.
     """
     ids = np.asarray(ids)
-    if ids.dtype.kind not in "iu":
-        raise TypeError(f"embedding: ids must be integers, not {ids.dtype}")
-    if ids.size and (ids.min() < 0 or ids.max() >= len(weight)):
-        outside = ids.min() if ids.min() < 0 else ids.max()
-        raise IndexError(f"embedding: id {outside} is outside the table of {len(weight)} rows")
+    check_ids(weight, ids)
     return weight[ids], (ids, weight)
 
 
@@ -43,3 +39,12 @@ def embedding_backward(dy: Array, saved: tuple[Any, ...]) -> Array:
     first = np.flatnonzero(is_first)
     d_weight[sorted_ids[first]] = np.add.reduceat(as_rows(dy)[order], first, axis=0)
     return d_weight
+
+
+def check_ids(weight: Array, ids: Array) -> None:
+    """Raises as embedding says."""
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"embedding: ids must be integers, not {ids.dtype}")
+    if ids.size and (ids.min() < 0 or ids.max() >= len(weight)):
+        outside = ids.min() if ids.min() < 0 else ids.max()
+        raise IndexError(f"embedding: id {outside} is outside the table of {len(weight)} rows")

@@ -8,11 +8,13 @@ import numpy as np
 from handgrad.arrays import Array
 from handgrad.ops.erf import erf
 
+Approximate = Literal["tanh", "none"]
+
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 CUBIC = 0.044715
 
 
-def gelu(x: Array, approximate: Literal["tanh", "none"] = "tanh") -> tuple[Array, tuple[Any, ...]]:
+def gelu(x: Array, approximate: Approximate = "tanh") -> tuple[Array, tuple[Any, ...]]:
     """x · Φ(x), Φ the distribution function of the normal law; x of any shape.
 
     approximate="tanh", GPT-2's form:  Φ(x) ≈ ½ (1 + tanh u),  u = √(2/π) (x + 0.044715 x³)

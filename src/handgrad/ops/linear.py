@@ -16,9 +16,7 @@ def linear(
 
     Raises ValueError where the last size of x is not the first of weight, or bias has another shape.
     """
-    if x.shape[-1:] != weight.shape[:1]:
-        raise ValueError(f"linear: x has shape {x.shape}, but its last size must be {weight.shape[0]}, that of weight")
-    check_bias("linear", bias, weight.shape[1])
+    check_linear(x, weight, bias)
     y = as_rows(x) @ weight
     if bias is not None:
         y += bias
@@ -40,3 +38,10 @@ def linear_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, Ar
     d_weight = None if x is None else as_rows(x).T @ dy_rows
     d_bias = dy_rows.sum(axis=0) if has_bias else None
     return dx, d_weight, d_bias
+
+
+def check_linear(x: Array, weight: Array, bias: Array | None) -> None:
+    """Raises as linear says."""
+    if x.shape[-1:] != weight.shape[:1]:
+        raise ValueError(f"linear: x has shape {x.shape}, but its last size must be {weight.shape[0]}, that of weight")
+    check_bias("linear", bias, weight.shape[1])

@@ -25,8 +25,7 @@ def multi_head_attention(
 
     Raises ValueError where 3·n_head does not divide the last size.
     """
-    if qkv.shape[-1] % (3 * n_head):
-        raise ValueError(f"multi_head_attention: last size {qkv.shape[-1]} is not a multiple of 3 x {n_head} heads")
+    check_heads(qkv, n_head)
     q, k, v = (_split_heads(part, n_head) for part in np.split(qkv, 3, axis=-1))
     y, saved = attention(q, k, v, mask, causal, dropout_p, rng)
     return _merge_heads(y), (n_head, saved)
@@ -41,6 +40,12 @@ def multi_head_attention_backward(dy: Array, saved: tuple[Any, ...]) -> Array:
     n_head, attention_saved = saved
     gradients = attention_backward(_split_heads(dy, n_head), attention_saved)
     return np.concatenate([_merge_heads(gradient) for gradient in gradients], axis=-1)
+
+
+def check_heads(qkv: Array, n_head: int) -> None:
+    """Raises as multi_head_attention says."""
+    if qkv.shape[-1] % (3 * n_head):
+        raise ValueError(f"multi_head_attention: last size {qkv.shape[-1]} is not a multiple of 3 x {n_head} heads")
 
 
 def _split_heads(x: Array, n_head: int) -> Array:

@@ -10,8 +10,10 @@ def unembedding(x: Array, weight: Array, bias: Array | None = None) -> tuple[Arr
     """``logits = x @ weightᵀ + bias``: linear with the table of an embedding, a row for each token.
 
     x (..., C), weight (V, C), bias (V,) or None; returns logits (..., V).
+
+    Raises ValueError where the last size of x is not that of weight, or bias has another shape.
     """
-    check_bias("unembedding", bias, weight.shape[0])
+    check_unembedding(x, weight, bias)
     logits = as_rows(x) @ weight.T
     if bias is not None:
         logits += bias
@@ -32,3 +34,10 @@ def unembedding_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Arra
     d_weight = dy_rows.T @ as_rows(x)
     d_bias = dy_rows.sum(axis=0) if has_bias else None
     return dx, d_weight, d_bias
+
+
+def check_unembedding(x: Array, weight: Array, bias: Array | None) -> None:
+    """Raises as unembedding says."""
+    if x.shape[-1:] != weight.shape[1:]:
+        raise ValueError(f"unembedding: x has shape {x.shape}, but its last size must be {weight.shape[1]}")
+    check_bias("unembedding", bias, weight.shape[0])

@@ -7,6 +7,7 @@ from handgrad.arrays import Array
 from handgrad.backend import function_for
 from handgrad.nn import Parameter
 from handgrad.optim.optimizer import Group, Optimizer, Run
+from handgrad.threads import Team
 
 
 class Adam(Optimizer):
@@ -36,23 +37,27 @@ class Adam(Optimizer):
         if not group["eps"] >= 0:
             raise ValueError(f"{type(self).__name__}: eps must be at least 0, not {group['eps']}")
 
-    def _update(self, run: Run, data: Array, grad: Array, group: Group) -> None:
+    def _update(self, run: Run, data: Array, grad: Array, group: Group, grad_scale: float, team: Team) -> None:
         if not run.state:
             run.state = {"exp_avg": run.zeros(), "exp_avg_sq": run.zeros()}
+        arrays = (data, grad, run.state["exp_avg"], run.state["exp_avg_sq"])
+        update = function_for(ops.adam_update, data, grad)
         beta1, beta2 = group["betas"]
-        function_for(ops.adam_update, data, grad)(
-            data,
-            grad,
-            run.state["exp_avg"],
-            run.state["exp_avg_sq"],
-            step=run.step,
-            lr=group["lr"],
-            beta1=beta1,
-            beta2=beta2,
-            eps=group["eps"],
-            weight_decay=group["weight_decay"],
-            decoupled=self.decoupled,
-        )
+
+        def update_piece(piece: slice) -> None:
+            update(
+                *(array[piece] for array in arrays),
+                step=run.step,
+                lr=group["lr"],
+                beta1=beta1,
+                beta2=beta2,
+                eps=group["eps"],
+                weight_decay=group["weight_decay"],
+                decoupled=self.decoupled,
+                grad_scale=grad_scale,
+            )
+
+        team.map(update_piece, team.pieces(run.size))
 
 
 class AdamW(Adam):

@@ -7,6 +7,7 @@ import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.nn import Parameter
+from handgrad.threads import ALONE, Team
 
 Group = dict[str, Any]
 
@@ -101,8 +102,12 @@ class Optimizer:
             self._check(group)
         self._cut_into_runs()
 
-    def step(self) -> None:
-        """One update of every parameter that requires a gradient and has one."""
+    def step(self, *, grad_scale: float = 1.0, team: Team = ALONE) -> None:
+        """One update of every parameter that requires a gradient and has one.
+
+        Gradients count ``grad_scale`` times, which clips them without a pass over memory. The threads of ``team`` may
+        share the work; the result is the same.
+        """
         if self._learning != self._which_learn():
             self.load_state_dict(self.state_dict())  # which cuts the runs anew
         for group, runs in zip(self.param_groups, self._runs, strict=True):
@@ -110,7 +115,7 @@ class Optimizer:
                 grad = run.grad()
                 if grad is not None and run.learns:
                     run.step += 1
-                    self._update(run, run.data(), grad, group)
+                    self._update(run, run.data(), grad, group, grad_scale, team)
                     for parameter in run.parameters:
                         parameter.mark_changed()
 
@@ -137,7 +142,7 @@ class Optimizer:
             if not group[name] >= 0:
                 raise ValueError(f"{type(self).__name__}: {name} must be at least 0, not {group[name]}")
 
-    def _update(self, run: Run, data: Array, grad: Array, group: Group) -> None:
+    def _update(self, run: Run, data: Array, grad: Array, group: Group, grad_scale: float, team: Team) -> None:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from handgrad.arrays import Array
 from handgrad.nn import Parameter
 from handgrad.optim.optimizer import Group, Optimizer, Run
+from handgrad.threads import Team
 
 
 class SGD(Optimizer):
@@ -35,8 +36,10 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
 
-    def _update(self, run: Run, data: Array, grad: Array, group: Group) -> None:
+    def _update(self, run: Run, data: Array, grad: Array, group: Group, grad_scale: float, team: Team) -> None:
         momentum = group["momentum"]
+        if grad_scale != 1:
+            grad = grad * grad_scale
         direction = grad + group["weight_decay"] * data if group["weight_decay"] else grad
         if momentum:
             buffer = run.state.get("momentum_buffer")

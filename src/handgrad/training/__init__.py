@@ -8,6 +8,7 @@ from handgrad.training.metrics import Metrics, read_metrics
 from handgrad.training.presets import PRESETS, preset
 from handgrad.training.replicas import choose_replicas
 from handgrad.training.run_directory import Run, check_is_free, create_run, next_free, open_run, save_config
+from handgrad.training.warm_up import compile_kernels
 
 __all__ = [
     "PRESETS",
@@ -20,6 +21,7 @@ __all__ = [
     "bits_per_character",
     "check_is_free",
     "choose_replicas",
+    "compile_kernels",
     "create_run",
     "evaluate",
     "find_checkpoint",

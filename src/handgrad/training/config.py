@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from handgrad.errors import InputError
 from handgrad.models import GPTConfig
-from handgrad.nn.transformer import Activation
+from handgrad.nn.layers import Activation
 from handgrad.optim import SGD, Adam, AdamW, Optimizer, schedules
 
 MODEL_FIELDS = tuple(field.name for field in fields(GPTConfig) if field.name != "vocab_size")

@@ -1,7 +1,6 @@
 """The loss over a whole text, and what it says in bits per character."""
 
 import math
-from concurrent.futures import Executor
 from itertools import islice
 
 import numpy as np
@@ -11,16 +10,17 @@ from handgrad.autograd import no_grad
 from handgrad.data import sequential_batches
 from handgrad.data.batches import Batch
 from handgrad.models import GPT
+from handgrad.threads import ALONE, Team
 
-_TOKENS_PER_BATCH = 2048
+TOKENS_PER_BATCH = 2048
 _BATCHES_AT_A_TIME = 64
 
 
-def evaluate(model: GPT, tokens: Array, executor: Executor | None = None, batches: int = 0) -> float:
+def evaluate(model: GPT, tokens: Array, team: Team = ALONE, batches: int = 0) -> float:
     """Mean cross entropy in nats per token over all of ``tokens`` but the first, without dropout.
 
     The tokens are cut into windows of the model's block_size that do not overlap, the last one shorter. ``batches``
-    above 0 looks at that many batches of the beginning only. The threads of ``executor`` share the work; the sum is
+    above 0 looks at that many batches of the beginning only. The threads of ``team`` share the work; the sum is
     made in the order of the text.
     """
     block_size = model.config.block_size
@@ -34,12 +34,12 @@ def evaluate(model: GPT, tokens: Array, executor: Executor | None = None, batche
     was_training = model.training
     model.eval()
     try:
-        windows = sequential_batches(tokens, max(1, _TOKENS_PER_BATCH // block_size), block_size)
+        windows = sequential_batches(tokens, max(1, TOKENS_PER_BATCH // block_size), block_size)
         chosen = islice(windows, batches or None)
         losses: list[tuple[float, int]] = []
         # A few at a time: the text may be larger than memory.
         while some := list(islice(chosen, _BATCHES_AT_A_TIME)):
-            losses += map(total_loss, some) if executor is None else executor.map(total_loss, some)
+            losses += team.map(total_loss, some)
     finally:
         model.train(was_training)
     return math.fsum(loss for loss, _ in losses) / sum(count for _, count in losses)

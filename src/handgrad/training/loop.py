@@ -10,7 +10,7 @@ import numpy as np
 from handgrad.data import TokenData, random_batch
 from handgrad.data.batches import Batch
 from handgrad.models import GPT
-from handgrad.optim import Optimizer, clip_grad_norm
+from handgrad.optim import Optimizer
 from handgrad.training.checkpoint import (
     Progress,
     find_checkpoint,
@@ -23,7 +23,7 @@ from handgrad.training.checkpoint import (
 )
 from handgrad.training.evaluation import bits_per_character, evaluate
 from handgrad.training.metrics import Metrics, MetricsLog
-from handgrad.training.replicas import Replicas, one_blas_thread_per_replica
+from handgrad.training.replicas import Replicas, cores_for
 from handgrad.training.run_directory import Run
 
 # What a run's random numbers are for; with the seed and the step they give each use a generator of its own, so that
@@ -74,7 +74,7 @@ def train(
     model = GPT(run.model_config, seed=run.config.seed)
     optimizer = run.config.make_optimizer(model.decay_groups(run.config.weight_decay))
     progress = _begin_or_continue(run, model, optimizer)
-    with one_blas_thread_per_replica(run.replicas):
+    with cores_for(run.replicas):
         trainer = _Trainer(run, data, model, optimizer, progress, reporter or Reporter())
         try:
             return trainer.run_until(should_stop)
@@ -136,14 +136,13 @@ class _Trainer:
         """One update of the weights."""
         config, progress = self.config, self.progress
         batches = self._batches(progress.step)
-        loss = self.replicas.loss_and_gradients(batches, (config.seed, _DROPOUT, progress.step))
-        grad_norm = clip_grad_norm(self.model.parameters(), config.grad_clip or math.inf)
+        loss, grad_norm = self.replicas.loss_and_gradients(batches, (config.seed, _DROPOUT, progress.step))
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             what = f"the gradient's norm is {grad_norm}" if math.isfinite(loss) else f"the loss is {loss}"
             raise DivergedError(self._diverged(what, progress.step + 1))
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.optimizer.step()
+        self.replicas.update(self.optimizer, grad_norm, config.grad_clip)
         progress.step += 1
         progress.tokens += sum(y.size for _, y in batches)
         now = time.perf_counter()
@@ -180,7 +179,7 @@ class _Trainer:
     def _evaluate(self, metrics: Metrics) -> bool:
         """Evaluates, logs, and says whether the validation loss is the best so far."""
         progress = self.progress
-        val_loss = evaluate(self.model, self.data.validation, self.replicas.executor, self.config.eval_batches)
+        val_loss = evaluate(self.model, self.data.validation, self.replicas.team, self.config.eval_batches)
         if not math.isfinite(val_loss):
             raise DivergedError(self._diverged(f"the validation loss is {val_loss}", progress.step))
         self.val_loss = val_loss

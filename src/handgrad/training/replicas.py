@@ -1,24 +1,37 @@
 """Replicas: threads that share the parameters and the batch, each with its own gradients."""
 
+import gc
+import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from handgrad import ops
+from handgrad.backend import function_for
 from handgrad.data.batches import Batch
 from handgrad.data.workers import available_cores
+from handgrad.heap import keep_freed_memory
 from handgrad.models import GPT
+from handgrad.optim import Optimizer
+from handgrad.threads import Team
 
 
 def choose_replicas(wanted: int, batch_size: int) -> int:
-    """``wanted``, or one for each core where it is 0; never more than there are windows in a batch."""
-    return min(wanted or available_cores(), batch_size)
+    """``wanted``, but no more than there are windows in a batch; where it is 0, by the cores.
+
+    With fewer cores than windows some replicas take a window more than others, and all wait for these: then the fewest
+    replicas are chosen that are done as soon.
+    """
+    if wanted:
+        return min(wanted, batch_size)
+    windows_each = math.ceil(batch_size / min(available_cores(), batch_size))
+    return math.ceil(batch_size / windows_each)
 
 
 class Replicas:
-    """A model and its replicas, which together compute the gradient of a batch.
+    """A model and its replicas, which together compute the gradient of a batch and make a step.
 
     The first replica is the model itself, whose gradients receive the sum. Shares are cut by position and summed in
     one order, so that results depend on the number of replicas but never on timing.
@@ -26,15 +39,15 @@ class Replicas:
 
     def __init__(self, model: GPT, count: int) -> None:
         self.models = [model, *(model.replica() for _ in range(count - 1))]
-        self.executor = ThreadPoolExecutor(count, thread_name_prefix="replica")
+        self.team = Team(max(count, available_cores()))
 
-    def loss_and_gradients(self, batches: list[Batch], dropout_seed: tuple[int, ...]) -> float:
-        """The mean loss over all batches; its gradient in the model's gradients, replacing what was there.
+    def loss_and_gradients(self, batches: list[Batch], dropout_seed: tuple[int, ...] = ()) -> tuple[float, float]:
+        """The mean loss over all batches, and the norm of its gradient, which replaces the model's.
 
         Several batches are gradient accumulation: each replica takes its share of one after another.
         """
         total = sum(y.size for _, y in batches)
-        shares = [[] for _ in self.models]  # type: list[list[Batch]]
+        shares: list[list[Batch]] = [[] for _ in self.models]
         for x, y in batches:
             parts = zip(np.array_split(x, len(shares)), np.array_split(y, len(shares)), strict=True)
             for share, part in zip(shares, parts, strict=True):
@@ -53,22 +66,41 @@ class Replicas:
                     model.backward(weight)
             return loss
 
-        losses = list(self.executor.map(run, range(len(self.models))))
-        first, *others = self.models
-        for other in others:
-            first.arena.grad += other.arena.grad
-        return sum(losses)
+        loss = sum(self.team.map(run, range(len(self.models))))
+        return loss, self._add_gradients()
+
+    def _add_gradients(self) -> float:
+        first, *others = (model.arena.grad for model in self.models)
+        add = function_for(ops.add_gradients, first, *others)
+
+        def add_piece(piece: slice) -> float:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return add(first[piece], [other[piece] for other in others])
+
+        return math.sqrt(math.fsum(self.team.map(add_piece, self.team.pieces(first.size))))
+
+    def update(self, optimizer: Optimizer, grad_norm: float, grad_clip: float) -> None:
+        """A step of the optimizer, with the gradient scaled to a norm of at most ``grad_clip``; 0 clips nothing."""
+        clips = grad_clip and grad_norm > grad_clip
+        # As clip_grad_norm scales.
+        optimizer.step(grad_scale=grad_clip / (grad_norm + 1e-6) if clips else 1.0, team=self.team)
 
     def close(self) -> None:
         """Lets the threads go."""
-        self.executor.shutdown()
+        self.team.close()
 
 
 @contextmanager
-def one_blas_thread_per_replica(replicas: int) -> Iterator[None]:
-    """Several replicas call BLAS single-threaded, so that they do not fight for the cores; put back afterwards."""
-    if replicas == 1:
-        yield
-        return
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
+def cores_for(replicas: int) -> Iterator[None]:
+    """Leaves the cores to the replicas: several call BLAS single-threaded, one has all of its threads.
+
+    The number of threads is put back afterwards; memory that was freed is kept from now on, as ``heap`` says. What is
+    there already need not be looked through by the garbage collector meanwhile.
+    """
+    keep_freed_memory()
+    gc.freeze()
+    try:
+        with nullcontext() if replicas == 1 else threadpool_limits(limits=1, user_api="blas"):
+            yield
+    finally:
+        gc.unfreeze()

@@ -1,0 +1,165 @@
+"""Who is timed: the same work by handgrad and by PyTorch, as callables."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.benchmarking.cases import Case
+from handgrad.data.workers import available_cores
+from handgrad.errors import InputError
+from handgrad.generation import generate
+from handgrad.training import choose_replicas, evaluate
+from handgrad.training.evaluation import TOKENS_PER_BATCH
+from handgrad.training.replicas import Replicas, cores_for
+
+Work = Literal["training", "evaluation", "generation"]
+NEW_TOKENS = 32
+"""Of a generation."""
+_EVALUATED_TOKENS = 8192
+
+
+@dataclass
+class Contender:
+    """Somebody who does one piece of work at each call, and says what came of it: a loss, or the tokens' sum."""
+
+    name: str
+    run: Callable[[], float]
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext
+    """What each call stands in, and is not timed: who may use the cores."""
+    prepare: Callable[[], None] = field(default=lambda: None)
+    """Compiles what there is to compile, and leaves everything as it was."""
+    close: Callable[[], None] = field(default=lambda: None)
+
+
+def has_torch() -> bool:
+    """Whether PyTorch can be imported."""
+    return find_spec("torch") is not None
+
+
+def ours(case: Case, work: Work = "training", replicas: int = 0) -> Contender:
+    """handgrad's. A training step is a batch's loss and gradient, clipping, and the optimizer, as ``train`` makes it.
+
+    ``replicas`` 0 chooses their number as ``train`` does.
+    """
+    model = case.make_model()
+    count = choose_replicas(replicas, case.batch_size)
+    shared = Replicas(model, count)
+    optimizer = case.train.make_optimizer(model.decay_groups(case.train.weight_decay))
+    schedule = case.train.make_schedule()
+    step = 0
+
+    def train() -> float:
+        nonlocal step
+        for group in optimizer.param_groups:
+            group["lr"] = schedule(step)
+        loss, grad_norm = shared.loss_and_gradients([case.batch(step)], (case.train.seed, step))
+        shared.update(optimizer, grad_norm, case.train.grad_clip)
+        step += 1
+        return loss
+
+    tokens = _evaluated(case)
+    prompt = case.batch(0)[0][0, :1]
+    runs: dict[Work, Callable[[], float]] = {
+        "training": train,
+        "evaluation": lambda: evaluate(model, tokens, shared.team),
+        "generation": lambda: float(sum(generate(model, prompt, NEW_TOKENS, temperature=0))),
+    }
+    around = nullcontext if work == "generation" else lambda: cores_for(count)
+    return Contender("handgrad", runs[work], around, close=shared.close)
+
+
+def torchs(case: Case, work: Work = "training", *, compiled: bool = False, bfloat16: bool = False) -> Contender:
+    """PyTorch's, from the same weights on all cores, with its fused attention and its fused Adam; ``compiled`` by
+    TorchInductor, ``bfloat16`` with autocast.
+
+    Raises InputError where PyTorch is not installed.
+    """
+    if not has_torch():
+        raise InputError("PyTorch is not installed: pip install torch")
+    import torch
+
+    from handgrad.benchmarking.torch_gpt import torch_twin
+
+    torch.set_num_threads(available_cores())
+    model: Any = torch_twin(case.make_model())
+    optimizer = _torch_optimizer(case, model)
+    schedule = case.train.make_schedule()
+    call = torch.compile(model.loss) if compiled else model.loss
+    logits = torch.compile(model) if compiled else model
+    step = 0
+
+    def precision() -> Any:
+        return torch.autocast("cpu", torch.bfloat16, enabled=bfloat16)
+
+    def train() -> float:
+        nonlocal step
+        for group in optimizer.param_groups:
+            group["lr"] = schedule(step)
+        x, y = (torch.from_numpy(array) for array in case.batch(step))
+        with precision():
+            loss = call(x, y)
+        optimizer.zero_grad()
+        loss.backward()
+        if case.train.grad_clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), case.train.grad_clip)
+        optimizer.step()
+        step += 1
+        return float(loss.detach())
+
+    def prepare() -> None:
+        x, y = (torch.from_numpy(array) for array in case.batch(0))
+        with precision():
+            call(x, y).backward()
+        optimizer.zero_grad()
+
+    stream = torch.from_numpy(_evaluated(case))
+
+    def evaluate_all() -> float:
+        block_size = case.model_config.block_size
+        x, y = stream[:-1].view(-1, block_size), stream[1:].view(-1, block_size)
+        with torch.no_grad(), precision():
+            each = max(1, TOKENS_PER_BATCH // block_size)
+            losses = [float(call(a, b)) for a, b in zip(x.split(each), y.split(each), strict=True)]
+        return float(np.mean(losses))
+
+    def write() -> float:
+        ids = torch.from_numpy(case.batch(0)[0][:1, :1].copy())
+        with torch.no_grad(), precision():
+            for _ in range(NEW_TOKENS):
+                ids = torch.cat([ids, logits(ids[:, -case.model_config.block_size :])[:, -1:].argmax(-1)], dim=1)
+        return float(ids[0, 1:].sum())
+
+    runs: dict[Work, Callable[[], float]] = {"training": train, "evaluation": evaluate_all, "generation": write}
+    name = f"PyTorch {'compiled' if compiled else 'eager'}{', bfloat16' if bfloat16 else ''}"
+    return Contender(name, runs[work], prepare=prepare)
+
+
+def _torch_optimizer(case: Case, model: Any) -> Any:
+    import torch
+
+    train = case.train
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": train.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=train.lr, betas=(train.beta1, train.beta2), fused=True)
+
+
+def _evaluated(case: Case) -> Array:
+    """Whole windows of block_size, in whole batches, and the token after them."""
+    return case.stream(max(_EVALUATED_TOKENS, 2 * case.model_config.block_size) + 1)
+
+
+@contextmanager
+def closing(contenders: list[Contender]):  # type: ignore[no-untyped-def]
+    """Lets the threads of all go at the end."""
+    try:
+        yield contenders
+    finally:
+        for contender in contenders:
+            contender.close()

@@ -1,0 +1,156 @@
+"""handgrad bench: the time and memory of handgrad beside PyTorch's on this machine, and where a step's time goes."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from handgrad.benchmarking import Comparison, alternate, as_json, case_of, compare, has_torch, machine, profile
+from handgrad.benchmarking.tokenizing import encoders
+from handgrad.cli.arguments import parse
+from handgrad.cli.console import make_console, warn
+from handgrad.cli.main import OK
+from handgrad.errors import InputError
+from handgrad.files import write_json
+
+_SIZES = ("explicit-char", "autograd-char", "shakespeare-cpu")
+_MIB = 1 << 20
+
+
+@dataclass
+class Arguments:
+    """Time handgrad beside PyTorch on this machine, in turn, and count what both need of memory.
+
+    Ratios below 1 mean that handgrad is faster. Without PyTorch handgrad is timed alone.
+    """
+
+    sizes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")] = _SIZES
+    """Whose sizes: presets by name; gpt2 is one window of 256 tokens."""
+    work: tuple[Literal["training", "evaluation", "generation", "tokenizing"], ...] = ("training",)
+    """What is timed."""
+    rounds: int = 20
+    """How often each is timed; medians are given."""
+    compiled: bool = True
+    """Time PyTorch compiled, too; compiling takes a minute or two."""
+    bfloat16: bool = True
+    """Time PyTorch with bfloat16, too."""
+    replicas: int = 0
+    """Threads that share each batch; 0 chooses as train does."""
+    profile: bool = False
+    """Show instead where the time of a training step goes, by operation."""
+    json: Path | None = None
+    """Write everything measured to this file; - is the output."""
+
+
+def run(argv: list[str]) -> int:
+    arguments = parse(Arguments, argv, "bench")
+    if arguments.rounds < 1:
+        raise InputError(f"rounds must be at least 1, not {arguments.rounds}")
+    if arguments.replicas < 0:
+        raise InputError(f"replicas must be at least 0, not {arguments.replicas}")
+    cases = [case_of(name) for name in arguments.sizes]
+    to_output = str(arguments.json) == "-"
+    console = Console(stderr=True) if to_output else make_console()
+    console.print(", ".join(f"{name} {value}" for name, value in machine().items()))
+    if arguments.profile:
+        return _profile(arguments, console)
+    if not has_torch():
+        warn("PyTorch is not installed, so handgrad is timed alone; `make parity` installs it")
+    comparisons: list[Comparison] = []
+    for work in arguments.work:
+        if work == "tokenizing":
+            _tokenize(arguments.rounds, console)
+            continue
+        for case in cases:
+            console.print(f"\n{case.name}, {work}")
+            comparison = compare(
+                case,
+                work,
+                rounds=arguments.rounds,
+                compiled=arguments.compiled,
+                bfloat16=arguments.bfloat16,
+                replicas=arguments.replicas,
+                say=console.print,
+            )
+            console.print(_table(comparison))
+            comparisons.append(comparison)
+    if to_output:
+        json.dump(as_json(comparisons), sys.stdout, indent=2)
+        print()
+    elif arguments.json is not None:
+        write_json(arguments.json, as_json(comparisons))
+    return OK
+
+
+def _table(one: Comparison) -> Table:
+    table = Table()
+    for heading in (
+        "",
+        "ms",
+        "handgrad ÷ it",
+        "share of the floor",
+        "results apart",
+        "peak MiB",
+        "after import",
+        "pages/step",
+    ):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, seconds in one.seconds.items():
+        memory = one.memory.get("PyTorch" if name == "PyTorch eager" else name)
+        table.add_row(
+            name,
+            f"{seconds * 1000:,.1f}",
+            f"{one.ratios[name]:.2f}" if name in one.ratios else "",
+            f"{one.share_of_floor[name]:.0%}" if name in one.share_of_floor else "",
+            f"{one.apart[name]:.0e}" if name in one.apart else "",
+            *(
+                ("", "", "")
+                if memory is None
+                else (
+                    f"{memory.peak / _MIB:,.0f}",
+                    f"{(memory.peak - memory.imported) / _MIB:,.0f}",
+                    f"{memory.faults_per_step:,.0f}",
+                )
+            ),
+        )
+    if one.flops is not None:
+        table.caption = (
+            f"{one.flops / 1e9:.1f} GFLOP of matrix products a step, alone at {one.gflops_per_second:.0f} GFLOP/s; "
+            f"{one.replicas} replicas, {one.rounds} rounds"
+        )
+    return table
+
+
+def _tokenize(rounds: int, console: Console) -> None:
+    contenders = encoders()
+    times = alternate(contenders, rounds)
+    console.print("\nbyte-pair encoding of Python's reference text, line by line, on one thread")
+    table = Table("", "ms", "handgrad ÷ it")
+    for contender in contenders:
+        ratio = "" if contender.name == "handgrad" else f"{times.ratio('handgrad', contender.name):.2f}"
+        table.add_row(contender.name, f"{times.median(contender.name) * 1000:,.1f}", ratio)
+    console.print(table)
+
+
+def _profile(arguments: Arguments, console: Console) -> int:
+    for name in arguments.sizes:
+        rows = profile(case_of(name), arguments.rounds, arguments.replicas)
+        whole = rows[-1].seconds
+        table = Table(
+            "operation", "ms a step", "of the step", "its products alone, ms", "share of that floor", title=name
+        )
+        for row in rows:
+            table.add_row(
+                row.operation,
+                f"{row.seconds * 1000:.2f}",
+                f"{row.seconds / whole:.1%}",
+                f"{row.floor * 1000:.2f}" if row.floor else "",
+                f"{row.floor / row.seconds:.0%}" if row.floor else "",
+            )
+        console.print(table)
+    return OK

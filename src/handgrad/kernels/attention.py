@@ -1,0 +1,143 @@
+"""Causal attention without the upper half of the scores, compiled. Defined by ``ops.attention``.
+
+Each head is gone through in blocks of queries: a block sees no key after its own end, so those products are never
+made, and its scores are still in the core's cache when their softmax is taken. What has a mask or dropout, is not
+causal, or has other keys than one for each query, runs in ``ops``.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from handgrad import ops
+from handgrad.arrays import Array
+from handgrad.compiled import compiled, inlined
+from handgrad.kernels.exponential import exp32
+from handgrad.kernels.sgemm import multiply, multiply_at, multiply_bt
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_MINUS_INFINITY = np.float32(-np.inf)
+_SMALLEST_INT, _LARGEST_INT, _SIGN_SHIFT = np.int32(-(2**31)), np.int32(2**31 - 1), np.int32(31)
+
+
+def attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None = None,
+    causal: bool = True,
+    dropout_p: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> tuple[Array, tuple[Any, ...]]:
+    """As ``ops.attention``."""
+    plain = mask is None and causal and dropout_p == 0 and q.shape == k.shape and q.shape[:-1] == v.shape[:-1]
+    if not plain or q.size == 0 or v.size == 0:
+        return ops.attention(q, k, v, mask, causal, dropout_p, rng)
+    y, weights = np.empty(v.shape, v.dtype), new_weights(q.shape[:-1], q.dtype)
+    heads = [_as_heads(x) for x in (q, k, v)]
+    _forward(*heads, weights, block_size(q.shape[-2]), _as_heads(y))
+    return y, (*heads, weights)
+
+
+def attention_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array, Array]:
+    """As ``ops.attention_backward``."""
+    if len(saved) != 4:
+        return ops.attention_backward(dy, saved)
+    *heads, weights = saved
+    T = weights.shape[-1]
+    gradients = [np.empty_like(x) for x in heads]
+    _backward(_as_heads(dy), *heads, weights, np.empty((T, T), dy.dtype), block_size(T), *gradients)
+    dq, dk, dv = (gradient.reshape(*dy.shape[:-1], gradient.shape[-1]) for gradient in gradients)
+    return dq, dk, dv
+
+
+def new_weights(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Room for the weights of all queries (..., T), as (heads, T, T); above the diagonal it is not all written."""
+    return np.empty((math.prod(shape[:-1]), shape[-1], shape[-1]), dtype)
+
+
+def block_size(T: int) -> int:
+    """How many queries are taken together: small blocks waste less, large ones multiply faster."""
+    return min(max(T // 8, 32), 128)
+
+
+def _as_heads(x: Array) -> Array:
+    """(..., T, D) as (heads, T, D)."""
+    return np.ascontiguousarray(x).reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
+
+
+@inlined
+def attend(q, k, v, weights, block, y):  # type: ignore[no-untyped-def]
+    """One head: writes P (T, T) into weights and P v into y."""
+    T, D = q.shape
+    scale = _ONE / np.sqrt(np.float32(D))
+    bits = weights.view(np.int32)
+    for start in range(0, T, block):
+        stop = min(start + block, T)
+        multiply_bt(q[start:stop], k[:stop], weights[start:stop, :stop], _ZERO)
+        for t in range(start, stop):
+            _softmax(weights[t, :stop], bits[t, :stop], t + 1, scale)
+        multiply(weights[start:stop, :stop], v[:stop], y[start:stop], _ZERO)
+
+
+@inlined
+def _softmax(row, bits, seen, scale):  # type: ignore[no-untyped-def]
+    """Scores to weights in place; the query sees the first of them. ``bits`` is the same memory as integers."""
+    row[seen:] = _MINUS_INFINITY
+    # The largest score, by the order of floats' bits as integers, which vectorises; a positive NaN is above all.
+    largest_bits = _SMALLEST_INT
+    for s in range(bits.size):
+        largest_bits = max(largest_bits, bits[s] ^ ((bits[s] >> _SIGN_SHIFT) & _LARGEST_INT))
+    largest = np.int32(largest_bits ^ ((largest_bits >> _SIGN_SHIFT) & _LARGEST_INT)).view(np.float32)
+    if largest == _MINUS_INFINITY:  # nothing to attend to: zeros
+        largest = _ZERO
+    total = _ZERO
+    for s in range(row.size):
+        part = exp32((row[s] - largest) * scale)
+        row[s] = part
+        total += part
+    rescale = _ONE if total == _ZERO else _ONE / total
+    for s in range(row.size):
+        row[s] *= rescale
+
+
+@inlined
+def attend_backward(dy, q, k, v, weights, d_scores, block, dq, dk, dv):  # type: ignore[no-untyped-def]
+    """One head: writes dq, dk, dv; ``d_scores`` (T, T) is room to work in."""
+    T, D = q.shape
+    scale = _ONE / np.sqrt(np.float32(D))
+    for start in range(0, T, block):
+        stop = min(start + block, T)
+        multiply_bt(dy[start:stop], v[:stop], d_scores[start:stop, :stop], _ZERO)
+        for t in range(start, stop):
+            _softmax_backward(weights[t, :stop], d_scores[t, :stop], t + 1, scale)
+        multiply(d_scores[start:stop, :stop], k[:stop], dq[start:stop], _ZERO)
+    for start in range(0, T, block):
+        stop = min(start + block, T)
+        # These keys are looked at by the queries of their own block and of all later ones.
+        multiply_at(weights[start:, start:stop], dy[start:], dv[start:stop], _ZERO)
+        multiply_at(d_scores[start:, start:stop], q[start:], dk[start:stop], _ZERO)
+
+
+@inlined
+def _softmax_backward(P, dS, seen, scale):  # type: ignore[no-untyped-def]
+    """dP to dS in place; a masked score has P = 0, hence dS = 0."""
+    along = _ZERO
+    for s in range(seen):
+        along += P[s] * dS[s]
+    for s in range(seen):
+        dS[s] = P[s] * (dS[s] - along) * scale
+    dS[seen:] = _ZERO
+
+
+@compiled
+def _forward(q, k, v, weights, block, y):  # type: ignore[no-untyped-def]
+    for n in range(q.shape[0]):
+        attend(q[n], k[n], v[n], weights[n], block, y[n])
+
+
+@compiled
+def _backward(dy, q, k, v, weights, d_scores, block, dq, dk, dv):  # type: ignore[no-untyped-def]
+    for n in range(q.shape[0]):
+        attend_backward(dy[n], q[n], k[n], v[n], weights[n], d_scores, block, dq[n], dk[n], dv[n])

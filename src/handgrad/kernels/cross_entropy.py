@@ -1,0 +1,64 @@
+"""Cross entropy from the logits, compiled. Defined by ``ops.cross_entropy``."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.compiled import compiled
+from handgrad.kernels.exponential import exp32
+from handgrad.ops.cross_entropy import Reduction, check_targets, reduced, weight_of_rows
+from handgrad.ops.shapes import as_rows
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_MINUS_INFINITY = np.float32(-np.inf)
+
+
+def cross_entropy(
+    logits: Array, targets: Array, ignore_index: int = -100, reduction: Reduction = "mean"
+) -> tuple[Array, tuple[Any, ...]]:
+    """As ``ops.cross_entropy``."""
+    targets = np.asarray(targets)
+    check_targets(logits, targets, ignore_index, reduction)
+    rows, labels = as_rows(np.ascontiguousarray(logits)), targets.reshape(-1)
+    counted = labels != ignore_index
+    labels = np.where(counted, labels, 0)
+    probabilities, losses = np.empty_like(rows), np.empty(len(rows), rows.dtype)
+    _forward(rows, labels, probabilities, losses)
+    saved = (probabilities, labels, counted, logits.shape, reduction)
+    return reduced(np.where(counted, losses, _ZERO).reshape(targets.shape), counted, reduction), saved
+
+
+def cross_entropy_backward(d_loss: Array | float, saved: tuple[Any, ...]) -> Array:
+    """As ``ops.cross_entropy_backward``."""
+    probabilities, labels, counted, shape, reduction = saved
+    d_logits = np.empty_like(probabilities)
+    _backward(probabilities, labels, weight_of_rows(d_loss, counted, reduction, probabilities.dtype), d_logits)
+    return d_logits.reshape(shape)
+
+
+@compiled
+def _forward(logits, labels, probabilities, losses):  # type: ignore[no-untyped-def]
+    N, V = logits.shape
+    for n in range(N):
+        largest = _MINUS_INFINITY
+        for v in range(V):
+            largest = max(largest, logits[n, v])
+        total = _ZERO
+        for v in range(V):
+            part = exp32(logits[n, v] - largest)
+            probabilities[n, v] = part
+            total += part
+        losses[n] = np.float32(math.log(total)) - (logits[n, labels[n]] - largest)
+        scale = _ONE / total
+        for v in range(V):
+            probabilities[n, v] *= scale
+
+
+@compiled
+def _backward(probabilities, labels, weight, d_logits):  # type: ignore[no-untyped-def]
+    for n in range(probabilities.shape[0]):
+        for v in range(probabilities.shape[1]):
+            d_logits[n, v] = probabilities[n, v] * weight[n]
+        d_logits[n, labels[n]] -= weight[n]

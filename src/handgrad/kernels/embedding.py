@@ -1,0 +1,45 @@
+"""Rows of a table, compiled. Defined by ``ops.embedding``."""
+
+from typing import Any
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.compiled import compiled
+from handgrad.kernels.into import NOTHING, Into
+from handgrad.ops.embedding import check_ids
+from handgrad.ops.shapes import as_rows
+
+
+def embedding(weight: Array, ids: Array) -> tuple[Array, tuple[Any, ...]]:
+    """As ``ops.embedding``."""
+    ids = np.asarray(ids)
+    check_ids(weight, ids)
+    weight, flat = np.ascontiguousarray(weight), np.ascontiguousarray(ids).reshape(-1)
+    y = np.empty((*ids.shape, weight.shape[1]), weight.dtype)
+    _forward(weight, flat, as_rows(y))
+    return y, (flat, weight)
+
+
+def embedding_backward(dy: Array, saved: tuple[Any, ...], into: Into = NOTHING) -> Array:
+    """As ``ops.embedding_backward``."""
+    flat, weight = saved
+    d_weight = np.zeros_like(weight) if not into or into[0] is None else into[0]
+    _backward(as_rows(np.ascontiguousarray(dy)), flat, d_weight)
+    return d_weight
+
+
+@compiled
+def _forward(weight, ids, y):  # type: ignore[no-untyped-def]
+    for n in range(ids.size):
+        row = ids[n]
+        for c in range(weight.shape[1]):
+            y[n, c] = weight[row, c]
+
+
+@compiled
+def _backward(dy, ids, d_weight):  # type: ignore[no-untyped-def]
+    for n in range(ids.size):
+        row = ids[n]
+        for c in range(d_weight.shape[1]):
+            d_weight[row, c] += dy[n, c]

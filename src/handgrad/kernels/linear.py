@@ -1,0 +1,70 @@
+"""The affine map, compiled. Defined by ``ops.linear``, where it runs if not all gradients are wanted."""
+
+from typing import Any
+
+import numpy as np
+
+from handgrad import ops
+from handgrad.arrays import Array
+from handgrad.compiled import compiled, inlined
+from handgrad.kernels.into import NOTHING, Into, gradient_arrays, row, rows_of
+from handgrad.kernels.sgemm import multiply, multiply_at, multiply_bt
+from handgrad.ops.linear import check_linear
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+def linear(
+    x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)
+) -> tuple[Array, tuple[Any, ...]]:
+    """As ``ops.linear``."""
+    if not all(wanted):
+        return ops.linear(x, weight, bias, wanted)
+    check_linear(x, weight, bias)
+    rows, weight = rows_of(x), np.ascontiguousarray(weight)
+    y = np.empty((len(rows), weight.shape[1]), x.dtype)
+    _forward(rows, weight, row(bias), y)
+    return y.reshape(*x.shape[:-1], weight.shape[1]), (rows, weight, bias)
+
+
+def linear_backward(
+    dy: Array, saved: tuple[Any, ...], into: Into = NOTHING
+) -> tuple[Array | None, Array | None, Array | None]:
+    """As ``ops.linear_backward``."""
+    if len(saved) != 3:
+        return ops.linear_backward(dy, saved)
+    rows, weight, bias = saved
+    dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
+    _backward(rows_of(dy), rows, weight, dx, d_weight, row(d_bias))
+    return dx.reshape(*dy.shape[:-1], dx.shape[1]), d_weight, d_bias
+
+
+@inlined
+def add_bias(y, bias):  # type: ignore[no-untyped-def]
+    """Adds bias to each row; one of no elements stands for none."""
+    if bias.size:
+        for n in range(y.shape[0]):
+            for c in range(y.shape[1]):
+                y[n, c] += bias[c]
+
+
+@inlined
+def add_rows(dy, d_bias):  # type: ignore[no-untyped-def]
+    """Adds each row to the gradient of the bias."""
+    if d_bias.size:
+        for n in range(dy.shape[0]):
+            for c in range(dy.shape[1]):
+                d_bias[c] += dy[n, c]
+
+
+@compiled
+def _forward(x, weight, bias, y):  # type: ignore[no-untyped-def]
+    multiply(x, weight, y, _ZERO)
+    add_bias(y, bias)
+
+
+@compiled
+def _backward(dy, x, weight, dx, d_weight, d_bias):  # type: ignore[no-untyped-def]
+    multiply_bt(dy, weight, dx, _ZERO)
+    multiply_at(x, dy, d_weight, _ONE)
+    add_rows(dy, d_bias)

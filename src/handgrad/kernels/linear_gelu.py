@@ -1,0 +1,74 @@
+"""gelu(x W + b), compiled. Defined by ``ops.linear_gelu``, where it runs if gelu is exact or not all is wanted."""
+
+from typing import Any
+
+import numpy as np
+
+from handgrad import ops
+from handgrad.arrays import Array
+from handgrad.compiled import compiled
+from handgrad.kernels.gelu import slope_of, value_of
+from handgrad.kernels.into import NOTHING, Into, gradient_arrays, row, rows_of
+from handgrad.kernels.sgemm import multiply, multiply_at, multiply_bt
+from handgrad.ops.gelu import Approximate
+from handgrad.ops.linear import check_linear
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+def linear_gelu(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    approximate: Approximate = "tanh",
+    wanted: tuple[bool, ...] = (True, True, True),
+) -> tuple[Array, tuple[Any, ...]]:
+    """As ``ops.linear_gelu``."""
+    if approximate != "tanh" or not all(wanted):
+        return ops.linear_gelu(x, weight, bias, approximate, wanted)
+    check_linear(x, weight, bias)
+    rows, weight = rows_of(x), np.ascontiguousarray(weight)
+    h, y = np.empty((2, len(rows), weight.shape[1]), x.dtype)
+    _forward(rows, weight, row(bias), h, y)
+    return y.reshape(*x.shape[:-1], weight.shape[1]), (rows, weight, bias, h)
+
+
+def linear_gelu_backward(
+    dy: Array, saved: tuple[Any, ...], into: Into = NOTHING
+) -> tuple[Array | None, Array | None, Array | None]:
+    """As ``ops.linear_gelu_backward``."""
+    if len(saved) != 4:
+        return ops.linear_gelu_backward(dy, saved)
+    rows, weight, bias, h = saved
+    dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
+    _backward(rows_of(dy), rows, weight, row(bias), h, np.empty_like(h), dx, d_weight, row(d_bias))
+    return dx.reshape(*dy.shape[:-1], dx.shape[1]), d_weight, d_bias
+
+
+@compiled
+def _forward(x, weight, bias, h, y):  # type: ignore[no-untyped-def]
+    multiply(x, weight, h, _ZERO)
+    for n in range(h.shape[0]):
+        if bias.size:
+            for c in range(h.shape[1]):
+                value = h[n, c] + bias[c]
+                h[n, c] = value
+                y[n, c] = value_of(value)
+        else:
+            for c in range(h.shape[1]):
+                y[n, c] = value_of(h[n, c])
+
+
+@compiled
+def _backward(dy, x, weight, bias, h, dh, dx, d_weight, d_bias):  # type: ignore[no-untyped-def]
+    for n in range(h.shape[0]):
+        if bias.size:
+            for c in range(h.shape[1]):
+                slope = dy[n, c] * slope_of(h[n, c])
+                dh[n, c] = slope
+                d_bias[c] += slope
+        else:
+            for c in range(h.shape[1]):
+                dh[n, c] = dy[n, c] * slope_of(h[n, c])
+    multiply_bt(dh, weight, dx, _ZERO)
+    multiply_at(x, dh, d_weight, _ONE)

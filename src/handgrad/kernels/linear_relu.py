@@ -1,0 +1,60 @@
+"""max(x W + b, 0), compiled. Defined by ``ops.linear_relu``, where it runs if not all gradients are wanted."""
+
+from typing import Any
+
+import numpy as np
+
+from handgrad import ops
+from handgrad.arrays import Array
+from handgrad.compiled import compiled
+from handgrad.kernels.into import NOTHING, Into, gradient_arrays, row, rows_of
+from handgrad.kernels.sgemm import multiply, multiply_at, multiply_bt
+from handgrad.ops.linear import check_linear
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+def linear_relu(
+    x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)
+) -> tuple[Array, tuple[Any, ...]]:
+    """As ``ops.linear_relu``."""
+    if not all(wanted):
+        return ops.linear_relu(x, weight, bias, wanted)
+    check_linear(x, weight, bias)
+    rows, weight = rows_of(x), np.ascontiguousarray(weight)
+    y = np.empty((len(rows), weight.shape[1]), x.dtype)
+    _forward(rows, weight, row(bias), y)
+    return y.reshape(*x.shape[:-1], weight.shape[1]), (rows, weight, bias, y)
+
+
+def linear_relu_backward(
+    dy: Array, saved: tuple[Any, ...], into: Into = NOTHING
+) -> tuple[Array | None, Array | None, Array | None]:
+    """As ``ops.linear_relu_backward``."""
+    if len(saved) != 4:
+        return ops.linear_relu_backward(dy, saved)
+    rows, weight, bias, y = saved
+    dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
+    _backward(rows_of(dy), rows, weight, y, np.empty_like(y), dx, d_weight, row(d_bias))
+    return dx.reshape(*dy.shape[:-1], dx.shape[1]), d_weight, d_bias
+
+
+@compiled
+def _forward(x, weight, bias, y):  # type: ignore[no-untyped-def]
+    multiply(x, weight, y, _ZERO)
+    for n in range(y.shape[0]):
+        for c in range(y.shape[1]):
+            value = y[n, c] + bias[c] if bias.size else y[n, c]
+            y[n, c] = _ZERO if value <= _ZERO else value  # NaN is not below 0 and stays
+
+
+@compiled
+def _backward(dy, x, weight, y, dh, dx, d_weight, d_bias):  # type: ignore[no-untyped-def]
+    for n in range(y.shape[0]):
+        for c in range(y.shape[1]):
+            dh[n, c] = _ZERO if y[n, c] <= _ZERO else dy[n, c]
+        if d_bias.size:
+            for c in range(y.shape[1]):
+                d_bias[c] += dh[n, c]
+    multiply_bt(dh, weight, dx, _ZERO)
+    multiply_at(x, dh, d_weight, _ONE)

@@ -1,0 +1,77 @@
+"""Multi-head attention that reads and writes its heads where they lie. Defined by ``ops.multi_head_attention``."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from handgrad import ops
+from handgrad.arrays import Array
+from handgrad.compiled import compiled, inlined
+from handgrad.kernels.attention import attend, attend_backward, block_size, new_weights
+from handgrad.ops.multi_head_attention import check_heads
+
+
+def multi_head_attention(
+    qkv: Array,
+    n_head: int,
+    mask: Array | None = None,
+    causal: bool = True,
+    dropout_p: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> tuple[Array, tuple[Any, ...]]:
+    """As ``ops.multi_head_attention``; what is more than causal runs there, as in ``attention``."""
+    if mask is not None or not causal or dropout_p != 0 or qkv.size == 0:
+        return ops.multi_head_attention(qkv, n_head, mask, causal, dropout_p, rng)
+    check_heads(qkv, n_head)
+    *leading, T, C = qkv.shape
+    qkv = _windows(qkv)
+    y, weights = np.empty((len(qkv), T, C // 3), qkv.dtype), new_weights((len(qkv), n_head, T), qkv.dtype)
+    _forward(qkv, n_head, weights, block_size(T), y)
+    return y.reshape(*leading, T, C // 3), (n_head, qkv, weights)
+
+
+def multi_head_attention_backward(dy: Array, saved: tuple[Any, ...]) -> Array:
+    """As ``ops.multi_head_attention_backward``."""
+    if len(saved) == 2:
+        return ops.multi_head_attention_backward(dy, saved)
+    n_head, qkv, weights = saved
+    T, d_qkv = weights.shape[-1], np.empty_like(qkv)
+    _backward(_windows(dy), qkv, n_head, weights, np.empty((T, T), dy.dtype), block_size(T), d_qkv)
+    return d_qkv.reshape(*dy.shape[:-1], qkv.shape[-1])
+
+
+def _windows(x: Array) -> Array:
+    """(..., T, C) as (B, T, C)."""
+    return np.ascontiguousarray(x).reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
+
+
+@inlined
+def _head(x, n, part, n_head):  # type: ignore[no-untyped-def]
+    """(T, D) of window n; the heads' queries are parts 0 to n_head - 1, their keys and values follow."""
+    D = x.shape[2] // n_head
+    return x[n, :, part * D : (part + 1) * D]
+
+
+@compiled
+def _forward(qkv, n_head, weights, block, y):  # type: ignore[no-untyped-def]
+    for n in range(qkv.shape[0]):
+        for h in range(n_head):
+            q = _head(qkv, n, h, 3 * n_head)
+            k = _head(qkv, n, n_head + h, 3 * n_head)
+            v = _head(qkv, n, 2 * n_head + h, 3 * n_head)
+            attend(q, k, v, weights[n * n_head + h], block, _head(y, n, h, n_head))
+
+
+@compiled
+def _backward(dy, qkv, n_head, weights, d_scores, block, d_qkv):  # type: ignore[no-untyped-def]
+    for n in range(qkv.shape[0]):
+        for h in range(n_head):
+            q = _head(qkv, n, h, 3 * n_head)
+            k = _head(qkv, n, n_head + h, 3 * n_head)
+            v = _head(qkv, n, 2 * n_head + h, 3 * n_head)
+            dq = _head(d_qkv, n, h, 3 * n_head)
+            dk = _head(d_qkv, n, n_head + h, 3 * n_head)
+            dv = _head(d_qkv, n, 2 * n_head + h, 3 * n_head)
+            P = weights[n * n_head + h]
+            attend_backward(_head(dy, n, h, n_head), q, k, v, P, d_scores, block, dq, dk, dv)

@@ -1,0 +1,60 @@
+"""Softmax over the last axis, compiled. Defined by ``ops.softmax``; other axes run there."""
+
+from typing import Any
+
+import numpy as np
+
+from handgrad import ops
+from handgrad.arrays import Array
+from handgrad.compiled import compiled
+from handgrad.kernels.exponential import exp32
+from handgrad.ops.shapes import as_rows
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_MINUS_INFINITY = np.float32(-np.inf)
+
+
+def softmax(x: Array, axis: int = -1) -> tuple[Array, tuple[Any, ...]]:
+    """As ``ops.softmax``."""
+    if x.ndim == 0 or axis not in (-1, x.ndim - 1):
+        return ops.softmax(x, axis)
+    x = np.ascontiguousarray(x)
+    y = np.empty_like(x)
+    _forward(as_rows(x), as_rows(y))
+    return y, (y, -1)
+
+
+def softmax_backward(dy: Array, saved: tuple[Any, ...]) -> Array:
+    """As ``ops.softmax_backward``."""
+    y, axis = saved
+    if axis != -1 or not y.flags.c_contiguous:
+        return ops.softmax_backward(dy, saved)
+    dx = np.empty_like(y)
+    _backward(as_rows(np.ascontiguousarray(dy)), as_rows(y), as_rows(dx))
+    return dx
+
+
+@compiled
+def _forward(x, y):  # type: ignore[no-untyped-def]
+    for n in range(x.shape[0]):
+        largest = _MINUS_INFINITY
+        for i in range(x.shape[1]):
+            largest = max(largest, x[n, i])
+        total = _ZERO
+        for i in range(x.shape[1]):
+            part = exp32(x[n, i] - largest)
+            y[n, i] = part
+            total += part
+        scale = _ONE / total
+        for i in range(x.shape[1]):
+            y[n, i] *= scale
+
+
+@compiled
+def _backward(dy, y, dx):  # type: ignore[no-untyped-def]
+    for n in range(y.shape[0]):
+        along_y = _ZERO
+        for i in range(y.shape[1]):
+            along_y += dy[n, i] * y[n, i]
+        for i in range(y.shape[1]):
+            dx[n, i] = y[n, i] * (dy[n, i] - along_y)

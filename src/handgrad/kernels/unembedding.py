@@ -1,0 +1,46 @@
+"""Logits against the rows of a table, compiled. Defined by ``ops.unembedding``."""
+
+from typing import Any
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.compiled import compiled
+from handgrad.kernels.into import NOTHING, Into, gradient_arrays, row, rows_of
+from handgrad.kernels.linear import add_bias, add_rows
+from handgrad.kernels.sgemm import multiply, multiply_at, multiply_bt
+from handgrad.ops.unembedding import check_unembedding
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+def unembedding(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, tuple[Any, ...]]:
+    """As ``ops.unembedding``."""
+    check_unembedding(x, weight, bias)
+    rows, weight = rows_of(x), np.ascontiguousarray(weight)
+    logits = np.empty((len(rows), len(weight)), x.dtype)
+    _forward(rows, weight, row(bias), logits)
+    return logits.reshape(*x.shape[:-1], len(weight)), (rows, weight, bias)
+
+
+def unembedding_backward(
+    dy: Array, saved: tuple[Any, ...], into: Into = NOTHING
+) -> tuple[Array, Array | None, Array | None]:
+    """As ``ops.unembedding_backward``."""
+    rows, weight, bias = saved
+    dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
+    _backward(rows_of(dy), rows, weight, dx, d_weight, row(d_bias))
+    return dx.reshape(*dy.shape[:-1], dx.shape[1]), d_weight, d_bias
+
+
+@compiled
+def _forward(x, weight, bias, logits):  # type: ignore[no-untyped-def]
+    multiply_bt(x, weight, logits, _ZERO)
+    add_bias(logits, bias)
+
+
+@compiled
+def _backward(dy, x, weight, dx, d_weight, d_bias):  # type: ignore[no-untyped-def]
+    multiply(dy, weight, dx, _ZERO)
+    multiply_at(dy, x, d_weight, _ONE)
+    add_rows(dy, d_bias)

@@ -1,0 +1,25 @@
+"""The gradients of all shares of a batch brought together, and how large their sum is."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from handgrad.arrays import Array
+
+# Elements taken at a time: a block stays in a core's cache until its squares are summed.
+_BLOCK = 16384
+
+
+def add_gradients(total: Array, others: Sequence[Array]) -> float:
+    """Adds ``others``, in order, to ``total`` in place; returns Σ total², summed in float64 so that nothing overflows.
+
+    All are one-dimensional and of one size.
+    """
+    squares = 0.0
+    for start in range(0, total.size, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        for other in others:
+            total[block] += other[block]
+        values = total[block].astype(np.float64, copy=False)
+        squares += float(values @ values)
+    return squares

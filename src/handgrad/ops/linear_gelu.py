@@ -1,0 +1,31 @@
+"""gelu(x W + b), the first half of a transformer's feed-forward network, as one operation."""
+
+from typing import Any
+
+from handgrad.arrays import Array
+from handgrad.ops.gelu import Approximate, gelu, gelu_backward
+from handgrad.ops.linear import linear, linear_backward
+
+
+def linear_gelu(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    approximate: Approximate = "tanh",
+    wanted: tuple[bool, ...] = (True, True, True),
+) -> tuple[Array, tuple[Any, ...]]:
+    """``y = gelu(x @ weight + bias)``: x (..., I), weight (I, O), bias (O,) or None; returns y (..., O).
+
+    One operation, so that compiled code adds the bias where it reads the value for gelu.
+
+    Raises ValueError as linear and gelu do.
+    """
+    h, linear_saved = linear(x, weight, bias, wanted)
+    y, gelu_saved = gelu(h, approximate)
+    return y, (linear_saved, gelu_saved)
+
+
+def linear_gelu_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, Array | None, Array | None]:
+    """Gradients of linear_gelu for x, weight and bias: by the chain rule the two backwards, in reverse."""
+    linear_saved, gelu_saved = saved
+    return linear_backward(gelu_backward(dy, gelu_saved), linear_saved)

@@ -1,0 +1,27 @@
+"""max(x W + b, 0), the first half of a feed-forward network with rectified linear units, as one operation."""
+
+from typing import Any
+
+from handgrad.arrays import Array
+from handgrad.ops.linear import linear, linear_backward
+from handgrad.ops.relu import relu, relu_backward
+
+
+def linear_relu(
+    x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)
+) -> tuple[Array, tuple[Any, ...]]:
+    """``y = max(x @ weight + bias, 0)``: x (..., I), weight (I, O), bias (O,) or None; returns y (..., O).
+
+    One operation, so that compiled code adds the bias where it reads the value for relu.
+
+    Raises ValueError as linear does.
+    """
+    h, linear_saved = linear(x, weight, bias, wanted)
+    y, relu_saved = relu(h)
+    return y, (linear_saved, relu_saved)
+
+
+def linear_relu_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, Array | None, Array | None]:
+    """Gradients of linear_relu for x, weight and bias: by the chain rule the two backwards, in reverse."""
+    linear_saved, relu_saved = saved
+    return linear_backward(relu_backward(dy, relu_saved), linear_saved)
