@@ -1,9 +1,11 @@
 """The compiled twins against the text in ``ops``, which is their definition, and the seam that chooses between them."""
 
 import inspect
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,10 +40,10 @@ def both_ways(module: object, name: str, inputs: Arrays, **options: object) -> A
     return [output, *(gradients if isinstance(gradients, tuple) else (gradients,))]
 
 
-def assert_as_good_as_the_text(name: str, inputs: Arrays) -> None:
+def assert_as_good_as_the_text(name: str, inputs: Arrays, **options: object) -> None:
     """Equal in NaN and infinities; no farther from the float64 text than four times the float32 text is."""
-    compiled, text = both_ways(kernels, name, inputs), both_ways(ops, name, inputs)
-    truth = both_ways(ops, name, [x.astype(np.float64) for x in inputs])
+    compiled, text = both_ways(kernels, name, inputs, **options), both_ways(ops, name, inputs, **options)
+    truth = both_ways(ops, name, [x.astype(np.float64) for x in inputs], **options)
     for a, b, t in zip(compiled, text, truth, strict=True):
         assert (a.dtype, a.shape) == (b.dtype, b.shape)
         np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
@@ -102,6 +104,171 @@ def test_extreme_inputs_of_layer_norm(size: int) -> None:
         assert_as_good_as_the_text("layer_norm", [rows, gain, bias])
 
 
+def linear_inputs(rows: tuple[int, ...], inputs: int, outputs: int, bias: bool = True, seed: int = 0) -> Arrays:
+    rng = np.random.default_rng(seed)
+    shapes = [(*rows, inputs), (inputs, outputs), *([(outputs,)] if bias else [])]
+    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+@pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "unembedding"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    "shape", [((5,), 3, 7), ((2, 3), 1, 1), ((4, 33), 67, 41), ((0,), 3, 4), ((6,), 0, 5), ((2,), 5, 0)]
+)
+def test_affine_maps(name: str, bias: bool, shape: tuple[tuple[int, ...], int, int]) -> None:
+    inputs = linear_inputs(*shape, bias=bias)
+    if name == "unembedding":
+        inputs[1] = np.ascontiguousarray(inputs[1].T)
+    for a, b in zip(both_ways(kernels, name, inputs), both_ways(ops, name, inputs), strict=True):
+        assert (a is None) == (b is None)
+        if b is not None:
+            assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "unembedding"])
+def test_affine_maps_of_views(name: str) -> None:
+    """What is turned, sliced or of one row repeated gives what a copy of it gives."""
+    x, weight, bias = linear_inputs((6, 9), 12, 12)
+    views = [x[::2, 1:].swapaxes(0, 1), weight.T, np.broadcast_to(bias[:1], bias.shape)]
+    copies = [np.array(view) for view in views]
+    for a, b in zip(both_ways(kernels, name, views), both_ways(kernels, name, copies), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "unembedding", "layer_norm"])
+def test_gradients_are_added_where_they_belong(name: str) -> None:
+    x, weight, bias = linear_inputs((4,), 8, 8)
+    inputs = [x, bias, bias + 1] if name == "layer_norm" else [x, weight, bias]
+    output, saved = getattr(kernels, name)(*inputs)
+    backward = getattr(kernels, name + "_backward")
+    dy = np.random.default_rng(1).standard_normal(output.shape).astype(np.float32)
+    new = backward(dy, saved)
+    there = [np.ones_like(array) for array in inputs[1:]]
+    added = backward(dy, saved, (None, *there))
+    for array, gradient, returned in zip(there, new[1:], added[1:], strict=True):
+        assert returned is array
+        np.testing.assert_allclose(array, 1 + gradient, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(added[0], new[0])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("scale", [1, 30])
+def test_softmax(shape: tuple[int, ...], scale: float) -> None:
+    x = (np.random.default_rng(0).standard_normal(shape) * scale).astype(np.float32)
+    for a, b in zip(both_ways(kernels, "softmax", [x]), both_ways(ops, "softmax", [x]), strict=True):
+        assert_close(a, b)
+
+
+@pytest.mark.parametrize("T", [1, 2, 31, 32, 33, 48, 64, 100, 300])
+def test_attention(T: int) -> None:
+    rng = np.random.default_rng(T)
+    q, k, v = (rng.standard_normal((2, 3, T, D)).astype(np.float32) for D in (5, 5, 7))
+    for a, b in zip(both_ways(kernels, "attention", [q, k, v]), both_ways(ops, "attention", [q, k, v]), strict=True):
+        assert_close(a, b)
+    qkv = rng.standard_normal((2, T, 3 * 4 * 5)).astype(np.float32)
+    both = [both_ways(module, "multi_head_attention", [qkv], n_head=4) for module in (kernels, ops)]
+    for a, b in zip(*both, strict=True):
+        assert_close(a, b)
+
+
+def test_attention_that_is_more_than_causal_runs_as_its_definition_does() -> None:
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal((2, 3, 6, 5)).astype(np.float32) for _ in range(3))
+    qkv = rng.standard_normal((2, 6, 3 * 4 * 5)).astype(np.float32)
+    mask = rng.random((6, 6)) < 0.7
+    for options in ({"causal": False}, {"mask": mask}, {"mask": mask, "causal": False}, {"dropout_p": 0.5}):
+        for name, inputs, more in (("attention", [q, k, v], {}), ("multi_head_attention", [qkv], {"n_head": 4})):
+            found = []
+            for module in (kernels, ops):
+                drawn = {"rng": np.random.default_rng(3)} if "dropout_p" in options else {}
+                found.append(both_ways(module, name, inputs, **options, **more, **drawn))
+            for a, b in zip(*found, strict=True):
+                np.testing.assert_array_equal(a, b)
+    for a, b in zip(
+        both_ways(kernels, "attention", [q[:, :, :2], k, v]),
+        both_ways(ops, "attention", [q[:, :, :2], k, v]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="not a multiple of 3 x 7 heads"):
+        kernels.multi_head_attention(qkv, 7)
+
+
+@pytest.mark.parametrize("T", [5, 70])
+def test_a_query_sees_no_later_key(T: int) -> None:
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal((1, 1, T, 4)).astype(np.float32) for _ in range(3))
+    before, _ = kernels.attention(q, k, v)
+    k[0, 0, T // 2 :], v[0, 0, T // 2 :] = 100, -7
+    after, _ = kernels.attention(q, k, v)
+    np.testing.assert_array_equal(before[0, 0, : T // 2], after[0, 0, : T // 2])
+    assert (before[0, 0, T // 2 :] != after[0, 0, T // 2 :]).any(axis=-1).all()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 37), (64, 128), (0, 5), (4, 1)])
+def test_cross_entropy(reduction: str, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    logits = (4 * rng.standard_normal(shape)).astype(np.float32)
+    targets = rng.integers(0, shape[-1], shape[:-1])
+    if targets.size > 2:
+        targets.reshape(-1)[1] = -100
+    options = {"targets": targets, "reduction": reduction}
+    both = [both_ways(module, "cross_entropy", [logits], **options) for module in (kernels, ops)]
+    for a, b in zip(*both, strict=True):
+        np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
+        assert_close(np.nan_to_num(a), np.nan_to_num(b))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.int64])
+def test_embedding(kind: type) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((9, 5)).astype(np.float32)
+    for ids in (rng.integers(0, 9, (3, 7)).astype(kind), np.zeros((0, 4), kind), np.array(8, kind)):
+        both = [both_ways(module, "embedding", [weight], ids=ids) for module in (kernels, ops)]
+        for a, b in zip(*both, strict=True):
+            assert_close(a, b)
+    for wrong, error in ((np.array([9]), IndexError), (np.array([-1]), IndexError), (np.array([0.5]), TypeError)):
+        with pytest.raises(error):
+            kernels.embedding(weight, wrong)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e4, -1e4])
+@pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "unembedding", "softmax", "cross_entropy"])
+def test_extreme_inputs(name: str, value: float) -> None:
+    x, weight, bias = linear_inputs((5,), 8, 8)
+    x[2, 3] = value
+    if name == "cross_entropy":
+        assert_as_good_as_the_text(name, [x], targets=np.array([3, 0, 3, 1, 2]))
+    else:
+        assert_as_good_as_the_text(name, [x] if name == "softmax" else [x, weight, bias])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e4, -1e4])
+@pytest.mark.parametrize("part", ["q", "k", "v"])
+def test_extreme_inputs_of_attention(part: str, value: float) -> None:
+    """From the query on that first sees them they show as in the text; earlier ones, whose block never reads them,
+    stay what they are, where the text's products of 0 and NaN have lost them.
+    """
+    rng = np.random.default_rng(0)
+    inputs = {name: rng.standard_normal((1, 2, 40, 4)).astype(np.float32) for name in "qkv"}
+    inputs[part][0, 1, 35, 2] = value
+    compiled, text, truth = (
+        both_ways(module, "attention", [x.astype(dtype) for x in inputs.values()])
+        for module, dtype in ((kernels, np.float32), (ops, np.float32), (ops, np.float64))
+    )
+    (y, *_), (expected, *_) = compiled, text
+    np.testing.assert_array_equal(np.isnan(y[:, :, 35:]), np.isnan(expected[:, :, 35:]))
+    assert np.isfinite(y[:, 0]).all()
+    assert not (np.isnan(y) & ~np.isnan(expected)).any()
+    if np.isfinite(value):
+        for a, b, t in zip(compiled, text, truth, strict=True):
+            own = np.abs(b - t).max()
+            assert np.abs(a - t).max() <= max(4 * own, 1e-6 * max(1, np.abs(t).max()))
+    else:
+        assert any(np.isnan(gradient).any() for gradient in compiled[1:])
+
+
 @pytest.mark.parametrize("decoupled", [True, False])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
 def test_adam_update(decoupled: bool, weight_decay: float) -> None:
@@ -115,6 +282,37 @@ def test_adam_update(decoupled: bool, weight_decay: float) -> None:
             update(*arrays, step=step, weight_decay=weight_decay, decoupled=decoupled, **options)
     for a, b in zip(compiled, text, strict=True):
         assert_close(a, b)
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 1000, 40_000])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_add_gradients(size: int, count: int) -> None:
+    rng = np.random.default_rng(0)
+    total, *others = (rng.standard_normal(size).astype(np.float32) for _ in range(1 + count))
+    sums = []
+    for module in (kernels, ops):
+        array = total.copy()
+        squares = module.add_gradients(array, others)
+        assert squares == pytest.approx(float((array.astype(np.float64) ** 2).sum()), rel=1e-12)
+        sums.append(array)
+    np.testing.assert_array_equal(*sums)  # added in the same order, each sum rounded once
+    assert count == 0 or size == 0 or (sums[0] != total).any()
+    large = np.full(3, 1e30, np.float32)  # whose squares no float32 holds
+    for module in (kernels, ops):
+        assert module.add_gradients(large.copy(), []) == pytest.approx(3e60, rel=1e-6)
+
+
+def test_a_gradient_counts_scaled() -> None:
+    for module in (kernels, ops):
+        found = []
+        for grad, scale in ((np.full(50, 3, np.float32), 0.25), (np.full(50, 0.75, np.float32), 1.0)):
+            arrays = [np.ones(50, np.float32), grad, np.zeros(50, np.float32), np.zeros(50, np.float32)]
+            options = {"lr": 1e-2, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1, "decoupled": False}
+            module.adam_update(*arrays, step=1, grad_scale=scale, **options)
+            assert (arrays[1] == grad).all()
+            found.append([arrays[0], *arrays[2:]])
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 def test_a_nan_gradient_is_seen_in_the_weights() -> None:
@@ -224,3 +422,51 @@ def test_kernels_work_where_nothing_can_be_cached() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("[0.841")
+
+
+def run_script(script: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_products_are_right_where_the_library_of_numpy_is_not_found() -> None:
+    """Then NumPy itself is called back, from inside compiled code and from several threads."""
+    script = (
+        "import pathlib, numpy as np\n"
+        "pathlib.Path.glob = lambda *_: iter(())\n"
+        "from handgrad import kernels, ops\n"
+        "from handgrad.threads import Team\n"
+        "import importlib\n"
+        "assert importlib.import_module('handgrad.kernels.sgemm')._of_numpy() is None\n"
+        "x = np.random.default_rng(0).standard_normal((2, 70, 36)).astype(np.float32)\n"
+        "dy = x[..., :12].copy()\n"
+        "def error(_):\n"
+        "    found = []\n"
+        "    for m in (kernels, ops):\n"
+        "        y, saved = m.multi_head_attention(x, 3)\n"
+        "        z, more = m.linear(y, x[0, :12], None)\n"
+        "        found.append((z, m.multi_head_attention_backward(dy, saved), m.linear_backward(z, more)[1]))\n"
+        "    return max(float(abs(a - b).max()) for a, b in zip(*found))\n"
+        "with Team(3) as team:\n"
+        "    print(max(team.map(error, range(6))))\n"
+    )
+    assert float(run_script(script)) < 1e-4
+
+
+def test_the_bits_do_not_depend_on_what_was_compiled_before(tmp_path: Path) -> None:
+    """A process that compiles its kernels and one that finds them kept get the same gradients."""
+    script = (
+        "import hashlib, numpy as np\n"
+        "from handgrad.models import GPT, GPTConfig\n"
+        "model = GPT(GPTConfig(vocab_size=31, block_size=40, n_layer=2, n_head=3, n_embd=36))\n"
+        "ids = np.random.default_rng(0).integers(0, 31, (4, 41))\n"
+        "model.loss(ids[:, :-1], ids[:, 1:])\n"
+        "model.backward()\n"
+        "print(hashlib.sha256(model.arena.grad.tobytes()).hexdigest())\n"
+    )
+    compiled, kept = (run_script(script, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert compiled == kept
+    assert any(tmp_path.rglob("*.nbc"))

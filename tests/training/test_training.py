@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from support import TINY, read_lines
+from threadpoolctl import threadpool_info
 
 from handgrad.autograd import no_grad
 from handgrad.errors import InputError
@@ -30,8 +31,9 @@ from handgrad.training import (
     read_metrics,
     train,
 )
+from handgrad.training import replicas as replicas_module
 from handgrad.training.checkpoint import read_pointer
-from handgrad.training.replicas import Replicas
+from handgrad.training.replicas import Replicas, choose_replicas, cores_for
 
 TIMED = ("seconds", "tokens_per_second")
 NewRun = Callable[..., Run]
@@ -311,3 +313,50 @@ def test_damaged_metrics_are_named_and_a_cut_last_line_is_not_one(tmp_path: Path
     path.write_text('{"step": 1}\n{"st\n{"step": 3}\n')
     with pytest.raises(InputError, match=r"metrics.jsonl: line 2 is damaged"):
         read_metrics(path)
+
+
+@pytest.mark.parametrize(
+    ("cores", "wanted", "batch_size", "chosen"),
+    [
+        (2, 0, 16, 2),
+        (16, 0, 12, 12),
+        (8, 0, 12, 6),  # two windows each: eight would be no sooner done
+        (3, 0, 16, 3),
+        (16, 0, 1, 1),
+        (2, 5, 16, 5),
+        (2, 5, 3, 3),
+    ],
+)
+def test_how_many_replicas_are_chosen(
+    cores: int, wanted: int, batch_size: int, chosen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas_module, "available_cores", lambda: cores)
+    assert choose_replicas(wanted, batch_size) == chosen
+
+
+def test_blas_gets_its_threads_back() -> None:
+    def threads() -> list[int]:
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    before = threads()
+    with cores_for(2):
+        assert set(threads()) <= {1}
+    assert threads() == before
+    with pytest.raises(KeyError), cores_for(3):
+        raise KeyError
+    assert threads() == before
+    with cores_for(1):
+        assert threads() == before
+
+
+def test_replicas_give_the_same_bits_each_time(new_run: NewRun) -> None:
+    run = new_run()
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, run.model_config.vocab_size, (7, 9))
+    found = set()
+    for _ in range(6):
+        replicas = Replicas(GPT(run.model_config), 3)
+        loss, norm = replicas.loss_and_gradients([(tokens[:, :-1], tokens[:, 1:])], (0,))
+        replicas.close()
+        found.add((loss, norm, replicas.models[0].arena.grad.tobytes()))
+    assert len(found) == 1

@@ -11,14 +11,12 @@ import numpy as np
 from handgrad import __version__
 from handgrad.backend import current_backend
 from handgrad.benchmarking.cases import Case
-from handgrad.benchmarking.contenders import Contender, Work, closing, has_torch, ours, torchs
+from handgrad.benchmarking.contenders import EAGER, OURS, Contender, Work, closing, has_torch, ours, torchs
 from handgrad.benchmarking.floor import floor, flops_of
 from handgrad.benchmarking.memory import Memory, measure_memory
 from handgrad.benchmarking.timing import Times, alternate
 from handgrad.data.workers import available_cores
 from handgrad.training import choose_replicas
-
-OURS, EAGER = "handgrad", "PyTorch eager"
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def _shares(times: Times, floor_name: str, names: list[str]) -> dict[str, float]
 
 
 def _memory(case: Case, replicas: int) -> dict[str, Memory]:
-    sides = [OURS, "PyTorch"] if has_torch() else [OURS]
+    sides = [OURS, EAGER] if has_torch() else [OURS]
     measured = {side: measure_memory(case.name, side, replicas) for side in sides}
     return {side: memory for side, memory in measured.items() if memory is not None}
 

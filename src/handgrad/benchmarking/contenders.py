@@ -18,6 +18,7 @@ from handgrad.training.evaluation import TOKENS_PER_BATCH
 from handgrad.training.replicas import Replicas, cores_for
 
 Work = Literal["training", "evaluation", "generation"]
+OURS, EAGER = "handgrad", "PyTorch eager"
 NEW_TOKENS = 32
 """Of a generation."""
 _EVALUATED_TOKENS = 8192
@@ -70,7 +71,7 @@ def ours(case: Case, work: Work = "training", replicas: int = 0) -> Contender:
         "generation": lambda: float(sum(generate(model, prompt, NEW_TOKENS, temperature=0))),
     }
     around = nullcontext if work == "generation" else lambda: cores_for(count)
-    return Contender("handgrad", runs[work], around, close=shared.close)
+    return Contender(OURS, runs[work], around, close=shared.close)
 
 
 def torchs(case: Case, work: Work = "training", *, compiled: bool = False, bfloat16: bool = False) -> Contender:
@@ -135,7 +136,7 @@ def torchs(case: Case, work: Work = "training", *, compiled: bool = False, bfloa
         return float(ids[0, 1:].sum())
 
     runs: dict[Work, Callable[[], float]] = {"training": train, "evaluation": evaluate_all, "generation": write}
-    name = f"PyTorch {'compiled' if compiled else 'eager'}{', bfloat16' if bfloat16 else ''}"
+    name = f"{'PyTorch compiled' if compiled else EAGER}{', bfloat16' if bfloat16 else ''}"
     return Contender(name, runs[work], prepare=prepare)
 
 

@@ -7,8 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from handgrad.backend import current_backend
 from handgrad.benchmarking.cases import case_of
-from handgrad.benchmarking.contenders import ours, torchs
+from handgrad.benchmarking.contenders import EAGER, ours, torchs
 
 STEPS = 12
 _EARLY = 4
@@ -29,7 +30,7 @@ class Memory:
 
 
 def measure_memory(case: str, side: str, replicas: int = 0) -> Memory | None:
-    """``side`` is handgrad or PyTorch. None where the system tells no peak, or the process did not end well."""
+    """``side`` is handgrad or PyTorch eager. None where the system tells no peak, or the process did not end well."""
     if not Path("/proc/self/status").exists():
         return None
     command = [sys.executable, "-m", __name__, case, side, str(replicas)]
@@ -39,12 +40,12 @@ def measure_memory(case: str, side: str, replicas: int = 0) -> Memory | None:
 
 def _main(name: str, side: str, replicas: str) -> None:
     case = case_of(name)
-    if side == "PyTorch":
+    if side == EAGER:
         import torch  # noqa: F401
     else:
-        import handgrad.kernels  # noqa: F401
+        current_backend()  # imports Numba where that is in force
     imported = _peak()
-    contender = torchs(case) if side == "PyTorch" else ours(case, replicas=int(replicas))
+    contender = torchs(case) if side == EAGER else ours(case, replicas=int(replicas))
     early = faults = 0
     with contender.around():
         for step in range(STEPS):

@@ -2,23 +2,23 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from handgrad.benchmarking.contenders import Contender
 
-WARM_UP_ROUNDS = 3
-# The threads of the one before spin for a while after their work, and would take the next one's cores.
-_PAUSE = 0.03
+_WARM_UP_CALLS = 3
+_TURN_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
 class Times:
-    """What the rounds gave for each contender, by its name; all lists are of one length."""
+    """What the rounds gave for each contender, by its name."""
 
     seconds: dict[str, list[float]]
+    """Of a call, one figure for each round."""
     results: dict[str, list[float]]
-    """Of all calls, those of the warm-up too."""
+    """Of all calls, also those that did not count."""
 
     def median(self, name: str) -> float:
         """Seconds."""
@@ -34,21 +34,28 @@ class Times:
         return max(abs(a - b) for a, b in zip(self.results[name], self.results[other], strict=True))
 
 
-def alternate(
-    contenders: Sequence[Contender], rounds: int, warm_up: int = WARM_UP_ROUNDS, seen: Callable[[], None] = lambda: None
-) -> Times:
-    """Calls each in turn, A B C A B C …; the first rounds do not count. ``seen`` is called after each round."""
-    seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+def alternate(contenders: Sequence[Contender], rounds: int, calls: int | None = None) -> Times:
+    """Each in turn, A B C A B C …. A turn is one call that does not count and ``calls`` that do, one after another as
+    in a training; of these the mean is kept.
+
+    The first call of a turn finds the processor's caches full of what another did, and that one's threads still
+    spinning on the cores. ``calls`` is chosen, where it is not given, so that the fastest has a quarter of a second.
+    """
     results: dict[str, list[float]] = {contender.name: [] for contender in contenders}
-    for number in range(warm_up + rounds):
+
+    def turn(contender: Contender, count: int) -> float:
+        """Seconds a call."""
+        with contender.around():
+            results[contender.name].append(contender.run())
+            begun = time.perf_counter()
+            for _ in range(count):
+                results[contender.name].append(contender.run())
+            return (time.perf_counter() - begun) / count
+
+    warm = [turn(contender, _WARM_UP_CALLS) for contender in contenders]
+    calls = calls or max(1, round(_TURN_SECONDS / min(warm)))
+    seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    for _ in range(rounds):
         for contender in contenders:
-            with contender.around():
-                time.sleep(_PAUSE)
-                begun = time.perf_counter()
-                result = contender.run()
-                taken = time.perf_counter() - begun
-            results[contender.name].append(result)
-            if number >= warm_up:
-                seconds[contender.name].append(taken)
-        seen()
+            seconds[contender.name].append(turn(contender, calls))
     return Times(seconds, results)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from handgrad.benchmarking import Comparison, alternate, as_json, case_of, compare, has_torch, machine, profile
+from handgrad.benchmarking.memory import Memory
 from handgrad.benchmarking.tokenizing import encoders
 from handgrad.cli.arguments import parse
 from handgrad.cli.console import make_console, warn
@@ -88,42 +89,40 @@ def run(argv: list[str]) -> int:
 
 
 def _table(one: Comparison) -> Table:
-    table = Table()
-    for heading in (
-        "",
-        "ms",
-        "handgrad ÷ it",
-        "share of the floor",
-        "results apart",
-        "peak MiB",
-        "after import",
-        "pages/step",
-    ):
-        table.add_column(heading, justify="left" if not heading else "right")
+    table = Table(caption=_caption(one), caption_justify="left")
+    table.add_column("", no_wrap=True)
+    for heading in ("ms", "ratio", "floor", "apart", "MiB", "own", "pages"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, seconds in one.seconds.items():
-        memory = one.memory.get("PyTorch" if name == "PyTorch eager" else name)
+        memory = one.memory.get(name)
         table.add_row(
             name,
             f"{seconds * 1000:,.1f}",
             f"{one.ratios[name]:.2f}" if name in one.ratios else "",
             f"{one.share_of_floor[name]:.0%}" if name in one.share_of_floor else "",
             f"{one.apart[name]:.0e}" if name in one.apart else "",
-            *(
-                ("", "", "")
-                if memory is None
-                else (
-                    f"{memory.peak / _MIB:,.0f}",
-                    f"{(memory.peak - memory.imported) / _MIB:,.0f}",
-                    f"{memory.faults_per_step:,.0f}",
-                )
-            ),
-        )
-    if one.flops is not None:
-        table.caption = (
-            f"{one.flops / 1e9:.1f} GFLOP of matrix products a step, alone at {one.gflops_per_second:.0f} GFLOP/s; "
-            f"{one.replicas} replicas, {one.rounds} rounds"
+            *([] if memory is None else _counted(memory)),
         )
     return table
+
+
+def _counted(memory: Memory) -> list[str]:
+    megabytes = [f"{size / _MIB:,.0f}" for size in (memory.peak, memory.peak - memory.imported)]
+    return [*megabytes, f"{memory.faults_per_step:,.0f}"]
+
+
+def _caption(one: Comparison) -> str:
+    """What the columns mean."""
+    lines = [f"medians of {one.rounds} rounds in turn; {one.replicas} replicas; ratio: handgrad's time ÷ this one's"]
+    if one.flops is not None:
+        lines.append(
+            f"floor: share of the time of the {one.flops / 1e9:.1f} GFLOP of matrix products alone, at "
+            f"{one.gflops_per_second:.0f} GFLOP/s"
+        )
+    lines.append("apart: largest difference of results, losses in nats")
+    if one.memory:
+        lines.append("MiB: peak of its process; own: without the libraries; pages: asked of the system each step")
+    return "\n".join(lines)
 
 
 def _tokenize(rounds: int, console: Console) -> None:

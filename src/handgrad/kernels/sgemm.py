@@ -62,7 +62,7 @@ _address = _of_numpy() or ctypes.cast(_by_numpy, ctypes.c_void_p).value
 llvmlite.binding.add_symbol("handgrad_sgemm", _address)
 _sgemm = types.ExternalFunction("handgrad_sgemm", signature(types.void, *_SIGNATURE))
 
-_ONE = np.float32(1)
+_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @inlined
@@ -89,7 +89,7 @@ def _product(trans_a, trans_b, a, b, c, K, keep):  # type: ignore[no-untyped-def
     if K == 0:
         for i in range(M):
             for j in range(N):
-                c[i, j] *= keep
+                c[i, j] = keep * c[i, j] if keep else _ZERO
     elif M and N:
         _sgemm(
             _ROW_MAJOR, trans_a, trans_b, M, N, K, _ONE, a.ctypes.data, a.strides[0] // 4, b.ctypes.data,

@@ -1,0 +1,74 @@
+"""What a second thread brings, and what more cores would: measured here, and counted from the work.
+
+    python benchmarks/scaling.py
+
+Times one thread, one replica whose BLAS has all cores, and one replica for each core, in turn. The count then says how
+a step divides over R replicas: matrix products and elementwise work divide by R; every replica clears and fills
+gradients of its own, which are summed; and what Python does for each replica is done by one at a time.
+"""
+
+import statistics
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from threadpoolctl import threadpool_limits
+
+from handgrad.benchmarking import alternate, case_of, ours
+from handgrad.benchmarking.cases import Case
+from handgrad.data.workers import available_cores
+
+SIZES = ("explicit-char", "autograd-char", "shakespeare-cpu")
+ROUNDS = 15
+
+
+@contextmanager
+def one_thread():
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+def python_seconds(case: Case) -> float:
+    """What Python itself takes for a replica's step: that of a model as deep, and as thin as can be."""
+    train = replace(case.train, n_embd=2, n_head=1, block_size=2, batch_size=1)
+    contender = ours(replace(case, train=train, vocab_size=2, tokens=2), replicas=1)
+    times = []
+    with contender.around():
+        for _ in range(100):
+            begun = time.perf_counter()
+            contender.run()
+            times.append(time.perf_counter() - begun)
+    contender.close()
+    return statistics.median(times)
+
+
+def main() -> None:
+    cores = available_cores()
+    for name in SIZES:
+        case = case_of(name)
+        alone = replace(ours(case, replicas=1), name="one thread", around=one_thread)
+        blas = replace(ours(case, replicas=1), name=f"one replica, {cores} threads of BLAS")
+        shared = replace(ours(case), name=f"{cores} replicas")
+        contenders = [alone, blas, shared]
+        with ExitStack() as stack:
+            for contender in contenders:
+                stack.callback(contender.close)
+            times = alternate(contenders, ROUNDS)
+        single, python = times.median(alone.name), python_seconds(case)
+        print(f"\n{name}: one thread {single * 1000:.0f} ms, of it Python {python * 1000:.1f} ms")
+        for contender in contenders[1:]:
+            print(f"  {contender.name}: {times.ratio(alone.name, contender.name):.2f} times as fast")
+        gradients = 4 * case.make_model().n_parameters
+        for count in (4, 8, 16):
+            windows = -(-case.batch_size // count)
+            used = -(-case.batch_size // windows)
+            shared_out = (single - python) * windows / case.batch_size
+            print(
+                f"  {count} cores, counted: {used} replicas of {windows} windows, {shared_out * 1000:.1f} ms each of "
+                f"arithmetic; Python, one at a time, {used * python * 1000:.0f} ms in all; "
+                f"{used * gradients / 2**20:.0f} MiB of gradients cleared, filled and summed"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""The benchmark: what it counts, how it takes turns, and that it runs with PyTorch and without."""
+
+import json
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import Output
+
+from handgrad import ops
+from handgrad.backend import observed
+from handgrad.benchmarking import Contender, alternate, as_json, case_of, compare, comparison, flops_of, ours, profile
+from handgrad.benchmarking.cases import Case
+from handgrad.benchmarking.floor import products_of
+from handgrad.benchmarking.memory import measure_memory
+from handgrad.errors import InputError
+from handgrad.training import PRESETS
+
+TINY = Case(
+    "tiny",
+    replace(PRESETS["quick"], n_layer=2, n_head=2, n_embd=12, block_size=8, batch_size=4, tie_weights=False),
+    vocab_size=23,
+    tokens=8,
+)
+
+
+def test_the_products_of_a_step_are_those_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted from the shapes that the layers are called with; attention's by its formula, half of each square."""
+    seen = 0
+
+    def count(forward: Callable, backward: Callable, inputs: tuple) -> tuple[Callable, Callable]:
+        nonlocal seen
+        x = inputs[0]
+        if forward.__name__ in ("linear", "linear_gelu", "unembedding"):
+            seen += 3 * 2 * x.shape[0] * x.shape[1] * inputs[1].size
+        if forward.__name__ == "multi_head_attention":
+            B, T, C = x.shape
+            seen += 6 * 2 * B * T * T * (C // 3) // 2
+        return forward, backward
+
+    contender = ours(TINY, replicas=1)
+    with observed(count):
+        contender.run()
+    contender.close()
+    assert flops_of(TINY) == seen
+    shares = products_of(TINY, 2)
+    assert 2 * sum(product.flops for product in shares) == seen
+
+
+def test_explicit_chars_floor_is_six_operations_for_each_weight_and_token() -> None:
+    case = case_of("explicit-char")
+    weights = 4 * 12 * 256**2 + 69 * 256
+    attention = 4 * 6 * 16 * 128 * 128 * 256  # 12 · ½ for each pair of positions and channel
+    assert flops_of(case) == 6 * weights * 16 * 128 + attention
+
+
+def test_contenders_take_turns_and_the_warm_up_does_not_count() -> None:
+    calls: list[str] = []
+
+    @contextmanager
+    def around(name: str):  # type: ignore[no-untyped-def]
+        calls.append(f"({name}")
+        yield
+        calls.append(f"{name})")
+
+    def contender(name: str, result: float) -> Contender:
+        return Contender(name, lambda: calls.append(name) or result, lambda: around(name))
+
+    times = alternate([contender("a", 1.0), contender("b", 1.5)], rounds=3, calls=2)
+    turn = {name: [f"({name}", *[name] * 3, f"{name})"] for name in "ab"}
+    assert calls[12:] == [*turn["a"], *turn["b"]] * 3
+    assert calls[:12] == ["(a", *["a"] * 4, "a)", "(b", *["b"] * 4, "b)"]  # the warm-up
+    assert [len(times.seconds[name]) for name in "ab"] == [3, 3]
+    assert [len(times.results[name]) for name in "ab"] == [4 + 3 * 3] * 2
+    assert times.apart("a", "b") == 0.5
+    times.seconds.update(a=[1.0, 4.0, 1.0], b=[2.0, 2.0, 1.0])
+    assert times.ratio("a", "b") == 1.0  # the median of ½, 2 and 1
+    assert times.median("a") == 1.0
+
+
+def test_every_contender_gets_the_same_batches_in_every_process() -> None:
+    (x, y), (again, _) = TINY.batch(3), TINY.batch(3)
+    assert x.shape == y.shape == (4, 8)
+    np.testing.assert_array_equal(x, again)
+    np.testing.assert_array_equal(x[:, 1:], y[:, :-1])
+    assert (TINY.batch(4)[0] != x).any()
+    assert x.max() < TINY.vocab_size
+
+
+def test_our_steps_learn() -> None:
+    contender = ours(replace(TINY, train=replace(TINY.train, lr=1e-2, warmup_steps=0)))
+    with contender.around():
+        losses = [contender.run() for _ in range(120)]
+    contender.close()
+    assert losses[-1] < losses[0] - 0.2
+
+
+@pytest.mark.parametrize("work", ["training", "evaluation", "generation"])
+def test_a_comparison_without_pytorch(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "has_torch", lambda: False)
+    monkeypatch.setattr(comparison, "measure_memory", lambda *_: None)
+    options = {"rounds": 2, "compiled": True, "bfloat16": True, "replicas": 0, "say": lambda _: None}
+    one = compare(TINY, work, **options)
+    assert one.ratios == one.apart == one.memory == {}
+    assert one.ratio_to_best is None
+    assert one.seconds["handgrad"] > 0
+    assert (one.flops is not None) == ("handgrad" in one.share_of_floor) == (work == "training")
+    assert json.loads(json.dumps(as_json([one])))["comparisons"][0]["case"] == "tiny"
+
+
+def test_a_profile_accounts_for_the_whole_step() -> None:
+    *rows, whole = profile(TINY, steps=3)
+    assert whole.operation == "step"
+    assert sum(row.seconds for row in rows) == pytest.approx(whole.seconds)
+    names = {row.operation for row in rows}
+    maps = {"project_in", "project_out", "expand", "contract", "head", "attention"}
+    assert maps | {f"{name} backward" for name in maps} | {"layer_norm", "optimizer", "embedding"} <= names
+    assert all((row.floor > 0) == (row.operation.removesuffix(" backward") in maps) for row in rows)
+    forward, backward = ops.tanh, ops.tanh_backward
+    from handgrad.backend import pair_for
+
+    assert pair_for(ops.tanh, np.ones(3)) == (forward, backward)  # nothing is watched any more
+
+
+def test_memory_does_not_grow_and_its_pages_are_kept() -> None:
+    memory = measure_memory("quick", "handgrad")
+    if memory is None:
+        pytest.skip("this system tells no peak of memory")
+    assert 0 < memory.imported < memory.peak
+    assert memory.peak <= 1.02 * memory.early
+    assert memory.faults_per_step < 300  # a step's arrays are 20,000 pages
+
+
+def test_bench_writes_json(handgrad: Callable[..., Output], tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    done = handgrad("bench", "quick", "--rounds", 1, "--no-compiled", "--no-bfloat16", "--json", path)
+    assert done.code == 0, done.err
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert found["format"] == "handgrad-bench"
+    assert found["machine"]["cores"] >= 1
+    (one,) = found["comparisons"]
+    assert one["case"] == "quick"
+    assert 0 < one["share_of_floor"]["handgrad"] < 2
+    assert "handgrad" in done.out
+    alone = handgrad("bench", "quick", "--rounds", 1, "--no-compiled", "--work", "generation", "--json", "-")
+    assert json.loads(alone.out)["comparisons"][0]["work"] == "generation"
+
+
+def test_bench_shows_a_profile_and_tokenizing(handgrad: Callable[..., Output]) -> None:
+    shown = handgrad("bench", "quick", "--rounds", 1, "--profile")
+    assert shown.code == 0
+    assert "attention" in shown.out
+    tokenizing = handgrad("bench", "--work", "tokenizing", "--rounds", 1)
+    assert tokenizing.code == 0
+    assert "byte-pair encoding" in tokenizing.out
+
+
+def test_bench_refuses_what_cannot_be(handgrad: Callable[..., Output]) -> None:
+    assert handgrad("bench", "gpt5").err == (
+        "handgrad: unknown sizes 'gpt5'; known: quick, shakespeare-cpu, explicit-char, autograd-char, gpt2\n"
+    )
+    assert handgrad("bench", "--rounds", 0).code == 2
+    assert handgrad("bench", "--replicas", -1).code == 2
+    with pytest.raises(InputError, match="unknown sizes"):
+        case_of("nothing")
