@@ -44,7 +44,7 @@ class Comparison:
     @property
     def ratio_to_best(self) -> float | None:
         """To the fastest of PyTorch's in float32; None where there is none."""
-        float32 = [name for name in self.ratios if name.startswith("PyTorch") and "bfloat16" not in name]
+        float32 = [name for name in self.ratios if name.startswith("PyTorch") and "bf16" not in name]
         return max((self.ratios[name] for name in float32), default=None)
 
 

@@ -136,7 +136,7 @@ def torchs(case: Case, work: Work = "training", *, compiled: bool = False, bfloa
         return float(ids[0, 1:].sum())
 
     runs: dict[Work, Callable[[], float]] = {"training": train, "evaluation": evaluate_all, "generation": write}
-    name = f"{'PyTorch compiled' if compiled else EAGER}{', bfloat16' if bfloat16 else ''}"
+    name = f"{'PyTorch compiled' if compiled else EAGER}{', bf16' if bfloat16 else ''}"
     return Contender(name, runs[work], prepare=prepare)
 
 

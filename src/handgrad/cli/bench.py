@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +22,9 @@ from handgrad.files import write_json
 
 _SIZES = ("explicit-char", "autograd-char", "shakespeare-cpu")
 _MIB = 1 << 20
+_PROFILE_CAPTION = (
+    "ms: of a step, the mean of the replicas; products: its matrix products alone, ms; floor: their share of its time"
+)
 
 
 @dataclass
@@ -89,7 +93,7 @@ def run(argv: list[str]) -> int:
 
 
 def _table(one: Comparison) -> Table:
-    table = Table(caption=_caption(one), caption_justify="left")
+    table = Table(caption=_caption(one), caption_justify="left", box=SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for heading in ("ms", "ratio", "floor", "apart", "MiB", "own", "pages"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -97,13 +101,17 @@ def _table(one: Comparison) -> Table:
         memory = one.memory.get(name)
         table.add_row(
             name,
-            f"{seconds * 1000:,.1f}",
+            _milliseconds(seconds),
             f"{one.ratios[name]:.2f}" if name in one.ratios else "",
             f"{one.share_of_floor[name]:.0%}" if name in one.share_of_floor else "",
             f"{one.apart[name]:.0e}" if name in one.apart else "",
             *([] if memory is None else _counted(memory)),
         )
     return table
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:,.{1 if seconds < 1 else 0}f}"
 
 
 def _counted(memory: Memory) -> list[str]:
@@ -129,10 +137,10 @@ def _tokenize(rounds: int, console: Console) -> None:
     contenders = encoders()
     times = alternate(contenders, rounds)
     console.print("\nbyte-pair encoding of Python's reference text, line by line, on one thread")
-    table = Table("", "ms", "handgrad ÷ it")
+    table = Table("", "ms", "ratio", box=SIMPLE_HEAD)
     for contender in contenders:
         ratio = "" if contender.name == "handgrad" else f"{times.ratio('handgrad', contender.name):.2f}"
-        table.add_row(contender.name, f"{times.median(contender.name) * 1000:,.1f}", ratio)
+        table.add_row(contender.name, _milliseconds(times.median(contender.name)), ratio)
     console.print(table)
 
 
@@ -141,8 +149,11 @@ def _profile(arguments: Arguments, console: Console) -> int:
         rows = profile(case_of(name), arguments.rounds, arguments.replicas)
         whole = rows[-1].seconds
         table = Table(
-            "operation", "ms a step", "of the step", "its products alone, ms", "share of that floor", title=name
+            title=name, title_justify="left", box=SIMPLE_HEAD, caption=_PROFILE_CAPTION, caption_justify="left"
         )
+        table.add_column("operation", no_wrap=True)
+        for heading in ("ms", "of the step", "products", "floor"):
+            table.add_column(heading, justify="right", no_wrap=True)
         for row in rows:
             table.add_row(
                 row.operation,
