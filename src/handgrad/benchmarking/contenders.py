@@ -70,6 +70,8 @@ def ours(case: Case, work: Work = "training", replicas: int = 0) -> Contender:
         "evaluation": lambda: evaluate(model, tokens, shared.team),
         "generation": lambda: float(sum(generate(model, prompt, NEW_TOKENS, temperature=0))),
     }
+    if work == "generation":
+        model.eval()
     around = nullcontext if work == "generation" else lambda: cores_for(count)
     return Contender(OURS, runs[work], around, close=shared.close)
 

@@ -55,7 +55,7 @@ def profile(case: Case, steps: int, replicas: int = 0) -> list[Row]:
     rows.append(Row("optimizer", optimizer_seconds, 0.0))
     rows.sort(key=lambda row: row.seconds, reverse=True)
     left = whole - sum(row.seconds for row in rows)
-    rows.append(Row("residual sums, gradients summed, Python, waiting", left, 0.0))
+    rows.append(Row("everything else", left, 0.0))
     return [*rows, Row("step", whole, sum(floors.values()))]
 
 

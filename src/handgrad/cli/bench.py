@@ -23,7 +23,8 @@ from handgrad.files import write_json
 _SIZES = ("explicit-char", "autograd-char", "shakespeare-cpu")
 _MIB = 1 << 20
 _PROFILE_CAPTION = (
-    "ms: of a step, the mean of the replicas; products: its matrix products alone, ms; floor: their share of its time"
+    "ms: of a step, the mean of the replicas; products: its matrix products alone, ms; floor: their share of its time\n"
+    "everything else: residual sums, adding up the replicas' gradients, Python, waiting for one another"
 )
 
 
@@ -148,9 +149,7 @@ def _profile(arguments: Arguments, console: Console) -> int:
     for name in arguments.sizes:
         rows = profile(case_of(name), arguments.rounds, arguments.replicas)
         whole = rows[-1].seconds
-        table = Table(
-            title=name, title_justify="left", box=SIMPLE_HEAD, caption=_PROFILE_CAPTION, caption_justify="left"
-        )
+        table = Table(title=name, box=SIMPLE_HEAD, caption=_PROFILE_CAPTION, caption_justify="left")
         table.add_column("operation", no_wrap=True)
         for heading in ("ms", "of the step", "products", "floor"):
             table.add_column(heading, justify="right", no_wrap=True)

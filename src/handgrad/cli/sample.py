@@ -52,7 +52,7 @@ def run(argv: list[str]) -> int:
     Strategy(arguments.temperature, arguments.top_k, arguments.top_p)  # refused before the model is read
     the_run = open_run(arguments.run)
     tokenizer = the_run.tokenizer()
-    model = load_model(find_checkpoint(arguments.run, arguments.checkpoint), the_run.model_config)
+    model = load_model(find_checkpoint(arguments.run, arguments.checkpoint), the_run.model_config).eval()
     ids = tokenizer.encode(arguments.prompt).tolist() or opening(tokenizer)
     _warn_of_unknown(arguments.prompt, tokenizer)
     with compiling_is_said():

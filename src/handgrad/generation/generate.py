@@ -57,10 +57,12 @@ def _generate(
 def _next_logits(model: GPT, context: list[int]) -> Array:
     """Logits (V,) of the token after the context, without dropout."""
     was_training = model.training
-    model.eval()
+    if was_training:
+        model.eval()
     try:
         with no_grad():
             logits: Array = model(np.array([context]))[0, -1]
             return logits
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
