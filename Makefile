@@ -6,6 +6,8 @@ PYTHON ?=
 TORCH ?=
 ARGS ?=
 BIN = $(VENV)/bin
+# What runs compiled where Numba is installed, and is compared with PyTorch once more without.
+WITH_KERNELS = tests/parity/test_gpt.py tests/parity/test_operations.py tests/parity/test_optimizers.py tests/parity/test_benchmark.py
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 export MPLCONFIGDIR ?= $(abspath $(VENV))/matplotlib
 
@@ -30,6 +32,7 @@ parity: $(VENV)/.oracles
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.__version__.startswith("2."))' 2>/dev/null \
 		|| $(PIP) install -qq $(if $(TORCH),"$(TORCH)",--editable ".[parity]")
 	HANDGRAD_REQUIRE_TORCH=1 $(BIN)/python -m pytest tests/parity $(ARGS)
+	HANDGRAD_REQUIRE_TORCH=1 HANDGRAD_BACKEND=numpy $(BIN)/python -m pytest $(WITH_KERNELS) $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

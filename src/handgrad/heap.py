@@ -18,6 +18,8 @@ def keep_freed_memory() -> bool:
         set_option = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library: its own ways stand
         return False
-    options = {_MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: _LARGEST, _ARENA_MAX: 1}
-    taken = {option: set_option(option, value) for option, value in options.items()}
-    return all(taken.values())
+    # Older ones refuse more than 32 MiB.
+    keeps_large = set_option(_MMAP_THRESHOLD, 1 << 30) or set_option(_MMAP_THRESHOLD, 1 << 25)
+    keeps_all = set_option(_TRIM_THRESHOLD, _LARGEST)
+    has_one_heap = set_option(_ARENA_MAX, 1)
+    return bool(keeps_large and keeps_all and has_one_heap)

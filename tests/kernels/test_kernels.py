@@ -436,7 +436,7 @@ def test_products_are_right_where_the_library_of_numpy_is_not_found() -> None:
     """Then NumPy itself is called back, from inside compiled code and from several threads."""
     script = (
         "import pathlib, numpy as np\n"
-        "pathlib.Path.glob = lambda *_: iter(())\n"
+        "pathlib.Path.glob = lambda *_: iter(())  # no library is found\n"
         "from handgrad import kernels, ops\n"
         "from handgrad.threads import Team\n"
         "import importlib\n"

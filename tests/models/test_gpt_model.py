@@ -474,3 +474,15 @@ def test_backward_after_a_call_asks_for_the_gradient_of_the_logits() -> None:
     model(x)
     with pytest.raises(ValueError, match="needs ∂L/∂logits"):
         model.backward()
+
+
+def test_a_frozen_parameter_gets_no_gradient_by_hand() -> None:
+    model = GPT(SMALL)
+    frozen = [model.blocks[0].attention.project_in.weight, model.norm.bias, model.token_embedding.weight]
+    for parameter in frozen:
+        parameter.requires_grad = False
+    x, y = batch(SMALL)
+    model.loss(x, y)
+    model.backward()
+    assert [float(np.abs(parameter.grad).max()) for parameter in frozen] == [0, 0, 0]
+    assert np.abs(model.blocks[0].attention.project_in.bias.grad).max() > 0

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal
 
-import numpy as np
-
 from handgrad.arrays import Array
 from handgrad.benchmarking.cases import Case
 from handgrad.data.workers import available_cores
@@ -127,8 +125,8 @@ def torchs(case: Case, work: Work = "training", *, compiled: bool = False, bfloa
         x, y = stream[:-1].view(-1, block_size), stream[1:].view(-1, block_size)
         with torch.no_grad(), precision():
             each = max(1, TOKENS_PER_BATCH // block_size)
-            losses = [float(call(a, b)) for a, b in zip(x.split(each), y.split(each), strict=True)]
-        return float(np.mean(losses))
+            losses = [float(call(a, b)) * len(a) for a, b in zip(x.split(each), y.split(each), strict=True)]
+        return sum(losses) / len(x)
 
     def write() -> float:
         ids = torch.from_numpy(case.batch(0)[0][:1, :1].copy())
@@ -154,8 +152,9 @@ def _torch_optimizer(case: Case, model: Any) -> Any:
 
 
 def _evaluated(case: Case) -> Array:
-    """Whole windows of block_size, in whole batches, and the token after them."""
-    return case.stream(max(_EVALUATED_TOKENS, 2 * case.model_config.block_size) + 1)
+    """Whole windows of block_size, and the token after them."""
+    block_size = case.model_config.block_size
+    return case.stream(max(_EVALUATED_TOKENS // block_size, 2) * block_size + 1)
 
 
 @contextmanager

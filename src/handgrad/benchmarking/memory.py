@@ -1,7 +1,6 @@
 """Peak memory of a training step, each side in a process of its own."""
 
 import json
-import resource
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -64,6 +63,8 @@ def _peak() -> int:
 
 
 def _faults() -> int:
+    import resource  # not on every system
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 

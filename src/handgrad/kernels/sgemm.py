@@ -5,6 +5,7 @@ wait for Python's.
 """
 
 import ctypes
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,19 +28,30 @@ _CALLBACK = ctypes.CFUNCTYPE(None, *(_OF_C[kind] for kind in _SIGNATURE))
 
 
 def _of_numpy() -> int | None:
-    """The address of cblas_sgemm with 64-bit sizes in the library beside NumPy; None where there is none."""
+    """The address of the cblas_sgemm that NumPy multiplies with; None where it is not found."""
     for path in _libraries():
         library = ctypes.CDLL(str(path))
-        for name in ("scipy_cblas_sgemm64_", "cblas_sgemm64_"):
+        for name in _names():
             if hasattr(library, name):
                 return ctypes.cast(getattr(library, name), ctypes.c_void_p).value
     return None
 
 
 def _libraries() -> Iterator[Path]:
+    """NumPy's own, through which those it is linked with are found too, except on Windows; there they lie beside."""
     package = Path(np.__file__).parent
-    for folder in (package.parent / "numpy.libs", package / ".dylibs"):
-        yield from sorted(folder.glob("*openblas*"))
+    yield from sorted((package / "_core").glob("_multiarray_umath*"))
+    yield from sorted((package.parent / "numpy.libs").glob("*openblas*"))
+
+
+def _names() -> list[str]:
+    """Those with sizes of 64 bits first: of NumPy's wheels, and of Apple's Accelerate.
+
+    One with sizes of 32 bits takes the lower halves of what it is given, wherever each argument has a place of 64 bits
+    of its own: everywhere but on Apple's processors.
+    """
+    names = ["scipy_cblas_sgemm64_", "cblas_sgemm64_", "cblas_sgemm$NEWLAPACK$ILP64"]
+    return names if sys.platform == "darwin" else [*names, "cblas_sgemm"]
 
 
 @_CALLBACK

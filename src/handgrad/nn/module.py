@@ -243,7 +243,7 @@ class Layer(Module):
         backward, saved, inputs = self._kept
         self._keep(None)
         for_arrays = []
-        into = tuple(value.grad if isinstance(value, Parameter) else None for value in inputs)
+        into = tuple(value.grad if isinstance(value, Parameter) and value.requires_grad else None for value in inputs)
         for value, gradient in zip(inputs, gradients_of(backward, dy, saved, into), strict=True):
             if isinstance(value, Parameter):
                 if gradient is not value.grad:

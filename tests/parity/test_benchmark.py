@@ -1,0 +1,63 @@
+"""What the benchmark times side by side is the same mathematics."""
+
+from dataclasses import replace
+
+import pytest
+
+from handgrad.benchmarking import Contender, case_of, compare, ours, torchs
+from handgrad.benchmarking.cases import Case
+from handgrad.training import PRESETS
+
+
+def small(preset: str) -> Case:
+    """A preset's model and optimizer in little."""
+    case = case_of(preset)
+    train = replace(case.train, n_layer=2, n_head=2, n_embd=16, block_size=12, batch_size=4, warmup_steps=3)
+    return replace(case, train=train, vocab_size=31, tokens=12)
+
+
+def results(contender: Contender, calls: int) -> list[float]:
+    with contender.around():
+        found = [contender.run() for _ in range(calls)]
+    contender.close()
+    return found
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_training_step_is_the_same(preset: str) -> None:
+    case = small(preset)
+    theirs = torchs(case)
+    theirs.prepare()
+    assert results(ours(case), 12) == pytest.approx(results(theirs, 12), abs=1e-4)
+
+
+@pytest.mark.parametrize("work", ["evaluation", "generation"])
+def test_other_work_is_the_same(work: str) -> None:
+    case = small("shakespeare-cpu")
+    assert results(ours(case, work), 1) == pytest.approx(results(torchs(case, work), 1), abs=1e-5)
+
+
+def test_bfloat16_is_near() -> None:
+    case = small("shakespeare-cpu")
+    assert results(ours(case), 3) == pytest.approx(results(torchs(case, bfloat16=True), 3), abs=2e-2)
+
+
+def test_a_form_that_does_not_run_here_is_said_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from handgrad.benchmarking import comparison
+
+    def failing(case: Case, work: str, **form: bool) -> Contender:
+        def fail() -> None:
+            raise RuntimeError("no compiler\nand more")
+
+        return (
+            replace(torchs(case, work, bfloat16=form["bfloat16"]), prepare=fail)
+            if form["compiled"]
+            else torchs(case, work, **form)
+        )
+
+    monkeypatch.setattr(comparison, "torchs", failing)
+    said: list[str] = []
+    one = compare(small("quick"), "evaluation", rounds=2, compiled=True, bfloat16=False, replicas=0, say=said.append)
+    assert list(one.ratios) == ["PyTorch eager"]
+    assert one.ratio_to_best == one.ratios["PyTorch eager"]
+    assert "PyTorch eager does not run here: no compiler" in said
