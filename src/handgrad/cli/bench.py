@@ -116,8 +116,9 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _counted(memory: Memory) -> list[str]:
-    megabytes = [f"{size / _MIB:,.0f}" for size in (memory.peak, memory.peak - memory.imported)]
-    return [*megabytes, f"{memory.faults_per_step:,.0f}"]
+    megabytes = [f"{size / _MIB:.0f}" for size in (memory.peak, memory.peak - memory.imported)]
+    pages = memory.faults_per_step
+    return [*megabytes, f"{pages:.0f}" if pages < 10_000 else f"{pages / 1000:.0f}k"]
 
 
 def _caption(one: Comparison) -> str:
