@@ -22,28 +22,33 @@ class Team:
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """The results in the order of the items, each of which the next thread at leisure takes.
 
-        Raises what the function raised first, once all threads have stopped.
+        Raises what the function raised, once all threads have stopped.
         """
         waiting = list(items)
         results: list[Any] = [None] * len(waiting)
         numbers = count()
 
+        failed = False
+
         def work() -> None:
-            while (number := next(numbers)) < len(waiting):
-                results[number] = function(waiting[number])
+            nonlocal failed
+            try:
+                while not failed and (number := next(numbers)) < len(waiting):
+                    results[number] = function(waiting[number])
+            except BaseException:
+                failed = True  # so that nobody begins another
+                raise
 
         helpers: list[Future[None]] = []
         if self._others is not None:
             helpers = [self._others.submit(work) for _ in range(min(self.size, len(waiting)) - 1)]
         try:
             work()
-        except BaseException:
-            waiting.clear()  # so that nobody begins another
-            for helper in helpers:
-                helper.exception()
-            raise
-        for helper in helpers:
-            helper.result()
+        finally:
+            failures = [helper.exception() for helper in helpers]
+        for failure in failures:
+            if failure is not None:
+                raise failure
         return results
 
     def pieces(self, size: int) -> list[slice]:

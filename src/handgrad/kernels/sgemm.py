@@ -5,7 +5,6 @@ wait for Python's.
 """
 
 import ctypes
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from numba.core.typing import signature
 
 from handgrad.compiled import inlined
 
+# cblas_sgemm with sizes of 64 bits: of NumPy's wheels, and of Apple's Accelerate.
+_NAMES = ("scipy_cblas_sgemm64_", "cblas_sgemm64_", "cblas_sgemm$NEWLAPACK$ILP64")
 # As cblas.h numbers them.
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
@@ -28,10 +29,10 @@ _CALLBACK = ctypes.CFUNCTYPE(None, *(_OF_C[kind] for kind in _SIGNATURE))
 
 
 def _of_numpy() -> int | None:
-    """The address of the cblas_sgemm that NumPy multiplies with; None where it is not found."""
+    """The address of the cblas_sgemm that NumPy multiplies with; None where there is none with sizes of 64 bits."""
     for path in _libraries():
         library = ctypes.CDLL(str(path))
-        for name in _names():
+        for name in _NAMES:
             if hasattr(library, name):
                 return ctypes.cast(getattr(library, name), ctypes.c_void_p).value
     return None
@@ -42,16 +43,6 @@ def _libraries() -> Iterator[Path]:
     package = Path(np.__file__).parent
     yield from sorted((package / "_core").glob("_multiarray_umath*"))
     yield from sorted((package.parent / "numpy.libs").glob("*openblas*"))
-
-
-def _names() -> list[str]:
-    """Those with sizes of 64 bits first: of NumPy's wheels, and of Apple's Accelerate.
-
-    One with sizes of 32 bits takes the lower halves of what it is given, wherever each argument has a place of 64 bits
-    of its own: everywhere but on Apple's processors.
-    """
-    names = ["scipy_cblas_sgemm64_", "cblas_sgemm64_", "cblas_sgemm$NEWLAPACK$ILP64"]
-    return names if sys.platform == "darwin" else [*names, "cblas_sgemm"]
 
 
 @_CALLBACK
