@@ -48,11 +48,32 @@ def test_a_failure_is_raised_once_all_have_stopped(failing: int) -> None:
             raise ValueError(f"item {item}")
         running.remove(item)
 
+    for size in (2, 3, 4):
+        running.clear()
+        with Team(size) as team:
+            with pytest.raises(ValueError, match=f"item {failing}"):
+                team.map(work, range(10))
+            assert running == [failing]
+            assert team.map(abs, [-1, -2]) == [1, 2]  # and the team goes on
+
+
+def test_nobody_begins_another_item_after_a_failure() -> None:
+    begun = []
+
+    def work(item: int) -> None:
+        begun.append(item)
+        time.sleep(0.01)
+        if threading.current_thread() is not threading.main_thread():
+            raise ValueError("a helper's")
+
+    with Team(3) as team, pytest.raises(ValueError, match="a helper's"):
+        team.map(work, range(50))
+    assert len(begun) < 10
+
+
+def test_a_team_may_be_asked_from_inside_its_own_work() -> None:
     with Team(2) as team:
-        with pytest.raises(ValueError, match=f"item {failing}"):
-            team.map(work, range(10))
-        assert running == [failing]
-        assert team.map(abs, [-1, -2]) == [1, 2]  # and the team goes on
+        assert team.map(lambda i: sum(team.map(abs, [-i, i])), range(4)) == [0, 2, 4, 6]
 
 
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 1000, 4096])

@@ -1,11 +1,16 @@
 """How kernels are compiled; only where Numba is installed can this be imported.
 
-Numba keeps machine code until the kernel's own file changes, and looks at no other: after a change in what kernels of
-other files call, remove the ``__pycache__`` beside them.
+Numba keeps machine code until the kernel's own file changes, and looks at no other. What kernels call stands in other
+files too, so each kernel is given a fingerprint of all files beside it, which Numba takes into the key that it keeps
+machine code under.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import CellType, FunctionType
 from typing import Any
 
 import numba
@@ -20,12 +25,30 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     ``nogil`` lets replicas run side by side; without ``error_model="numpy"`` a loop that divides is not vectorised.
     """
+    function = _with_fingerprint(function)
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _FAST}
     try:
         machine_code: Callable[..., Any] = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that can be written
         machine_code = numba.njit(**options)(function)
     return machine_code
+
+
+def _with_fingerprint(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with one variable more from outside, which it does not use: a part of its key."""
+    code = function.__code__
+    assert not code.co_freevars
+    cell = CellType(_fingerprint(Path(code.co_filename).parent))
+    named = code.replace(co_freevars=("fingerprint",))
+    return FunctionType(named, function.__globals__, function.__name__, function.__defaults__, (cell,))
+
+
+@cache
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -45,7 +45,9 @@ class Team:
         try:
             work()
         finally:
-            failures = [helper.exception() for helper in helpers]
+            # One that has not begun is not needed any more; a team that is busy with us would never begin it.
+            begun = [helper for helper in helpers if not helper.cancel()]
+            failures = [helper.exception() for helper in begun]
         for failure in failures:
             if failure is not None:
                 raise failure

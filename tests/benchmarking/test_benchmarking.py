@@ -153,9 +153,10 @@ def test_bench_shows_a_profile_and_tokenizing(handgrad: Callable[..., Output]) -
     shown = handgrad("bench", "quick", "--rounds", 1, "--profile")
     assert shown.code == 0
     assert "attention" in shown.out
-    tokenizing = handgrad("bench", "--work", "tokenizing", "--rounds", 1)
+    tokenizing = handgrad("bench", "--work", "tokenizing", "--rounds", 1, "--json", "-")
     assert tokenizing.code == 0
-    assert "byte-pair encoding" in tokenizing.out
+    assert "byte-pair encoding" in tokenizing.err
+    assert json.loads(tokenizing.out)["tokenizing"]["seconds"]["handgrad"] > 0
 
 
 def test_bench_refuses_what_cannot_be(handgrad: Callable[..., Output]) -> None:
@@ -164,5 +165,7 @@ def test_bench_refuses_what_cannot_be(handgrad: Callable[..., Output]) -> None:
     )
     assert handgrad("bench", "--rounds", 0).code == 2
     assert handgrad("bench", "--replicas", -1).code == 2
+    assert handgrad("bench", "--profile", "--json", "x.json").err.startswith("handgrad: --profile is a table")
+    assert "there is no directory" in handgrad("bench", "--json", "/nowhere/at/all.json").err
     with pytest.raises(InputError, match="unknown sizes"):
         case_of("nothing")

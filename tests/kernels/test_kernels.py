@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from handgrad.backend import current_backend, function_for, pair_for, use_backen
 from handgrad.checking.kernels import UPDATES
 from handgrad.errors import InputError
 from handgrad.models import GPT, GPTConfig
-from handgrad.nn import GELU
+from handgrad.nn import GELU, Layer, LayerNorm, Linear
 from handgrad.optim import AdamW
 
 kernels = pytest.importorskip("handgrad.kernels", reason="Numba is not installed")
@@ -135,6 +136,75 @@ def test_affine_maps_of_views(name: str) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+def odd_row(values: np.ndarray, kind: str) -> np.ndarray:
+    """(1, C) with a stride between rows that means nothing: NumPy calls all of these contiguous."""
+    if kind == "new axis":
+        return values[None]
+    if kind == "broadcast":
+        return np.broadcast_to(values, (1, len(values)))
+    return np.stack([values, values, values])[::-1][1:2]
+
+
+@pytest.mark.parametrize("kind", ["new axis", "broadcast", "backwards"])
+@pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "unembedding"])
+def test_the_stride_of_a_single_row_means_nothing(name: str, kind: str) -> None:
+    x, weight, bias = linear_inputs((1,), 8, 8)
+    row = odd_row(x[0], kind)
+    for inputs, copies in (([row, weight, bias], [x, weight, bias]), ([x[:, :1], row, bias], [x[:, :1], x, bias])):
+        if name == "unembedding" and inputs[1] is row:
+            inputs, copies = [x, row, bias[:1]], [x, x, bias[:1]]
+        output, saved = getattr(kernels, name)(*inputs)
+        expected, kept = getattr(ops, name)(*copies)
+        np.testing.assert_allclose(output, expected, atol=1e-5)
+        dy = odd_row(np.arange(expected.shape[-1], dtype=np.float32), kind)
+        found = [getattr(module, name + "_backward")(dy, s) for module, s in ((kernels, saved), (ops, kept))]
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_attention_of_one_window_head_and_query() -> None:
+    rng = np.random.default_rng(0)
+    q = rng.standard_normal(5).astype(np.float32)[None, None]
+    for a, b in zip(both_ways(kernels, "attention", [q] * 3), both_ways(ops, "attention", [q.copy()] * 3), strict=True):
+        assert_close(a, b)
+    qkv = rng.standard_normal((2, 12)).astype(np.float32)[:, None]
+    both = [both_ways(module, "multi_head_attention", [qkv], n_head=2) for module in (kernels, ops)]
+    for a, b in zip(*both, strict=True):
+        assert_close(a, b)
+
+
+@pytest.mark.parametrize("layer", [Linear(3, 4), Linear(3, 4, activation="relu"), LayerNorm(3), GELU()])
+def test_a_layer_takes_a_gradient_of_any_float_and_of_no_other_shape(layer: Layer) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 3)).astype(np.float32)
+    dy = rng.standard_normal(layer(x).shape)
+    layer.forget()
+    found = []
+    for given in (dy.astype(np.float32), dy.astype(np.float32).astype(np.float64), dy.astype(np.float32).tolist()):
+        layer(x)
+        found.append(layer.backward(given))
+        assert found[-1].dtype == np.float32
+        np.testing.assert_array_equal(found[-1], found[0])
+    for wrong in (dy[:2], dy[:, :1], dy[None]):
+        layer(x)
+        with pytest.raises(ValueError, match="backward takes ∂L/∂output of shape"):
+            layer.backward(wrong)
+        layer.forget()
+
+
+def test_what_would_reach_outside_an_array_is_refused() -> None:
+    x = np.ones((2, 8), np.float32)
+    for module in (kernels, ops):
+        with pytest.raises(ValueError, match=r"gain must have shape \(8,\)"):
+            module.layer_norm(x, x[0, :4], x[0])
+        with pytest.raises(ValueError, match=r"bias must have shape \(8,\)"):
+            module.layer_norm(x, x[0], x[0, :1])
+        with pytest.raises(IndexError, match="no classes"):
+            module.cross_entropy(np.ones((2, 0), np.float32), np.array([-100, -100]))
+        with pytest.raises(ValueError, match="table must have shape"):
+            module.embedding(x[0], np.array([0]))
+
+
 @pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "unembedding", "layer_norm"])
 def test_gradients_are_added_where_they_belong(name: str) -> None:
     x, weight, bias = linear_inputs((4,), 8, 8)
@@ -220,8 +290,8 @@ def test_cross_entropy(reduction: str, shape: tuple[int, ...]) -> None:
         assert_close(np.nan_to_num(a), np.nan_to_num(b))
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.int64])
-def test_embedding(kind: type) -> None:
+@pytest.mark.parametrize("kind", ["u1", "u2", "i4", "i8", ">i8", ">u2"])
+def test_embedding(kind: str) -> None:
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((9, 5)).astype(np.float32)
     for ids in (rng.integers(0, 9, (3, 7)).astype(kind), np.zeros((0, 4), kind), np.array(8, kind)):
@@ -470,3 +540,16 @@ def test_the_bits_do_not_depend_on_what_was_compiled_before(tmp_path: Path) -> N
     compiled, kept = (run_script(script, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
     assert compiled == kept
     assert any(tmp_path.rglob("*.nbc"))
+
+
+def test_kept_machine_code_is_not_used_where_any_file_of_the_kernels_has_changed(tmp_path: Path) -> None:
+    """exp32 stands in another file than the kernels that call it."""
+    shutil.copytree(Path(ops.__file__).parent.parent, tmp_path / "handgrad")
+    script = "import numpy; from handgrad import kernels; print(kernels.gelu(numpy.ones(1, numpy.float32))[0][0])"
+    places = {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+    before, again = (run_script(script, **places) for _ in range(2))
+    path = tmp_path / "handgrad" / "kernels" / "exponential.py"
+    text = path.read_text(encoding="utf-8")
+    assert text.count("    return y\n") == 1
+    path.write_text(text.replace("    return y\n", "    return y + y\n"), encoding="utf-8")
+    assert before == again != run_script(script, **places)

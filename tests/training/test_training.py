@@ -349,6 +349,22 @@ def test_blas_gets_its_threads_back() -> None:
         assert threads() == before
 
 
+def test_the_norm_depends_on_no_number_of_cores_and_empty_shares_on_nothing(
+    new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(n_embd=96)
+    tokens = np.random.default_rng(0).integers(0, run.model_config.vocab_size, (2, 9))
+    found = []
+    monkeypatch.setattr(replicas_module, "_PIECE", 1000)
+    for cores, count in ((1, 2), (2, 2), (5, 2), (2, 4)):
+        monkeypatch.setattr(replicas_module, "available_cores", lambda cores=cores: cores)
+        replicas = Replicas(GPT(run.model_config), count)
+        found.append(replicas.loss_and_gradients([(tokens[:, :-1], tokens[:, 1:])], (0,)))
+        replicas.close()
+    assert found[0] == found[1] == found[2]
+    assert found[3] == pytest.approx(found[0], rel=1e-6)
+
+
 def test_replicas_give_the_same_bits_each_time(new_run: NewRun) -> None:
     run = new_run()
     rng = np.random.default_rng(0)

@@ -60,10 +60,10 @@ def compare(
     if has_torch():
         contenders += _torchs(case, work, compiled, bfloat16, say)
     with closing(contenders):
-        times = alternate(contenders, rounds)
+        times = alternate(contenders, rounds, say=say)
     floor_name = contenders[1].name if work == "training" else None
     others = [contender.name for contender in contenders[1:] if contender.name != floor_name]
-    seconds = {contender.name: times.median(contender.name) for contender in contenders}
+    seconds = times.medians()
     return Comparison(
         case=case.name,
         work=work,
@@ -125,10 +125,11 @@ def machine() -> dict[str, Any]:
     }
 
 
-def as_json(comparisons: list[Comparison]) -> dict[str, Any]:
-    """Everything that was measured, for machines."""
+def as_json(comparisons: list[Comparison], tokenizing: Times | None = None) -> dict[str, Any]:
+    """Everything that was measured, for machines; ``tokenizing`` are the times of who encodes."""
     cases = [{**asdict(one), "ratio_to_best_float32": one.ratio_to_best} for one in comparisons]
-    return {"format": "handgrad-bench", "version": 1, "machine": machine(), "comparisons": cases}
+    encoding = {} if tokenizing is None else {"tokenizing": {"seconds": tokenizing.medians()}}
+    return {"format": "handgrad-bench", "version": 1, "machine": machine(), "comparisons": cases, **encoding}
 
 
 def _processor() -> str:

@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from handgrad.benchmarking import Comparison, alternate, as_json, case_of, compare, has_torch, machine, profile
+from handgrad.benchmarking import Comparison, Times, alternate, as_json, case_of, compare, has_torch, machine, profile
 from handgrad.benchmarking.memory import Memory
 from handgrad.benchmarking.tokenizing import encoders
 from handgrad.cli.arguments import parse
@@ -59,18 +59,23 @@ def run(argv: list[str]) -> int:
         raise InputError(f"rounds must be at least 1, not {arguments.rounds}")
     if arguments.replicas < 0:
         raise InputError(f"replicas must be at least 0, not {arguments.replicas}")
-    cases = [case_of(name) for name in arguments.sizes]
     to_output = str(arguments.json) == "-"
-    console = Console(stderr=True) if to_output else make_console()
+    if arguments.profile and arguments.json is not None:
+        raise InputError("--profile is a table for people; give --json without it")
+    if arguments.json is not None and not to_output and not arguments.json.absolute().parent.is_dir():
+        raise InputError(f"{arguments.json}: there is no directory {arguments.json.absolute().parent}")
+    cases = [case_of(name) for name in arguments.sizes]
+    console = make_console(stderr=to_output)
     console.print(", ".join(f"{name} {value}" for name, value in machine().items()))
     if arguments.profile:
         return _profile(arguments, console)
     if not has_torch():
         warn("PyTorch is not installed, so handgrad is timed alone; `make parity` installs it")
     comparisons: list[Comparison] = []
+    tokenizing: Times | None = None
     for work in arguments.work:
         if work == "tokenizing":
-            _tokenize(arguments.rounds, console)
+            tokenizing = _tokenize(arguments.rounds, console)
             continue
         for case in cases:
             console.print(f"\n{case.name}, {work}")
@@ -86,10 +91,10 @@ def run(argv: list[str]) -> int:
             console.print(_table(comparison))
             comparisons.append(comparison)
     if to_output:
-        json.dump(as_json(comparisons), sys.stdout, indent=2)
+        json.dump(as_json(comparisons, tokenizing), sys.stdout, indent=2)
         print()
     elif arguments.json is not None:
-        write_json(arguments.json, as_json(comparisons))
+        write_json(arguments.json, as_json(comparisons, tokenizing))
     return OK
 
 
@@ -135,7 +140,7 @@ def _caption(one: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _tokenize(rounds: int, console: Console) -> None:
+def _tokenize(rounds: int, console: Console) -> Times:
     contenders = encoders()
     times = alternate(contenders, rounds)
     console.print("\nbyte-pair encoding of Python's reference text, line by line, on one thread")
@@ -144,6 +149,7 @@ def _tokenize(rounds: int, console: Console) -> None:
         ratio = "" if contender.name == "handgrad" else f"{times.ratio('handgrad', contender.name):.2f}"
         table.add_row(contender.name, _milliseconds(times.median(contender.name)), ratio)
     console.print(table)
+    return times
 
 
 def _profile(arguments: Arguments, console: Console) -> int:

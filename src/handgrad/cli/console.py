@@ -17,9 +17,9 @@ class _Console(Console):
         self.quiet = True
 
 
-def make_console() -> Console:
+def make_console(stderr: bool = False) -> Console:
     """Prints text as it is: nothing in it is markup, and lines are as long as they are."""
-    return _Console(highlight=False, markup=False, soft_wrap=True)
+    return _Console(highlight=False, markup=False, soft_wrap=True, stderr=stderr)
 
 
 def standard_input() -> BinaryIO:

@@ -14,6 +14,7 @@ from handgrad import ops
 from handgrad.arrays import Array
 from handgrad.compiled import compiled, inlined
 from handgrad.kernels.exponential import exp32
+from handgrad.kernels.into import matrices_of
 from handgrad.kernels.sgemm import multiply, multiply_at, multiply_bt
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
@@ -35,8 +36,8 @@ def attention(
     if not plain or q.size == 0 or v.size == 0:
         return ops.attention(q, k, v, mask, causal, dropout_p, rng)
     y, weights = np.empty(v.shape, v.dtype), new_weights(q.shape[:-1], q.dtype)
-    heads = [_as_heads(x) for x in (q, k, v)]
-    _forward(*heads, weights, block_size(q.shape[-2]), _as_heads(y))
+    heads = [matrices_of(x) for x in (q, k, v)]
+    _forward(*heads, weights, block_size(q.shape[-2]), matrices_of(y))
     return y, (*heads, weights)
 
 
@@ -47,7 +48,7 @@ def attention_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array,
     *heads, weights = saved
     T = weights.shape[-1]
     gradients = [np.empty_like(x) for x in heads]
-    _backward(_as_heads(dy), *heads, weights, np.empty((T, T), dy.dtype), block_size(T), *gradients)
+    _backward(matrices_of(dy), *heads, weights, np.empty((T, T), dy.dtype), block_size(T), *gradients)
     dq, dk, dv = (gradient.reshape(*dy.shape[:-1], gradient.shape[-1]) for gradient in gradients)
     return dq, dk, dv
 
@@ -60,11 +61,6 @@ def new_weights(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 def block_size(T: int) -> int:
     """How many queries are taken together: small blocks waste less, large ones multiply faster."""
     return min(max(T // 8, 32), 128)
-
-
-def _as_heads(x: Array) -> Array:
-    """(..., T, D) as (heads, T, D)."""
-    return np.ascontiguousarray(x).reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
 
 
 @inlined

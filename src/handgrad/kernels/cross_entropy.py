@@ -8,8 +8,8 @@ import numpy as np
 from handgrad.arrays import Array
 from handgrad.compiled import compiled
 from handgrad.kernels.exponential import exp32
+from handgrad.kernels.into import rows_of
 from handgrad.ops.cross_entropy import Reduction, check_targets, reduced, weight_of_rows
-from handgrad.ops.shapes import as_rows
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _MINUS_INFINITY = np.float32(-np.inf)
@@ -21,7 +21,7 @@ def cross_entropy(
     """As ``ops.cross_entropy``."""
     targets = np.asarray(targets)
     check_targets(logits, targets, ignore_index, reduction)
-    rows, labels = as_rows(np.ascontiguousarray(logits)), targets.reshape(-1)
+    rows, labels = rows_of(logits), targets.reshape(-1)
     counted = labels != ignore_index
     labels = np.where(counted, labels, 0)
     probabilities, losses = np.empty_like(rows), np.empty(len(rows), rows.dtype)

@@ -6,7 +6,7 @@ import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.compiled import compiled
-from handgrad.kernels.into import NOTHING, Into
+from handgrad.kernels.into import NOTHING, Into, rows_of
 from handgrad.ops.embedding import check_ids
 from handgrad.ops.shapes import as_rows
 
@@ -15,7 +15,7 @@ def embedding(weight: Array, ids: Array) -> tuple[Array, tuple[Any, ...]]:
     """As ``ops.embedding``."""
     ids = np.asarray(ids)
     check_ids(weight, ids)
-    weight, flat = np.ascontiguousarray(weight), np.ascontiguousarray(ids).reshape(-1)
+    weight, flat = np.ascontiguousarray(weight), np.ascontiguousarray(ids, np.int64).reshape(-1)
     y = np.empty((*ids.shape, weight.shape[1]), weight.dtype)
     _forward(weight, flat, as_rows(y))
     return y, (flat, weight)
@@ -25,7 +25,7 @@ def embedding_backward(dy: Array, saved: tuple[Any, ...], into: Into = NOTHING) 
     """As ``ops.embedding_backward``."""
     flat, weight = saved
     d_weight = np.zeros_like(weight) if not into or into[0] is None else into[0]
-    _backward(as_rows(np.ascontiguousarray(dy)), flat, d_weight)
+    _backward(rows_of(dy), flat, d_weight)
     return d_weight
 
 

@@ -1,4 +1,4 @@
-"""What kernels share in taking arrays: as rows, and for gradients to be added to."""
+"""What kernels share in taking arrays: as rows or matrices, and for gradients to be added to."""
 
 import math
 from typing import TypeAlias
@@ -17,6 +17,11 @@ _NO_ROW = np.empty(0, np.float32)
 def rows_of(x: Array) -> Array:
     """x (..., C) as (N, C), contiguous; without a copy where it is."""
     return np.ascontiguousarray(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def matrices_of(x: Array) -> Array:
+    """x (..., T, C) as (N, T, C), contiguous; without a copy where it is."""
+    return np.ascontiguousarray(x).reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
 
 
 def row(x: Array | None) -> Array:

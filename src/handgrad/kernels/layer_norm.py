@@ -6,7 +6,8 @@ import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.compiled import compiled
-from handgrad.kernels.into import NOTHING, Into, gradient_arrays
+from handgrad.kernels.into import NOTHING, Into, gradient_arrays, rows_of
+from handgrad.ops.layer_norm import check_layer_norm
 from handgrad.ops.shapes import as_rows
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
@@ -14,7 +15,8 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 def layer_norm(x: Array, gain: Array, bias: Array, eps: float = 1e-5) -> tuple[Array, tuple[Any, ...]]:
     """As ``ops.layer_norm``."""
-    x = np.ascontiguousarray(x)
+    check_layer_norm(x, gain, bias)
+    x, gain, bias = (np.ascontiguousarray(array) for array in (x, gain, bias))
     y, x_hat = np.empty_like(x), np.empty_like(x)
     inverse_std = np.empty((*x.shape[:-1], 1), x.dtype)
     _forward(as_rows(x), gain, bias, np.float32(eps), as_rows(y), as_rows(x_hat), inverse_std.reshape(-1))
@@ -27,7 +29,7 @@ def layer_norm_backward(
     """As ``ops.layer_norm_backward``."""
     x_hat, inverse_std, gain = saved
     dx, d_gain, d_bias = np.empty_like(x_hat), *gradient_arrays((gain, gain), into)
-    rows = as_rows(np.ascontiguousarray(dy))
+    rows = rows_of(dy)
     _backward(rows, as_rows(x_hat), inverse_std.reshape(-1), gain, as_rows(dx), d_gain, d_bias)
     return dx, d_gain, d_bias
 

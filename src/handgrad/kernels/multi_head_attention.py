@@ -1,6 +1,5 @@
 """Multi-head attention that reads and writes its heads where they lie. Defined by ``ops.multi_head_attention``."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from handgrad import ops
 from handgrad.arrays import Array
 from handgrad.compiled import compiled, inlined
 from handgrad.kernels.attention import attend, attend_backward, block_size, new_weights
+from handgrad.kernels.into import matrices_of
 from handgrad.ops.multi_head_attention import check_heads
 
 
@@ -25,7 +25,7 @@ def multi_head_attention(
         return ops.multi_head_attention(qkv, n_head, mask, causal, dropout_p, rng)
     check_heads(qkv, n_head)
     *leading, T, C = qkv.shape
-    qkv = _windows(qkv)
+    qkv = matrices_of(qkv)
     y, weights = np.empty((len(qkv), T, C // 3), qkv.dtype), new_weights((len(qkv), n_head, T), qkv.dtype)
     _forward(qkv, n_head, weights, block_size(T), y)
     return y.reshape(*leading, T, C // 3), (n_head, qkv, weights)
@@ -37,13 +37,8 @@ def multi_head_attention_backward(dy: Array, saved: tuple[Any, ...]) -> Array:
         return ops.multi_head_attention_backward(dy, saved)
     n_head, qkv, weights = saved
     T, d_qkv = weights.shape[-1], np.empty_like(qkv)
-    _backward(_windows(dy), qkv, n_head, weights, np.empty((T, T), dy.dtype), block_size(T), d_qkv)
+    _backward(matrices_of(dy), qkv, n_head, weights, np.empty((T, T), dy.dtype), block_size(T), d_qkv)
     return d_qkv.reshape(*dy.shape[:-1], qkv.shape[-1])
-
-
-def _windows(x: Array) -> Array:
-    """(..., T, C) as (B, T, C)."""
-    return np.ascontiguousarray(x).reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
 
 
 @inlined

@@ -95,6 +95,12 @@ def _product(trans_a, trans_b, a, b, c, K, keep):  # type: ignore[no-untyped-def
                 c[i, j] = keep * c[i, j] if keep else _ZERO
     elif M and N:
         _sgemm(
-            _ROW_MAJOR, trans_a, trans_b, M, N, K, _ONE, a.ctypes.data, a.strides[0] // 4, b.ctypes.data,
-            b.strides[0] // 4, keep, c.ctypes.data, c.strides[0] // 4,
+            _ROW_MAJOR, trans_a, trans_b, M, N, K, _ONE, a.ctypes.data, _row_length(a), b.ctypes.data, _row_length(b),
+            keep, c.ctypes.data, _row_length(c),
         )  # fmt: skip
+
+
+@inlined
+def _row_length(x):  # type: ignore[no-untyped-def]
+    """Elements from one row to the next. NumPy may give an axis of size 1 any stride: a single row's is not asked."""
+    return x.strides[0] // 4 if x.shape[0] > 1 else max(x.shape[1], 1)

@@ -8,6 +8,7 @@ from handgrad import ops
 from handgrad.arrays import Array
 from handgrad.compiled import compiled
 from handgrad.kernels.exponential import exp32
+from handgrad.kernels.into import rows_of
 from handgrad.ops.shapes import as_rows
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
@@ -27,10 +28,10 @@ def softmax(x: Array, axis: int = -1) -> tuple[Array, tuple[Any, ...]]:
 def softmax_backward(dy: Array, saved: tuple[Any, ...]) -> Array:
     """As ``ops.softmax_backward``."""
     y, axis = saved
-    if axis != -1 or not y.flags.c_contiguous:
+    if axis != -1:
         return ops.softmax_backward(dy, saved)
     dx = np.empty_like(y)
-    _backward(as_rows(np.ascontiguousarray(dy)), as_rows(y), as_rows(dx))
+    _backward(rows_of(dy), as_rows(y), as_rows(dx))
     return dx
 
 

@@ -189,7 +189,7 @@ class Layer(Module):
     ``forward`` hands its operation to ``apply``; ``backward`` then follows by itself from the operation's pair.
     """
 
-    _kept: tuple[Backward, tuple[Any, ...], tuple[Any, ...]] | None = None
+    _kept: tuple[Backward, tuple[Any, ...], tuple[Any, ...], tuple[Any, Any]] | None = None
 
     def apply(self, operation: Forward, *inputs: Any, **options: Any) -> Any:
         """Runs an operation of ``handgrad.ops``, and keeps what its backward needs: here, or on the tape for Tensors.
@@ -212,7 +212,7 @@ class Layer(Module):
         forward, backward = pair_for(operation, *[array for array in arrays if array is not None])
         output, saved = forward(*arrays, **options)
         if is_grad_enabled():
-            self._keep((backward, saved, inputs))
+            self._keep((backward, saved, inputs, (np.shape(output), output.dtype)))
         return output
 
     def _is_given_tensors(self, inputs: tuple[Any, ...]) -> bool:
@@ -223,7 +223,7 @@ class Layer(Module):
             for value in inputs
         )
 
-    def _keep(self, kept: tuple[Backward, tuple[Any, ...], tuple[Any, ...]] | None) -> None:
+    def _keep(self, kept: tuple[Backward, tuple[Any, ...], tuple[Any, ...], tuple[Any, Any]] | None) -> None:
         vars(self)["_kept"] = kept  # past __setattr__, which looks at everything that may be learned
 
     @property
@@ -236,11 +236,19 @@ class Layer(Module):
 
         Returns the gradient of the array input, a tuple where there are several, None where there is none (Embedding).
 
-        Raises RuntimeError where there was no forward, or it ran under ``no_grad()``.
+        A number stands for an array full of it.
+
+        Raises RuntimeError where there was no forward, or it ran under ``no_grad()``; ValueError where dy has not the
+        output's shape.
         """
         if self._kept is None:
             raise RuntimeError(f"{type(self).__name__}: backward without a forward that kept what it needs")
-        backward, saved, inputs = self._kept
+        backward, saved, inputs, (shape, dtype) = self._kept
+        dy = dy.astype(dtype, copy=False) if hasattr(dy, "astype") else np.asarray(dy, dtype)
+        if dy.shape != shape:
+            if dy.ndim:
+                raise ValueError(f"{type(self).__name__}: backward takes ∂L/∂output of shape {shape}, not {dy.shape}")
+            dy = np.full(shape, dy, dtype)
         self._keep(None)
         for_arrays = []
         into = tuple(value.grad if isinstance(value, Parameter) and value.requires_grad else None for value in inputs)

@@ -77,6 +77,8 @@ def check_targets(logits: Array, targets: Array, ignore_index: int, reduction: s
         )
     if targets.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: targets must be integers, not {targets.dtype}")
+    if targets.size and not logits.shape[-1]:
+        raise IndexError(f"cross_entropy: logits {logits.shape} have no classes")
     outside = (targets != ignore_index) & ((targets < 0) | (targets >= logits.shape[-1]))
     if outside.any():
         raise IndexError(

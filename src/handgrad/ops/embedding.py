@@ -13,8 +13,8 @@ def embedding(weight: Array, ids: Array) -> tuple[Array, tuple[Any, ...]]:
 
     weight (V, C), ids (...) of an integer dtype in [0, V); returns y (..., C).
 
-    Raises TypeError for ids that are not integers, IndexError for one outside the table: a negative id,
-    which NumPy would count from the end, is outside too.
+    Raises ValueError for a table of other than two axes, TypeError for ids that are not integers, IndexError for one
+    outside the table: a negative id, which NumPy would count from the end, is outside too.
     """
     ids = np.asarray(ids)
     check_ids(weight, ids)
@@ -43,6 +43,8 @@ def embedding_backward(dy: Array, saved: tuple[Any, ...]) -> Array:
 
 def check_ids(weight: Array, ids: Array) -> None:
     """Raises as embedding says."""
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: the table must have shape (V, C), not {weight.shape}")
     if ids.dtype.kind not in "iu":
         raise TypeError(f"embedding: ids must be integers, not {ids.dtype}")
     if ids.size and (ids.min() < 0 or ids.max() >= len(weight)):

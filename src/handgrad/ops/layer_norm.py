@@ -14,7 +14,10 @@ def layer_norm(x: Array, gain: Array, bias: Array, eps: float = 1e-5) -> tuple[A
     x (..., C), gain (C,), bias (C,); returns y (..., C) with
         x̂ = (x - mean x) / √(var x + eps),   y = gain · x̂ + bias     (equations 3 and 4 of the paper;
     the variance is the mean square deviation, without Bessel's correction).
+
+    Raises ValueError where gain or bias has another shape.
     """
+    check_layer_norm(x, gain, bias)
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = np.square(centred).mean(axis=-1, keepdims=True)
     inverse_std = 1 / np.sqrt(variance + eps)
@@ -44,3 +47,10 @@ def layer_norm_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array
     dx -= x_hat * along_x_hat
     dx *= inverse_std
     return dx, d_gain, d_bias
+
+
+def check_layer_norm(x: Array, gain: Array, bias: Array) -> None:
+    """Raises as layer_norm says."""
+    for name, array in (("gain", gain), ("bias", bias)):
+        if array.shape != x.shape[-1:]:
+            raise ValueError(f"layer_norm: {name} must have shape {x.shape[-1:]}, as x is {x.shape}, not {array.shape}")

@@ -17,6 +17,9 @@ from handgrad.models import GPT
 from handgrad.optim import Optimizer
 from handgrad.threads import Team
 
+_PIECE = 1 << 18
+"""Elements of the gradient that a thread sums at a time."""
+
 
 def choose_replicas(wanted: int, batch_size: int) -> int:
     """``wanted``, but no more than there are windows in a batch; where it is 0, by the cores.
@@ -61,6 +64,8 @@ class Replicas:
             # Whether the numbers are still finite is asked once, of the result; no need to warn on the way.
             with np.errstate(over="ignore", invalid="ignore"):
                 for x, y in shares[index]:
+                    if not y.size:
+                        continue  # there were fewer windows than replicas
                     weight = y.size / total
                     loss += model.loss(x, y) * weight
                     model.backward(weight)
@@ -77,7 +82,9 @@ class Replicas:
             with np.errstate(over="ignore", invalid="ignore"):
                 return add(first[piece], [other[piece] for other in others])
 
-        return math.sqrt(math.fsum(self.team.map(add_piece, self.team.pieces(first.size))))
+        # Of one size, so that the norm does not depend on the number of threads.
+        pieces = [slice(start, start + _PIECE) for start in range(0, first.size, _PIECE)]
+        return math.sqrt(math.fsum(self.team.map(add_piece, pieces)))
 
     def update(self, optimizer: Optimizer, grad_norm: float, grad_clip: float) -> None:
         """A step of the optimizer, with the gradient scaled to a norm of at most ``grad_clip``; 0 clips nothing."""
@@ -98,9 +105,12 @@ def cores_for(replicas: int) -> Iterator[None]:
     there already need not be looked through by the garbage collector meanwhile.
     """
     keep_freed_memory()
-    gc.freeze()
+    freezes = gc.get_freeze_count() == 0
+    if freezes:
+        gc.freeze()
     try:
         with nullcontext() if replicas == 1 else threadpool_limits(limits=1, user_api="blas"):
             yield
     finally:
-        gc.unfreeze()
+        if freezes:
+            gc.unfreeze()

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from handgrad.backend import current_backend
 from handgrad.models import GPT
 from handgrad.training.replicas import Replicas
 from handgrad.training.run_directory import Run
@@ -11,9 +12,14 @@ from handgrad.training.run_directory import Run
 
 def compile_kernels(run: Run) -> None:
     """Makes a step with the smallest GPT of the run's kind, so that all kernels it takes are compiled or loaded."""
+    if current_backend() != "numba":
+        return
     model = GPT(replace(run.model_config, vocab_size=2, block_size=2, n_layer=1, n_head=1, n_embd=2))
     replicas = Replicas(model, 2)
     ids = np.zeros((2, 2), np.int64)
-    _, grad_norm = replicas.loss_and_gradients([(ids, ids)], (0,))
-    replicas.update(run.config.make_optimizer(model.decay_groups(run.config.weight_decay)), grad_norm, grad_clip=1.0)
-    replicas.close()
+    try:
+        _, grad_norm = replicas.loss_and_gradients([(ids, ids)], (0,))
+        optimizer = run.config.make_optimizer(model.decay_groups(run.config.weight_decay))
+        replicas.update(optimizer, grad_norm, grad_clip=1.0)
+    finally:
+        replicas.close()
