@@ -1,6 +1,6 @@
 """Byte-pair encoding beside the ``tokenizers`` library, where that is installed."""
 
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from handgrad.benchmarking.cases import text
@@ -15,10 +15,19 @@ def encoders() -> list[Contender]:
     lines = text().splitlines(keepends=True)
     tokenizer = BPETokenizer(max_vocab_size=VOCAB_SIZE).train(lines)
     contenders = [Contender("handgrad", lambda: float(sum(len(tokenizer.encode(line)) for line in lines)))]
-    if find_spec("tokenizers") is not None:
+    if _is_installed("tokenizers"):
         theirs = _same(tokenizer)
         contenders.append(Contender("tokenizers", lambda: float(sum(len(theirs.encode(line).ids) for line in lines))))
     return contenders
+
+
+def _is_installed(package: str) -> bool:
+    """Asked of what was installed: a folder of that name would be importable, too."""
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _same(tokenizer: BPETokenizer) -> Any:
