@@ -27,7 +27,6 @@ class Team:
         waiting = list(items)
         results: list[Any] = [None] * len(waiting)
         numbers = count()
-
         failed = False
 
         def work() -> None:

@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from handgrad.benchmarking.memory import Memory, measure_memory
 from handgrad.benchmarking.timing import Times, alternate
 from handgrad.data.workers import available_cores
 from handgrad.training import choose_replicas
+from handgrad.training.run_directory import installed_versions
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,6 @@ def _memory(case: Case, replicas: int) -> dict[str, Memory]:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    versions = {}
-    for package in ("numba", "torch"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return {
         "processor": _processor(),
         "cores": available_cores(),
@@ -121,7 +115,7 @@ def machine() -> dict[str, Any]:
         "handgrad": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        **versions,
+        **installed_versions("numba", "torch"),
     }
 
 

@@ -1,11 +1,11 @@
 """Byte-pair encoding beside the ``tokenizers`` library, where that is installed."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from handgrad.benchmarking.cases import text
 from handgrad.benchmarking.contenders import Contender
 from handgrad.tokenizers import BPETokenizer
+from handgrad.training.run_directory import installed_versions
 
 VOCAB_SIZE = 2048
 
@@ -15,19 +15,10 @@ def encoders() -> list[Contender]:
     lines = text().splitlines(keepends=True)
     tokenizer = BPETokenizer(max_vocab_size=VOCAB_SIZE).train(lines)
     contenders = [Contender("handgrad", lambda: float(sum(len(tokenizer.encode(line)) for line in lines)))]
-    if _is_installed("tokenizers"):
+    if installed_versions("tokenizers"):
         theirs = _same(tokenizer)
         contenders.append(Contender("tokenizers", lambda: float(sum(len(theirs.encode(line).ids) for line in lines))))
     return contenders
-
-
-def _is_installed(package: str) -> bool:
-    """Asked of what was installed: a folder of that name would be importable, too."""
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def _same(tokenizer: BPETokenizer) -> Any:

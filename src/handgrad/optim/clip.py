@@ -18,10 +18,17 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
         raise ValueError(f"clip_grad_norm: max_norm must be at least 0, not {max_norm}")
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = math.hypot(*(_norm(gradient) for gradient in gradients))
-    if math.isfinite(norm) and norm > max_norm:
+    scale = clip_scale(norm, max_norm)
+    if scale != 1:
         for gradient in gradients:
-            gradient *= max_norm / (norm + 1e-6)  # as PyTorch does, to give its numbers
+            gradient *= scale
     return norm
+
+
+def clip_scale(norm: float, max_norm: float) -> float:
+    """What gradients of that norm are multiplied by; 1 where they are small enough, or not finite."""
+    # As PyTorch does, to give its numbers.
+    return max_norm / (norm + 1e-6) if math.isfinite(norm) and norm > max_norm else 1.0
 
 
 def _norm(gradient: Array) -> float:

@@ -15,6 +15,7 @@ from handgrad.data.workers import available_cores
 from handgrad.heap import keep_freed_memory
 from handgrad.models import GPT
 from handgrad.optim import Optimizer
+from handgrad.optim.clip import clip_scale
 from handgrad.threads import Team
 
 _PIECE = 1 << 18
@@ -88,9 +89,7 @@ class Replicas:
 
     def update(self, optimizer: Optimizer, grad_norm: float, grad_clip: float) -> None:
         """A step of the optimizer, with the gradient scaled to a norm of at most ``grad_clip``; 0 clips nothing."""
-        clips = grad_clip and grad_norm > grad_clip
-        # As clip_grad_norm scales.
-        optimizer.step(grad_scale=grad_clip / (grad_norm + 1e-6) if clips else 1.0, team=self.team)
+        optimizer.step(grad_scale=clip_scale(grad_norm, grad_clip or math.inf), team=self.team)
 
     def close(self) -> None:
         """Lets the threads go."""

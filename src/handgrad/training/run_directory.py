@@ -151,10 +151,17 @@ def save_config(run: Run, config: TrainConfig) -> None:
 
 
 def _versions() -> dict[str, str]:
-    versions = {"handgrad": __version__, "python": platform.python_version()}
-    for package in ("numpy", "safetensors", "threadpoolctl", "numba"):
+    libraries = installed_versions("numpy", "safetensors", "threadpoolctl", "numba")
+    own = {"handgrad": __version__, "python": platform.python_version()}
+    return own | libraries | {"system": f"{os.name} {platform.machine()}"}
+
+
+def installed_versions(*packages: str) -> dict[str, str]:
+    """The versions of those that are installed; a folder that can be imported by such a name is none of them."""
+    versions = {}
+    for package in packages:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return versions | {"system": f"{os.name} {platform.machine()}"}
+    return versions
