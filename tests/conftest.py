@@ -8,6 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from handgrad.processor import choose_blas_kernels
+
+choose_blas_kernels()  # before NumPy is loaded: a run that is begun here can then go on in a process of its own
+
 import pytest
 from support import SHAKESPEARE, TEXT, TINY, Output
 
@@ -19,6 +23,11 @@ from handgrad.training import Run, create_run
 # Kernels are compiled anew for the tests, and once: what was kept from before may be of other code.
 os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="handgrad-numba-")
 atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--torture", action="store_true", help="the long form of tests/reliability: hundreds of kills")
+    parser.addoption("--report", help="where tests/reliability puts its table, between two marks")
 
 
 @pytest.fixture

@@ -12,7 +12,20 @@ import handgrad
 
 # A room is a package or a module directly below handgrad.
 FLOORS = (
-    {"tokenizers", "data", "arrays", "compiled", "errors", "files", "heap", "processor", "saving", "threads"},
+    {
+        "tokenizers",
+        "data",
+        "arrays",
+        "compiled",
+        "errors",
+        "files",
+        "heap",
+        "lock",
+        "processor",
+        "records",
+        "saving",
+        "threads",
+    },
     {"ops", "kernels", "backend"},
     {"autograd"},
     {"nn", "optim"},
@@ -23,7 +36,7 @@ FLOORS = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # What texts are cut with knows nothing of the model.
 KNOW_NO_MODEL = {"tokenizers", "data"}
-MAY_BE_KNOWN = {"tokenizers", "data", "arrays", "compiled", "errors", "files"}
+MAY_BE_KNOWN = {"tokenizers", "data", "arrays", "compiled", "errors", "files", "records"}
 CORE = {
     "arrays", "autograd", "backend", "errors", "files", "generation", "models", "nn", "ops", "optim", "threads",
     "tokenizers",

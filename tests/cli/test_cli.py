@@ -22,7 +22,7 @@ from handgrad.cli.sample import decoded_as_it_comes
 from handgrad.data import open_token_files
 from handgrad.tokenizers import BPETokenizer, CharTokenizer
 from handgrad.training import open_run
-from handgrad.training.checkpoint import read_pointer
+from handgrad.training.keeping import read_pointer
 
 Handgrad = Callable[..., Output]
 SMALL = [
@@ -134,12 +134,12 @@ def test_out_is_chosen_where_nothing_is_said(
 def test_resume_goes_on_with_more_steps_and_refuses_another_model(handgrad: Handgrad, run: Path) -> None:
     more = handgrad("train", "--resume", run, "--max-steps", 18)
     assert more.code == 0, more.err
-    assert more.out.startswith("resuming at step 12:")
+    assert "\nresuming at step 12:" in more.out
     assert [row["step"] for row in read_lines(run / "metrics.jsonl")] == [0, 3, 6, 9, 12, 15, 18]
     assert open_run(run).config.max_steps == 18
     refused = handgrad("train", "--resume", run, "--n-embd", 16)
     assert refused.code == 2
-    assert "n_embd is 8 in" in refused.err
+    assert "n_embd 8 → 16: this cannot change" in refused.err
     clash = handgrad("train", "--resume", run, "--text", "other.txt")
     assert (clash.code, "--text cannot be given with it" in clash.err) == (2, True)
 
@@ -452,10 +452,8 @@ def test_a_run_without_its_pointer_goes_on_from_its_newest_checkpoint(
     if damage != "last is lost":
         (run / "last").write_bytes(b"" if damage == "last is empty" else b"\xff\xfe")
     done = handgrad("train", "--resume", run, "--max-steps", 14)
-    if damage == "last is not text":
-        assert (done.code, "has no checkpoint" in done.err) == (2, True)
-    else:
-        assert done.out.startswith("resuming at step 12:")
+    assert "\nresuming at step 12:" in done.out
+    assert (run / "last").read_text() == "step-00000014\n"
     assert (run / "metrics.jsonl").read_text().count("\n") >= 5
 
 
@@ -477,14 +475,50 @@ def test_resume_refuses_fewer_steps_than_were_made(handgrad: Handgrad, run: Path
     assert open_run(run).config.max_steps == 12
 
 
-def test_resume_says_when_the_backend_is_another(
-    handgrad: Handgrad, run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_would_not_be_bit_exact_goes_on_by_leave_alone(handgrad: Handgrad, run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
-    config["resolved"]["backend"] = "another"
+    was, config["resolved"]["backend"] = config["resolved"]["backend"], "another"
     (run / "config.json").write_text(json.dumps(config))
-    done = handgrad("train", "--resume", run, "--max-steps", 13)
-    assert (done.code, "this run began with another" in done.err) == (0, True)
+    before = snapshot(run)
+    refused = handgrad("train", "--resume", run, "--max-steps", 13)
+    because = f"not bit-exact, because backend was another and is {was}"
+    assert refused.code == 2
+    assert because in refused.err
+    assert "--allow-inexact" in refused.err
+    assert snapshot(run) == before
+    allowed = handgrad("train", "--resume", run, "--max-steps", 13, "--allow-inexact")
+    assert (allowed.code, because in allowed.out) == (0, True)
+    content = json.loads((run / "config.json").read_text())
+    assert content["inexact"] == [{"step": 12, "because": [f"backend was another and is {was}"]}]
+    again = handgrad("train", "--resume", run, "--max-steps", 14)  # from now on this is what the run is
+    assert (again.code, "bit-exact" in again.out) == (0, False)
+
+
+def test_another_number_of_replicas_on_resume_is_such_a_run_and_the_same_is_not(handgrad: Handgrad, run: Path) -> None:
+    same = handgrad("train", "--resume", run, "--max-steps", 13, "--replicas", 2)
+    assert (same.code, "bit-exact" in same.out) == (0, False)
+    other = ("train", "--resume", run, "--max-steps", 14, "--replicas", 3)
+    refused = handgrad(*other)
+    assert (refused.code, "not bit-exact, because replicas was 2 and is 3" in refused.err) == (2, True)
+    assert handgrad(*other, "--allow-inexact").code == 0
+    assert open_run(run).replicas == 3
+
+
+def test_resume_names_every_setting_that_is_another(handgrad: Handgrad, run: Path, tmp_path: Path) -> None:
+    refused = handgrad("train", "--resume", run, "--n-embd", 16, "--seed", 4, "--lr", 0.1)
+    assert refused.code == 2
+    assert "n_embd 8 → 16, seed 1337 → 4: this cannot change on resume of" in refused.err
+    assert "these can: max_steps, lr," in refused.err
+    (tmp_path / "more.toml").write_text("max_steps = 15\ngrad_clip = 0.5\n")
+    done = handgrad("train", "--resume", run, "--config", tmp_path / "more.toml", "--lr", 0.001)
+    assert done.code == 0, done.err
+    assert "going on with max_steps 12 → 15, lr 0.002 → 0.001, grad_clip 1.0 → 0.5" in done.out
+    config = open_run(run).config
+    assert (config.max_steps, config.lr, config.grad_clip) == (15, 0.001, 0.5)
+
+
+def snapshot(directory: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
 
 
 def test_divergence_is_one_sentence_and_no_broken_model_is_kept(
@@ -508,15 +542,13 @@ def test_divergence_is_one_sentence_and_no_broken_model_is_kept(
         ("config.json", ("resolved", "replicas"), "two"),
         ("config.json", ("model", "bias"), "no"),
         ("config.json", ("config", "n_embd"), 16),
-        ("state.json", ("progress", "step"), "x"),
-        ("state.json", ("progress", "seconds"), None),
-        ("state.json", ("progress", "best_val_loss"), "x"),
+        ("config.json", ("resolved", "versions"), "x"),
     ],
 )
 def test_a_damaged_run_is_one_sentence(
     handgrad: Handgrad, run: Path, file: str, keys: tuple[str, str], value: object
 ) -> None:
-    path = run / file if file == "config.json" else run / "checkpoints" / str(read_pointer(run, "last")) / file
+    path = run / file
     content = json.loads(path.read_text())
     content[keys[0]][keys[1]] = value
     path.write_text(json.dumps(content))

@@ -28,11 +28,10 @@ from handgrad.training import (
     load_model,
     open_run,
     preset,
-    read_metrics,
     train,
 )
 from handgrad.training import replicas as replicas_module
-from handgrad.training.checkpoint import read_pointer
+from handgrad.training.keeping import read_pointer
 from handgrad.training.replicas import Replicas, choose_replicas, cores_for
 
 TIMED = ("seconds", "tokens_per_second")
@@ -59,15 +58,16 @@ def test_run_directory_holds_what_the_design_names(new_run: NewRun) -> None:
     assert outcome.finished
     assert outcome.progress.step == TINY.max_steps
     names = {path.name for path in run.path.iterdir()}
-    assert names == {"config.json", "tokenizer.json", "metrics.jsonl", "checkpoints", "last", "best", "data"}
+    assert names == {"config.json", "tokenizer.json", "metrics.jsonl", "checkpoints", "last", "best", "data", "lock"}
     last = run.path / "checkpoints" / (run.path / "last").read_text().strip()
     assert {path.name for path in last.iterdir()} == {"model.safetensors", "optimizer.safetensors", "state.json"}
     kept = {path.name for path in (run.path / "checkpoints").iterdir()}
-    assert kept == {read_pointer(run.path, "last"), read_pointer(run.path, "best")}
+    assert kept == {read_pointer(run.path, "last"), "step-00000016", read_pointer(run.path, "best")}
     config = json.loads((run.path / "config.json").read_text())
     assert config["config"] == dataclasses.asdict(TINY)
     assert config["resolved"]["replicas"] == 2
     assert {"python", "numpy"} <= set(config["resolved"]["versions"])
+    assert (run.path / "lock").read_bytes() == b""  # nobody holds it any more
 
 
 def test_weights_carry_the_names_of_gpt2(new_run: NewRun) -> None:
@@ -255,16 +255,6 @@ def test_no_checkpoint_is_left_half_written(new_run: NewRun, monkeypatch: pytest
     assert train(open_run(run.path), run.data()).finished
 
 
-@pytest.mark.parametrize("part", ["model.safetensors", "optimizer.safetensors", "state.json"])
-def test_a_damaged_checkpoint_is_named(new_run: NewRun, part: str) -> None:
-    run = new_run()
-    train(run, run.data(), should_stop=stop_before_step(4))
-    path = find_checkpoint(run.path, "last") / part
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(InputError, match=part):
-        train(open_run(run.path), run.data())
-
-
 def test_presets_are_the_published_ones() -> None:
     explicit, autograd, cpu = preset("explicit-char"), preset("autograd-char"), preset("shakespeare-cpu")
     assert GPT(explicit.model_config(69)).n_parameters == pytest.approx(3.23e6, rel=2e-3)
@@ -304,15 +294,6 @@ def test_a_configuration_that_cannot_be_is_one_sentence(field: str, value: objec
 def test_integers_serve_as_floats() -> None:
     assert TrainConfig(lr=1).lr == 1.0
     assert type(TrainConfig(lr=1).lr) is float
-
-
-def test_damaged_metrics_are_named_and_a_cut_last_line_is_not_one(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n{"step": 2}\n{"ste')
-    assert [row["step"] for row in read_metrics(path)] == [1, 2]
-    path.write_text('{"step": 1}\n{"st\n{"step": 3}\n')
-    with pytest.raises(InputError, match=r"metrics.jsonl: line 2 is damaged"):
-        read_metrics(path)
 
 
 @pytest.mark.parametrize(

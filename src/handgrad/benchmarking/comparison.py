@@ -16,7 +16,7 @@ from handgrad.benchmarking.memory import Memory, measure_memory
 from handgrad.benchmarking.timing import Times, alternate
 from handgrad.data.workers import available_cores
 from handgrad.training import choose_replicas
-from handgrad.training.run_directory import installed_versions
+from handgrad.training.numerics import installed_versions
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 from handgrad.benchmarking.cases import text
 from handgrad.benchmarking.contenders import Contender
 from handgrad.tokenizers import BPETokenizer
-from handgrad.training.run_directory import installed_versions
+from handgrad.training.numerics import installed_versions
 
 VOCAB_SIZE = 2048
 

@@ -1,9 +1,11 @@
 """Where commands print."""
 
+import errno
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from rich.console import Console
 
@@ -15,6 +17,27 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Whoever read our output has left, as in ``| head``: the work goes on, quietly, to its own exit code."""
         self.quiet = True
+
+
+class _Terminal(io.FileIO):
+    """A terminal that may close, as when a connection breaks: what is written then has no reader and goes nowhere."""
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return len(content)
+
+
+def outlive_the_terminal() -> None:
+    """From now on a command whose terminal has closed goes on, where it was told to, instead of failing to print."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and stream.isatty():
+            file = io.BufferedWriter(_Terminal(stream.fileno(), "w", closefd=False))
+            setattr(sys, name, io.TextIOWrapper(file, stream.encoding, stream.errors, line_buffering=True))
 
 
 def make_console(stderr: bool = False) -> Console:

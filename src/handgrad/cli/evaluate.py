@@ -9,14 +9,14 @@ import tyro
 
 from handgrad.arrays import Array
 from handgrad.cli.arguments import parse
-from handgrad.cli.console import compiling_is_said
+from handgrad.cli.console import compiling_is_said, warn
 from handgrad.cli.main import OK
 from handgrad.cli.progress import describe_bits
 from handgrad.data import count_unknown
 from handgrad.errors import InputError
 from handgrad.files import read_text
 from handgrad.threads import Team
-from handgrad.training import Run, bits_per_character, choose_replicas, evaluate, find_checkpoint, load_model, open_run
+from handgrad.training import Run, bits_per_character, choose_replicas, evaluate, load_intact, load_model, open_run
 from handgrad.training.replicas import cores_for
 
 
@@ -38,8 +38,9 @@ def run(argv: list[str]) -> int:
     tokens, tokens_per_character, what = _tokens(the_run, arguments.text)
     if len(tokens) < 2:
         raise InputError(f"{what} has {len(tokens)} tokens; it takes 2, one to predict from and one to predict")
-    checkpoint = find_checkpoint(arguments.run, arguments.checkpoint)
-    model = load_model(checkpoint, the_run.model_config)
+    model, checkpoint = load_intact(
+        the_run.path, arguments.checkpoint, lambda path: load_model(path, the_run.model_config), warn
+    )
     threads = choose_replicas(0, len(tokens))
     with compiling_is_said(), cores_for(threads), Team(threads) as team:
         loss = evaluate(model, tokens, team)
@@ -60,6 +61,7 @@ def _tokens(the_run: Run, text_file: Path | None) -> tuple[Array, float | None, 
     """The tokens to predict, how many there are to a character (None where some are lost), and what they are."""
     if text_file is None:
         data = the_run.data()
+        data.check_ids(data.validation)
         return data.validation, data.tokens_per_character, f"the validation split of {data.meta.source}"
     text, tokenizer = read_text(text_file), the_run.tokenizer()
     ids = tokenizer.encode(text)

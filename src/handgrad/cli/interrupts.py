@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that the training loop asks between steps."""
+"""Ctrl-C, SIGTERM and a closed terminal as a question that the training loop asks between steps."""
 
 import signal
 import sys
@@ -23,14 +23,17 @@ def sigterm_raises() -> Iterator[None]:
 
 
 class Interrupts:
-    """While entered, the first SIGINT or SIGTERM is remembered; a second one ends the program as usual."""
+    """While entered, the first SIGINT, SIGTERM or SIGHUP is remembered; a second one ends the program as usual.
+
+    SIGHUP is what a terminal sends that closes. Where it is ignored, as under nohup, it stays so.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, *_hangup()):
             self._before[number] = signal.signal(number, self._remember)
         return self
 
@@ -44,7 +47,7 @@ class Interrupts:
 
     @property
     def exit_code(self) -> int:
-        """What the shell expects of a program ended by this signal: 130 for Ctrl-C, 143 for SIGTERM."""
+        """What the shell expects of a program ended by this signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + (self.signal or 0)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
@@ -56,3 +59,8 @@ class Interrupts:
         while self._before:
             number, handler = self._before.popitem()
             signal.signal(number, handler)
+
+
+def _hangup() -> tuple[int, ...]:
+    number = getattr(signal, "SIGHUP", None)  # Windows has none
+    return () if number is None or signal.getsignal(number) == signal.SIG_IGN else (number,)

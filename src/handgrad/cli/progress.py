@@ -5,6 +5,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from handgrad.cli.console import warn
 from handgrad.data import TokenData
 from handgrad.generation import generate
 from handgrad.models import GPT
@@ -59,6 +60,9 @@ class TrainingDisplay(Reporter):
         if interval and metrics.step % interval == 0:
             self._print(sample_text(model, self.data, _SAMPLE_TOKENS, self.config.seed))
 
+    def noticed(self, sentence: str) -> None:
+        warn(sentence)
+
     def close(self) -> None:
         """Ends the live line, leaving it as it is."""
         if self.live is not None:
@@ -67,9 +71,12 @@ class TrainingDisplay(Reporter):
     def _line(self, metrics: Metrics) -> str:
         rate = (metrics.step - self.first_step) / max(time.monotonic() - self.begun, 1e-9)
         left = (self.config.max_steps - metrics.step) / rate
+        what = f"loss {metrics.loss:.4f}  lr {metrics.lr:.2e}  grad norm {metrics.grad_norm:.2f}"
+        if metrics.loss is None:
+            what = f"skipped, {_counted(metrics.skipped, 'step')} so far"
         return (
-            f"{metrics.step:,}/{self.config.max_steps:,}  loss {metrics.loss:.4f}  lr {metrics.lr:.2e}  "
-            f"grad norm {metrics.grad_norm:.2f}  {metrics.tokens_per_second:,.0f} tokens/s  {_clock(left)} left"
+            f"{metrics.step:,}/{self.config.max_steps:,}  {what}  "
+            f"{metrics.tokens_per_second:,.0f} tokens/s  {_clock(left)} left"
         )
 
     def _print(self, text: str) -> None:

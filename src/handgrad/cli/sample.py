@@ -15,7 +15,7 @@ from handgrad.cli.progress import opening
 from handgrad.errors import InputError
 from handgrad.generation import Strategy, generate
 from handgrad.tokenizers import Tokenizer
-from handgrad.training import find_checkpoint, load_model, open_run
+from handgrad.training import load_intact, load_model, open_run
 
 
 @dataclass
@@ -52,7 +52,9 @@ def run(argv: list[str]) -> int:
     Strategy(arguments.temperature, arguments.top_k, arguments.top_p)  # refused before the model is read
     the_run = open_run(arguments.run)
     tokenizer = the_run.tokenizer()
-    model = load_model(find_checkpoint(arguments.run, arguments.checkpoint), the_run.model_config).eval()
+    model, _ = load_intact(
+        the_run.path, arguments.checkpoint, lambda path: load_model(path, the_run.model_config), warn
+    )
     ids = tokenizer.encode(arguments.prompt).tolist() or opening(tokenizer)
     _warn_of_unknown(arguments.prompt, tokenizer)
     with compiling_is_said():

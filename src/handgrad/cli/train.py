@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from handgrad.backend import current_backend
 from handgrad.cli.arguments import parse, parse_known
-from handgrad.cli.console import compiling_is_said, make_console, warn
+from handgrad.cli.console import compiling_is_said, make_console, outlive_the_terminal, warn
 from handgrad.cli.interrupts import Interrupts
 from handgrad.cli.main import FAILED, OK
 from handgrad.cli.progress import TrainingDisplay, sample_text
 from handgrad.data import Corpus, TokenData, count_unknown, encode_corpus, load_dataset, load_text, open_token_files
 from handgrad.errors import InputError
+from handgrad.lock import the_only_one
 from handgrad.tokenizers import make_tokenizer
 from handgrad.training import (
     DivergedError,
@@ -26,20 +26,20 @@ from handgrad.training import (
     choose_replicas,
     compile_kernels,
     create_run,
-    find_checkpoint,
+    load_intact,
     load_model,
     next_free,
     open_run,
     preset,
     read_config_file,
     read_metrics,
-    save_config,
+    resumed,
     train,
 )
-from handgrad.training.checkpoint import read_pointer, read_progress
+from handgrad.training.checkpoint import read_progress
 from handgrad.training.config import MODEL_FIELDS
+from handgrad.training.keeping import read_pointer
 
-_RESUMABLE = ("max_steps", "lr", "min_lr", "eval_interval", "checkpoint_interval", "log_interval", "sample_interval")
 _GIVEN_BY_WEIGHTS = (*(name for name in MODEL_FIELDS if name != "dropout"), "tokenizer", "vocab_size")
 _SAMPLE_TOKENS = 300
 
@@ -61,7 +61,9 @@ class Source:
     out: Path | None = None
     """Where the run is kept; runs/PRESET-N where nothing is said."""
     resume: Path | None = None
-    """Go on with this run."""
+    """Go on with this run, bit for bit; more steps, another learning rate and the like can be given."""
+    allow_inexact: bool = False
+    """Go on also where libraries, replicas or processor are others, so that the run will be another than it was."""
     init_from: Path | None = None
     """Start from this run's best weights, with its tokenizer and its model's shape."""
 
@@ -75,10 +77,16 @@ class Arguments:
 
 
 def run(argv: list[str]) -> int:
+    outlive_the_terminal()
     console = make_console()
     source, _ = parse_known(Source, [word for word in argv if word not in ("-h", "--help")], "train")
-    the_run, data = _new(source, argv) if source.resume is None else _resumed(source, argv)
-    return _train(the_run, data, console)
+    if source.resume is None:
+        return _train(*_new(source, argv), console)
+    the_run, settings = _asked_to_resume(source, argv)
+    with the_only_one(the_run.path, "trained"):
+        data = the_run.data()  # refused where they do not fit, before anything is changed
+        the_run = resumed(the_run, settings, allow_inexact=source.allow_inexact, notice=console.print)
+        return _train(the_run, data, console)
 
 
 def _new(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
@@ -87,16 +95,23 @@ def _new(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
         check_is_free(source.out)
     data = _data(source, config)
     data.check_length(config.block_size)
-    init_from = None if source.init_from is None else find_checkpoint(source.init_from)
+    init_from = None if source.init_from is None else _weights_to_begin_with(source.init_from)
     out = next_free(Path("runs"), source.preset) if source.out is None else source.out
     replicas = choose_replicas(config.replicas, config.batch_size)
     the_run = create_run(out, config, data, source.data, replicas, init_from)
     return the_run, the_run.data()  # from the files now, which need no memory
 
 
+def _weights_to_begin_with(path: Path) -> Path:
+    """The best of a run's checkpoints that is intact."""
+    return load_intact(path, "best", read_progress, warn)[1]
+
+
 def _settings(source: Source, argv: list[str]) -> TrainConfig:
     """Preset, then the weights' own shape, then the TOML file, then the flags."""
     config = preset(source.preset)
+    if source.allow_inexact:
+        raise InputError("--allow-inexact is for --resume RUN")
     fixed: dict[str, Any] = {}
     if source.init_from is not None:
         trained = open_run(source.init_from).config
@@ -138,33 +153,20 @@ def _data(source: Source, config: TrainConfig) -> TokenData:
     return data
 
 
-def _resumed(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
+def _asked_to_resume(source: Source, argv: list[str]) -> tuple[Run, TrainConfig]:
+    """The run as it lies there, and the settings that it shall go on with."""
     assert source.resume is not None
-    clash = [field.name for field in dataclasses.fields(Source) if getattr(source, field.name) != field.default]
-    clash.remove("resume")
+    given = [field.name for field in dataclasses.fields(Source) if getattr(source, field.name) != field.default]
+    clash = [name for name in given if name not in ("resume", "config", "allow_inexact")]
     if clash:
         raise InputError(
             f"--resume goes on with a run as it is; --{clash[0].replace('_', '-')} cannot be given with it"
         )
     the_run = open_run(source.resume)
-    settings = _parse_all(argv, the_run.config)
-    before, after = dataclasses.asdict(the_run.config), dataclasses.asdict(settings)
-    changed = [name for name in after if after[name] != before[name]]
-    refused = [name for name in changed if name not in _RESUMABLE]
-    if refused:
-        raise InputError(
-            f"{refused[0]} is {before[refused[0]]} in {source.resume} and cannot change on resume; "
-            f"these can: {', '.join(_RESUMABLE)}"
-        )
-    step = read_progress(find_checkpoint(source.resume, "last")).step
-    if "max_steps" in changed and settings.max_steps < step:
-        raise InputError(f"{source.resume} stands at step {step} already; max_steps cannot be {settings.max_steps}")
-    data = the_run.data()  # refused where they do not fit, before anything is changed
-    if changed:
-        save_config(the_run, settings)
-    if the_run.backend != current_backend():
-        warn(f"this run began with {the_run.backend} and goes on with {current_backend()}: not bit for bit the same")
-    return dataclasses.replace(the_run, config=settings), data
+    settings = the_run.config
+    if source.config is not None:
+        settings = settings.updated(read_config_file(source.config), str(source.config))
+    return the_run, _parse_all(argv, settings)
 
 
 def _train(the_run: Run, data: TokenData, console: Console) -> int:
@@ -196,15 +198,14 @@ def _train(the_run: Run, data: TokenData, console: Console) -> int:
 
 
 def _say_what_came_of_it(the_run: Run, data: TokenData, console: Console) -> None:
-    best = find_checkpoint(the_run.path, "best")
+    model, best = load_intact(the_run.path, "best", lambda path: load_model(path, the_run.model_config), warn)
     loss = read_progress(best).best_val_loss
     described = "" if loss is None else f", validation loss {loss:.4f}"
     console.print(f"\nbest checkpoint {best.name}{described}; it writes:\n")
-    text = sample_text(load_model(best, the_run.model_config), data, _SAMPLE_TOKENS, the_run.config.seed)
-    console.print(text)
+    console.print(sample_text(model, data, _SAMPLE_TOKENS, the_run.config.seed))
     console.print(f"\ncurves: {the_run.curves_path}\nmore:   handgrad sample {shlex.quote(str(the_run.path))}")
 
 
 def _last_checkpoint(the_run: Run) -> str:
     last = read_pointer(the_run.path, "last")
-    return f"checkpoint {last} stays" if last else "no checkpoint had been written"
+    return f"checkpoint {last} stays" if last else "it has no checkpoint"

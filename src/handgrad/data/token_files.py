@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, get_type_hints
+from typing import BinaryIO
 
 import numpy as np
 from numpy.lib.format import MAGIC_PREFIX, dtype_to_descr, write_array_header_1_0
@@ -17,6 +17,7 @@ from handgrad.arrays import Array
 from handgrad.data.corpora import Corpus
 from handgrad.errors import InputError
 from handgrad.files import read_json, replacing, write_json
+from handgrad.records import record
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 
 FORMAT_VERSION = 1
@@ -68,6 +69,14 @@ class TokenData:
                     f"block_size {block_size} needs {block_size + 1}; give at least {self._least_length(block_size)} "
                     "characters or a smaller block_size"
                 )
+
+    def check_ids(self, ids: Array) -> None:
+        """Raises InputError where one of the ids, which are of these token files, is outside the vocabulary."""
+        if ids.size and (largest := int(ids.max())) >= self.meta.vocab_size:
+            raise InputError(
+                f"the token files of {self.meta.source} are damaged: they hold the id {largest}, and the vocabulary "
+                f"ends at {self.meta.vocab_size - 1}"
+            )
 
     def _least_length(self, block_size: int) -> int:
         """The least characters of a text whose last tenth holds block_size + 1 tokens, by the tokens of this one's."""
@@ -186,10 +195,10 @@ def open_token_files(directory: Path) -> TokenData:
     if not (directory / "meta.json").is_file():
         raise InputError(f"{directory} is not a directory of token files: it has no meta.json")
     content = read_json(directory / "meta.json")
-    hints = get_type_hints(Meta)
-    if set(content) != set(hints) or any(type(content[name]) is not hint for name, hint in hints.items()):
-        raise InputError(f"{directory / 'meta.json'} does not have the fields of version {FORMAT_VERSION}")
-    meta = Meta(**content)
+    try:
+        meta = record(Meta, content)
+    except ValueError as error:
+        raise InputError(f"{directory / 'meta.json'} is not that of token files: {error}") from None
     if meta.version != FORMAT_VERSION:
         raise InputError(f"{directory} holds token files of version {meta.version}, not {FORMAT_VERSION}")
     tokenizer = load_tokenizer(directory / "tokenizer.json")

@@ -62,6 +62,15 @@ class GPTConfig:
         if self.activation not in get_args(Activation):
             raise InputError(f"activation must be {' or '.join(get_args(Activation))}, not {self.activation!r}")
 
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers a model of this shape learns, known before it is made."""
+        C, bias = self.n_embd, int(self.bias)
+        norm, attention, feed_forward = 2 * C, 4 * C * C + bias * 4 * C, 8 * C * C + bias * 5 * C
+        blocks = self.n_layer * (2 * norm + attention + feed_forward)
+        head = 0 if self.tie_weights else self.vocab_size * (C + bias)
+        return (self.vocab_size + self.block_size) * C + blocks + norm + head
+
 
 class GPT(Module):
     """Token and position embeddings, n_layer pre-normalised transformer blocks, a final norm, an output head.

@@ -19,7 +19,8 @@ Series = tuple[list[int], list[float]]
 def plot_curves(runs: Mapping[str, Rows], path: Path) -> None:
     """Draws the metrics of one run, or of several over one another, as a picture whose kind the file's ending names.
 
-    ``runs``: for each name the lines of its metrics.jsonl. Raises InputError where there is nothing to draw, or the
+    ``runs``: for each name the lines of its metrics.jsonl. Losses that stand out are crossed in red, steps that were
+    skipped are dotted lines. Raises InputError where there is nothing to draw, or the
     ending is not one that can be.
     """
     if not any(_series(rows, "loss")[0] or _series(rows, "val_loss")[0] for rows in runs.values()):
@@ -37,6 +38,12 @@ def draw_curves(runs: Mapping[str, Rows], kind: str = "png") -> bytes:
         label = f"{name}: " if several else ""
         _line(losses, _series(rows, "loss"), f"{label}training", color, alpha=0.4, linewidth=1)
         _line(losses, _series(rows, "val_loss"), f"{label}validation", color, marker="o", markersize=3.5)
+        spikes = [row for row in rows if row.get("spike")]
+        if spikes:
+            marked = {"marker": "x", "linestyle": "", "markersize": 7, "markeredgewidth": 2}
+            _line(losses, _series(spikes, "loss"), f"{label}spikes", "red", **marked)
+        for step in _skipped(rows):
+            losses.axvline(step, color=color, linestyle=":", linewidth=0.8)
         _line(norms, _series(rows, "grad_norm"), name, color, linewidth=1)
         _line(rates, _series(rows, "lr"), name, color)
         steps, values = _series(rows, "val_loss")
@@ -72,6 +79,12 @@ def draw_curves(runs: Mapping[str, Rows], kind: str = "png") -> bytes:
 
 def _line(axes: Axes, series: Series, label: str, color: str, **style: Any) -> None:
     axes.plot(*series, label=label, color=color, **style)
+
+
+def _skipped(rows: Rows) -> list[int]:
+    """The steps at which the count of skipped ones grew."""
+    pairs = itertools.pairwise([{"skipped": 0}, *rows])
+    return [int(row["step"]) for before, row in pairs if row.get("skipped", 0) > before.get("skipped", 0)]
 
 
 def _series(rows: Rows, field: str) -> Series:

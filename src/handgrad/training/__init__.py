@@ -1,13 +1,15 @@
 """The run: its configuration, the loop, evaluation, metrics, checkpoints, replicas."""
 
-from handgrad.training.checkpoint import find_checkpoint, load_model
+from handgrad.training.checkpoint import load_model
 from handgrad.training.config import TrainConfig, read_config_file
 from handgrad.training.evaluation import bits_per_character, evaluate
+from handgrad.training.keeping import find_checkpoint, load_intact
 from handgrad.training.loop import DivergedError, Outcome, Reporter, train
 from handgrad.training.metrics import Metrics, read_metrics
 from handgrad.training.presets import PRESETS, preset
 from handgrad.training.replicas import choose_replicas
-from handgrad.training.run_directory import Run, check_is_free, create_run, next_free, open_run, save_config
+from handgrad.training.resuming import resumed
+from handgrad.training.run_directory import Run, check_is_free, create_run, next_free, open_run
 from handgrad.training.warm_up import compile_kernels
 
 __all__ = [
@@ -25,12 +27,13 @@ __all__ = [
     "create_run",
     "evaluate",
     "find_checkpoint",
+    "load_intact",
     "load_model",
     "next_free",
     "open_run",
     "preset",
     "read_config_file",
     "read_metrics",
-    "save_config",
+    "resumed",
     "train",
 ]

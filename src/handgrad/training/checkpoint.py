@@ -1,8 +1,15 @@
-"""Checkpoints: written under a temporary name, flushed, renamed once; then a pointer is replaced."""
+"""One checkpoint: a directory that is written under a temporary name, flushed, and renamed once; checked when read.
 
+``state.json`` holds how far the run had come, the sizes and SHA-256 of the two files of arrays, and its own SHA-256.
+Nothing in a checkpoint is ever run, and no name in it leads anywhere.
+"""
+
+import hashlib
 import json
 import os
 import shutil
+import stat
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +19,20 @@ import safetensors.numpy
 
 from handgrad.arrays import Array
 from handgrad.errors import InputError
-from handgrad.files import flush_directory, read_json, write_atomically, write_flushed
+from handgrad.files import flush_directory, read_json, write_flushed
 from handgrad.models import GPT, GPTConfig, gpt2_name
 from handgrad.optim import Optimizer
+from handgrad.records import record
 from handgrad.saving import load
 
-POINTERS = ("last", "best")
+FORMAT_VERSION = 2
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+_HEADER = 1 << 20
+"""Bytes that the names and shapes of a model's arrays may take."""
+
+
+class DamagedError(InputError):
+    """A checkpoint is not as it was written."""
 
 
 @dataclass
@@ -29,16 +44,18 @@ class Progress:
     seconds: float = 0.0
     best_val_loss: float | None = None
     best_step: int | None = None
+    logged: int = 0
+    """Lines of metrics.jsonl."""
+    skipped: int = 0
+    """Steps whose loss or gradient was not finite, so that the weights were left alone."""
+    skipped_in_a_row: int = 0
+    loss_mean: float = 0.0
+    """Of the last steps' losses, as is the variance: what a spike is measured by."""
+    loss_variance: float = 0.0
 
 
-def save_checkpoint(run: Path, model: GPT, optimizer: Optimizer, progress: Progress) -> str:
-    """Writes a checkpoint, points ``last`` at it, and returns its name.
-
-    Checkpoints that neither ``last`` nor ``best`` names are removed: one stays until its successor is safe.
-    """
-    directory = run / "checkpoints"
-    directory.mkdir(exist_ok=True)
-    name = _new_name(directory, progress.step)
+def write_checkpoint(directory: Path, name: str, model: GPT, optimizer: Optimizer, progress: Progress) -> Path:
+    """Writes ``directory / name``, which must not exist: it appears whole or, where anything goes wrong, not at all."""
     temporary = directory / f".{name}.{os.getpid()}.tmp"
     try:
         temporary.mkdir()
@@ -50,106 +67,99 @@ def save_checkpoint(run: Path, model: GPT, optimizer: Optimizer, progress: Progr
             if kind != "step"
         }
         steps = {str(index): values["step"] for index, values in state["state"].items()}
-        write_flushed(temporary / "model.safetensors", safetensors.numpy.save(weights, {"format": "np"}))
-        write_flushed(temporary / "optimizer.safetensors", safetensors.numpy.save(moments, {"format": "np"}))
-        described = {"version": 1, "progress": asdict(progress), "optimizer_steps": steps}
-        write_flushed(temporary / "state.json", (json.dumps(described, indent=2) + "\n").encode())
+        files = {}
+        for file, arrays in ((MODEL, weights), (OPTIMIZER, moments)):
+            content = safetensors.numpy.save(arrays, {"format": "np"})
+            files[file] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            write_flushed(temporary / file, content)
+        described = {
+            "version": FORMAT_VERSION,
+            "progress": asdict(progress),
+            "optimizer_steps": steps,
+            "files": files,
+        }
+        described["sha256"] = _hash_of(described)
+        write_flushed(temporary / STATE, (json.dumps(described, indent=2) + "\n").encode())
         flush_directory(temporary)
         os.rename(temporary, directory / name)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     flush_directory(directory)
-    point(run, "last", name)
-    return name
+    return directory / name
 
 
-def point(run: Path, pointer: str, name: str) -> None:
-    """Makes ``last`` or ``best`` name a checkpoint, in one step, and removes those that neither names now."""
-    write_atomically(run / pointer, f"{name}\n".encode())
-    named = {read_pointer(run, other) for other in POINTERS}
-    for entry in (run / "checkpoints").iterdir():
-        if entry.name not in named:
-            shutil.rmtree(entry, ignore_errors=True)
-
-
-def read_pointer(run: Path, pointer: str) -> str | None:
-    """The name of the checkpoint that ``last`` or ``best`` points at; None before there is one."""
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """What state.json holds. Raises DamagedError where it is not what was written, or the files beside it are not."""
+    _check_is_a_file(checkpoint / STATE)
     try:
-        return (run / pointer).read_text(encoding="utf-8", errors="replace").strip() or None
-    except FileNotFoundError:
-        return None
-
-
-def newest_checkpoint(run: Path) -> str | None:
-    """The name of the checkpoint with the most steps, where ``last`` is lost; each was renamed whole."""
-    directory = run / "checkpoints"
-    names = [entry.name for entry in directory.iterdir()] if directory.is_dir() else []
-    return max((name for name in names if not name.startswith(".")), default=None)
+        state = read_json(checkpoint / STATE)
+    except InputError as error:
+        raise DamagedError(f"{checkpoint} is damaged: {error}") from None
+    if state.get("version") == 1:
+        raise InputError(f"{checkpoint / STATE} is of version 1, which had no hashes; only {FORMAT_VERSION} is read")
+    if state.get("version") != FORMAT_VERSION or state.pop("sha256", None) != _hash_of(state):
+        raise DamagedError(f"{checkpoint} is damaged: {STATE} does not have the SHA-256 that it names")
+    try:
+        files = {name: (state["files"][name]["bytes"], state["files"][name]["sha256"]) for name in (MODEL, OPTIMIZER)}
+    except (KeyError, TypeError) as error:
+        raise DamagedError(f"{checkpoint} is damaged: {STATE} says nothing of {error}") from None
+    for name, (size, sha256) in files.items():
+        path = checkpoint / name
+        _check_is_a_file(path)
+        if path.stat().st_size != size:
+            raise DamagedError(f"{checkpoint} is damaged: {name} has {path.stat().st_size:,} bytes, not {size:,}")
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                raise DamagedError(f"{checkpoint} is damaged: {name} does not have the SHA-256 that {STATE} names")
+    return state
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    """How far a checkpoint had come. Raises InputError where its state.json does not say so."""
-    path = checkpoint / "state.json"
-    values = read_json(path).get("progress")
-    kinds = {
-        "step": (int,),
-        "tokens": (int,),
-        "seconds": (int, float),
-        "best_val_loss": (float, int, type(None)),
-        "best_step": (int, type(None)),
-    }
-    if (
-        not isinstance(values, dict)
-        or set(values) != set(kinds)
-        or any(type(values[name]) not in kind for name, kind in kinds.items())
-        or not 0 <= values["step"] <= values["tokens"]
-    ):
-        raise InputError(f"{path} is damaged: its progress does not have the fields and types of version 1")
-    return Progress(**values)
+    """How far a checkpoint had come. Raises DamagedError where it does not say so, or is damaged elsewhere."""
+    return _progress(checkpoint, read_state(checkpoint))
 
 
-def find_checkpoint(run: Path, wanted: str = "best") -> Path:
-    """The directory of ``best``, ``last`` or a checkpoint's own name.
+def load_model(checkpoint: Path, config: GPTConfig) -> GPT:
+    """A model with a checkpoint's weights, out of training. Raises InputError where they do not fit or are damaged."""
+    read_state(checkpoint)
+    check_size(checkpoint, config)
+    model = GPT(config)
+    load_weights(checkpoint, model)
+    return model.eval()
 
-    Where ``best`` is not there ``last`` serves, and where that is lost the newest.
 
-    Raises InputError where there is none.
+def check_size(checkpoint: Path, config: GPTConfig) -> None:
+    """Raises InputError where the file of weights is too small or too large for a model of this shape.
+
+    It is asked before such a model is made: the shape in a damaged config.json may be larger than memory.
     """
-    name: str | None = wanted
-    if wanted in POINTERS:
-        name = read_pointer(run, wanted) or read_pointer(run, "last") or newest_checkpoint(run)
-    if name is None:
-        raise InputError(f"{run} has no checkpoint yet")
-    if Path(name).name != name or name.startswith(".") or not (run / "checkpoints" / name).is_dir():
-        raise InputError(f"{run} has no checkpoint {name!r}")
-    return run / "checkpoints" / name
+    size, needed = (checkpoint / MODEL).stat().st_size, 4 * config.n_parameters
+    if not needed <= size <= needed + _HEADER:
+        raise InputError(
+            f"{checkpoint / MODEL} has {size:,} bytes; the model that the run's config.json describes, with "
+            f"{config.n_parameters:,} parameters, takes {needed:,} and a little more"
+        )
 
 
 def load_weights(checkpoint: Path, model: GPT) -> None:
     """Copies a checkpoint's weights into a model. Raises InputError where they do not fit or are damaged."""
-    arrays = load(checkpoint / "model.safetensors")
+    arrays = load(checkpoint / MODEL)
     own = {gpt2_name(name): name for name, _ in model.named_parameters()}
     try:
         model.load_state_dict({own.get(name, name): array for name, array in arrays.items()})
-    except ValueError as error:
-        raise InputError(f"{checkpoint / 'model.safetensors'}: {error}") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{checkpoint / MODEL} does not fit the run's model: {error}") from None
 
 
-def load_model(checkpoint: Path, config: GPTConfig) -> GPT:
-    """A model with a checkpoint's weights, out of training."""
-    model = GPT(config)
-    load_weights(checkpoint, model)
-    model.eval()
-    return model
+def load_checkpoint(checkpoint: Path, state: Mapping[str, Any], model: GPT, optimizer: Optimizer) -> Progress:
+    """Puts model and optimizer into the state of the checkpoint and returns how far it had come.
 
-
-def load_checkpoint(checkpoint: Path, model: GPT, optimizer: Optimizer) -> Progress:
-    """Puts model and optimizer into the state of the checkpoint and returns how far it had come."""
-    state = read_json(checkpoint / "state.json")
-    arrays = load(checkpoint / "optimizer.safetensors")
+    ``state`` is what ``read_state`` found, which has looked at all hashes. Raises InputError where it does not fit.
+    """
+    progress = _progress(checkpoint, state)
+    arrays = load(checkpoint / OPTIMIZER)
     try:
-        progress = read_progress(checkpoint)
         steps = {int(index): int(step) for index, step in state["optimizer_steps"].items()}
         groups = optimizer.state_dict()["param_groups"]
         moments: dict[int, dict[str, Any]] = {index: {"step": step} for index, step in steps.items()}
@@ -162,8 +172,33 @@ def load_checkpoint(checkpoint: Path, model: GPT, optimizer: Optimizer) -> Progr
     except InputError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{checkpoint} is damaged: {error}") from None
+        raise DamagedError(f"{checkpoint} is damaged: {error}") from None
     return progress
+
+
+def _progress(checkpoint: Path, state: Mapping[str, Any]) -> Progress:
+    try:
+        progress = record(Progress, state.get("progress"))
+    except ValueError as error:
+        raise DamagedError(f"{checkpoint} is damaged: of the progress in {STATE}, {error}") from None
+    if not 0 <= progress.skipped_in_a_row <= progress.skipped <= progress.step <= progress.tokens:
+        raise DamagedError(f"{checkpoint} is damaged: the counts of steps and tokens in {STATE} cannot be")
+    return progress
+
+
+def _check_is_a_file(path: Path) -> None:
+    """A link could lead out of the checkpoint, and a pipe would never end. Raises DamagedError for anything such."""
+    try:
+        kind = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise DamagedError(f"{path.parent} is damaged: it has no {path.name}") from None
+    if not stat.S_ISREG(kind):
+        raise DamagedError(f"{path.parent} is damaged: {path.name} is no file of its own")
+
+
+def _hash_of(state: Mapping[str, Any]) -> str:
+    """Of the values, however they are laid out."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _weights(model: GPT) -> dict[str, Array]:
@@ -173,11 +208,3 @@ def _weights(model: GPT) -> dict[str, Array]:
 def _optimized_names(model: GPT, optimizer: Optimizer) -> list[str]:
     names = {id(parameter): gpt2_name(name) for name, parameter in model.named_parameters()}
     return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
-
-
-def _new_name(directory: Path, step: int) -> str:
-    """step-00000500, or, where that exists, a name that never did."""
-    name, number = f"step-{step:08d}", 1
-    while (directory / name).exists():
-        name, number = f"step-{step:08d}.{number}", number + 1
-    return name

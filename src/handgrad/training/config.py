@@ -81,10 +81,16 @@ class TrainConfig:
     """Batches of a quick estimate of the validation loss; 0 evaluates the whole split."""
     checkpoint_interval: int = 250
     """Steps between checkpoints."""
+    keep: int = 2
+    """The newest checkpoints that stay, besides the best."""
     log_interval: int = 10
     """Steps between lines of metrics.jsonl."""
     sample_interval: int = 0
     """Steps between samples of text, shown at the evaluation; 0 shows none."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """At a loss or gradient that is no finite number: stop, or skip the step and count it."""
+    tensorboard: bool = False
+    """Write the metrics as TensorBoard's event files too, which needs tensorboardX."""
     seed: int = 1337
     """Of the weights, the batches and dropout."""
     replicas: int = 0
@@ -93,7 +99,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         self._check_types()
         positive = ("batch_size", "grad_accum_steps", "max_steps", "step_size", "eval_interval")
-        for name in (*positive, "checkpoint_interval", "log_interval"):
+        for name in (*positive, "checkpoint_interval", "log_interval", "keep"):
             self._require(name, getattr(self, name) >= 1, "must be at least 1")
         for name in ("warmup_steps", "eval_batches", "sample_interval", "replicas", "seed"):
             self._require(name, getattr(self, name) >= 0, "must be at least 0")

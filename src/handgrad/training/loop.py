@@ -3,32 +3,42 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from handgrad.data import TokenData, random_batch
 from handgrad.data.batches import Batch
+from handgrad.errors import InputError
+from handgrad.lock import the_only_one
 from handgrad.models import GPT
 from handgrad.optim import Optimizer
-from handgrad.training.checkpoint import (
-    Progress,
-    find_checkpoint,
-    load_checkpoint,
-    load_weights,
-    newest_checkpoint,
+from handgrad.training.checkpoint import Progress, check_size, load_checkpoint, load_weights, read_state
+from handgrad.training.diagnosis import first_gradient, first_weight
+from handgrad.training.evaluation import bits_per_character, evaluate
+from handgrad.training.keeping import (
+    checkpoints_of,
+    clear_leftovers,
+    load_intact,
     point,
     read_pointer,
     save_checkpoint,
+    set_aside,
 )
-from handgrad.training.evaluation import bits_per_character, evaluate
-from handgrad.training.metrics import Metrics, MetricsLog
+from handgrad.training.metrics import Metrics, MetricsLog, read_metrics
 from handgrad.training.replicas import Replicas, cores_for
+from handgrad.training.resuming import check_is_exact
 from handgrad.training.run_directory import Run
+from handgrad.training.spikes import is_spike
+from handgrad.training.tensorboard import EventFiles
 
 # What a run's random numbers are for; with the seed and the step they give each use a generator of its own, so that
 # a resumed run draws what it would have drawn.
 _BATCHES, _DROPOUT = 1, 2
+_MOST_SKIPPED = 50
+"""Steps in a row: by then it is the weights that are at fault, not a batch."""
 
 
 class DivergedError(ArithmeticError):
@@ -43,6 +53,9 @@ class Reporter:
     def stepped(self, metrics: Metrics) -> None: ...
 
     def evaluated(self, metrics: Metrics, model: GPT) -> None: ...
+
+    def noticed(self, sentence: str) -> None:
+        """Something was amiss and has been dealt with: a damaged checkpoint, a skipped step, a loss that stands out."""
 
 
 @dataclass(frozen=True)
@@ -66,33 +79,59 @@ def train(
     """Trains until max_steps: from the last checkpoint where the run has one, else from its first weights.
 
     ``should_stop`` is asked before each step: where it says yes, a checkpoint is written and training ends. Weights
-    after n steps depend on the configuration, the data, the number of replicas, the backend and the libraries, not on
-    timing or on how often the run was interrupted.
+    after n steps depend on the configuration, the data, and what ``Numerics`` names, not on timing or on how often,
+    when or how the run was interrupted.
 
-    Raises DivergedError where loss or gradient are not finite, before the weights are touched.
+    Raises DivergedError where loss or gradient are not finite, before the weights are touched, or where too many such
+    steps in a row were skipped; InputError where another process trains this run, where the run would not go on bit
+    for bit, or where none of its checkpoints is intact; OSError where it cannot be written.
     """
-    model = GPT(run.model_config, seed=run.config.seed)
-    optimizer = run.config.make_optimizer(model.decay_groups(run.config.weight_decay))
-    progress = _begin_or_continue(run, model, optimizer)
-    with cores_for(run.replicas):
-        trainer = _Trainer(run, data, model, optimizer, progress, reporter or Reporter())
-        try:
-            return trainer.run_until(should_stop)
-        finally:
-            trainer.close()
+    reporter = reporter or Reporter()
+    with ExitStack() as stack:
+        stale = stack.enter_context(the_only_one(run.path, "trained"))
+        if stale is not None:
+            reporter.noticed(f"the last to train {run.path}, {stale}, was cut off; going on from its last checkpoint")
+        stack.enter_context(cores_for(run.replicas))
+        clear_leftovers(run.path)
+        data.check_ids(data.validation)
+        model, optimizer, progress = _begin_or_continue(run, reporter)
+        trainer = _Trainer(run, data, model, optimizer, progress, reporter)
+        stack.callback(trainer.close)
+        return trainer.run_until(should_stop)
 
 
-def _begin_or_continue(run: Run, model: GPT, optimizer: Optimizer) -> Progress:
-    last = read_pointer(run.path, "last") or newest_checkpoint(run.path)
-    if last is None:
+def _begin_or_continue(run: Run, reporter: Reporter) -> tuple[GPT, Optimizer, Progress]:
+    if not checkpoints_of(run.path):
+        if run.metrics_path.exists() and read_metrics(run.metrics_path):
+            raise InputError(f"{run.path} has metrics but no checkpoint: it cannot go on; begin a new run with --out")
+        model, optimizer = _new(run)
         if run.init_from is not None:
+            read_state(run.init_from)
             load_weights(run.init_from, model)
-        save_checkpoint(run.path, model, optimizer, Progress())
-        return Progress()
-    progress = load_checkpoint(find_checkpoint(run.path, last), model, optimizer)
-    if progress.best_step == progress.step:
-        point(run.path, "best", last)  # in case the run ended between the two pointers
-    return progress
+        save_checkpoint(run.path, model, optimizer, Progress(), run.config.keep)
+        return model, optimizer, Progress()
+    check_is_exact(run)
+    pointed = read_pointer(run.path, "last")
+
+    def load(checkpoint: Path) -> tuple[GPT, Optimizer, Progress]:
+        state = read_state(checkpoint)
+        check_size(checkpoint, run.model_config)
+        model, optimizer = _new(run)
+        return model, optimizer, load_checkpoint(checkpoint, state, model, optimizer)
+
+    (model, optimizer, progress), checkpoint = load_intact(run.path, "last", load, reporter.noticed)
+    if checkpoint.name != pointed:
+        if pointed in checkpoints_of(run.path):
+            set_aside(run.path, str(pointed))
+        point(run.path, "last", checkpoint.name, run.config.keep)
+    if progress.best_step == progress.step and read_pointer(run.path, "best") != checkpoint.name:
+        point(run.path, "best", checkpoint.name, run.config.keep)  # in case the run ended between the two pointers
+    return model, optimizer, progress
+
+
+def _new(run: Run) -> tuple[GPT, Optimizer]:
+    model = GPT(run.model_config, seed=run.config.seed)
+    return model, run.config.make_optimizer(model.decay_groups(run.config.weight_decay))
 
 
 class _Trainer:
@@ -101,7 +140,10 @@ class _Trainer:
     ) -> None:
         self.run, self.config, self.data, self.model, self.optimizer = run, run.config, data, model, optimizer
         self.progress, self.reporter = progress, reporter
-        self.log = MetricsLog(run.metrics_path, after_step=progress.step or -1)
+        # At step 0 what has been evaluated will be so once more.
+        after_step = progress.step or -1
+        self.log = MetricsLog(run.metrics_path, after_step, progress.logged, reporter.noticed)
+        self.events = EventFiles(run.path / "tensorboard", after_step) if self.config.tensorboard else None
         self.replicas = Replicas(model, run.replicas)
         self.begun = time.perf_counter() - progress.seconds
         self.measured_from = (time.perf_counter(), progress.tokens)
@@ -121,8 +163,8 @@ class _Trainer:
             improved = False
             if self._is_due(config.eval_interval):
                 improved = self._evaluate(metrics)
-            elif self._is_due(config.log_interval):
-                self.log.append(metrics)
+            elif self._is_due(config.log_interval) or metrics.spike or metrics.loss is None:
+                self._log(metrics)
             if improved or self._is_due(config.checkpoint_interval):
                 self._save(improved)
                 saved_step = progress.step
@@ -133,48 +175,86 @@ class _Trainer:
         return Outcome(progress, progress.step >= config.max_steps, self.val_loss)
 
     def _step(self, lr: float) -> Metrics:
-        """One update of the weights."""
+        """One update of the weights; none where loss or gradient are not finite and such steps are skipped."""
         config, progress = self.config, self.progress
-        batches = self._batches(progress.step)
-        loss, grad_norm = self.replicas.loss_and_gradients(batches, (config.seed, _DROPOUT, progress.step))
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            what = f"the gradient's norm is {grad_norm}" if math.isfinite(loss) else f"the loss is {loss}"
-            raise DivergedError(self._diverged(what, progress.step + 1))
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.replicas.update(self.optimizer, grad_norm, config.grad_clip)
+        batches, dropout_seed = self._batches(progress.step), (config.seed, _DROPOUT, progress.step)
+        loss, grad_norm = self.replicas.loss_and_gradients(batches, dropout_seed)
+        finite = math.isfinite(loss) and math.isfinite(grad_norm)
+        spike = finite and is_spike(loss, progress)
+        if finite:
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            self.replicas.update(self.optimizer, grad_norm, config.grad_clip)
+            progress.skipped_in_a_row = 0
+        else:
+            self._stop_or_skip(loss, grad_norm, batches, dropout_seed)
         progress.step += 1
         progress.tokens += sum(y.size for _, y in batches)
         now = time.perf_counter()
         progress.seconds = now - self.begun
         since, tokens_then = self.measured_from
         rate = (progress.tokens - tokens_then) / (now - since)
+        if spike:
+            self.reporter.noticed(f"step {progress.step}: the loss, {loss:.4f}, stands out above those before")
         return Metrics(
             step=progress.step,
-            loss=loss,
+            loss=loss if finite else None,
             val_loss=None,
             bits_per_char=None,
             lr=lr,
-            grad_norm=grad_norm,
+            grad_norm=grad_norm if finite else None,
             tokens=progress.tokens,
             tokens_per_second=round(rate, 1),
             seconds=round(progress.seconds, 3),
+            skipped=progress.skipped,
+            spike=spike,
         )
+
+    def _stop_or_skip(self, loss: float, grad_norm: float, batches: list[Batch], dropout_seed: tuple[int, ...]) -> None:
+        """Says where the numbers stopped being finite. Raises DivergedError unless the step is to be skipped."""
+        progress, step = self.progress, self.progress.step + 1
+        what = f"the gradient's norm is {grad_norm}" if math.isfinite(loss) else f"the loss is {loss}"
+        layer = self.replicas.first_affected(batches, dropout_seed)
+        if weight := first_weight(self.model):
+            what += f", as {weight} already holds a number that is not finite"
+        elif layer:
+            what += f"; the first layer that it shows in: {layer}"
+        if (gradient := first_gradient(self.model)) and not weight:
+            what += f"; the first parameter whose gradient is not finite: {gradient}"
+        progress.skipped_in_a_row += 1
+        if self.config.on_nan == "stop":
+            raise DivergedError(self._diverged(what, step))
+        if progress.skipped_in_a_row > _MOST_SKIPPED:
+            raise DivergedError(self._diverged(f"{_MOST_SKIPPED} steps in a row were skipped, and {what}", step))
+        progress.skipped += 1
+        self.reporter.noticed(f"step {step} is skipped: {what}")
 
     def _is_due(self, interval: int) -> bool:
         return self.progress.step % interval == 0 or self.progress.step == self.config.max_steps
 
+    def _log(self, metrics: Metrics) -> None:
+        self.log.append(metrics)
+        self.progress.logged += 1
+        if self.events is not None:
+            self.events.append(metrics)
+
     def close(self) -> None:
         self.replicas.close()
         self.log.close()
+        if self.events is not None:
+            self.events.close()
 
     def _batches(self, step: int) -> list[Batch]:
         config = self.config
         rng = np.random.default_rng([config.seed, _BATCHES, step])
-        return [
+        batches = [
             random_batch(self.data.train, config.batch_size, config.block_size, rng)
             for _ in range(config.grad_accum_steps)
         ]
+        for x, y in batches:
+            self.data.check_ids(x)
+            self.data.check_ids(y[:, -1])
+        return batches
 
     def _evaluate(self, metrics: Metrics) -> bool:
         """Evaluates, logs, and says whether the validation loss is the best so far."""
@@ -186,7 +266,7 @@ class _Trainer:
         bits = bits_per_character(val_loss, self.data.tokens_per_character)
         progress.seconds = time.perf_counter() - self.begun
         metrics = replace(metrics, val_loss=val_loss, bits_per_char=bits, seconds=round(progress.seconds, 3))
-        self.log.append(metrics)
+        self._log(metrics)
         self.reporter.evaluated(metrics, self.model)
         if progress.step == 0 or (progress.best_val_loss is not None and val_loss >= progress.best_val_loss):
             return False
@@ -194,11 +274,15 @@ class _Trainer:
         return True
 
     def _save(self, best: bool) -> None:
-        if not np.isfinite(self.model.arena.data).all():
-            raise DivergedError(self._diverged("a weight is not a finite number", self.progress.step))
-        name = save_checkpoint(self.run.path, self.model, self.optimizer, self.progress)
+        weight = first_weight(self.model)
+        if weight is not None:
+            raise DivergedError(self._diverged(f"{weight} holds a number that is not finite", self.progress.step))
+        self.log.flush()
+        if self.events is not None:
+            self.events.flush()
+        name = save_checkpoint(self.run.path, self.model, self.optimizer, self.progress, self.config.keep)
         if best:
-            point(self.run.path, "best", name)
+            point(self.run.path, "best", name, self.config.keep)
 
     def _diverged(self, what: str, step: int) -> str:
         last = read_pointer(self.run.path, "last")

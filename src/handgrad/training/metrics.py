@@ -1,18 +1,21 @@
 """metrics.jsonl: what was measured, a line for each logged step."""
 
+import errno
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from handgrad.errors import InputError
 from handgrad.files import write_atomically
+from handgrad.records import record
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """One line. ``step`` counts the updates made; at step 0 there is only an evaluation."""
+    """One line. ``step`` counts the steps made; at step 0 there is only an evaluation."""
 
     step: int
     loss: float | None
@@ -30,29 +33,63 @@ class Metrics:
     """Since the last line, evaluations left out."""
     seconds: float
     """Spent so far, evaluations and earlier sittings counted."""
+    skipped: int = 0
+    """Steps so far at which the weights were left alone, as loss or gradient was not finite; such a step has none."""
+    spike: bool = False
+    """Whether the loss stands out above those of the steps before."""
 
 
 class MetricsLog:
-    """Appends lines; after a resume, begins by dropping the lines that the resumed run will write again."""
+    """Appends lines; after a resume, begins by dropping what the resumed run will write again, and what is damaged.
 
-    def __init__(self, path: Path, after_step: int | None = None) -> None:
+    ``after_step`` and ``logged``: the last step whose lines stay, and how many there were. ``notice`` is told of what
+    was amiss; a damaged file is kept beside the mended one.
+
+    Raises OSError where the file cannot be written, or is no longer there.
+    """
+
+    def __init__(
+        self, path: Path, after_step: int = -1, logged: int = 0, notice: Callable[[str], None] = lambda sentence: None
+    ) -> None:
         self.path = path
-        if after_step is not None:
-            kept = [line for line in read_metrics(path) if line["step"] <= after_step]
-            write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        self._mend(after_step, logged, notice)
         self._file = path.open("a", encoding="utf-8")
 
+    def _mend(self, after_step: int, logged: int, notice: Callable[[str], None]) -> None:
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            content = b""
+        rows, damaged = _rows(content)
+        kept = [row for row in rows if row.step <= after_step]
+        if damaged:
+            aside = self.path.with_name(f"damaged-{self.path.name}")
+            write_atomically(aside, content)
+            notice(f"{self.path}: {_lines(damaged)}; the file as it was is kept as {aside.name}")
+        if len(kept) != logged:
+            notice(f"{self.path} has {len(kept):,} lines up to step {max(after_step, 0):,}, not the {logged:,} written")
+        mended = "".join(json.dumps(asdict(row)) + "\n" for row in kept).encode()
+        if mended != content:
+            write_atomically(self.path, mended)
+
     def append(self, metrics: Metrics) -> None:
-        self._file.write(json.dumps(asdict(metrics)) + "\n")
+        self._check_is_there()
+        self._file.write(json.dumps(asdict(metrics), allow_nan=False) + "\n")
         self._file.flush()
 
+    def flush(self) -> None:
+        """Waits until all lines are on the disk, as they must be before a checkpoint that counts them."""
+        self._check_is_there()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _check_is_there(self) -> None:
+        """Lines added to a file that was removed would vanish without a word."""
+        if not self.path.exists() or not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
+            raise FileNotFoundError(errno.ENOENT, "it was removed or replaced while the run went on", str(self.path))
+
     def close(self) -> None:
-        """Waits until all lines are on the disk."""
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        finally:
-            self._file.close()
+        self._file.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -61,16 +98,29 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises InputError where the file is missing, or another line is damaged.
     """
     try:
-        content = path.read_bytes()
+        rows, damaged = _rows(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    lines = content.split(b"\n")
-    rows = []
-    for number, line in enumerate(lines[:-1], start=1):
+    if damaged:
+        raise InputError(f"{path}: {_lines(damaged)}")
+    return [asdict(row) for row in rows]
+
+
+def _rows(content: bytes) -> tuple[list[Metrics], list[int]]:
+    """The whole lines, and the numbers of those that are damaged or do not come after the one before."""
+    rows: list[Metrics] = []
+    damaged = []
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
-            row = json.loads(line)
-            row["step"] + 0
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise InputError(f"{path}: line {number} is damaged") from None
-        rows.append(row)
-    return rows
+            row = record(Metrics, json.loads(line))
+            if row.step <= (rows[-1].step if rows else -1):
+                raise ValueError("its step does not come after the one before")
+        except (ValueError, RecursionError):
+            damaged.append(number)
+        else:
+            rows.append(row)
+    return rows, damaged
+
+
+def _lines(damaged: list[int]) -> str:
+    return f"line {damaged[0]} is damaged" + (f", and {len(damaged) - 1:,} more" if len(damaged) > 1 else "")

@@ -9,6 +9,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from handgrad import ops
+from handgrad.autograd import no_grad
 from handgrad.backend import function_for
 from handgrad.data.batches import Batch
 from handgrad.data.workers import available_cores
@@ -17,6 +18,7 @@ from handgrad.models import GPT
 from handgrad.optim import Optimizer
 from handgrad.optim.clip import clip_scale
 from handgrad.threads import Team
+from handgrad.training.diagnosis import watched
 
 _PIECE = 1 << 18
 """Elements of the gradient that a thread sums at a time."""
@@ -51,22 +53,14 @@ class Replicas:
         Several batches are gradient accumulation: each replica takes its share of one after another.
         """
         total = sum(y.size for _, y in batches)
-        shares: list[list[Batch]] = [[] for _ in self.models]
-        for x, y in batches:
-            parts = zip(np.array_split(x, len(shares)), np.array_split(y, len(shares)), strict=True)
-            for share, part in zip(shares, parts, strict=True):
-                share.append(part)
+        shares = self._shares(batches)
 
         def run(index: int) -> float:
-            model, loss = self.models[index], 0.0
+            model, loss = self._ready(index, dropout_seed), 0.0
             model.zero_grad()
-            if model.config.dropout:
-                model.set_generator(np.random.default_rng([*dropout_seed, index]))
             # Whether the numbers are still finite is asked once, of the result; no need to warn on the way.
             with np.errstate(over="ignore", invalid="ignore"):
                 for x, y in shares[index]:
-                    if not y.size:
-                        continue  # there were fewer windows than replicas
                     weight = y.size / total
                     loss += model.loss(x, y) * weight
                     model.backward(weight)
@@ -74,6 +68,34 @@ class Replicas:
 
         loss = sum(self.team.map(run, range(len(self.models))))
         return loss, self._add_gradients()
+
+    def first_affected(self, batches: list[Batch], dropout_seed: tuple[int, ...] = ()) -> str | None:
+        """Where the forward of these batches, made once more, first meets a number that is not finite; else None."""
+        for index, share in enumerate(self._shares(batches)):
+            model = self._ready(index, dropout_seed)
+            with watched(model) as found, no_grad(), np.errstate(over="ignore", invalid="ignore"):
+                for x, y in share:
+                    model.loss(x, y)
+            if found:
+                return found[0]
+        return None
+
+    def _shares(self, batches: list[Batch]) -> list[list[Batch]]:
+        """What each replica takes of each batch; nothing of one with fewer windows than replicas."""
+        shares: list[list[Batch]] = [[] for _ in self.models]
+        for x, y in batches:
+            parts = zip(np.array_split(x, len(shares)), np.array_split(y, len(shares)), strict=True)
+            for share, part in zip(shares, parts, strict=True):
+                if part[1].size:
+                    share.append(part)
+        return shares
+
+    def _ready(self, index: int, dropout_seed: tuple[int, ...]) -> GPT:
+        """A replica that will drop what it drops at this step, however often it is asked."""
+        model = self.models[index]
+        if model.config.dropout:
+            model.set_generator(np.random.default_rng([*dropout_seed, index]))
+        return model
 
     def _add_gradients(self) -> float:
         first, *others = (model.arena.grad for model in self.models)

@@ -1,24 +1,24 @@
 """The directory of a run: what was asked for, what was measured, and the checkpoints."""
 
-import os
-import platform
+import contextlib
 import shutil
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from handgrad import __version__
-from handgrad.backend import current_backend
 from handgrad.data import TokenData, open_token_files, write_token_files
 from handgrad.errors import InputError
 from handgrad.files import check_new_or_empty, read_json, write_json
+from handgrad.lock import LOCK, the_only_one
 from handgrad.models import GPTConfig
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 from handgrad.training.config import TrainConfig
+from handgrad.training.numerics import Numerics
 from handgrad.training.presets import PRESETS
 
 FORMAT_VERSION = 1
+# What is in a directory where a run was being laid out when its process was ended.
+_BEGINNING = {LOCK, "data", "tokenizer.json", "metrics.jsonl"}
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,15 @@ class Run:
     data_directory: Path
     corpus_sha256: str
     tokenizer_sha256: str
-    replicas: int
-    backend: str
+    numerics: Numerics
+    """What its bits depend on, as it was when it began, or when it last went on by leave."""
     init_from: Path | None
     """The checkpoint that the first weights come from; None for new ones."""
+
+    @property
+    def replicas(self) -> int:
+        """The threads that share each batch."""
+        return self.numerics.replicas
 
     @property
     def metrics_path(self) -> Path:
@@ -45,8 +50,11 @@ class Run:
         return self.path / "curves.png"
 
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer that the model was trained with."""
-        return load_tokenizer(self.path / "tokenizer.json")
+        """The tokenizer that the model was trained with. Raises InputError where the file is another's, or damaged."""
+        tokenizer = load_tokenizer(self.path / "tokenizer.json")
+        if (tokenizer.sha256, tokenizer.vocab_size) != (self.tokenizer_sha256, self.model_config.vocab_size):
+            raise InputError(f"{self.path / 'tokenizer.json'} is not the tokenizer that {self.path} began with")
+        return tokenizer
 
     def data(self) -> TokenData:
         """The token files that the model is trained on. Raises InputError where they are no longer those."""
@@ -62,7 +70,15 @@ def check_is_free(path: Path) -> None:
     """Raises InputError where a new run cannot be put there because something is there already."""
     if (path / "config.json").exists():
         raise InputError(f"{path} already holds a run: continue it with --resume {path}, or choose another --out")
-    check_new_or_empty(path)
+    if not _is_beginning(path):
+        check_new_or_empty(path)
+
+
+def _is_beginning(path: Path) -> bool:
+    """Whether nothing is there but what ``create_run`` had written when it was cut off: no step had been made."""
+    if not (path / LOCK).is_file():
+        return False
+    return all(entry.name in _BEGINNING or entry.match(".*.tmp") for entry in path.iterdir())
 
 
 def next_free(parent: Path, stem: str) -> Path:
@@ -79,6 +95,8 @@ def create_run(
     """Lays out a new run. The tokens are written into it, unless they lie in a ``data_directory`` already.
 
     config.json comes last: a directory without one is no run.
+
+    Raises InputError where something is there already, or another process is about to lay out a run there.
     """
     check_is_free(path)
     model_config = config.model_config(data.tokenizer.vocab_size)
@@ -94,22 +112,34 @@ def create_run(
             "tokenizer_sha256": data.meta.tokenizer_sha256,
         },
         "init_from": None if init_from is None else str(init_from.resolve()),
-        "resolved": {"replicas": replicas, "backend": current_backend(), "versions": _versions()},
+        "resolved": Numerics.here(replicas).content(),
     }
     existed = path.exists()
     path.mkdir(parents=True, exist_ok=True)
-    try:
-        if data_directory is None:
-            write_token_files(path / "data", data)
-        data.tokenizer.save(path / "tokenizer.json")
-        (path / "metrics.jsonl").touch()
-        write_json(path / "config.json", content)
-    except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
-        if existed:
-            path.mkdir(exist_ok=True)  # it was empty, and not ours to take away
-        raise
+    with the_only_one(path, "being made"):
+        check_is_free(path)  # once more, now that nobody else can begin
+        _clear(path, keep=LOCK)
+        try:
+            if data_directory is None:
+                write_token_files(path / "data", data)
+            data.tokenizer.save(path / "tokenizer.json")
+            (path / "metrics.jsonl").touch()
+            write_json(path / "config.json", content)
+        except BaseException:
+            _clear(path)
+            if not existed:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+            raise
     return open_run(path)
+
+
+def _clear(path: Path, keep: str | None = None) -> None:
+    for entry in path.iterdir() if path.is_dir() else ():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != keep:
+            entry.unlink(missing_ok=True)
 
 
 def open_run(path: Path) -> Run:
@@ -117,6 +147,8 @@ def open_run(path: Path) -> Run:
     if not path.is_dir():
         raise InputError(f"{path} is not a run: there is no such directory")
     if not (path / "config.json").is_file():
+        if _is_beginning(path):
+            raise InputError(f"{path} is not a run yet: it was cut off before its first step; begin again with --out")
         raise InputError(f"{path} is not a run: it has no config.json; give the directory that train --out made")
     content = read_json(path / "config.json")
     if content.get("format") != "handgrad-run" or content.get("version") != FORMAT_VERSION:
@@ -126,9 +158,6 @@ def open_run(path: Path) -> Run:
         model_config = GPTConfig(**content["model"])
         if model_config != config.model_config(model_config.vocab_size):
             raise ValueError("its model is not that of its config")
-        replicas = content["resolved"]["replicas"]
-        if type(replicas) is not int or replicas < 1:
-            raise ValueError(f"replicas must be an integer of at least 1, not {replicas!r}")
         return Run(
             path=path,
             config=config,
@@ -136,32 +165,22 @@ def open_run(path: Path) -> Run:
             data_directory=path / content["data"]["directory"],
             corpus_sha256=content["data"]["corpus_sha256"],
             tokenizer_sha256=content["data"]["tokenizer_sha256"],
-            replicas=replicas,
-            backend=content["resolved"]["backend"],
+            numerics=Numerics.of(content["resolved"]),
             init_from=None if content["init_from"] is None else Path(content["init_from"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path / 'config.json'} is damaged: {error}") from None
 
 
-def save_config(run: Run, config: TrainConfig) -> None:
-    """Replaces the settings of a run, after a resume that changed some."""
+def save_settings(run: Run, config: TrainConfig, numerics: Numerics, note: dict[str, Any] | None = None) -> Run:
+    """Replaces the settings of a run, and what its bits depend on, after a resume that changed some.
+
+    ``note`` is kept with those of earlier resumes that were not bit-exact.
+    """
     content: dict[str, Any] = read_json(run.path / "config.json")
-    write_json(run.path / "config.json", {**content, "config": asdict(config)})
-
-
-def _versions() -> dict[str, str]:
-    libraries = installed_versions("numpy", "safetensors", "threadpoolctl", "numba")
-    own = {"handgrad": __version__, "python": platform.python_version()}
-    return own | libraries | {"system": f"{os.name} {platform.machine()}"}
-
-
-def installed_versions(*packages: str) -> dict[str, str]:
-    """The versions of those that are installed; a folder that can be imported by such a name is none of them."""
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
+    content |= {"config": asdict(config), "resolved": numerics.content()}
+    if note is not None:
+        earlier = content.get("inexact")
+        content["inexact"] = [*(earlier if isinstance(earlier, list) else []), note]
+    write_json(run.path / "config.json", content)
+    return replace(run, config=config, numerics=numerics)

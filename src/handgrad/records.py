@@ -1,0 +1,46 @@
+"""Dataclasses from what a file holds, which may be anything."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def record(kind: type[T], values: Any) -> T:
+    """A dataclass whose fields are numbers, texts and truth values, or None where its hint says so.
+
+    Fields with a default may be missing. An integer serves as a float; a truth value is no integer.
+
+    Raises ValueError, in words that follow on the name of a file, for anything that does not fit: another field, a
+    missing one, another type, a number that is not finite.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"it must hold an object, not a {type(values).__name__}")
+    hints = get_type_hints(kind)
+    needed = {field.name for field in fields(kind) if field.default is MISSING}  # type: ignore[arg-type]
+    if missing := sorted(needed - set(values)):
+        raise ValueError(f"it has no {missing[0]}")
+    if unknown := sorted(set(values) - set(hints), key=str):
+        raise ValueError(f"it has an unknown field {str(unknown[0])[:80]!r}")
+    return kind(**{name: _checked(name, hints[name], value) for name, value in values.items()})
+
+
+def _checked(name: str, hint: Any, value: Any) -> Any:
+    allowed = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if float in allowed and type(value) is int:
+        value = _as_float(value)
+    if type(value) not in allowed or (isinstance(value, float) and not math.isfinite(value)):
+        names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in allowed)
+        finite = "finite " if float in allowed else ""
+        raise ValueError(f"{name} must be {finite}{names}, not {str(value)[:80]!r}")
+    return value
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

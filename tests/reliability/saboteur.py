@@ -1,0 +1,83 @@
+"""The command line with a fault at its Nth change to the disk: ``python saboteur.py FAULT N DIRECTORY ARGUMENTS...``
+
+A change is whatever may leave a directory half-written: opening a file to write, waiting until it is on the disk,
+renaming, removing, making and removing a directory. FAULT is
+
+    count       none; at the end the number of changes is printed
+    kill        SIGKILL instead of the change
+    tear        SIGKILL, after half of what was written to a file is lost, as where the power fails
+    full        from then on there is no space left for files
+    readonly    from then on nothing can be changed
+"""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from handgrad.cli.main import main
+
+FAULTS = ("kill", "tear", "full", "readonly")
+_CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "os.symlink"}
+_FREE_SPACE = {"os.remove", "os.rmdir", "os.rename", "os.truncate"}
+
+
+class Saboteur:
+    """Counts changes below a directory, and makes one fail."""
+
+    def __init__(self, fault: str, number: int, directory: str) -> None:
+        self.fault, self.number, self.directory = fault, number, os.path.realpath(directory)
+        self.count = 0
+        self.fsync: Callable[[int], None] = os.fsync
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Of what Python does with files, every step comes by here first."""
+        if event == "open":
+            path, _, flags = arguments
+            if not isinstance(flags, int) or not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                return
+        elif event in _CHANGES:
+            path = arguments[0]
+        else:
+            return
+        if isinstance(path, str | bytes | os.PathLike):
+            self.change(event, os.fsdecode(path))
+
+    def synced(self, descriptor: int) -> None:
+        """In the place of os.fsync, which is not audited."""
+        path = os.readlink(f"/proc/self/fd/{descriptor}") if os.path.exists("/proc/self/fd") else self.directory
+        if self.fault == "tear" and self.count + 1 == self.number and os.path.isfile(path):
+            os.truncate(path, os.path.getsize(path) // 2)
+        self.change("os.fsync", path)
+        self.fsync(descriptor)
+
+    def change(self, event: str, path: str) -> None:
+        inside = os.path.join(os.path.realpath(os.path.dirname(path)), "")
+        if not inside.startswith(os.path.join(self.directory, "")) and os.path.realpath(path) != self.directory:
+            return
+        self.count += 1
+        if self.count < self.number or self.fault == "count":
+            return
+        if self.fault in ("kill", "tear"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault == "readonly":
+            refuse(errno.EROFS, path)
+        if event not in _FREE_SPACE:
+            refuse(errno.ENOSPC, path)
+
+
+def refuse(number: int, path: str) -> NoReturn:
+    raise OSError(number, os.strerror(number), path)
+
+
+if __name__ == "__main__":
+    fault, number, directory, *arguments = sys.argv[1:]
+    saboteur = Saboteur(fault, int(number), directory)
+    os.fsync = saboteur.synced
+    sys.addaudithook(saboteur.audit)
+    code = main(arguments)
+    if fault == "count":
+        print(f"changes: {saboteur.count}")
+    sys.exit(code)

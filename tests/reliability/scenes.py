@@ -1,0 +1,111 @@
+"""Runs that are treated badly, and what they must be like afterwards."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support import read_lines
+
+from handgrad.training import find_checkpoint, open_run
+from handgrad.training.checkpoint import MODEL, OPTIMIZER, read_progress, read_state
+from handgrad.training.keeping import checkpoints_of, read_pointer
+
+HERE = Path(__file__).parent
+TIMED = ("seconds", "tokens_per_second")
+_SMALL = (
+    "--block-size 8 --n-layer 1 --n-head 2 --n-embd 8 --batch-size 4 --lr 0.01 --warmup-steps 2 "
+    "--eval-interval 10 --checkpoint-interval 7 --log-interval 3"
+)
+# Replicas, accumulation, dropout, optimizers, how many checkpoints stay: what exact resume must hold for.
+KINDS = {
+    "one replica": "--replicas 1 --keep 1",
+    "two replicas": "--replicas 2",
+    "dropout, accumulation, three replicas": "--replicas 3 --dropout 0.2 --grad-accum-steps 2 --keep 3",
+    "sgd": "--optimizer sgd --replicas 2 --keep 1",
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One kind of run, on one text, with so many steps."""
+
+    kind: str
+    steps: int
+    text: Path
+
+    def command(self, out: Path) -> list[str]:
+        """What a user types to begin, or after whatever happened to go on."""
+        if (out / "config.json").exists():
+            return ["train", "--resume", str(out)]
+        flags = [*_SMALL.split(), *KINDS[self.kind].split(), "--max-steps", str(self.steps)]
+        return ["train", "--text", str(self.text), "--out", str(out), *flags]
+
+    def start(self, out: Path, *, before: tuple[object, ...] = (), **options: Any) -> "subprocess.Popen[str]":
+        """The command in a process of its own; ``before``: what stands in the place of ``python -m handgrad``."""
+        program = [str(part) for part in before] or ["-m", "handgrad"]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(HERE.parents[1] / "src"),
+            "HANDGRAD_BACKEND": "numpy",  # starts sooner, and writes the same files
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "MPLCONFIGDIR": str(self.text.parent / "matplotlib"),
+            **options.pop("env", {}),
+        }
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+        return subprocess.Popen([sys.executable, *program, *self.command(out)], env=environment, **options)
+
+    def sabotage(self, out: Path, fault: str, number: int) -> "subprocess.Popen[str]":
+        return self.start(out, before=(HERE / "saboteur.py", fault, number, out))
+
+    def finish(self, out: Path, **options: Any) -> None:
+        """Goes on to the end, without disturbance."""
+        printed, errors = (process := self.start(out, **options)).communicate(timeout=120)
+        assert process.returncode == 0, (printed, errors)
+
+
+def result(out: Path) -> dict[str, Any]:
+    """All that one run is: equal for two runs that are bit for bit the same."""
+    last, best = find_checkpoint(out, "last"), find_checkpoint(out, "best")
+    return {
+        "weights": (last / MODEL).read_bytes(),
+        "moments": (last / OPTIMIZER).read_bytes(),
+        "best": (best / MODEL).read_bytes(),
+        "progress": _untimed(vars(read_progress(last))),
+        "metrics": [_untimed(row) for row in read_lines(out / "metrics.jsonl")],
+    }
+
+
+def _untimed(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in TIMED}
+
+
+def check_nothing_is_broken(out: Path) -> None:
+    """What must hold on the disk at every instant, whoever looks."""
+    for pointer in ("last", "best"):
+        name = read_pointer(out, pointer)
+        assert name is None or name in checkpoints_of(out), f"{pointer} names {name}, which is not there"
+    for name in checkpoints_of(out):
+        read_state(out / "checkpoints" / name)
+    if (out / "config.json").exists():
+        open_run(out).tokenizer()
+        open_run(out).data()
+        lines = (out / "metrics.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+        steps = [json.loads(line)["step"] for line in lines]
+        assert steps == sorted(set(steps))
+
+
+def check_nothing_is_left(out: Path) -> None:
+    """Of a finished run: no temporary file, no checkpoint more than were to stay, a lock that nobody holds."""
+    left = [path for path in out.rglob("*") if path.name.startswith(".") or path.name.startswith("damaged-")]
+    assert left == []
+    assert len(checkpoints_of(out)) <= open_run(out).config.keep + 1
+    assert (out / "lock").read_bytes() == b""
+
+
+def was_killed(process: "subprocess.Popen[str]") -> bool:
+    return process.returncode == -signal.SIGKILL

@@ -1,0 +1,280 @@
+"""Checkpoints, pointers and metrics that are damaged: named, and done without."""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Tally
+from scenes import check_nothing_is_broken, result
+from support import Output, read_lines
+
+from handgrad.errors import InputError
+from handgrad.training import Reporter, find_checkpoint, load_intact, load_model, open_run, train
+from handgrad.training.checkpoint import DamagedError, read_progress, read_state
+from handgrad.training.keeping import checkpoints_of, read_pointer
+from handgrad.training.metrics import Metrics, MetricsLog, read_metrics
+
+NewRun = Callable[..., Any]
+PARTS = ("model.safetensors", "optimizer.safetensors", "state.json")
+
+
+class Listener(Reporter):
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def noticed(self, sentence: str) -> None:
+        self.heard.append(sentence)
+
+
+def flip(path: Path, rng: random.Random) -> None:
+    """One bit, anywhere."""
+    content = bytearray(path.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+
+
+def truncate(path: Path, rng: random.Random) -> None:
+    os.truncate(path, rng.randrange(path.stat().st_size))
+
+
+def zero(path: Path, rng: random.Random) -> None:
+    """As some file systems leave what was not on the disk when the power failed."""
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def remove(path: Path, rng: random.Random) -> None:
+    path.unlink()
+
+
+def exchange(path: Path, rng: random.Random) -> None:
+    """With that of another checkpoint, whole in itself."""
+    others = [other / path.name for other in path.parent.parent.iterdir() if other != path.parent]
+    shutil.copy(rng.choice(others), path)
+
+
+def link(path: Path, rng: random.Random) -> None:
+    """The same content, but outside the checkpoint."""
+    outside = path.parent.parent.parent / f"outside-{path.name}"
+    path.rename(outside)
+    path.symlink_to(outside)
+
+
+def pipe(path: Path, rng: random.Random) -> None:
+    """Whoever opened it would wait for ever."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+DAMAGES = (flip, truncate, zero, remove, exchange, link, pipe)
+
+
+@pytest.fixture
+def stopped(new_run: NewRun) -> Path:
+    """A run of 20 steps that was asked to stop before the 15th, with three checkpoints."""
+    run = new_run(keep=3)
+    left = iter(range(14))
+    train(run, run.data(), should_stop=lambda: next(left, None) is None)
+    assert checkpoints_of(run.path) == ["step-00000014", "step-00000012", "step-00000010"]
+    return run.path
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    new_run: NewRun, stopped: Path, tmp_path: Path, torture: bool, tally: Tally
+) -> None:
+    whole = new_run("whole", keep=3)
+    train(whole, whole.data())
+    expected, rng, tried = result(whole.path), random.Random(0), 0
+    for damage in DAMAGES:
+        for part in PARTS:
+            for _ in range((40 if damage in (flip, truncate) else 2) if torture else 1):
+                path = tmp_path / "damaged"
+                shutil.copytree(stopped, path)
+                victim = path / "checkpoints" / "step-00000014" / part
+                was = victim.read_bytes()
+                damage(victim, rng)
+                if part == "state.json" and victim.is_file() and not victim.is_symlink() and harmless(was, victim):
+                    shutil.rmtree(path)
+                    continue
+                listener = Listener()
+                run = open_run(path)
+                train(run, run.data(), reporter=listener)
+                assert listener.heard[0].startswith(f"{victim.parent} is damaged: "), (damage, part)
+                assert part in listener.heard[0]
+                assert listener.heard[1] == "step-00000012 is used instead"
+                assert result(path) == expected
+                assert (path / "checkpoints" / "damaged-step-00000014").is_dir()
+                shutil.rmtree(path)
+                tried += 1
+    tally(
+        "a file of the last checkpoint with a bit flipped, cut, zeroed, removed, exchanged, a link, a pipe",
+        tried,
+        "named; went on from the one before, bit for bit",
+    )
+
+
+def harmless(was: bytes, now: Path) -> bool:
+    """Whether only the layout of the JSON is another."""
+    try:
+        return bool(json.loads(was) == json.loads(now.read_bytes()))
+    except ValueError:
+        return False
+
+
+def test_the_best_and_named_checkpoints_too(handgrad: Callable[..., Output], stopped: Path) -> None:
+    assert read_pointer(stopped, "best") == "step-00000010"
+    remove(find_checkpoint(stopped, "best") / "model.safetensors", random.Random())
+    done = handgrad("sample", stopped, "--tokens", 3)
+    assert done.code == 0
+    assert "step-00000010 is damaged: it has no model.safetensors" in done.err
+    assert "step-00000012 is used instead" in done.err  # the nearest: none before it is left
+    named = handgrad("eval", stopped, "--checkpoint", "step-00000010")
+    assert (named.code, "is damaged" in named.err) == (2, True)
+    assert handgrad("sample", stopped, "--tokens", 3, "--checkpoint", "../../run").code == 2
+
+
+def test_where_all_are_damaged_that_is_said(stopped: Path) -> None:
+    for name in checkpoints_of(stopped):
+        flip(stopped / "checkpoints" / name / "model.safetensors", random.Random(name))
+    before = sorted(stopped.rglob("*"))
+    run = open_run(stopped)
+    with pytest.raises(InputError, match=r"no checkpoint of .* is intact: .*step-00000014 is damaged: model"):
+        train(run, run.data())
+    assert sorted(stopped.rglob("*")) == before
+
+
+def test_where_all_are_lost_the_run_does_not_quietly_begin_anew(stopped: Path) -> None:
+    shutil.rmtree(stopped / "checkpoints")
+    run = open_run(stopped)
+    metrics = run.metrics_path.read_bytes()
+    with pytest.raises(InputError, match="has metrics but no checkpoint"):
+        train(run, run.data())
+    assert run.metrics_path.read_bytes() == metrics
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"\xff\xfe", b"../../elsewhere\n", b"step-00000099\n", b"x" * 100_000, b"step-00000014\n\n"]
+)
+@pytest.mark.parametrize("pointer", ["last", "best"])
+def test_damaged_pointers(stopped: Path, new_run: NewRun, tally: Tally, pointer: str, content: bytes | None) -> None:
+    whole = new_run("whole", keep=3)
+    train(whole, whole.data())
+    (stopped / pointer).unlink()
+    if content is not None:
+        (stopped / pointer).write_bytes(content)
+    assert find_checkpoint(stopped, pointer).name == "step-00000014"
+    run = open_run(stopped)
+    train(run, run.data())
+    assert result(stopped) == result(whole.path)
+    tally("last or best lost or damaged", 1, "went on from the newest checkpoint, bit for bit")
+
+
+def test_a_checkpoint_can_be_gone_back_to(stopped: Path, new_run: NewRun) -> None:
+    """By writing its name into ``last``; what came after it is made once more, under names that are new."""
+    whole = new_run("whole", keep=3)
+    train(whole, whole.data())
+    (stopped / "last").write_text("step-00000010\n")
+    run = open_run(stopped)
+    train(run, run.data())
+    assert read_pointer(stopped, "last") == "step-00000020"
+    assert result(stopped) == result(whole.path)
+    check_nothing_is_broken(stopped)
+
+
+def test_old_and_foreign_state(stopped: Path) -> None:
+    path = find_checkpoint(stopped) / "state.json"
+    path.write_text('{"version": 1, "progress": {}}')
+    with pytest.raises(InputError, match="version 1, which had no hashes"):
+        read_state(path.parent)
+    path.write_text("[]")
+    with pytest.raises(DamagedError, match="must hold a JSON object"):
+        read_progress(path.parent)
+
+
+def test_a_model_that_does_not_fit_the_file_is_refused_before_it_is_made(stopped: Path) -> None:
+    """The shape in config.json may be damaged, and huge."""
+    content = json.loads((stopped / "config.json").read_text())
+    for part in ("config", "model"):
+        content[part]["n_layer"] = 10**12
+    (stopped / "config.json").write_text(json.dumps(content))
+    run = open_run(stopped)
+    with pytest.raises(InputError, match=r"model.safetensors has .* bytes; the model that the run's config.json"):
+        train(run, run.data())
+    with pytest.raises(InputError, match=r"takes .* and a little more"):
+        load_intact(stopped, "best", lambda path: load_model(path, run.model_config))
+
+
+def test_metrics_cut_anywhere(stopped: Path, new_run: NewRun, tmp_path: Path, torture: bool, tally: Tally) -> None:
+    """The last checkpoint is of step 14; the lines after it were still being written when the process was killed."""
+    whole = new_run("whole", keep=3)
+    train(whole, whole.data())
+    content = (stopped / "metrics.jsonl").read_bytes()
+    extra = json.dumps({**read_lines(stopped / "metrics.jsonl")[-1], "step": 15}).encode() + b"\n"
+    places = range(len(extra) + 1)
+    for place in places if torture else places[::40]:
+        path = tmp_path / "cut"
+        shutil.copytree(stopped, path)
+        (path / "metrics.jsonl").write_bytes(content + extra[:place])
+        listener, run = Listener(), open_run(path)
+        train(run, run.data(), reporter=listener)
+        assert listener.heard == []
+        assert result(path) == result(whole.path)
+        shutil.rmtree(path)
+        tally("metrics.jsonl cut within its last line", 1, "mended; no line doubled, none missing")
+
+
+def test_metrics_damaged_elsewhere_are_kept_beside_the_mended_ones(stopped: Path) -> None:
+    path = stopped / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    damaged = b"".join([*lines[:2], b'{"step": NaN}\n', *lines[3:5], lines[1], *lines[5:]])
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match=r"metrics.jsonl: line 3 is damaged, and 1 more"):
+        read_metrics(path)
+    listener, run = Listener(), open_run(stopped)
+    train(run, run.data(), reporter=listener)
+    assert "line 3 is damaged, and 1 more; the file as it was is kept as damaged-metrics.jsonl" in listener.heard[0]
+    assert f"has {len(lines) - 1} lines up to step 14, not the {len(lines)} written" in listener.heard[1]
+    assert (stopped / "damaged-metrics.jsonl").read_bytes() == damaged
+    steps = [row["step"] for row in read_metrics(path)]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 20
+
+
+def test_lost_metrics_do_not_keep_a_run_from_going_on(stopped: Path) -> None:
+    (stopped / "metrics.jsonl").unlink()
+    listener, run = Listener(), open_run(stopped)
+    assert train(run, run.data(), reporter=listener).finished
+    assert "has 0 lines up to step 14, not the 9 written" in listener.heard[0]
+    assert [row["step"] for row in read_metrics(run.metrics_path)] == [15, 16, 18, 20]
+
+
+def test_lines_without_the_newer_fields_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path)
+    log.append(Metrics(0, None, 1.5, None, None, None, 0, None, 0.0))
+    log.close()
+    old = {name: value for name, value in read_lines(path)[0].items() if name not in ("skipped", "spike")}
+    path.write_text(json.dumps(old) + "\n")
+    assert read_metrics(path)[0]["skipped"] == 0
+
+
+def test_keep_is_how_many_stay(new_run: NewRun) -> None:
+    for keep in (1, 2, 4):
+        run = new_run(f"keep-{keep}", keep=keep)
+        train(run, run.data())
+        stay = ["step-00000020", "step-00000016", "step-00000015", "step-00000012"][:keep]
+        best = read_pointer(run.path, "best")
+        assert set(checkpoints_of(run.path)) == {*stay, best}
+
+
+def test_leftovers_of_a_killed_process_are_removed(stopped: Path) -> None:
+    (stopped / "checkpoints" / ".step-00000018.99.tmp").mkdir()
+    (stopped / "checkpoints" / ".step-00000018.99.tmp" / "model.safetensors").write_bytes(b"half")
+    (stopped / ".last.99.tmp").write_bytes(b"st")
+    run = open_run(stopped)
+    train(run, run.data())
+    assert not [path for path in stopped.rglob("*") if path.name.startswith(".")]

@@ -1,0 +1,241 @@
+"""Processes that are ended: at random instants, before each change to the disk, by signals, with their terminal."""
+
+import contextlib
+import os
+import pty
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Tally
+from scenes import KINDS, Scene, check_nothing_is_broken, check_nothing_is_left, result, was_killed
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
+NewScene = Callable[..., Scene]
+Undisturbed = Callable[[Scene], dict[str, object]]
+IDENTICAL = "went on; weights, moments, best score and metrics bit for bit those of a run left alone"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sigkill_at_random_instants(
+    kind: str, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
+) -> None:
+    """One run after another is killed again and again until so many kills have hit; each ends as if nothing had."""
+    one, wanted = scene(kind), 60 if torture else 2
+    expected = undisturbed(one)
+    began = time.monotonic()
+    one.finish(tmp_path / "timed")
+    whole = time.monotonic() - began
+    rng, kills, number = random.Random(kind), 0, 0
+    while kills < wanted:
+        out, number = tmp_path / f"run-{number}", number + 1
+        while True:
+            process = one.start(out)
+            time.sleep(rng.uniform(0.2, 0.9) * whole)
+            process.kill()
+            printed, errors = process.communicate()
+            assert was_killed(process) or process.returncode == 0, (printed, errors)
+            check_nothing_is_broken(out)
+            kills += was_killed(process)
+            if not was_killed(process) or kills >= wanted or rng.random() < 0.1:
+                break
+        one.finish(out)
+        assert result(out) == expected
+        check_nothing_is_left(out)
+    tally("SIGKILL at a random instant", kills, IDENTICAL)
+
+
+@pytest.mark.parametrize("fault", ["kill", "tear"])
+def test_death_before_each_change_to_the_disk(
+    fault: str, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
+) -> None:
+    one = scene(steps=12)
+    expected = undisturbed(one)
+    changes = count_changes(one, tmp_path)
+
+    def die(number: int) -> bool:
+        out = tmp_path / f"{fault}-{number}"
+        process = one.sabotage(out, fault, number)
+        printed, errors = process.communicate(timeout=120)
+        assert was_killed(process), (number, printed, errors)
+        check_nothing_is_broken(out)
+        one.finish(out)
+        assert result(out) == expected, number
+        check_nothing_is_left(out)
+        return True
+
+    numbers = range(1, changes + 1, 1 if torture else 19)
+    died = sum(two_at_a_time(die, numbers))
+    what = "SIGKILL" if fault == "kill" else "SIGKILL, half of the file that is being flushed lost,"
+    tally(f"{what} before each of the {changes} changes of a run to the disk", died, IDENTICAL)
+
+
+def count_changes(one: Scene, tmp_path: Path) -> int:
+    """How many changes to the disk the whole run makes."""
+    printed, errors = one.sabotage(tmp_path / "counted", "count", 0).communicate(timeout=120)
+    assert "changes: " in printed, errors
+    return int(printed.rpartition("changes: ")[2])
+
+
+def two_at_a_time(function: Callable[[int], bool], numbers: Any) -> list[bool]:
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(function, numbers))
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "code"), [("Ctrl-C", "SIGINT", 130), ("SIGTERM", "SIGTERM", 143), ("SIGHUP", "SIGHUP", 129)]
+)
+def test_signals_that_ask(
+    name: str,
+    number: str,
+    code: int,
+    scene: NewScene,
+    undisturbed: Undisturbed,
+    torture: bool,
+    tally: Tally,
+    tmp_path: Path,
+) -> None:
+    one, rng, hits = scene("dropout, accumulation, three replicas", 200), random.Random(name), 0
+    expected = undisturbed(one)
+    for attempt in range(20 if torture else 1):
+        out = tmp_path / f"run-{attempt}"
+        process = one.start(out)
+        wait_for_step(process, out, rng.choice([0, 3, 30, 60]))
+        time.sleep(rng.uniform(0, 0.3))
+        process.send_signal(getattr(signal, number))
+        printed, errors = process.communicate(timeout=60)
+        assert process.returncode in (code, 0), (printed, errors)
+        assert "Traceback" not in errors
+        if process.returncode:
+            assert f"handgrad train --resume {out}" in printed
+            hits += 1
+        check_nothing_is_broken(out)
+        one.finish(out)
+        assert result(out) == expected
+        check_nothing_is_left(out)
+    assert hits
+    tally(name, hits, f"saved, said how to go on, exit code {code}; {IDENTICAL}")
+
+
+def wait_for_step(process: "subprocess.Popen[str]", out: Path, step: int, terminal: int | None = None) -> None:
+    """Until the step has been logged; what a terminal shows meanwhile is read."""
+    deadline, metrics = time.monotonic() + 60, out / "metrics.jsonl"
+    while not (metrics.exists() and f'"step": {step}' in metrics.read_text()):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        if terminal is not None:
+            with contextlib.suppress(BlockingIOError):
+                os.read(terminal, 1 << 16)
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["plain", "nohup"])
+def test_a_terminal_that_closes(
+    ignored: bool, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
+) -> None:
+    """The terminal's end sends SIGHUP, and takes no more output. Under nohup the run goes on to its end."""
+    one = scene("two replicas", 200)
+    expected = undisturbed(one)
+    attempts = 5 if torture else 1
+    for attempt in range(attempts):
+        out = tmp_path / f"run-{attempt}"
+        terminal, inside = pty.openpty()
+
+        def take_terminal(terminal: int = terminal) -> None:
+            import fcntl
+            import termios
+
+            os.close(terminal)
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            if ignored:
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+        process = one.start(
+            out, stdin=inside, stdout=inside, stderr=inside, start_new_session=True, preexec_fn=take_terminal
+        )
+        os.close(inside)
+        os.set_blocking(terminal, False)
+        wait_for_step(process, out, 30, terminal)
+        os.close(terminal)
+        assert process.wait(timeout=60) in ((0,) if ignored else (129, 0))
+        check_nothing_is_broken(out)
+        one.finish(out)
+        assert result(out) == expected
+        check_nothing_is_left(out)
+    if ignored:
+        tally("the terminal closes, under nohup", attempts, f"trained to its end; {IDENTICAL}")
+    else:
+        tally("the terminal closes", attempts, f"saved, exit code 129; {IDENTICAL}")
+
+
+def test_one_of_several_processes_trains(
+    scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
+) -> None:
+    """Several begin one new run at the same moment, then several go on with it."""
+    one = scene("two replicas", 60)
+    expected = undisturbed(one)
+    refused = 0
+    for attempt in range(10 if torture else 1):
+        out = tmp_path / f"run-{attempt}"
+        for _ in range(2):
+            processes = [one.start(out) for _ in range(4)]
+            for process in processes:
+                _, errors = process.communicate(timeout=120)
+                if process.returncode:
+                    assert process.returncode == 2, errors
+                    assert any(said in errors for said in (" by process ", "already holds a run", "no empty")), errors
+                    assert errors.count("\n") == 1, errors
+                    refused += 1
+            assert 0 in [process.returncode for process in processes]
+        assert result(out) == expected
+        check_nothing_is_left(out)
+    tally("another process on the same run", refused, "refused in a sentence; the first was not disturbed")
+
+
+def test_a_stale_lock_is_recognised(scene: NewScene, tmp_path: Path, tally: Tally, torture: bool) -> None:
+    one = scene("two replicas", 12)
+    out = tmp_path / "run"
+    one.finish(out)
+    contents = [
+        b'{"pid": 1, "host": "elsewhere", "since": "2020-01-01 00:00:00"}\n',
+        f'{{"pid": {os.getpid()}, "host": "here", "since": "now"}}'.encode(),  # a number that is in use again
+        b"\xff\x00 garbage",
+        b'{"pid": "x"}',
+        b"[" * 5000,
+    ]
+    for content in contents:
+        (out / "lock").write_bytes(content)
+        printed, errors = (process := one.start(out)).communicate(timeout=60)
+        assert process.returncode == 0, (printed, errors)
+        assert ("was cut off; going on" in errors) == content.startswith(b'{"pid": 1') or b"here" in content
+        check_nothing_is_left(out)
+    tally("a lock left behind, or damaged", len(contents), "recognised as nobody's, by name where it has one; went on")
+
+
+def test_a_clock_set_back(scene: NewScene, undisturbed: Undisturbed, tmp_path: Path, tally: Tally) -> None:
+    """Each sitting's clock is a day behind the one before, and what lies there was written in its future."""
+    one = scene("two replicas", 200)
+    expected, out, sittings = undisturbed(one), tmp_path / "run", 0
+    slow_clock = (
+        "import sys, time; behind, clock = float(sys.argv.pop(1)), time.time; time.time = lambda: clock() - behind; "
+        "from handgrad.cli.main import main; sys.exit(main())"
+    )
+    while sittings < 3:
+        process = one.start(out, before=("-c", slow_clock, 86400.0 * sittings))
+        wait_for_step(process, out, 30 * sittings + 3)
+        process.kill()
+        process.communicate()
+        sittings += 1
+        future = time.time() + 86400 * 365
+        for path in out.rglob("*"):
+            os.utime(path, (future, future))
+    one.finish(out, before=("-c", slow_clock, 86400.0 * 400))
+    assert result(out) == expected
+    check_nothing_is_left(out)
+    tally("the clock set back between sittings", sittings + 1, IDENTICAL)
