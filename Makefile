@@ -11,12 +11,13 @@ WITH_KERNELS = tests/parity/test_gpt.py tests/parity/test_operations.py tests/pa
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 export MPLCONFIGDIR ?= $(abspath $(VENV))/matplotlib
 
-.PHONY: help train test parity lint check clean
+.PHONY: help train test torture parity lint check clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make train    environment, install, train a GPT on Python's own reference text (a minute or two)"
 	@echo "make test     the tests"
+	@echo "make torture  runs killed hundreds of times, files made wrong thousands of times: writes docs/reliability.md's table"
 	@echo "make parity   the tests against PyTorch, which is installed if it is not there (200 MB to several GB)"
 	@echo "make lint     ruff and mypy"
 	@echo "make check    prove every gradient on this machine"
@@ -27,6 +28,9 @@ train: $(VENV)/.installed
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
+
+torture: $(VENV)/.test
+	$(BIN)/python -m pytest tests/reliability --torture --report docs/reliability.md $(ARGS)
 
 parity: $(VENV)/.oracles
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.__version__.startswith("2."))' 2>/dev/null \

@@ -71,7 +71,11 @@ def check_new_or_empty(directory: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON that a person can read, whole or not at all."""
-    write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    try:
+        content = json.dumps(value, indent=2, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a character, as in the name of a file that is not UTF-8
+        content = json.dumps(value, indent=2).encode()
+    write_atomically(path, content + b"\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -9,23 +9,24 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 T = TypeVar("T")
 
 
-def record(kind: type[T], values: Any) -> T:
+def record(kind: type[T], values: Any, **checked: Any) -> T:
     """A dataclass whose fields are numbers, texts and truth values, or None where its hint says so.
 
-    Fields with a default may be missing. An integer serves as a float; a truth value is no integer.
+    Fields with a default may be missing. An integer serves as a float; a truth value is no integer. ``checked``: fields
+    of other types, which the caller has looked at.
 
     Raises ValueError, in words that follow on the name of a file, for anything that does not fit: another field, a
     missing one, another type, a number that is not finite.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"it must hold an object, not a {type(values).__name__}")
-    hints = get_type_hints(kind)
+    hints = {name: hint for name, hint in get_type_hints(kind).items() if name not in checked}
     needed = {field.name for field in fields(kind) if field.default is MISSING}  # type: ignore[arg-type]
-    if missing := sorted(needed - set(values)):
+    if missing := sorted(needed - set(checked) - set(values)):
         raise ValueError(f"it has no {missing[0]}")
     if unknown := sorted(set(values) - set(hints), key=str):
         raise ValueError(f"it has an unknown field {str(unknown[0])[:80]!r}")
-    return kind(**{name: _checked(name, hints[name], value) for name, value in values.items()})
+    return kind(**{name: _checked(name, hints[name], value) for name, value in values.items()}, **checked)
 
 
 def _checked(name: str, hint: Any, value: Any) -> Any:

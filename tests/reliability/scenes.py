@@ -21,12 +21,12 @@ _SMALL = (
     "--block-size 8 --n-layer 1 --n-head 2 --n-embd 8 --batch-size 4 --lr 0.01 --warmup-steps 2 "
     "--eval-interval 10 --checkpoint-interval 7 --log-interval 3"
 )
-# Replicas, accumulation, dropout, optimizers, how many checkpoints stay: what exact resume must hold for.
+# Replicas, accumulation, dropout, optimizers, backends, how many checkpoints stay: what exact resume must hold for.
 KINDS = {
     "one replica": "--replicas 1 --keep 1",
     "two replicas": "--replicas 2",
     "dropout, accumulation, three replicas": "--replicas 3 --dropout 0.2 --grad-accum-steps 2 --keep 3",
-    "sgd": "--optimizer sgd --replicas 2 --keep 1",
+    "compiled, sgd": "--optimizer sgd --replicas 2 --keep 1",
 }
 
 
@@ -51,7 +51,7 @@ class Scene:
         environment = {
             **os.environ,
             "PYTHONPATH": str(HERE.parents[1] / "src"),
-            "HANDGRAD_BACKEND": "numpy",  # starts sooner, and writes the same files
+            "HANDGRAD_BACKEND": "numba" if "compiled" in self.kind else "numpy",  # which starts sooner
             "PYTHONDONTWRITEBYTECODE": "1",
             "MPLCONFIGDIR": str(self.text.parent / "matplotlib"),
             **options.pop("env", {}),

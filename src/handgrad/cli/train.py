@@ -22,6 +22,7 @@ from handgrad.training import (
     DivergedError,
     Run,
     TrainConfig,
+    check_fits_memory,
     check_is_free,
     choose_replicas,
     compile_kernels,
@@ -98,6 +99,7 @@ def _new(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
     init_from = None if source.init_from is None else _weights_to_begin_with(source.init_from)
     out = next_free(Path("runs"), source.preset) if source.out is None else source.out
     replicas = choose_replicas(config.replicas, config.batch_size)
+    check_fits_memory(config, config.model_config(data.tokenizer.vocab_size), replicas)
     the_run = create_run(out, config, data, source.data, replicas, init_from)
     return the_run, the_run.data()  # from the files now, which need no memory
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.lib.format import MAGIC_PREFIX, dtype_to_descr, write_array_header_1_0
+from numpy.lib.format import dtype_to_descr, magic, write_array_header_1_0
 
 from handgrad.arrays import Array
 from handgrad.data.corpora import Corpus
@@ -23,6 +23,8 @@ from handgrad.tokenizers import Tokenizer, load_tokenizer
 FORMAT_VERSION = 1
 TRAIN, VALIDATION = "train.npy", "validation.npy"
 _CHECKED_AT_A_TIME = 1 << 16
+_MAGIC = magic(1, 0)
+"""What version 1.0 of the format begins with: its header has at most 64 KiB, that of later ones may claim 4 GiB."""
 
 
 @dataclass(frozen=True)
@@ -228,10 +230,11 @@ def _write_header(file: BinaryIO, dtype: np.dtype[np.unsignedinteger], count: in
 
 
 def _open_array(path: Path, length: int, meta: Meta) -> Array:
+    """The array in a token file, mapped. Its sizes are checked against the file before anything is made of them."""
     try:
         with path.open("rb") as file:
-            if file.read(len(MAGIC_PREFIX)) != MAGIC_PREFIX:
-                raise ValueError("it is not in NumPy's format")
+            if file.read(len(_MAGIC)) != _MAGIC:
+                raise ValueError("it is not in version 1.0 of NumPy's format")
         ids: Array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header can raise nearly anything in NumPy's reader
         raise InputError(f"{path} cannot be read as a token file: {error}") from None

@@ -27,6 +27,8 @@ from handgrad.nn import (
 )
 from handgrad.nn.layers import Activation
 
+_TOO_LARGE = 1 << 31
+
 
 @dataclass(frozen=True)
 class GPTConfig:
@@ -55,6 +57,8 @@ class GPTConfig:
                 raise InputError(f"{name} must be an integer, not {value!r}")
             if value < 1:
                 raise InputError(f"{name} must be at least 1, not {value}")
+            if value >= _TOO_LARGE:
+                raise InputError(f"{name} must be less than {_TOO_LARGE:,}, not {str(value)[:30]}")
         if self.n_embd % self.n_head:
             raise InputError(f"n_embd {self.n_embd} must be a multiple of n_head {self.n_head}")
         if not 0 <= self.dropout < 1:

@@ -1,7 +1,6 @@
 """Byte-pair encodings in the files of other libraries: Hugging Face's tokenizers, GPT-2's own, tiktoken."""
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -264,7 +263,7 @@ def read_tiktoken(path: Path, pattern: str, special_tokens: Mapping[str, int]) -
         found = re.fullmatch(r"(\S+) ([0-9]{1,9})", line)
         try:
             part = base64.b64decode(found[1], validate=True) if found else b""
-        except binascii.Error:
+        except ValueError:  # binascii.Error, or characters beyond ASCII
             part = b""
         if not found or not part:
             raise InputError(f"{path}: line {number}, {line[:80]!r}, is not a part in base 64 and its rank")

@@ -5,6 +5,7 @@ from handgrad.training.config import TrainConfig, read_config_file
 from handgrad.training.evaluation import bits_per_character, evaluate
 from handgrad.training.keeping import find_checkpoint, load_intact
 from handgrad.training.loop import DivergedError, Outcome, Reporter, train
+from handgrad.training.memory import check_fits_memory
 from handgrad.training.metrics import Metrics, read_metrics
 from handgrad.training.presets import PRESETS, preset
 from handgrad.training.replicas import choose_replicas
@@ -21,6 +22,7 @@ __all__ = [
     "Run",
     "TrainConfig",
     "bits_per_character",
+    "check_fits_memory",
     "check_is_free",
     "choose_replicas",
     "compile_kernels",

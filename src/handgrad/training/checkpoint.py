@@ -171,7 +171,7 @@ def load_checkpoint(checkpoint: Path, state: Mapping[str, Any], model: GPT, opti
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
     except InputError:
         raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise DamagedError(f"{checkpoint} is damaged: {error}") from None
     return progress
 

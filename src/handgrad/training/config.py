@@ -146,7 +146,7 @@ class TrainConfig:
 
     def _require(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
-            raise InputError(f"{name} {rule}, not {getattr(self, name)}")
+            raise InputError(f"{name} {rule}, not {str(getattr(self, name))[:200]}")
 
     def _check_types(self) -> None:
         """Values from TOML and JSON come with any type."""
@@ -161,6 +161,7 @@ class TrainConfig:
                 allowed = get_args(hint) or (hint,)
                 names = " or ".join("none" if kind is type(None) else kind.__name__ for kind in allowed)
                 self._require(name, type(value) in allowed, f"must be of type {names}")
+                self._require(name, type(value) is not int or abs(value) < 1 << 63, "must be less than 2⁶³")
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
@@ -169,5 +170,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except IsADirectoryError:
+        raise InputError(f"{path} is a directory; a TOML file is needed") from None
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid TOML: {error}") from None

@@ -40,11 +40,15 @@ def _watching(name: str, layer: Module, found: list[str]) -> Any:
     forward = layer.forward
 
     def watching(*inputs: Any, **options: Any) -> Any:
-        if not all(np.isfinite(value).all() for value in inputs):
+        if not all(map(_is_finite, inputs)):
             found.append(f"what goes into {name}")
         output = forward(*inputs, **options)
-        if not np.isfinite(output).all():
+        if not _is_finite(output):
             found.append(f"the output of {name}")
         return output
 
     return watching
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, np.ndarray | np.generic) or bool(np.isfinite(value).all())

@@ -32,7 +32,7 @@ from handgrad.training.replicas import Replicas, cores_for
 from handgrad.training.resuming import check_is_exact
 from handgrad.training.run_directory import Run
 from handgrad.training.spikes import is_spike
-from handgrad.training.tensorboard import EventFiles
+from handgrad.training.tensorboard import EventFiles, check_can_write_events
 
 # What a run's random numbers are for; with the seed and the step they give each use a generator of its own, so that
 # a resumed run draws what it would have drawn.
@@ -87,6 +87,7 @@ def train(
     for bit, or where none of its checkpoints is intact; OSError where it cannot be written.
     """
     reporter = reporter or Reporter()
+    check_can_write_events(run.config)
     with ExitStack() as stack:
         stale = stack.enter_context(the_only_one(run.path, "trained"))
         if stale is not None:
@@ -141,9 +142,8 @@ class _Trainer:
         self.run, self.config, self.data, self.model, self.optimizer = run, run.config, data, model, optimizer
         self.progress, self.reporter = progress, reporter
         # At step 0 what has been evaluated will be so once more.
-        after_step = progress.step or -1
-        self.log = MetricsLog(run.metrics_path, after_step, progress.logged, reporter.noticed)
-        self.events = EventFiles(run.path / "tensorboard", after_step) if self.config.tensorboard else None
+        self.log = MetricsLog(run.metrics_path, progress.step or -1, progress.logged, reporter.noticed)
+        self.events = EventFiles(run.path / "tensorboard", self.log.kept) if self.config.tensorboard else None
         self.replicas = Replicas(model, run.replicas)
         self.begun = time.perf_counter() - progress.seconds
         self.measured_from = (time.perf_counter(), progress.tokens)
@@ -214,13 +214,13 @@ class _Trainer:
         """Says where the numbers stopped being finite. Raises DivergedError unless the step is to be skipped."""
         progress, step = self.progress, self.progress.step + 1
         what = f"the gradient's norm is {grad_norm}" if math.isfinite(loss) else f"the loss is {loss}"
-        layer = self.replicas.first_affected(batches, dropout_seed)
         if weight := first_weight(self.model):
             what += f", as {weight} already holds a number that is not finite"
-        elif layer:
-            what += f"; the first layer that it shows in: {layer}"
-        if (gradient := first_gradient(self.model)) and not weight:
-            what += f"; the first parameter whose gradient is not finite: {gradient}"
+        else:
+            if layer := self.replicas.first_affected(batches, dropout_seed):
+                what += f"; the first layer that it shows in: {layer}"
+            if gradient := first_gradient(self.model):
+                what += f"; the first parameter whose gradient is not finite: {gradient}"
         progress.skipped_in_a_row += 1
         if self.config.on_nan == "stop":
             raise DivergedError(self._diverged(what, step))
@@ -278,8 +278,6 @@ class _Trainer:
         if weight is not None:
             raise DivergedError(self._diverged(f"{weight} holds a number that is not finite", self.progress.step))
         self.log.flush()
-        if self.events is not None:
-            self.events.flush()
         name = save_checkpoint(self.run.path, self.model, self.optimizer, self.progress, self.config.keep)
         if best:
             point(self.run.path, "best", name, self.config.keep)

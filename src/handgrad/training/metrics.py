@@ -52,10 +52,10 @@ class MetricsLog:
         self, path: Path, after_step: int = -1, logged: int = 0, notice: Callable[[str], None] = lambda sentence: None
     ) -> None:
         self.path = path
-        self._mend(after_step, logged, notice)
+        self.kept = self._mend(after_step, logged, notice)
         self._file = path.open("a", encoding="utf-8")
 
-    def _mend(self, after_step: int, logged: int, notice: Callable[[str], None]) -> None:
+    def _mend(self, after_step: int, logged: int, notice: Callable[[str], None]) -> list[Metrics]:
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
@@ -71,6 +71,7 @@ class MetricsLog:
         mended = "".join(json.dumps(asdict(row)) + "\n" for row in kept).encode()
         if mended != content:
             write_atomically(self.path, mended)
+        return kept
 
     def append(self, metrics: Metrics) -> None:
         self._check_is_there()

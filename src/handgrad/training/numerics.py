@@ -17,90 +17,78 @@ from handgrad.records import record
 _WITHOUT_NUMBERS = ("python", "safetensors", "threadpoolctl")
 
 
+# What follows from another thing that is named already.
+_FOLLOWS = {"compiler": "backend", "blas_threads": "replicas"}
+
+
 @dataclass(frozen=True)
 class Numerics:
     """Where two of these are equal, a run goes on bit for bit."""
 
     replicas: int
     backend: str
+    compiler: str
+    """Of the kernels, and the processor that it compiles for; none where NumPy runs alone."""
     blas: str
     """The library that multiplies, its version, and the processor that its kernels were made for."""
     blas_threads: int
     """Of each replica."""
     processor: str
+    """And those of its extensions that NumPy chooses its loops by."""
     system: str
     versions: dict[str, str]
 
     @classmethod
     def here(cls, replicas: int) -> "Numerics":
         """Those of this process."""
-        backend = current_backend()
         blas = [library for library in threadpool_info() if library["user_api"] == "blas"]
         names = (f"{library['internal_api']} {library['version']} {library.get('architecture')}" for library in blas)
+        found = np.show_config(mode="dicts").get("SIMD Extensions", {})
+        libraries = installed_versions("numpy", "safetensors", "threadpoolctl")
         return cls(
             replicas=replicas,
-            backend=backend,
+            backend=current_backend(),
+            compiler=_compiler() if current_backend() == "numba" else "none",
             blas=", ".join(dict.fromkeys(names)) or "unknown",
             blas_threads=1 if replicas > 1 else max((library["num_threads"] for library in blas), default=1),
-            processor=_processor(backend),
-            system=" ".join((platform.system(), platform.machine(), *platform.libc_ver())),
-            versions=_versions(backend),
+            processor=" ".join([platform.machine(), *found.get("baseline", ()), *found.get("found", ())]),
+            system=" ".join((platform.system(), *platform.libc_ver())),
+            versions={"handgrad": __version__, "python": platform.python_version(), **libraries},
         )
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "Numerics":
-        """From what ``content`` gave. Raises ValueError where it has not these fields and types."""
+        """From what ``asdict`` gave. Raises ValueError where it has not these fields and types."""
         versions = content.get("versions")
         if not isinstance(versions, dict) or not all(isinstance(text, str) for text in versions.values()):
             raise ValueError("versions must be an object of texts")
-        rest = record(_WithoutVersions, {name: value for name, value in content.items() if name != "versions"})
-        if rest.replicas < 1:
-            raise ValueError(f"replicas must be at least 1, not {rest.replicas}")
-        return cls(**asdict(rest), versions=dict(versions))
-
-    def content(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
+        numerics = record(
+            cls, {name: value for name, value in content.items() if name != "versions"}, versions=versions
+        )
+        if numerics.replicas < 1:
+            raise ValueError(f"replicas must be at least 1, not {numerics.replicas}")
+        return numerics
 
     def differences(self, now: "Numerics") -> list[str]:
         """What is different now, in words; empty where a run goes on bit for bit."""
         before, after = self._flat(), now._flat()
+        different = [name for name in dict.fromkeys((*before, *after)) if before.get(name) != after.get(name)]
         return [
-            f"{name} was {before.get(name, 'not there')} and is {after.get(name, 'not there')}"
-            for name in dict.fromkeys((*before, *after))
-            if before.get(name) != after.get(name)
+            f"{name.replace('_', ' ')} was {before.get(name, 'not there')} and is {after.get(name, 'not there')}"
+            for name in different
+            if _FOLLOWS.get(name) not in different
         ]
 
     def _flat(self) -> dict[str, Any]:
-        values = {name.replace("_", " "): value for name, value in asdict(self).items() if name != "versions"}
+        values = {name: value for name, value in asdict(self).items() if name != "versions"}
         return values | {name: text for name, text in self.versions.items() if name not in _WITHOUT_NUMBERS}
 
 
-@dataclass(frozen=True)
-class _WithoutVersions:
-    replicas: int
-    backend: str
-    blas: str
-    blas_threads: int
-    processor: str
-    system: str
+def _compiler() -> str:
+    from llvmlite.binding import get_host_cpu_name
 
-
-def _processor(backend: str) -> str:
-    """What NumPy chooses its loops by and, with Numba, what LLVM compiles for."""
-    found = np.show_config(mode="dicts").get("SIMD Extensions", {})
-    name = ""
-    if backend == "numba":
-        from llvmlite.binding import get_host_cpu_name
-
-        name = get_host_cpu_name()
-    return " ".join([platform.machine(), name, *found.get("baseline", ()), *found.get("found", ())]).replace("  ", " ")
-
-
-def _versions(backend: str) -> dict[str, str]:
-    compilers = ("numba", "llvmlite") if backend == "numba" else ()
-    libraries = installed_versions("numpy", *compilers, "safetensors", "threadpoolctl")
-    return {"handgrad": __version__, "python": platform.python_version()} | libraries
+    versions = installed_versions("numba", "llvmlite")
+    return ", ".join([*(f"{name} {number}" for name, number in versions.items()), get_host_cpu_name()])
 
 
 def installed_versions(*packages: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from handgrad.training.keeping import checkpoints_of, load_intact
 from handgrad.training.numerics import Numerics
 from handgrad.training.replicas import choose_replicas
 from handgrad.training.run_directory import Run, save_settings
+from handgrad.training.tensorboard import check_can_write_events
 
 RESUMABLE = (
     "max_steps", "lr", "min_lr", "warmup_steps", "schedule", "step_size", "step_gamma", "grad_clip", "eval_interval",
@@ -33,6 +34,7 @@ def resumed(
     ``allow_inexact``.
     """
     settings = settings or run.config
+    check_can_write_events(settings)
     with the_only_one(run.path, "trained"):
         changed = _changed(run, settings)
         replicas = choose_replicas(settings.replicas, settings.batch_size) if "replicas" in changed else run.replicas

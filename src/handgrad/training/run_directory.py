@@ -15,6 +15,7 @@ from handgrad.tokenizers import Tokenizer, load_tokenizer
 from handgrad.training.config import TrainConfig
 from handgrad.training.numerics import Numerics
 from handgrad.training.presets import PRESETS
+from handgrad.training.tensorboard import check_can_write_events
 
 FORMAT_VERSION = 1
 # What is in a directory where a run was being laid out when its process was ended.
@@ -99,6 +100,7 @@ def create_run(
     Raises InputError where something is there already, or another process is about to lay out a run there.
     """
     check_is_free(path)
+    check_can_write_events(config)
     model_config = config.model_config(data.tokenizer.vocab_size)
     content = {
         "format": "handgrad-run",
@@ -112,7 +114,7 @@ def create_run(
             "tokenizer_sha256": data.meta.tokenizer_sha256,
         },
         "init_from": None if init_from is None else str(init_from.resolve()),
-        "resolved": Numerics.here(replicas).content(),
+        "resolved": asdict(Numerics.here(replicas)),
     }
     existed = path.exists()
     path.mkdir(parents=True, exist_ok=True)
@@ -178,7 +180,7 @@ def save_settings(run: Run, config: TrainConfig, numerics: Numerics, note: dict[
     ``note`` is kept with those of earlier resumes that were not bit-exact.
     """
     content: dict[str, Any] = read_json(run.path / "config.json")
-    content |= {"config": asdict(config), "resolved": numerics.content()}
+    content |= {"config": asdict(config), "resolved": asdict(numerics)}
     if note is not None:
         earlier = content.get("inexact")
         content["inexact"] = [*(earlier if isinstance(earlier, list) else []), note]

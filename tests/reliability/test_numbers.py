@@ -1,0 +1,251 @@
+"""Losses and gradients that are no finite numbers, and losses that stand out."""
+
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Tally
+from scenes import result
+from support import Output, read_lines
+from test_damaged import Listener
+
+from handgrad.backend import observed
+from handgrad.errors import InputError
+from handgrad.models import GPT
+from handgrad.training import DivergedError, Metrics, Run, find_checkpoint, load_model, open_run, train
+from handgrad.training.checkpoint import Progress, read_progress
+from handgrad.training.spikes import is_spike
+
+NewRun = Callable[..., Run]
+
+
+class Poison(Listener):
+    """Does something to the model after a step, as a fault in memory would."""
+
+    def __init__(self, step: int, act: Callable[[GPT], None]) -> None:
+        super().__init__()
+        self.step, self.act = step, act
+
+    def started(self, model: GPT, data: Any, progress: Progress) -> None:
+        self.model = model
+
+    def stepped(self, metrics: Metrics) -> None:
+        if metrics.step == self.step:
+            self.act(self.model)
+
+
+class Spoiler:
+    """Makes one operation give NaN or infinity, in its forward or its backward, at its first call or at every other."""
+
+    def __init__(self, operation: str, value: float, *, backward: bool = False, again: bool = False) -> None:
+        self.operation, self.value, self.backward, self.again = operation, value, backward, again
+        self.calls = 0
+
+    def __call__(self, forward: Any, backward: Any, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
+        if forward.__name__ != self.operation:
+            return forward, backward
+        self.calls += 1
+        if self.calls != 1 and not (self.again and self.calls % 2):
+            return forward, backward
+
+        def spoilt_forward(*inputs: Any, **options: Any) -> Any:
+            y, saved = forward(*inputs, **options)
+            y.reshape(-1)[0] = self.value
+            return y, saved
+
+        def spoilt_backward(dy: Any, saved: Any) -> Any:
+            gradients = backward(dy, saved)
+            gradients[1].reshape(-1)[0] = self.value  # of the weight
+            return gradients
+
+        return (forward, spoilt_backward) if self.backward else (spoilt_forward, backward)
+
+
+def spoil_after(run: Run, spoiler: Spoiler, step: int) -> tuple[Listener, Callable[[], bool]]:
+    """A reporter, and what the loop asks before each step: from ``step`` on the spoiler is at work."""
+    stack, asked = ExitStack(), iter(range(10**6))
+
+    def ask() -> bool:
+        if next(asked) == step:
+            stack.enter_context(observed(spoiler))
+        return False
+
+    listener = Listener()
+    listener.close = stack.close  # type: ignore[attr-defined]
+    return listener, ask
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+def test_a_step_with_such_numbers_stops_before_the_weights_are_touched(
+    new_run: NewRun, backward: bool, value: float, tally: Tally
+) -> None:
+    """In the first block's expansion at step 8; each step calls the operation once in each block."""
+    whole, run = new_run("whole", replicas=1), new_run("run", replicas=1)
+    train(whole, whole.data())
+    spoiler = Spoiler("linear_gelu", value, backward=backward, again=not backward)
+    listener, ask = spoil_after(run, spoiler, step=7)
+    with pytest.raises(DivergedError) as caught:
+        train(run, run.data(), reporter=listener, should_stop=ask)
+    listener.close()  # type: ignore[attr-defined]
+    said = str(caught.value)
+    assert said.startswith("training diverged at step 8: the ")
+    assert "checkpoint step-00000005 stays" in said
+    if backward:
+        assert "the first parameter whose gradient is not finite: h.0.mlp.c_fc.weight" in said
+        assert "layer" not in said
+    else:
+        assert "the first layer that it shows in: the output of blocks.0.feed_forward.expand" in said
+    assert read_progress(find_checkpoint(run.path, "last")).step == 5
+    assert np.isfinite(load_model(find_checkpoint(run.path, "last"), run.model_config).arena.data).all()
+    assert "NaN" not in run.metrics_path.read_text()
+    train(open_run(run.path), run.data())
+    assert result(run.path) == result(whole.path)
+    tally("NaN or infinity in one layer", 1, "stopped before the weights were touched; went on, bit for bit")
+
+
+def test_the_layer_is_named(new_run: NewRun) -> None:
+    """The weights are sound, and the second block's attention has something in it that no float32 can hold."""
+    run = new_run(replicas=2)
+
+    def act(model: GPT) -> None:
+        model.blocks[1].attention.project_in.weight.data[:, :12] = 3e38
+
+    with pytest.raises(DivergedError) as caught:
+        train(run, run.data(), reporter=Poison(8, act))
+    said = str(caught.value)
+    assert "step 9" in said
+    assert "the first layer that it shows in: the output of blocks.1.attention.project_in" in said
+    assert "the first parameter whose gradient is not finite: " in said
+
+
+def test_a_weight_that_is_already_bad_is_named(new_run: NewRun) -> None:
+    run = new_run(replicas=2)
+
+    def act(model: GPT) -> None:
+        model.blocks[0].feed_forward.contract.bias.data[3] = np.nan
+
+    with pytest.raises(DivergedError, match=r"step 7: the loss is nan, as h.0.mlp.c_proj.bias already holds"):
+        train(run, run.data(), reporter=Poison(6, act))
+
+
+def test_no_checkpoint_is_made_of_such_weights(new_run: NewRun) -> None:
+    """Poisoned after the step at which one is due, before it is written."""
+    run = new_run(eval_interval=100)
+
+    def act(model: GPT) -> None:
+        model.norm.weight.data[0] = np.inf
+
+    with pytest.raises(DivergedError, match=r"step 8: ln_f.weight holds a number .*checkpoint step-00000004 stays"):
+        train(run, run.data(), reporter=Poison(8, act))
+    assert read_progress(find_checkpoint(run.path, "last")).step == 4
+
+
+def test_skipped_steps_leave_the_weights_alone_and_are_counted(new_run: NewRun, tally: Tally) -> None:
+    run = new_run(replicas=1, on_nan="skip", log_interval=100, eval_interval=100, checkpoint_interval=1, keep=30)
+    listener, ask = spoil_after(run, Spoiler("linear_gelu", math.nan), step=7)
+    outcome = train(run, run.data(), reporter=listener, should_stop=ask)
+    listener.close()  # type: ignore[attr-defined]
+    assert outcome.finished
+    assert listener.heard[0].startswith("step 8 is skipped: the loss is nan")
+    models = [
+        load_model(find_checkpoint(run.path, f"step-{step:08d}"), run.model_config).arena.data for step in (7, 8, 9)
+    ]
+    np.testing.assert_array_equal(models[0], models[1])
+    assert (models[1] != models[2]).any()
+    rows = read_lines(run.metrics_path)
+    assert [(row["step"], row["loss"] is None, row["skipped"]) for row in rows[1:]] == [(8, True, 1), (20, False, 1)]
+    progress = read_progress(find_checkpoint(run.path, "last"))
+    assert (progress.skipped, progress.skipped_in_a_row) == (1, 0)
+    tally("the same, with --on-nan skip", 1, "the step left the weights alone, and was counted and logged")
+
+
+def test_too_many_skipped_steps_in_a_row_stop(new_run: NewRun) -> None:
+    run = new_run(on_nan="skip", max_steps=100, checkpoint_interval=1000, eval_interval=1000)
+
+    def act(model: GPT) -> None:
+        model.norm.weight.data[0] = np.inf
+
+    listener = Poison(8, act)
+    with pytest.raises(DivergedError, match=r"step 59: 50 steps in a row were skipped, and the loss is nan, as ln_f"):
+        train(run, run.data(), reporter=listener)
+    assert len(listener.heard) == 50
+
+
+def test_on_nan_from_the_command_line(handgrad: Callable[..., Output], text_file: Path, tmp_path: Path) -> None:
+    wild = "--lr 1e38 --optimizer sgd --beta1 0 --grad-clip 0 --warmup-steps 0 --block-size 8 --n-layer 1 --n-embd 8"
+    done = handgrad(
+        "train", "--text", text_file, "--out", tmp_path / "run", *wild.split(), "--on-nan", "skip", "--max-steps", 200
+    )
+    assert done.code == 1
+    assert "50 steps in a row were skipped" in done.out
+    assert "warning: step 3 is skipped: " in done.err
+
+
+def test_a_loss_that_stands_out_is_marked_and_drawn(new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After step 70 the weights are shaken; the next batch's loss shows it."""
+    changes = {"max_steps": 80, "log_interval": 20, "eval_interval": 40, "lr": 1e-3}
+    run, calm = new_run("run", **changes), new_run("calm", **changes)
+
+    def act(model: GPT) -> None:
+        model.head.weight.data *= 40
+
+    listener = Poison(70, act)
+    train(run, run.data(), reporter=listener)
+    train(calm, calm.data())
+    assert not any(row["spike"] for row in read_lines(calm.metrics_path))
+    marked = [row for row in read_lines(run.metrics_path) if row["spike"]]
+    assert marked[0]["step"] == 71  # logged though no line was due
+    assert marked[0]["loss"] > read_lines(calm.metrics_path)[-1]["loss"] + 1
+    assert listener.heard[0].startswith("step 71: the loss, ")
+
+    from matplotlib.axes import Axes
+
+    from handgrad.plotting.curves import draw_curves
+
+    drawn: dict[str, list[int]] = {}
+    monkeypatch.setattr(Axes, "plot", lambda self, x, y, label=None, **style: drawn.setdefault(label, list(x)))
+    monkeypatch.setattr(Axes, "legend", lambda self, **style: None)
+    draw_curves({"run": read_lines(run.metrics_path)})
+    assert drawn["spikes"] == [row["step"] for row in marked]
+
+
+def test_what_counts_as_standing_out() -> None:
+    """Noise does not; a jump by more than five deviations does, and what follows at the new level soon does not."""
+    rng = np.random.default_rng(0)
+    progress, seen = Progress(), []
+    for step in range(2000):
+        progress.step = step
+        level = 2.0 + 2 * math.exp(-step / 200) + (1.0 if step >= 1900 else 0.0)
+        if is_spike(level + 0.1 * rng.standard_normal(), progress):
+            seen.append(step)
+    assert seen[0] == 1900
+    assert seen[-1] < 1960
+
+
+def test_spikes_are_found_where_they_were_after_a_resume(new_run: NewRun) -> None:
+    """Mean and variance of the losses are a part of the checkpoint."""
+    changes = {"max_steps": 60, "log_interval": 100, "eval_interval": 100, "checkpoint_interval": 7, "lr": 0.5}
+    whole, halved = new_run("whole", **changes), new_run("halved", **changes)
+    train(whole, whole.data())
+    left = iter(range(33))
+    train(halved, halved.data(), should_stop=lambda: next(left, None) is None)
+    train(open_run(halved.path), halved.data())
+    assert result(whole.path) == result(halved.path)
+
+
+def test_ids_outside_the_vocabulary_are_refused_before_a_step(new_run: NewRun) -> None:
+    """Token files that were tampered with: the header is right, and a number is not."""
+    for name in ("train.npy", "validation.npy"):
+        run = new_run(name)
+        path = run.data_directory / name
+        content = bytearray(path.read_bytes())
+        content[-2:] = b"\xff\xff"
+        content[-400:-200] = b"\xff" * 200
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"they hold the id 65535, and the vocabulary ends at \d+"):
+            train(run, run.data())
