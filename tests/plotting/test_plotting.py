@@ -52,3 +52,17 @@ def test_nothing_to_draw_and_unknown_kinds(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot be written as 'txt'; known: .*png"):
         plot_curves({"run": ROWS}, tmp_path / "a.txt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_losses_that_stand_out_and_skipped_steps_are_marked(tmp_path: Path) -> None:
+    plot_curves({"run": ROWS}, tmp_path / "calm.svg")
+    marked = [
+        *ROWS[:2],
+        {**ROWS[2], "spike": True},
+        {"step": 30, "loss": None, "skipped": 1},
+        {**ROWS[3], "skipped": 1},
+    ]
+    plot_curves({"run": marked}, tmp_path / "marked.svg")
+    for text in ("<!-- spikes -->", "<!-- skipped steps -->"):
+        assert text not in (tmp_path / "calm.svg").read_text()
+        assert (tmp_path / "marked.svg").read_text().count(text) == 1

@@ -262,6 +262,42 @@ def test_lines_without_the_newer_fields_are_read(tmp_path: Path) -> None:
     assert read_metrics(path)[0]["skipped"] == 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files are Linux's")
+def test_everything_is_on_the_disk_before_it_has_its_name(new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a power failure would show and a kill does not: the order of flushes and renames."""
+    run, events = new_run(), []
+    fsync, renames = os.fsync, {"rename": os.rename, "replace": os.replace}
+
+    def synced(descriptor: int) -> None:
+        events.append(("flushed", str(Path(os.readlink(f"/proc/self/fd/{descriptor}")).relative_to(run.path))))
+        fsync(descriptor)
+
+    def renaming(name: str) -> Callable[[Path, Path], None]:
+        def rename(source: Path, target: Path) -> None:
+            events.append(("named", str(Path(target).relative_to(run.path))))
+            renames[name](source, target)
+
+        return rename
+
+    monkeypatch.setattr(os, "fsync", synced)
+    for name in renames:
+        monkeypatch.setattr(os, name, renaming(name))
+    left = iter(range(4))
+    train(run, run.data(), should_stop=lambda: next(left, None) is None)
+    temporary = f"checkpoints/.step-00000004.{os.getpid()}.tmp"
+    first = events.index(("flushed", f"{temporary}/{PARTS[0]}"))
+    assert events[first - 1 : first + 8] == [
+        ("flushed", "metrics.jsonl"),
+        *[("flushed", f"{temporary}/{part}") for part in PARTS],
+        ("flushed", temporary),
+        ("named", "checkpoints/step-00000004"),
+        ("flushed", "checkpoints"),
+        ("flushed", f".last.{os.getpid()}.tmp"),
+        ("named", "last"),
+    ]
+    assert events[first + 8] == ("flushed", ".")
+
+
 def test_keep_is_how_many_stay(new_run: NewRun) -> None:
     for keep in (1, 2, 4):
         run = new_run(f"keep-{keep}", keep=keep)

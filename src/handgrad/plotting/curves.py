@@ -42,8 +42,9 @@ def draw_curves(runs: Mapping[str, Rows], kind: str = "png") -> bytes:
         if spikes:
             marked = {"marker": "x", "linestyle": "", "markersize": 7, "markeredgewidth": 2}
             _line(losses, _series(spikes, "loss"), f"{label}spikes", "red", **marked)
-        for step in _skipped(rows):
-            losses.axvline(step, color=color, linestyle=":", linewidth=0.8)
+        for count, step in enumerate(_skipped(rows)):
+            named = {} if count else {"label": f"{label}skipped steps"}
+            losses.axvline(step, color=color, linestyle=":", linewidth=0.8, **named)
         _line(norms, _series(rows, "grad_norm"), name, color, linewidth=1)
         _line(rates, _series(rows, "lr"), name, color)
         steps, values = _series(rows, "val_loss")
