@@ -1,5 +1,6 @@
 """Checkpoints, pointers and metrics that are damaged: named, and done without."""
 
+import dataclasses
 import json
 import os
 import random
@@ -250,6 +251,23 @@ def test_lost_metrics_do_not_keep_a_run_from_going_on(stopped: Path) -> None:
     assert train(run, run.data(), reporter=listener).finished
     assert "has 0 lines up to step 14, not the 9 written" in listener.heard[0]
     assert [row["step"] for row in read_metrics(run.metrics_path)] == [15, 16, 18, 20]
+
+
+def test_a_line_for_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
+    """Else what is measured from then on would vanish, and nobody would know before the next checkpoint."""
+    path, row = tmp_path / "metrics.jsonl", Metrics(0, None, 1.5, None, None, None, 0, None, 0.0)
+    log = MetricsLog(path)
+    log.append(row)
+    path.unlink()
+    for content in (None, b"another's\n"):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(FileNotFoundError, match="removed or replaced while the run went on"):
+            log.append(dataclasses.replace(row, step=1))
+        with pytest.raises(FileNotFoundError):
+            log.flush()
+    log.close()
+    assert path.read_bytes() == b"another's\n"
 
 
 def test_lines_without_the_newer_fields_are_read(tmp_path: Path) -> None:
