@@ -148,6 +148,28 @@ def test_ctrl_c_twice_ends_at_once(
     tally("Ctrl-C twice", attempts, f"ended at once; {IDENTICAL}")
 
 
+def test_ctrl_c_where_nobody_reads_the_output_any_more(
+    scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
+) -> None:
+    """As in ``handgrad train 2>&1 | tee log``: Ctrl-C ends tee at once."""
+    one, attempts = scene("two replicas", 200), 5 if torture else 1
+    expected = undisturbed(one)
+    for attempt in range(attempts):
+        out = tmp_path / f"run-{attempt}"
+        reading, writing = os.pipe()
+        process = one.start(out, stdout=writing, stderr=writing)
+        os.close(writing)
+        wait_for_step(process, out, 10 * attempt + 10)
+        os.close(reading)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+        check_nothing_is_broken(out)
+        one.finish(out)
+        assert result(out) == expected
+        check_nothing_is_left(out)
+    tally("Ctrl-C, and nobody reads the output any more", attempts, f"saved, exit code 130; {IDENTICAL}")
+
+
 def wait_for_step(process: "subprocess.Popen[str]", out: Path, step: int, terminal: int | None = None) -> None:
     """Until the step has been logged; what a terminal shows meanwhile is read."""
     deadline, metrics = time.monotonic() + 60, out / "metrics.jsonl"

@@ -1,10 +1,10 @@
 """Where commands print."""
 
+import contextlib
 import errno
 import io
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from rich.console import Console
@@ -52,7 +52,7 @@ def standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
-@contextmanager
+@contextlib.contextmanager
 def compiling_is_said() -> Iterator[None]:
     """While kernels are compiled, which happens once on a machine, the user is told what takes so long."""
     if current_backend() != "numba":
@@ -61,7 +61,7 @@ def compiling_is_said() -> Iterator[None]:
     from handgrad.compiled import told_when_compiling
 
     def tell() -> None:
-        print("handgrad: compiling the kernels for this machine, once; this takes a few seconds", file=sys.stderr)
+        say("handgrad: compiling the kernels for this machine, once; this takes a few seconds")
 
     with told_when_compiling(tell):
         yield
@@ -69,4 +69,10 @@ def compiling_is_said() -> Iterator[None]:
 
 def warn(sentence: str) -> None:
     """Says on the error output what the user should know; the command goes on."""
-    print(f"handgrad: warning: {sentence}", file=sys.stderr)
+    say(f"handgrad: warning: {sentence}")
+
+
+def say(line: str) -> None:
+    """On the error output, if anybody still reads it: after Ctrl-C in ``handgrad train 2>&1 | tee log`` tee is gone."""
+    with contextlib.suppress(BrokenPipeError):
+        print(line, file=sys.stderr, flush=True)

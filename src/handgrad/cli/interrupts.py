@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, Self
 
+from handgrad.cli.console import say
+
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
@@ -53,7 +55,7 @@ class Interrupts:
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         self._restore()
-        print("stopping after this step (again to stop at once)", file=sys.stderr, flush=True)
+        say("stopping after this step (again to stop at once)")
 
     def _restore(self) -> None:
         while self._before:

@@ -1,5 +1,6 @@
 """The command line: finds the command, runs it, and turns what goes wrong into one sentence and an exit code."""
 
+import contextlib
 import io
 import os
 import sys
@@ -31,11 +32,12 @@ def main(argv: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
     code = _run(argv)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # What was left to print has no reader; Python would try once more on its way out, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where it is closed, as by >&-
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            # What was left to print has no reader; Python would try once more on its way out, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return code
 
 
@@ -83,5 +85,6 @@ def _help() -> str:
 
 
 def _say(sentence: str, code: int) -> int:
-    print(f"handgrad: {sentence}", file=sys.stderr)
+    with contextlib.suppress(BrokenPipeError):
+        print(f"handgrad: {sentence}", file=sys.stderr)
     return code
