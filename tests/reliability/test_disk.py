@@ -93,6 +93,16 @@ def test_a_real_disk_that_fills_up(
     tally("a small file system fills up", filled, f"{REFUSED}; {WENT_ON}")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_log_that_cannot_be_written(scene: NewScene, undisturbed: Undisturbed, tally: Tally, tmp_path: Path) -> None:
+    one, out = scene("two replicas", 60), tmp_path / "run"
+    with Path("/dev/full").open("w") as full:
+        assert one.start(out, stdout=full, stderr=full).wait(timeout=60) == 0
+    assert result(out) == undisturbed(one)
+    check_nothing_is_left(out)
+    tally("the disk of the log, not of the run, is full", 1, "trained to its end")
+
+
 def fill(path: Path) -> None:
     with path.open("wb", buffering=0) as file:
         while True:

@@ -19,25 +19,39 @@ class _Console(Console):
         self.quiet = True
 
 
-class _Terminal(io.FileIO):
-    """A terminal that may close, as when a connection breaks: what is written then has no reader and goes nowhere."""
+class _Output(io.FileIO):
+    """Output that may come to an end: the terminal closes, the pipe's reader leaves, the log's disk is full.
+
+    What is written then goes nowhere.
+    """
 
     def write(self, content: Any) -> int:
         try:
             return super().write(content)
         except OSError as error:
-            if error.errno != errno.EIO:
+            if error.errno not in (errno.EIO, errno.EPIPE, errno.ENOSPC, errno.EDQUOT):
                 raise
             return len(content)
 
 
-def outlive_the_terminal() -> None:
-    """From now on a command whose terminal has closed goes on, where it was told to, instead of failing to print."""
+def outlive_the_output() -> None:
+    """From now on a command goes on, where it was told to, though what it prints can no longer be written."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper) and stream.isatty():
-            file = io.BufferedWriter(_Terminal(stream.fileno(), "w", closefd=False))
-            setattr(sys, name, io.TextIOWrapper(file, stream.encoding, stream.errors, line_buffering=True))
+        buffer = getattr(stream, "buffer", None)
+        raw = getattr(buffer, "raw", buffer)  # with python -u there is no buffer before it
+        if not (isinstance(stream, io.TextIOWrapper) and isinstance(raw, io.FileIO)):
+            continue  # what Python programs put in its place
+        stream.flush()
+        output = _Output(stream.fileno(), "w", closefd=False)
+        wrapped = io.TextIOWrapper(
+            output if raw is buffer else io.BufferedWriter(output),
+            stream.encoding,
+            stream.errors,
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+        setattr(sys, name, wrapped)
 
 
 def make_console(stderr: bool = False) -> Console:

@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 
 from handgrad.cli.arguments import parse, parse_known
-from handgrad.cli.console import compiling_is_said, make_console, outlive_the_terminal, warn
+from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, warn
 from handgrad.cli.interrupts import Interrupts
 from handgrad.cli.main import FAILED, OK
 from handgrad.cli.progress import TrainingDisplay, sample_text
@@ -78,7 +78,7 @@ class Arguments:
 
 
 def run(argv: list[str]) -> int:
-    outlive_the_terminal()
+    outlive_the_output()
     console = make_console()
     source, _ = parse_known(Source, [word for word in argv if word not in ("-h", "--help")], "train")
     if source.resume is None:
