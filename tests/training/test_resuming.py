@@ -10,7 +10,7 @@ from support import TINY
 from handgrad.errors import InputError
 from handgrad.models import GPT, GPTConfig
 from handgrad.records import record
-from handgrad.training import Run, check_fits_memory, open_run, preset, resumed, train
+from handgrad.training import Run, check_fits_memory, numerics, open_run, preset, resumed, train
 from handgrad.training import resuming as resuming_module
 from handgrad.training.checkpoint import Progress
 from handgrad.training.numerics import Numerics
@@ -49,6 +49,23 @@ def test_what_follows_from_something_else_is_not_named_too() -> None:
     before = Numerics(1, "numba", "numba 1", "openblas", 2, "x86_64", "Linux", {})
     after = dataclasses.replace(before, replicas=2, blas_threads=1, backend="numpy", compiler="none")
     assert before.differences(after) == ["replicas was 1 and is 2", "backend was numba and is numpy"]
+
+
+def test_other_libraries_blas_is_not_numpys(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Numerics.here(2)
+    foreign = {
+        "user_api": "blas",
+        "internal_api": "mkl",
+        "version": "1",
+        "num_threads": 9,
+        "filepath": "/opt/libmkl.so",
+    }
+    loaded = [*numerics.threadpool_info(), foreign]
+    monkeypatch.setattr(numerics, "threadpool_info", lambda: loaded)
+    assert Numerics.here(2) == alone
+    monkeypatch.setattr(numerics, "threadpool_info", lambda: [foreign])
+    assert Numerics.here(2).blas == "mkl 1 None"
+    assert Numerics.here(1).blas_threads == 9
 
 
 def test_versions_through_which_no_number_passes_may_be_others() -> None:

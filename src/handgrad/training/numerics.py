@@ -4,6 +4,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Numerics:
     @classmethod
     def here(cls, replicas: int) -> "Numerics":
         """Those of this process."""
-        blas = [library for library in threadpool_info() if library["user_api"] == "blas"]
+        blas = _blas_of_numpy()
         names = (f"{library['internal_api']} {library['version']} {library.get('architecture')}" for library in blas)
         found = np.show_config(mode="dicts").get("SIMD Extensions", {})
         libraries = installed_versions("numpy", "safetensors", "threadpoolctl")
@@ -82,6 +83,13 @@ class Numerics:
     def _flat(self) -> dict[str, Any]:
         values = {name: value for name, value in asdict(self).items() if name != "versions"}
         return values | {name: text for name, text in self.versions.items() if name not in _WITHOUT_NUMBERS}
+
+
+def _blas_of_numpy() -> list[dict[str, Any]]:
+    """What came with NumPy, where something did; else all that is loaded, as it may be shared."""
+    loaded = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    beside = str(Path(np.__file__).parent)  # …/numpy, and …/numpy.libs
+    return [library for library in loaded if library["filepath"].startswith(beside)] or loaded
 
 
 def _compiler() -> str:
