@@ -5,15 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from support import read_lines
 
 from handgrad.training import find_checkpoint, open_run
 from handgrad.training.checkpoint import MODEL, OPTIMIZER, read_progress, read_state
 from handgrad.training.keeping import checkpoints_of, read_pointer
+
+T = TypeVar("T")
 
 HERE = Path(__file__).parent
 TIMED = ("seconds", "tokens_per_second")
@@ -107,5 +111,19 @@ def check_nothing_is_left(out: Path) -> None:
     assert (out / "lock").read_bytes() == b""
 
 
+def check_goes_on(one: Scene, out: Path, expected: dict[str, Any], **options: Any) -> None:
+    """Whatever happened: all that lies there is sound, and the run ends as one that was left alone."""
+    check_nothing_is_broken(out)
+    one.finish(out, **options)
+    assert result(out) == expected
+    check_nothing_is_left(out)
+
+
 def was_killed(process: "subprocess.Popen[str]") -> bool:
     return process.returncode == -signal.SIGKILL
+
+
+def two_at_a_time(function: Callable[[int], T], numbers: Iterable[int]) -> list[T]:
+    """On two cores; most of a process's time goes into its start."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(function, numbers))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Tally
-from scenes import Scene, check_nothing_is_broken, check_nothing_is_left, result
-from test_ended import count_changes, two_at_a_time, wait_for_step
+from scenes import Scene, check_goes_on, check_nothing_is_broken, check_nothing_is_left, result, two_at_a_time
+from test_ended import count_changes, wait_for_step
 
 NewScene = Callable[..., Scene]
 Undisturbed = Callable[[Scene], dict[str, object]]
@@ -38,10 +38,7 @@ def test_a_disk_that_fails_from_any_change_on(
             assert errors.count("\n") == 1, (number, errors)
         else:  # only what needs no space was still to do
             assert (process.returncode, fault) == (0, "full"), (number, printed, errors)
-        check_nothing_is_broken(out)
-        one.finish(out)
-        assert result(out) == expected
-        check_nothing_is_left(out)
+        check_goes_on(one, out, expected)
         return refused
 
     refused = sum(two_at_a_time(fail, range(1, changes + 1, 1 if torture else 29)))
@@ -85,10 +82,7 @@ def test_a_real_disk_that_fills_up(
         assert "stays" in errors
         filled += 1
         (small_disk / "filler").unlink()
-        check_nothing_is_broken(out)
-        one.finish(out)
-        assert result(out) == expected
-        check_nothing_is_left(out)
+        check_goes_on(one, out, expected)
         shutil.rmtree(out)
     tally("a small file system fills up", filled, f"{REFUSED}; {WENT_ON}")
 
@@ -157,10 +151,7 @@ def test_a_run_directory_made_read_only(
         assert "Permission denied" in errors
         for directory in directories:
             directory.chmod(0o700)
-        check_nothing_is_broken(out)
-        one.finish(out)
-        assert result(out) == expected
-        check_nothing_is_left(out)
+        check_goes_on(one, out, expected)
     tally("the run's directory made read-only", attempts, f"{REFUSED}; {WENT_ON}")
 
 

@@ -8,13 +8,20 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Tally
-from scenes import KINDS, Scene, check_nothing_is_broken, check_nothing_is_left, result, was_killed
+from scenes import (
+    KINDS,
+    Scene,
+    check_goes_on,
+    check_nothing_is_broken,
+    check_nothing_is_left,
+    result,
+    two_at_a_time,
+    was_killed,
+)
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
 NewScene = Callable[..., Scene]
@@ -29,27 +36,30 @@ def test_sigkill_at_random_instants(
     """One run after another is killed again and again until so many kills have hit; each ends as if nothing had."""
     if "compiled" in kind:
         pytest.importorskip("numba")
-    one, wanted = scene(kind), 60 if torture else 1
+    one, wanted = scene(kind), 30 if torture else 1
     expected = undisturbed(one)
     began = time.monotonic()
     one.finish(tmp_path / "timed")
     whole = time.monotonic() - began
-    rng, kills, number = random.Random(kind), 0, 0
-    while kills < wanted:
-        out, number = tmp_path / f"run-{number}", number + 1
-        while True:
-            process = one.start(out)
-            time.sleep(rng.uniform(0.2, 0.9) * whole)
-            process.kill()
-            printed, errors = process.communicate()
-            assert was_killed(process) or process.returncode == 0, (printed, errors)
-            check_nothing_is_broken(out)
-            kills += was_killed(process)
-            if not was_killed(process) or kills >= wanted or rng.random() < 0.1:
-                break
-        one.finish(out)
-        assert result(out) == expected
-        check_nothing_is_left(out)
+
+    def kill_until_enough(stream: int) -> int:
+        rng, kills, number = random.Random(f"{kind} {stream}"), 0, 0
+        while kills < wanted:
+            out, number = tmp_path / f"run-{stream}-{number}", number + 1
+            while True:
+                process = one.start(out)
+                time.sleep(rng.uniform(0.2, 0.9) * whole)
+                process.kill()
+                printed, errors = process.communicate()
+                assert was_killed(process) or process.returncode == 0, (printed, errors)
+                check_nothing_is_broken(out)
+                kills += was_killed(process)
+                if not was_killed(process) or kills >= wanted or rng.random() < 0.1:
+                    break
+            check_goes_on(one, out, expected)
+        return kills
+
+    kills = sum(two_at_a_time(kill_until_enough, range(2 if torture else 1)))
     tally("SIGKILL at a random instant", kills, IDENTICAL)
 
 
@@ -66,10 +76,7 @@ def test_death_before_each_change_to_the_disk(
         process = one.sabotage(out, fault, number)
         printed, errors = process.communicate(timeout=120)
         assert was_killed(process), (number, printed, errors)
-        check_nothing_is_broken(out)
-        one.finish(out)
-        assert result(out) == expected, number
-        check_nothing_is_left(out)
+        check_goes_on(one, out, expected)
         return True
 
     numbers = range(1, changes + 1, 1 if torture else 29)
@@ -85,11 +92,6 @@ def count_changes(one: Scene, tmp_path: Path) -> int:
     return int(printed.rpartition("changes: ")[2])
 
 
-def two_at_a_time(function: Callable[[int], bool], numbers: Any) -> list[bool]:
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(function, numbers))
-
-
 @pytest.mark.parametrize(
     ("name", "number", "code"), [("Ctrl-C", "SIGINT", 130), ("SIGTERM", "SIGTERM", 143), ("SIGHUP", "SIGHUP", 129)]
 )
@@ -103,10 +105,11 @@ def test_signals_that_ask(
     tally: Tally,
     tmp_path: Path,
 ) -> None:
-    one, rng, hits = scene("dropout, accumulation, three replicas", 200), random.Random(name), 0
+    one = scene("dropout, accumulation, three replicas", 200)
     expected = undisturbed(one)
-    for attempt in range(20 if torture else 1):
-        out = tmp_path / f"run-{attempt}"
+
+    def ask(attempt: int) -> bool:
+        out, rng = tmp_path / f"run-{attempt}", random.Random(f"{name} {attempt}")
         process = one.start(out)
         wait_for_step(process, out, rng.choice([0, 3, 30, 60]))
         time.sleep(rng.uniform(0, 0.3))
@@ -116,11 +119,10 @@ def test_signals_that_ask(
         assert "Traceback" not in errors
         if process.returncode:
             assert f"handgrad train --resume {out}" in printed
-            hits += 1
-        check_nothing_is_broken(out)
-        one.finish(out)
-        assert result(out) == expected
-        check_nothing_is_left(out)
+        check_goes_on(one, out, expected)
+        return bool(process.returncode)
+
+    hits = sum(two_at_a_time(ask, range(20 if torture else 1)))
     assert hits
     tally(name, hits, f"saved, said how to go on, exit code {code}; {IDENTICAL}")
 
@@ -129,10 +131,11 @@ def test_ctrl_c_twice_ends_at_once(
     scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
     """The second comes while the step is finished, the checkpoint written, or the program leaves."""
-    one, rng, attempts = scene("two replicas", 200), random.Random(0), 20 if torture else 1
+    one, attempts = scene("two replicas", 200), 20 if torture else 1
     expected = undisturbed(one)
-    for attempt in range(attempts):
-        out = tmp_path / f"run-{attempt}"
+
+    def ask_twice(attempt: int) -> None:
+        out, rng = tmp_path / f"run-{attempt}", random.Random(attempt)
         process = one.start(out)
         wait_for_step(process, out, rng.choice([0, 3, 30, 60]))
         process.send_signal(signal.SIGINT)
@@ -141,10 +144,9 @@ def test_ctrl_c_twice_ends_at_once(
         printed, errors = process.communicate(timeout=60)
         assert process.returncode in (130, -signal.SIGINT), (printed, errors)
         assert "Traceback" not in errors or process.returncode == -signal.SIGINT, errors
-        check_nothing_is_broken(out)
-        one.finish(out)
-        assert result(out) == expected
-        check_nothing_is_left(out)
+        check_goes_on(one, out, expected)
+
+    two_at_a_time(ask_twice, range(attempts))
     tally("Ctrl-C twice", attempts, f"ended at once; {IDENTICAL}")
 
 
@@ -163,10 +165,7 @@ def test_ctrl_c_where_nobody_reads_the_output_any_more(
         os.close(reading)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
-        check_nothing_is_broken(out)
-        one.finish(out)
-        assert result(out) == expected
-        check_nothing_is_left(out)
+        check_goes_on(one, out, expected)
     tally("Ctrl-C, and nobody reads the output any more", attempts, f"saved, exit code 130; {IDENTICAL}")
 
 
@@ -211,10 +210,7 @@ def test_a_terminal_that_closes(
         wait_for_step(process, out, 30, terminal)
         os.close(terminal)
         assert process.wait(timeout=60) in ((0,) if ignored else (129, 0))
-        check_nothing_is_broken(out)
-        one.finish(out)
-        assert result(out) == expected
-        check_nothing_is_left(out)
+        check_goes_on(one, out, expected)
     if ignored:
         tally("the terminal closes, under nohup", attempts, f"trained to its end; {IDENTICAL}")
     else:
