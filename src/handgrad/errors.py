@@ -11,5 +11,6 @@ class InputError(ValueError):
     """
 
     def __init__(self, sentence: str) -> None:
+        sentence = sentence.replace("\n", "\\n")  # of a name: what it takes one line to say stays on one
         cut = len(sentence) > _LONGEST
         super().__init__(f"{sentence[: _LONGEST // 2]} … {sentence[-_LONGEST // 2 :]}" if cut else sentence)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import stat
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from handgrad.errors import InputError
+
+_LARGEST = 1 << 30
+"""Bytes of a file that is read in one piece: metrics of millions of steps have less."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -78,17 +82,31 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, content + b"\n")
 
 
+def read_file(path: Path, limit: int = _LARGEST) -> bytes:
+    """What a file holds. A pipe, which may never end, and what is larger than ``limit`` bytes are not read at all.
+
+    Raises InputError for these, and where there is no file.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a directory" if stat.S_ISDIR(found.st_mode) else "no file"
+            raise InputError(f"{path} is {kind}; a file is needed")
+        if found.st_size > limit:
+            raise InputError(f"{path} has {found.st_size:,} bytes; it can have {limit:,} at most")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
     Raises InputError where the file is missing, not JSON or no object.
     """
+    content = read_file(path)
     try:
-        value = json.loads(path.read_bytes(), object_pairs_hook=_object)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a directory; a JSON file is needed") from None
+        value = json.loads(content, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(value, dict):

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -15,7 +16,8 @@ from typing import Any
 from handgrad.errors import InputError
 
 LOCK = "lock"
-"""The name of the lock's file in its directory. It stays there, empty, when nobody holds the lock."""
+"""The name of the file in a locked directory that says by whom. It stays there, empty, when nobody holds the lock."""
+_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK)
 
 _held: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
 
@@ -23,6 +25,8 @@ _held: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
 @contextlib.contextmanager
 def the_only_one(directory: Path, what: str = "in use") -> Iterator[str | None]:
     """Holds the lock of a directory; where this thread holds it already, nothing is done.
+
+    It is the directory itself that is locked, so that whoever removes the file removes only the name of the holder.
 
     Yields who held it before and ended without giving it back, in words: its lock is stale, and void. ``what`` is said
     of the directory to whoever comes second.
@@ -33,8 +37,9 @@ def the_only_one(directory: Path, what: str = "in use") -> Iterator[str | None]:
     if place in _held.get():
         yield None
         return
-    with (directory / LOCK).open("a+", encoding="utf-8", errors="replace") as file:
-        if not _lock(file):
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(_open(directory / LOCK))
+        if not _lock(directory, file, stack):
             raise InputError(f"{directory} is {what} by {_holder(file) or 'another process'}: wait for it, or stop it")
         stale = _holder(file)
         _write(file, {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")})
@@ -47,13 +52,34 @@ def the_only_one(directory: Path, what: str = "in use") -> Iterator[str | None]:
                 _write(file, None)
 
 
+def _open(path: Path) -> TextIOWrapper:
+    """Only a file of the directory itself, for it is written over; a pipe would not open for ever."""
+    flags = (
+        os.O_RDWR
+        | os.O_CREAT
+        | getattr(os, "O_NOFOLLOW", 0)
+        | getattr(os, "O_NONBLOCK", 0)
+        | getattr(os, "O_CLOEXEC", 0)
+    )
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+        raise InputError(f"{path} is no file of its own; remove it") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError(f"{path} is no file of its own; remove it")
+    return open(descriptor, "r+", encoding="utf-8", errors="replace")
+
+
 def _holder(file: TextIOWrapper) -> str | None:
     """Who wrote the lock's file, in words; None where it is empty, or cannot be read."""
     try:
         file.seek(0)
         content = json.loads(file.read(1000))
         return f"process {int(content['pid'])} on {str(content['host'])[:80]} since {str(content['since'])[:30]}"
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         return None
 
 
@@ -64,20 +90,28 @@ def _write(file: TextIOWrapper, content: dict[str, Any] | None) -> None:
     file.flush()
 
 
-def _lock(file: TextIOWrapper) -> bool:
-    """Whether the lock is ours now. Raises InputError where the file system has no locks."""
-    try:
-        if os.name == "nt":
-            import msvcrt
+def _lock(directory: Path, file: TextIOWrapper, stack: contextlib.ExitStack) -> bool:
+    """Whether the lock is ours now, until the stack is left. Raises InputError where the file system has no locks."""
+    if os.name == "nt":
+        import msvcrt
 
-            file.seek(1 << 30)  # beyond what is written, which would else be locked too
+        os.lseek(file.fileno(), 1 << 30, os.SEEK_SET)  # beyond what is written, which would else be locked too
+        with contextlib.suppress(OSError):
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
+            return True
+        return False
+    import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK):
-            return False
-        raise InputError(f"{file.name} cannot be locked ({error.strerror}): put the run on another disk") from None
-    return True
+    descriptor = os.open(directory, os.O_RDONLY)
+    stack.callback(os.close, descriptor)
+    reason = None
+    for each in (descriptor, file.fileno()):  # network file systems lock files alone
+        try:
+            fcntl.flock(each, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _TAKEN:
+                return False
+            reason = error.strerror
+        else:
+            return True
+    raise InputError(f"{directory} cannot be locked ({reason}): put the run on another disk")

@@ -128,7 +128,11 @@ def test_token_files_say_what_they_are_of(tmp_path: Path) -> None:
     data = encoded(source="the fox")
     write_token_files(tmp_path, data)
     train, validation = Corpus(TEXT, "").split()
-    assert json.loads((tmp_path / "meta.json").read_text()) == {
+    content = json.loads((tmp_path / "meta.json").read_text())
+    for part in ("train", "validation"):
+        ids = np.load(tmp_path / f"{part}.npy")
+        assert content.pop(f"{part}_sha256") == hashlib.sha256(ids.tobytes()).hexdigest()
+    assert content == {
         "source": "the fox",
         "corpus_sha256": hashlib.sha256(TEXT.encode()).hexdigest(),
         "tokenizer_kind": "char",

@@ -6,7 +6,7 @@ renaming, removing, making and removing a directory. FAULT is
     count       none; at the end the number of changes is printed
     kill        SIGKILL instead of the change
     tear        SIGKILL, after half of what was written to a file is lost, as where the power fails
-    full        from then on there is no space left for files
+    full        from then on there is no space left for files; half of what was just written had no room
     readonly    from then on nothing can be changed
 """
 
@@ -21,6 +21,7 @@ from handgrad.cli.main import main
 
 FAULTS = ("kill", "tear", "full", "readonly")
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link", "os.symlink"}
+_IN_A_DIRECTORY = {"os.remove", "os.rmdir"}
 _FREE_SPACE = {"os.remove", "os.rmdir", "os.rename", "os.truncate"}
 
 
@@ -40,6 +41,13 @@ class Saboteur:
                 return
         elif event in _CHANGES:
             path = arguments[0]
+            if (
+                isinstance(path, str)
+                and isinstance(arguments[-1], int)
+                and arguments[-1] >= 0
+                and event in _IN_A_DIRECTORY
+            ):
+                path = os.path.join(os.readlink(f"/proc/self/fd/{arguments[-1]}"), path)  # as shutil.rmtree removes
         else:
             return
         if isinstance(path, str | bytes | os.PathLike):
@@ -48,7 +56,7 @@ class Saboteur:
     def synced(self, descriptor: int) -> None:
         """In the place of os.fsync, which is not audited."""
         path = os.readlink(f"/proc/self/fd/{descriptor}") if os.path.exists("/proc/self/fd") else self.directory
-        if self.fault == "tear" and self.count + 1 == self.number and os.path.isfile(path):
+        if self.fault in ("tear", "full") and self.count + 1 == self.number and os.path.isfile(path):
             os.truncate(path, os.path.getsize(path) // 2)
         self.change("os.fsync", path)
         self.fsync(descriptor)

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,23 @@ from typing import Any
 import pytest
 from conftest import Tally
 from scenes import check_nothing_is_broken, result
-from support import Output, read_lines
+from support import TINY, Output, read_lines
 
+from handgrad.data import write_token_files
 from handgrad.errors import InputError
-from handgrad.training import Reporter, find_checkpoint, load_intact, load_model, open_run, train
-from handgrad.training.checkpoint import DamagedError, read_progress, read_state
+from handgrad.files import read_json
+from handgrad.training import (
+    Reporter,
+    create_run,
+    find_checkpoint,
+    load_intact,
+    load_model,
+    open_run,
+    read_config_file,
+    resumed,
+    train,
+)
+from handgrad.training.checkpoint import DamagedError, _hash_of, read_progress, read_state
 from handgrad.training.keeping import checkpoints_of, read_pointer
 from handgrad.training.metrics import Metrics, MetricsLog, read_metrics
 
@@ -76,11 +89,12 @@ DAMAGES = (flip, truncate, zero, remove, exchange, link, pipe)
 
 @pytest.fixture
 def stopped(new_run: NewRun) -> Path:
-    """A run of 20 steps that was asked to stop before the 15th, with three checkpoints."""
+    """A run of 20 steps that was asked to stop before the 15th, with three checkpoints, and one more until it is known
+    that the newest's weights are sound."""
     run = new_run(keep=3)
     left = iter(range(14))
     train(run, run.data(), should_stop=lambda: next(left, None) is None)
-    assert checkpoints_of(run.path) == ["step-00000014", "step-00000012", "step-00000010"]
+    assert checkpoints_of(run.path) == ["step-00000014", "step-00000012", "step-00000010", "step-00000008"]
     return run.path
 
 
@@ -132,7 +146,9 @@ def test_the_best_and_named_checkpoints_too(handgrad: Callable[..., Output], sto
     done = handgrad("sample", stopped, "--tokens", 3)
     assert done.code == 0
     assert "step-00000010 is damaged: it has no model.safetensors" in done.err
-    assert "step-00000012 is used instead" in done.err  # the nearest: none before it is left
+    assert "step-00000008 is used instead" in done.err
+    shutil.rmtree(stopped / "checkpoints" / "step-00000008")
+    assert "step-00000012 is used instead" in handgrad("sample", stopped, "--tokens", 3).err  # none before it is left
     named = handgrad("eval", stopped, "--checkpoint", "step-00000010")
     assert (named.code, "is damaged" in named.err) == (2, True)
     assert handgrad("sample", stopped, "--tokens", 3, "--checkpoint", "../../run").code == 2
@@ -186,11 +202,125 @@ def test_a_checkpoint_can_be_gone_back_to(stopped: Path, new_run: NewRun) -> Non
     check_nothing_is_broken(stopped)
 
 
+def test_best_is_mended_by_the_step_that_is_known(stopped: Path, handgrad: Callable[..., Output]) -> None:
+    """Its checkpoint must not go because a line of text was lost."""
+    run = open_run(stopped)
+    worse = resumed(run, run.config.updated({"lr": 3.0, "min_lr": 3.0, "schedule": "constant", "keep": 1}, "test"))
+    (stopped / "best").write_text("garbage\n")
+    train(worse, run.data())
+    assert read_pointer(stopped, "best") == "step-00000010"
+    assert "step-00000010" in checkpoints_of(stopped)
+    done = handgrad("train", "--resume", stopped)
+    assert "best checkpoint step-00000010, validation loss" in done.out
+    flip(stopped / "checkpoints" / "step-00000010" / PARTS[0], random.Random(0))
+    done = handgrad("train", "--resume", stopped)
+    assert "step-00000010 is damaged: model.safetensors" in done.err
+    assert f"the best checkpoint of {stopped}, that of step 10, is no longer there" in done.err
+    assert "\ncheckpoint step-00000020; it writes:" in done.out
+    assert "validation loss 3" not in done.out.partition("it writes")[0].rpartition("\n\n")[2]
+
+
+def test_every_damaged_checkpoint_on_the_way_is_set_aside(stopped: Path) -> None:
+    for name in ("step-00000014", "step-00000012"):
+        flip(stopped / "checkpoints" / name / PARTS[1], random.Random(name))
+    (stopped / "checkpoints" / "damaged-step-00000014").mkdir()
+    run = open_run(stopped)
+    assert train(run, run.data()).finished
+    aside = {path.name for path in (stopped / "checkpoints").glob("damaged-*")}
+    assert aside == {"damaged-step-00000014", "damaged-step-00000014-1", "damaged-step-00000012"}
+
+
+def test_a_checkpoint_that_is_a_link_is_none(stopped: Path, tmp_path: Path) -> None:
+    inside = stopped / "checkpoints" / "step-00000014"
+    inside.rename(tmp_path / "outside")
+    inside.symlink_to(tmp_path / "outside")
+    with pytest.raises(DamagedError, match="it is a link, and no directory of this run"):
+        read_state(inside)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX systems")
+@pytest.mark.parametrize(
+    "name",
+    ["last", "best", "metrics.jsonl", "config.json", "tokenizer.json", "data/meta.json", "data/train.npy", "lock"],
+)
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
+    stopped: Path, handgrad: Callable[..., Output], name: str
+) -> None:
+    (stopped / name).unlink()
+    os.mkfifo(stopped / name)
+    done = handgrad(*(("eval", stopped) if name == "tokenizer.json" else ("train", "--resume", stopped)))
+    if name in ("last", "best"):
+        assert (done.code, (stopped / name).is_file()) == (0, True)  # mended
+    else:
+        assert done.code == 2
+        assert done.err.count("\n") == 1
+        assert name.rpartition("/")[2] in done.err
+        handgrad("eval", stopped)
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_written_through(stopped: Path, handgrad: Callable[..., Output]) -> None:
+    precious = stopped.parent / "precious.txt"
+    precious.write_text("words")
+    (stopped / "lock").unlink()
+    (stopped / "lock").symlink_to(precious)
+    done = handgrad("train", "--resume", stopped)
+    assert (done.code, "lock is no file of its own; remove it" in done.err) == (2, True)
+    assert precious.read_text() == "words"
+
+
+def test_readers_are_not_disturbed_by_what_is_replaced_meanwhile(new_run: NewRun) -> None:
+    """As by handgrad sample, while handgrad train writes a checkpoint at each step and keeps one."""
+    run = new_run(keep=1, checkpoint_interval=1, eval_interval=1, max_steps=150, n_layer=1)
+    heard: list[str] = []
+    writer = threading.Thread(target=train, args=(run, run.data()))
+    writer.start()
+    reads = 0
+    while writer.is_alive():
+        if checkpoints_of(run.path):
+            for wanted in ("last", "best"):
+                load_intact(run.path, wanted, lambda path: load_model(path, run.model_config), heard.append)
+                reads += 1
+    writer.join()
+    assert reads > 20
+    assert heard == []
+
+
+def test_token_files_in_the_runs_own_directory_are_refused(new_run: NewRun, tmp_path: Path) -> None:
+    """They would be in the way of the run's own, and look like the beginning of one."""
+    data = new_run().data()
+    directory = tmp_path / "place" / "data"
+    write_token_files(directory, data)
+    (tmp_path / "place" / "lock").touch()
+    with pytest.raises(InputError, match="exists and is no empty directory"):
+        create_run(tmp_path / "place", TINY, data, directory, 2, None)
+    shutil.rmtree(tmp_path / "place")
+    with pytest.raises(InputError, match="cannot lie inside the run's own directory"):
+        create_run(tmp_path / "place", TINY, data, directory, 2, None)
+
+
+def test_what_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.json"
+    with path.open("wb") as file:
+        file.truncate(20 << 30)  # it takes no room
+    for read in (read_json, read_config_file, read_metrics):
+        with pytest.raises(InputError, match=r"has 21,474,836,480 bytes; it can have 1,073,741,824 at most"):
+            read(path)
+
+
 def test_old_and_foreign_state(stopped: Path) -> None:
     path = find_checkpoint(stopped) / "state.json"
+    state = path.read_text()
     path.write_text('{"version": 1, "progress": {}}')
     with pytest.raises(InputError, match="version 1, which had no hashes"):
         read_state(path.parent)
+    content = json.loads(state)
+    content.pop("sha256")
+    content["version"] = 3
+    content["sha256"] = _hash_of(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="is of version 3; only 2 is read") as caught:
+        read_state(path.parent)
+    assert not isinstance(caught.value, DamagedError)  # it is sound, and nothing for us to put aside
     path.write_text("[]")
     with pytest.raises(DamagedError, match="must hold a JSON object"):
         read_progress(path.parent)

@@ -1,5 +1,7 @@
 """Losses and gradients that are no finite numbers, and losses that stand out."""
 
+import io
+import json
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -9,16 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Tally
+from rich.console import Console
 from scenes import result
 from support import Output, read_lines
 from test_damaged import Listener
 
 from handgrad.backend import observed
+from handgrad.cli.progress import TrainingDisplay
 from handgrad.errors import InputError
 from handgrad.models import GPT
 from handgrad.training import DivergedError, Metrics, Run, find_checkpoint, load_model, open_run, train
 from handgrad.training.checkpoint import Progress, read_progress
-from handgrad.training.spikes import is_spike
+from handgrad.training.keeping import checkpoints_of, read_pointer
+from handgrad.training.spikes import take_in
 
 NewRun = Callable[..., Run]
 
@@ -148,15 +153,16 @@ def test_no_checkpoint_is_made_of_such_weights(new_run: NewRun) -> None:
 def test_skipped_steps_leave_the_weights_alone_and_are_counted(new_run: NewRun, tally: Tally) -> None:
     run = new_run(replicas=1, on_nan="skip", log_interval=100, eval_interval=100, checkpoint_interval=1, keep=30)
     listener, ask = spoil_after(run, Spoiler("linear_gelu", math.nan), step=7)
+    weights: list[Any] = []
+    listener.started = lambda model, data, progress: weights.append(model.arena.data)  # type: ignore[method-assign]
+    listener.stepped = lambda metrics: weights.append(weights[0].copy())  # type: ignore[method-assign]
     outcome = train(run, run.data(), reporter=listener, should_stop=ask)
     listener.close()  # type: ignore[attr-defined]
     assert outcome.finished
     assert listener.heard[0].startswith("step 8 is skipped: the loss is nan")
-    models = [
-        load_model(find_checkpoint(run.path, f"step-{step:08d}"), run.model_config).arena.data for step in (7, 8, 9)
-    ]
-    np.testing.assert_array_equal(models[0], models[1])
-    assert (models[1] != models[2]).any()
+    np.testing.assert_array_equal(weights[7], weights[8])
+    assert (weights[8] != weights[9]).any()
+    assert "step-00000008" not in checkpoints_of(run.path)  # weights that have just failed are not a checkpoint
     rows = read_lines(run.metrics_path)
     assert [(row["step"], row["loss"] is None, row["skipped"]) for row in rows[1:]] == [(8, True, 1), (20, False, 1)]
     progress = read_progress(find_checkpoint(run.path, "last"))
@@ -174,6 +180,39 @@ def test_too_many_skipped_steps_in_a_row_stop(new_run: NewRun) -> None:
     with pytest.raises(DivergedError, match=r"step 59: 50 steps in a row were skipped, and the loss is nan, as ln_f"):
         train(run, run.data(), reporter=listener)
     assert len(listener.heard) == 50
+
+
+@pytest.mark.parametrize("on_nan", ["stop", "skip"])
+def test_weights_that_have_run_away_do_not_push_out_the_last_good_ones(
+    new_run: NewRun, on_nan: str, tally: Tally
+) -> None:
+    """Finite, and so large that no loss is: each step writes a checkpoint, and one is to stay."""
+    run = new_run(checkpoint_interval=1, eval_interval=100, max_steps=100, keep=1, on_nan=on_nan)
+
+    def act(model: GPT) -> None:
+        model.arena.data[...] = 3e37
+
+    with pytest.raises(DivergedError, match="checkpoint step-00000007 stays"):
+        train(run, run.data(), reporter=Poison(8, act))
+    assert read_pointer(run.path, "last") == "step-00000007"
+    assert np.abs(load_model(find_checkpoint(run.path, "last"), run.model_config).arena.data).max() < 10
+    whole = new_run("whole", checkpoint_interval=1, eval_interval=100, max_steps=100, keep=1, on_nan=on_nan)
+    train(whole, whole.data())
+    train(open_run(run.path), run.data())
+    assert result(run.path) == result(whole.path)
+    tally("weights that run away", 1, "the last checkpoint that gave a finite loss stays; went on from it, bit for bit")
+
+
+def test_a_skipped_step_is_shown(new_run: NewRun) -> None:
+    for terminal in (False, True):
+        shown = io.StringIO()
+        run = new_run(f"run-{terminal}", log_interval=1)
+        display = TrainingDisplay(run, Console(file=shown, force_terminal=terminal, width=100))
+        display.started(GPT(run.model_config), run.data(), Progress())
+        display.printed = -math.inf
+        display.stepped(Metrics(3, None, None, None, 1e-3, None, 40, 10.0, 1.0, skipped=2))
+        display.close()
+        assert "3/20  skipped, 2 steps so far  10 tokens/s" in shown.getvalue()
 
 
 def test_on_nan_from_the_command_line(handgrad: Callable[..., Output], text_file: Path, tmp_path: Path) -> None:
@@ -221,7 +260,7 @@ def test_what_counts_as_standing_out() -> None:
     for step in range(2000):
         progress.step = step
         level = 2.0 + 2 * math.exp(-step / 200) + (1.0 if step >= 1900 else 0.0)
-        if is_spike(level + 0.1 * rng.standard_normal(), progress):
+        if take_in(level + 0.1 * rng.standard_normal(), progress):
             seen.append(step)
     assert seen[0] == 1900
     assert seen[-1] < 1960
@@ -247,5 +286,10 @@ def test_ids_outside_the_vocabulary_are_refused_before_a_step(new_run: NewRun) -
         content[-2:] = b"\xff\xff"
         content[-400:-200] = b"\xff" * 200
         path.write_bytes(content)
+        with pytest.raises(InputError, match=f"the {path.stem} token file of test text is damaged"):
+            train(run, run.data())
+        meta = path.with_name("meta.json")
+        known = json.loads(meta.read_text())
+        meta.write_text(json.dumps({**known, "train_sha256": "", "validation_sha256": ""}))  # as before it was kept
         with pytest.raises(InputError, match=r"they hold the id 65535, and the vocabulary ends at \d+"):
             train(run, run.data())

@@ -68,6 +68,17 @@ def test_other_libraries_blas_is_not_numpys(monkeypatch: pytest.MonkeyPatch) -> 
     assert Numerics.here(1).blas_threads == 9
 
 
+def test_what_numba_compiles_for_is_named_also_where_it_is_told_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = pytest.importorskip("numba.core.config")
+    before = Numerics.here(2)
+    if before.backend != "numba":
+        pytest.skip("NumPy runs alone")
+    monkeypatch.setattr(config, "CPU_NAME", "generic")
+    (different,) = before.differences(Numerics.here(2))
+    assert different.startswith("compiler was numba ")
+    assert ", generic, O" in different
+
+
 def test_versions_through_which_no_number_passes_may_be_others() -> None:
     before = Numerics.here(2)
     versions = {**before.versions, "python": "3.99", "safetensors": "9", "threadpoolctl": "9"}

@@ -10,6 +10,7 @@ from support import read_lines
 
 from handgrad.errors import InputError
 from handgrad.training import Metrics, Reporter, Run, open_run, resumed, tensorboard, train
+from handgrad.training.tensorboard import EventFiles
 
 NewRun = Callable[..., Run]
 
@@ -76,6 +77,30 @@ def test_asked_for_later_they_hold_what_was_before(new_run: NewRun) -> None:
     run = resumed(run, run.config.updated({"tensorboard": True}, "test"))
     train(run, run.data())
     assert scalars(run.path / "tensorboard") == expected(run)
+
+
+def test_a_run_goes_on_without_where_they_cannot_be_written(
+    new_run: NewRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    writer = pytest.importorskip("tensorboardX.event_file_writer").EventsWriter
+    run, write, written = new_run(tensorboard=True), writer.write_event, []
+
+    def failing(self: object, event: object) -> None:
+        written.append(event)
+        if len(written) > 20:
+            raise OSError(28, "No space left on device")
+        write(self, event)
+
+    monkeypatch.setattr(writer, "write_event", failing)
+    heard: list[str] = []
+    reporter = Reporter()
+    reporter.noticed = heard.append  # type: ignore[method-assign]
+    assert train(run, run.data(), reporter=reporter).finished
+    assert heard == [f"no more events are written to {run.path / 'tensorboard'}: No space left on device"]
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "tensorboard").touch()
+    EventFiles(tmp_path / "blocked" / "tensorboard", [], heard.append).close()
+    assert "File exists" in heard[1]
 
 
 def test_without_the_library_that_is_said_before_anything_is_written(

@@ -27,7 +27,8 @@ def sigterm_raises() -> Iterator[None]:
 class Interrupts:
     """While entered, the first SIGINT, SIGTERM or SIGHUP is remembered; a second one ends the program as usual.
 
-    SIGHUP is what a terminal sends that closes. Where it is ignored, as under nohup, it stays so.
+    SIGHUP is what a terminal sends that closes. What is ignored, as it is under nohup or in the background of a
+    script, stays so.
     """
 
     def __init__(self) -> None:
@@ -35,7 +36,10 @@ class Interrupts:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM, *_hangup()):
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is None or signal.getsignal(number) == signal.SIG_IGN:
+                continue
             self._before[number] = signal.signal(number, self._remember)
         return self
 
@@ -61,8 +65,3 @@ class Interrupts:
         while self._before:
             number, handler = self._before.popitem()
             signal.signal(number, handler)
-
-
-def _hangup() -> tuple[int, ...]:
-    number = getattr(signal, "SIGHUP", None)  # Windows has none
-    return () if number is None or signal.getsignal(number) == signal.SIG_IGN else (number,)

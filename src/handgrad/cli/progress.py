@@ -71,9 +71,10 @@ class TrainingDisplay(Reporter):
     def _line(self, metrics: Metrics) -> str:
         rate = (metrics.step - self.first_step) / max(time.monotonic() - self.begun, 1e-9)
         left = (self.config.max_steps - metrics.step) / rate
-        what = f"loss {metrics.loss:.4f}  lr {metrics.lr:.2e}  grad norm {metrics.grad_norm:.2f}"
         if metrics.loss is None:
             what = f"skipped, {_counted(metrics.skipped, 'step')} so far"
+        else:
+            what = f"loss {metrics.loss:.4f}  lr {metrics.lr:.2e}  grad norm {metrics.grad_norm:.2f}"
         return (
             f"{metrics.step:,}/{self.config.max_steps:,}  {what}  "
             f"{metrics.tokens_per_second:,.0f} tokens/s  {_clock(left)} left"

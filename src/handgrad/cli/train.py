@@ -40,6 +40,7 @@ from handgrad.training import (
 from handgrad.training.checkpoint import read_progress
 from handgrad.training.config import MODEL_FIELDS
 from handgrad.training.keeping import read_pointer
+from handgrad.training.resuming import was_cut_off
 
 _GIVEN_BY_WEIGHTS = (*(name for name in MODEL_FIELDS if name != "dropout"), "tokenizer", "vocab_size")
 _SAMPLE_TOKENS = 300
@@ -84,7 +85,9 @@ def run(argv: list[str]) -> int:
     if source.resume is None:
         return _train(*_new(source, argv), console)
     the_run, settings = _asked_to_resume(source, argv)
-    with the_only_one(the_run.path, "trained"):
+    with the_only_one(the_run.path, "trained") as stale:  # of resuming and training in one
+        if stale is not None:
+            console.print(was_cut_off(the_run, stale))
         data = the_run.data()  # refused where they do not fit, before anything is changed
         the_run = resumed(the_run, settings, allow_inexact=source.allow_inexact, notice=console.print)
         return _train(the_run, data, console)
@@ -201,9 +204,11 @@ def _train(the_run: Run, data: TokenData, console: Console) -> int:
 
 def _say_what_came_of_it(the_run: Run, data: TokenData, console: Console) -> None:
     model, best = load_intact(the_run.path, "best", lambda path: load_model(path, the_run.model_config), warn)
-    loss = read_progress(best).best_val_loss
-    described = "" if loss is None else f", validation loss {loss:.4f}"
-    console.print(f"\nbest checkpoint {best.name}{described}; it writes:\n")
+    progress = read_progress(best)
+    described = f"checkpoint {best.name}"
+    if progress.best_step == progress.step:  # else it is one that serves in the place of the best
+        described = f"best checkpoint {best.name}, validation loss {progress.best_val_loss:.4f}"
+    console.print(f"\n{described}; it writes:\n")
     console.print(sample_text(model, data, _SAMPLE_TOKENS, the_run.config.seed))
     console.print(f"\ncurves: {the_run.curves_path}\nmore:   handgrad sample {shlex.quote(str(the_run.path))}")
 

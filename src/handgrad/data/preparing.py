@@ -110,8 +110,8 @@ def _prepare(
         del counts  # the largest thing of all
     written = temporary / "tokens"
     written.mkdir()
-    tallies = _encode(tokenizer, train, validation, written, chosen, report)
-    meta = describe(_source(texts), found.sha256, tokenizer, *tallies)
+    tallies, hashes = _encode(tokenizer, train, validation, written, chosen, report)
+    meta = describe(_source(texts), found.sha256, tokenizer, *tallies, hashes)
     write_the_rest(written, tokenizer, meta)
     out.parent.mkdir(parents=True, exist_ok=True)
     if os.name == "nt" and out.exists():
@@ -139,8 +139,8 @@ def _encode(
     directory: Path,
     workers: Workers,
     report: Report,
-) -> tuple[Tally, Tally]:
-    """Writes both token files; returns what is in them."""
+) -> tuple[tuple[Tally, Tally], tuple[str, str]]:
+    """Writes both token files; returns what is in them, and their hashes."""
     total, done = _size(train) + _size(validation), 0
     report("encoding", 0, total)
 
@@ -155,9 +155,11 @@ def _encode(
 
     tallies = Tally(), Tally()
     with Pool(tokenizer, workers) as pool:
-        write_ids(directory / TRAIN, token_dtype(tokenizer), ids(train, tallies[0], False))
-        write_ids(directory / VALIDATION, token_dtype(tokenizer), ids(validation, tallies[1], True))
-    return tallies
+        hashes = (
+            write_ids(directory / TRAIN, token_dtype(tokenizer), ids(train, tallies[0], False)),
+            write_ids(directory / VALIDATION, token_dtype(tokenizer), ids(validation, tallies[1], True)),
+        )
+    return tallies, hashes
 
 
 def _count_batch(tokenizer: Tokenizer, batch: list[Chunk]) -> Counter[str]:

@@ -4,6 +4,7 @@ A directory holds ``train.npy`` and ``validation.npy`` (one-dimensional, uint16 
 header says which), the ``tokenizer.json`` that made them and a side file, ``meta.json``, that says so.
 """
 
+import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from handgrad.tokenizers import Tokenizer, load_tokenizer
 FORMAT_VERSION = 1
 TRAIN, VALIDATION = "train.npy", "validation.npy"
 _CHECKED_AT_A_TIME = 1 << 16
+_HASHED_AT_A_TIME = 1 << 22
 _MAGIC = magic(1, 0)
 """What version 1.0 of the format begins with: its header has at most 64 KiB, that of later ones may claim 4 GiB."""
 
@@ -44,6 +46,9 @@ class Meta:
     validation_lossless: bool
     """Whether decoding gives the validation text back: only then are bits per character comparable."""
     version: int = FORMAT_VERSION
+    train_sha256: str = ""
+    """Of the ids as they lie in the file; empty in files of before it was kept."""
+    validation_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,17 @@ class TokenData:
                     f"block_size {block_size} needs {block_size + 1}; give at least {self._least_length(block_size)} "
                     "characters or a smaller block_size"
                 )
+
+    def check_content(self) -> None:
+        """Raises InputError where the ids are not those that were written."""
+        for name, part in (("train", self.train), ("validation", self.validation)):
+            written = getattr(self.meta, f"{name}_sha256")
+            if written and sha256_of(part) != written:
+                raise InputError(
+                    f"the {name} token file of {self.meta.source} is damaged: it does not have the SHA-256 that "
+                    "meta.json names"
+                )
+        self.check_ids(self.validation)
 
     def check_ids(self, ids: Array) -> None:
         """Raises InputError where one of the ids, which are of these token files, is outside the vocabulary."""
@@ -135,8 +151,10 @@ def count_unknown(tokenizer: Tokenizer, ids: Array) -> int:
     return 0 if tokenizer.unk_id is None else int(np.count_nonzero(ids == tokenizer.unk_id))
 
 
-def describe(source: str, corpus_sha256: str, tokenizer: Tokenizer, train: Tally, validation: Tally) -> Meta:
-    """What the side file says of a text's two parts."""
+def describe(
+    source: str, corpus_sha256: str, tokenizer: Tokenizer, train: Tally, validation: Tally, hashes: tuple[str, str]
+) -> Meta:
+    """What the side file says of a text's two parts, the hashes of whose ids are given."""
     return Meta(
         source=source,
         corpus_sha256=corpus_sha256,
@@ -149,7 +167,17 @@ def describe(source: str, corpus_sha256: str, tokenizer: Tokenizer, train: Tally
         validation_tokens=validation.tokens,
         validation_characters=validation.characters,
         validation_lossless=validation.lossless,
+        train_sha256=hashes[0],
+        validation_sha256=hashes[1],
     )
+
+
+def sha256_of(ids: Array) -> str:
+    """The hash of ids as they lie in memory or in a file, a few megabytes at a time."""
+    found = hashlib.sha256()
+    for start in range(0, len(ids), _HASHED_AT_A_TIME):
+        found.update(np.ascontiguousarray(ids[start : start + _HASHED_AT_A_TIME]).data)
+    return found.hexdigest()
 
 
 def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> TokenData:
@@ -159,7 +187,8 @@ def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> TokenData:
     tallies = Tally(), Tally()
     for tally, part in zip(tallies, (train, validation), strict=True):
         tally.add(part)
-    meta = describe(corpus.source, corpus.sha256, tokenizer, *tallies)
+    hashes = sha256_of(train.ids), sha256_of(validation.ids)
+    meta = describe(corpus.source, corpus.sha256, tokenizer, *tallies, hashes)
     return TokenData(train.ids, validation.ids, tokenizer, meta)
 
 
@@ -171,16 +200,23 @@ def write_token_files(directory: Path, data: TokenData) -> None:
     write_the_rest(directory, data.tokenizer, data.meta)
 
 
-def write_ids(path: Path, dtype: np.dtype[np.unsignedinteger], parts: Iterable[Array]) -> None:
-    """Writes a token file part after part, as ``np.save`` would write them in one; whole or not at all."""
+def write_ids(path: Path, dtype: np.dtype[np.unsignedinteger], parts: Iterable[Array]) -> str:
+    """Writes a token file part after part, as ``np.save`` would write them in one; whole or not at all.
+
+    Returns the SHA-256 of the ids.
+    """
+    found = hashlib.sha256()
     with replacing(path) as file:
         length, count = _write_header(file, dtype, 0), 0
         for ids in parts:
-            file.write(np.ascontiguousarray(ids, dtype).data)
+            content = np.ascontiguousarray(ids, dtype).data
+            file.write(content)
+            found.update(content)
             count += len(ids)
         file.seek(0)
         rewritten = _write_header(file, dtype, count)
         assert rewritten == length, "NumPy leaves room in its header for a longer array"
+    return found.hexdigest()
 
 
 def write_the_rest(directory: Path, tokenizer: Tokenizer, meta: Meta) -> None:
@@ -232,6 +268,8 @@ def _write_header(file: BinaryIO, dtype: np.dtype[np.unsignedinteger], count: in
 def _open_array(path: Path, length: int, meta: Meta) -> Array:
     """The array in a token file, mapped. Its sizes are checked against the file before anything is made of them."""
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 raise ValueError("it is not in version 1.0 of NumPy's format")

@@ -14,6 +14,8 @@ from handgrad.files import write_atomically
 
 Rows = Sequence[Mapping[str, Any]]
 Series = tuple[list[int], list[float]]
+_LARGEST = 1e30
+"""No axis shows more, of a run that had lost its way."""
 
 
 def plot_curves(runs: Mapping[str, Rows], path: Path) -> None:
@@ -69,12 +71,11 @@ def draw_curves(runs: Mapping[str, Rows], kind: str = "png") -> bytes:
     # The first windows gain a hundred times what the last do; a linear axis shows only the first.
     gains.set_yscale("symlog", linthresh=0.01)
     gains.margins(y=0.1)
+    known = figure.canvas.get_supported_filetypes()
+    if kind not in known:
+        raise InputError(f"a picture cannot be written as {kind!r}; known: {', '.join(sorted(known))}")
     buffer = io.BytesIO()
-    try:
-        figure.savefig(buffer, format=kind, dpi=120)
-    except ValueError:
-        known = ", ".join(sorted(figure.canvas.get_supported_filetypes()))
-        raise InputError(f"a picture cannot be written as {kind!r}; known: {known}") from None
+    figure.savefig(buffer, format=kind, dpi=120)
     return buffer.getvalue()
 
 
@@ -89,5 +90,6 @@ def _skipped(rows: Rows) -> list[int]:
 
 
 def _series(rows: Rows, field: str) -> Series:
-    present = [(int(row["step"]), float(row[field])) for row in rows if row.get(field) is not None]
+    known = ((int(row["step"]), row.get(field)) for row in rows)
+    present = [(step, float(value)) for step, value in known if value is not None and abs(value) < _LARGEST]
     return [step for step, _ in present], [value for _, value in present]

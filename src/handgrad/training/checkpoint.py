@@ -91,6 +91,8 @@ def write_checkpoint(directory: Path, name: str, model: GPT, optimizer: Optimize
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
     """What state.json holds. Raises DamagedError where it is not what was written, or the files beside it are not."""
+    if checkpoint.is_symlink():
+        raise DamagedError(f"{checkpoint} is damaged: it is a link, and no directory of this run")
     _check_is_a_file(checkpoint / STATE)
     try:
         state = read_json(checkpoint / STATE)
@@ -98,8 +100,12 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
         raise DamagedError(f"{checkpoint} is damaged: {error}") from None
     if state.get("version") == 1:
         raise InputError(f"{checkpoint / STATE} is of version 1, which had no hashes; only {FORMAT_VERSION} is read")
-    if state.get("version") != FORMAT_VERSION or state.pop("sha256", None) != _hash_of(state):
+    if state.pop("sha256", None) != _hash_of(state):
         raise DamagedError(f"{checkpoint} is damaged: {STATE} does not have the SHA-256 that it names")
+    if state.get("version") != FORMAT_VERSION:
+        raise InputError(
+            f"{checkpoint / STATE} is of version {state.get('version')}; only {FORMAT_VERSION} is read here"
+        )
     try:
         files = {name: (state["files"][name]["bytes"], state["files"][name]["sha256"]) for name in (MODEL, OPTIMIZER)}
     except (KeyError, TypeError) as error:
@@ -160,7 +166,9 @@ def load_checkpoint(checkpoint: Path, state: Mapping[str, Any], model: GPT, opti
     progress = _progress(checkpoint, state)
     arrays = load(checkpoint / OPTIMIZER)
     try:
-        steps = {int(index): int(step) for index, step in state["optimizer_steps"].items()}
+        steps = {int(index): step for index, step in state["optimizer_steps"].items()}
+        if any(type(step) is not int or not 0 < step <= progress.step for step in steps.values()):
+            raise ValueError(f"the optimizer cannot have made the steps that {STATE} names")
         groups = optimizer.state_dict()["param_groups"]
         moments: dict[int, dict[str, Any]] = {index: {"step": step} for index, step in steps.items()}
         indices = {name: index for index, name in enumerate(_optimized_names(model, optimizer))}
@@ -181,8 +189,9 @@ def _progress(checkpoint: Path, state: Mapping[str, Any]) -> Progress:
         progress = record(Progress, state.get("progress"))
     except ValueError as error:
         raise DamagedError(f"{checkpoint} is damaged: of the progress in {STATE}, {error}") from None
-    if not 0 <= progress.skipped_in_a_row <= progress.skipped <= progress.step <= progress.tokens:
-        raise DamagedError(f"{checkpoint} is damaged: the counts of steps and tokens in {STATE} cannot be")
+    counts = 0 <= progress.skipped_in_a_row <= progress.skipped <= progress.step <= progress.tokens
+    if not counts or progress.logged < 0 or progress.loss_variance < 0:
+        raise DamagedError(f"{checkpoint} is damaged: the progress in {STATE} cannot be")
     return progress
 
 

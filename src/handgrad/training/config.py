@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from handgrad.errors import InputError
+from handgrad.files import read_file
 from handgrad.models import GPTConfig
 from handgrad.nn.layers import Activation
 from handgrad.optim import SGD, Adam, AdamW, Optimizer, schedules
@@ -167,10 +168,8 @@ class TrainConfig:
 def read_config_file(path: Path) -> dict[str, Any]:
     """The fields in a TOML file. Raises InputError where it is missing or not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a directory; a TOML file is needed") from None
+        return tomllib.loads(read_file(path).decode())
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid TOML: {error}") from None

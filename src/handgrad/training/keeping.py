@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from handgrad.errors import InputError
-from handgrad.files import flush_directory, write_atomically
+from handgrad.files import flush_directory, read_file, write_atomically
 from handgrad.models import GPT
 from handgrad.optim import Optimizer
 from handgrad.training.checkpoint import DamagedError, Progress, write_checkpoint
@@ -19,24 +19,30 @@ T = TypeVar("T")
 POINTERS = ("last", "best")
 _NAME = re.compile(r"step-(\d{8,18})(?:\.(\d{1,9}))?")
 _DAMAGED = "damaged-"
+_POINTER_BYTES = 1000
+_TRIES = 100
 
 
-def save_checkpoint(run: Path, model: GPT, optimizer: Optimizer, progress: Progress, keep: int = 2) -> str:
-    """Writes a checkpoint, points ``last`` at it, and returns its name.
-
-    Of those up to it the newest ``keep`` stay, and the one that ``best`` names: others go once it is safe.
-    """
+def save_checkpoint(run: Path, model: GPT, optimizer: Optimizer, progress: Progress) -> str:
+    """Writes a checkpoint, points ``last`` at it, and returns its name."""
     directory = run / "checkpoints"
     directory.mkdir(exist_ok=True)
     name = _new_name(directory, progress.step)
     write_checkpoint(directory, name, model, optimizer, progress)
-    point(run, "last", name, keep)
+    point(run, "last", name)
     return name
 
 
-def point(run: Path, pointer: str, name: str, keep: int) -> None:
-    """Makes ``last`` or ``best`` name a checkpoint, in one step, and removes those that no longer stay."""
+def point(run: Path, pointer: str, name: str) -> None:
+    """Makes ``last`` or ``best`` name a checkpoint, in one step."""
     write_atomically(run / pointer, f"{name}\n".encode())
+
+
+def prune(run: Path, keep: int) -> None:
+    """Removes checkpoints, but for the newest ``keep`` of those up to ``last``, and the one that ``best`` names.
+
+    Those after ``last`` were made by a process that was ended before it could say so, and will be made once more.
+    """
     last, best = (read_pointer(run, pointer) for pointer in POINTERS)
     named = checkpoints_of(run)
     kept = {best, *(named if last not in named else [name for name in named if _order(name) <= _order(last)][:keep])}
@@ -52,9 +58,8 @@ def point(run: Path, pointer: str, name: str, keep: int) -> None:
 def read_pointer(run: Path, pointer: str) -> str | None:
     """The name of the checkpoint that ``last`` or ``best`` points at; None before there is one."""
     try:
-        with (run / pointer).open("rb") as file:
-            return file.read(1000).decode(errors="replace").strip() or None
-    except (FileNotFoundError, IsADirectoryError):
+        return read_file(run / pointer, _POINTER_BYTES).decode(errors="replace").strip() or None
+    except InputError:
         return None
 
 
@@ -67,8 +72,13 @@ def checkpoints_of(run: Path) -> list[str]:
 
 def set_aside(run: Path, name: str) -> None:
     """Renames a damaged checkpoint, so that it counts as none and yet is not lost."""
-    with contextlib.suppress(OSError):
-        os.rename(run / "checkpoints" / name, run / "checkpoints" / f"{_DAMAGED}{name}")
+    directory, number = run / "checkpoints", 0
+    aside = directory / f"{_DAMAGED}{name}"
+    while aside.exists() or aside.is_symlink():
+        number += 1
+        aside = directory / f"{_DAMAGED}{name}-{number}"
+    os.rename(directory / name, aside)
+    flush_directory(directory)
 
 
 def clear_leftovers(run: Path) -> None:
@@ -108,18 +118,32 @@ def load_intact(
     if wanted not in POINTERS:
         checkpoint = find_checkpoint(run, wanted)
         return load(checkpoint), checkpoint
+    for _ in range(_TRIES):
+        with contextlib.suppress(_GoneError):
+            return _first_intact(run, wanted, load, notice)
+    raise InputError(f"the checkpoints of {run} are replaced faster than they can be read; try once more")
+
+
+class _GoneError(Exception):
+    """A checkpoint was removed while it was read, by the process that trains: the pointers name another now."""
+
+
+def _first_intact(run: Path, wanted: str, load: Callable[[Path], T], notice: Callable[[str], None]) -> tuple[T, Path]:
     damaged = None
     for checkpoint in _candidates(run, wanted):
         try:
             loaded = load(checkpoint)
-        except DamagedError as error:
+        except (InputError, OSError) as error:
+            if not checkpoint.is_dir():
+                raise _GoneError from None
+            if not isinstance(error, DamagedError):
+                raise
             damaged = damaged or error
             notice(str(error))
         else:
             if damaged:
                 notice(f"{checkpoint.name} is used instead")
             return loaded, checkpoint
-    assert damaged is not None
     raise InputError(f"no checkpoint of {run} is intact: {damaged}")
 
 
@@ -135,6 +159,11 @@ def _candidates(run: Path, wanted: str) -> Iterator[Path]:
     first = next((name for name in pointed if name in names), names[0])
     place = names.index(first)
     yield from (run / "checkpoints" / name for name in [*names[place:], *reversed(names[:place])])
+
+
+def step_of(name: str) -> int:
+    """The step that a checkpoint's name says."""
+    return _order(name)[0]
 
 
 def _order(name: str | None) -> tuple[int, int]:

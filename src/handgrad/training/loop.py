@@ -15,7 +15,14 @@ from handgrad.errors import InputError
 from handgrad.lock import the_only_one
 from handgrad.models import GPT
 from handgrad.optim import Optimizer
-from handgrad.training.checkpoint import Progress, check_size, load_checkpoint, load_weights, read_state
+from handgrad.training.checkpoint import (
+    DamagedError,
+    Progress,
+    check_size,
+    load_checkpoint,
+    load_weights,
+    read_state,
+)
 from handgrad.training.diagnosis import first_gradient, first_weight
 from handgrad.training.evaluation import bits_per_character, evaluate
 from handgrad.training.keeping import (
@@ -23,15 +30,17 @@ from handgrad.training.keeping import (
     clear_leftovers,
     load_intact,
     point,
+    prune,
     read_pointer,
     save_checkpoint,
     set_aside,
+    step_of,
 )
 from handgrad.training.metrics import Metrics, MetricsLog, read_metrics
 from handgrad.training.replicas import Replicas, cores_for
-from handgrad.training.resuming import check_is_exact
+from handgrad.training.resuming import check_is_exact, was_cut_off
 from handgrad.training.run_directory import Run
-from handgrad.training.spikes import is_spike
+from handgrad.training.spikes import take_in
 from handgrad.training.tensorboard import EventFiles, check_can_write_events
 
 # What a run's random numbers are for; with the seed and the step they give each use a generator of its own, so that
@@ -91,10 +100,10 @@ def train(
     with ExitStack() as stack:
         stale = stack.enter_context(the_only_one(run.path, "trained"))
         if stale is not None:
-            reporter.noticed(f"the last to train {run.path}, {stale}, was cut off; going on from its last checkpoint")
+            reporter.noticed(was_cut_off(run, stale))
         stack.enter_context(cores_for(run.replicas))
         clear_leftovers(run.path)
-        data.check_ids(data.validation)
+        data.check_content()
         model, optimizer, progress = _begin_or_continue(run, reporter)
         trainer = _Trainer(run, data, model, optimizer, progress, reporter)
         stack.callback(trainer.close)
@@ -109,25 +118,46 @@ def _begin_or_continue(run: Run, reporter: Reporter) -> tuple[GPT, Optimizer, Pr
         if run.init_from is not None:
             read_state(run.init_from)
             load_weights(run.init_from, model)
-        save_checkpoint(run.path, model, optimizer, Progress(), run.config.keep)
+        save_checkpoint(run.path, model, optimizer, Progress())
         return model, optimizer, Progress()
     check_is_exact(run)
-    pointed = read_pointer(run.path, "last")
+    damaged = []
 
     def load(checkpoint: Path) -> tuple[GPT, Optimizer, Progress]:
-        state = read_state(checkpoint)
-        check_size(checkpoint, run.model_config)
-        model, optimizer = _new(run)
-        return model, optimizer, load_checkpoint(checkpoint, state, model, optimizer)
+        try:
+            state = read_state(checkpoint)
+            check_size(checkpoint, run.model_config)
+            model, optimizer = _new(run)
+            return model, optimizer, load_checkpoint(checkpoint, state, model, optimizer)
+        except DamagedError:
+            damaged.append(checkpoint.name)
+            raise
 
     (model, optimizer, progress), checkpoint = load_intact(run.path, "last", load, reporter.noticed)
-    if checkpoint.name != pointed:
-        if pointed in checkpoints_of(run.path):
-            set_aside(run.path, str(pointed))
-        point(run.path, "last", checkpoint.name, run.config.keep)
-    if progress.best_step == progress.step and read_pointer(run.path, "best") != checkpoint.name:
-        point(run.path, "best", checkpoint.name, run.config.keep)  # in case the run ended between the two pointers
+    for name in damaged:
+        set_aside(run.path, name)
+    if read_pointer(run.path, "last") != checkpoint.name:
+        point(run.path, "last", checkpoint.name)
+    _point_at_the_best(run.path, progress, reporter)
     return model, optimizer, progress
+
+
+def _point_at_the_best(run: Path, progress: Progress, reporter: Reporter) -> None:
+    """Mends ``best``, where it was lost or the run ended before it was written: the step of the best score is known."""
+    if progress.best_step is None:
+        return
+    name = next((name for name in checkpoints_of(run) if step_of(name) == progress.best_step), None)
+    if name is not None:
+        try:
+            read_state(run / "checkpoints" / name)
+        except DamagedError as error:
+            reporter.noticed(str(error))
+            set_aside(run, name)
+            name = None
+    if name is None:
+        reporter.noticed(f"the best checkpoint of {run}, that of step {progress.best_step}, is no longer there")
+    elif read_pointer(run, "best") != name:
+        point(run, "best", name)
 
 
 def _new(run: Run) -> tuple[GPT, Optimizer]:
@@ -143,7 +173,12 @@ class _Trainer:
         self.progress, self.reporter = progress, reporter
         # At step 0 what has been evaluated will be so once more.
         self.log = MetricsLog(run.metrics_path, progress.step or -1, progress.logged, reporter.noticed)
-        self.events = EventFiles(run.path / "tensorboard", self.log.kept) if self.config.tensorboard else None
+        self.events: EventFiles | None = None
+        if self.config.tensorboard:
+            self.events = EventFiles(run.path / "tensorboard", self.log.kept, reporter.noticed)
+        self.sound_step = progress.step - 1
+        """The newest whose weights gave a finite loss; of those that were loaded that is not known yet."""
+        self.saved_step = progress.step
         self.replicas = Replicas(model, run.replicas)
         self.begun = time.perf_counter() - progress.seconds
         self.measured_from = (time.perf_counter(), progress.tokens)
@@ -156,7 +191,6 @@ class _Trainer:
         self.reporter.started(self.model, self.data, progress)
         if progress.step == 0:
             self._evaluate(Metrics(0, None, None, None, None, None, 0, None, 0.0))
-        saved_step = progress.step
         while progress.step < config.max_steps and not should_stop():
             metrics = self._step(schedule(progress.step))
             self.reporter.stepped(metrics)
@@ -165,12 +199,11 @@ class _Trainer:
                 improved = self._evaluate(metrics)
             elif self._is_due(config.log_interval) or metrics.spike or metrics.loss is None:
                 self._log(metrics)
-            if improved or self._is_due(config.checkpoint_interval):
+            if improved or (self._is_due(config.checkpoint_interval) and not progress.skipped_in_a_row):
                 self._save(improved)
-                saved_step = progress.step
             if self._is_due(config.eval_interval) or self._is_due(config.log_interval):
                 self.measured_from = (time.perf_counter(), progress.tokens)
-        if saved_step != progress.step:
+        if self.saved_step != progress.step:
             self._save(best=False)
         return Outcome(progress, progress.step >= config.max_steps, self.val_loss)
 
@@ -180,12 +213,13 @@ class _Trainer:
         batches, dropout_seed = self._batches(progress.step), (config.seed, _DROPOUT, progress.step)
         loss, grad_norm = self.replicas.loss_and_gradients(batches, dropout_seed)
         finite = math.isfinite(loss) and math.isfinite(grad_norm)
-        spike = finite and is_spike(loss, progress)
+        spike = finite and take_in(loss, progress)
         if finite:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             self.replicas.update(self.optimizer, grad_norm, config.grad_clip)
             progress.skipped_in_a_row = 0
+            self._is_sound(progress.step)
         else:
             self._stop_or_skip(loss, grad_norm, batches, dropout_seed)
         progress.step += 1
@@ -263,6 +297,7 @@ class _Trainer:
         if not math.isfinite(val_loss):
             raise DivergedError(self._diverged(f"the validation loss is {val_loss}", progress.step))
         self.val_loss = val_loss
+        self._is_sound(progress.step)
         bits = bits_per_character(val_loss, self.data.tokens_per_character)
         progress.seconds = time.perf_counter() - self.begun
         metrics = replace(metrics, val_loss=val_loss, bits_per_char=bits, seconds=round(progress.seconds, 3))
@@ -278,10 +313,26 @@ class _Trainer:
         if weight is not None:
             raise DivergedError(self._diverged(f"{weight} holds a number that is not finite", self.progress.step))
         self.log.flush()
-        name = save_checkpoint(self.run.path, self.model, self.optimizer, self.progress, self.config.keep)
+        name = save_checkpoint(self.run.path, self.model, self.optimizer, self.progress)
         if best:
-            point(self.run.path, "best", name, self.config.keep)
+            point(self.run.path, "best", name)
+        self.saved_step = self.progress.step
+        if self.sound_step >= self.saved_step:
+            prune(self.run.path, self.config.keep)
+
+    def _is_sound(self, step: int) -> None:
+        """The weights of this step gave a finite loss. Only then may those go that the last checkpoint replaces."""
+        if self.sound_step < self.saved_step <= step:
+            prune(self.run.path, self.config.keep)
+        self.sound_step = step
 
     def _diverged(self, what: str, step: int) -> str:
+        """What to say; a last checkpoint whose weights have given no finite loss makes way for the one before."""
         last = read_pointer(self.run.path, "last")
+        if last is not None and step_of(last) > self.sound_step:
+            sound = (name for name in checkpoints_of(self.run.path) if step_of(name) <= self.sound_step)
+            if (before := next(sound, None)) is not None:
+                set_aside(self.run.path, last)
+                point(self.run.path, "last", before)
+                last = before
         return f"training diverged at step {step}: {what}; checkpoint {last} stays; try a smaller lr or grad_clip"

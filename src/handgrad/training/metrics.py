@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from handgrad.errors import InputError
-from handgrad.files import write_atomically
+from handgrad.files import read_file, write_atomically
 from handgrad.records import record
 
 
@@ -39,6 +39,9 @@ class Metrics:
     """Whether the loss stands out above those of the steps before."""
 
 
+_MOST_STEPS = 1 << 53
+
+
 class MetricsLog:
     """Appends lines; after a resume, begins by dropping what the resumed run will write again, and what is damaged.
 
@@ -56,10 +59,7 @@ class MetricsLog:
         self._file = path.open("a", encoding="utf-8")
 
     def _mend(self, after_step: int, logged: int, notice: Callable[[str], None]) -> list[Metrics]:
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            content = b""
+        content = read_file(self.path) if self.path.exists() else b""
         rows, damaged = _rows(content)
         kept = [row for row in rows if row.step <= after_step]
         if damaged:
@@ -98,10 +98,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     Raises InputError where the file is missing, or another line is damaged.
     """
-    try:
-        rows, damaged = _rows(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+    rows, damaged = _rows(read_file(path))
     if damaged:
         raise InputError(f"{path}: {_lines(damaged)}")
     return [asdict(row) for row in rows]
@@ -114,7 +111,7 @@ def _rows(content: bytes) -> tuple[list[Metrics], list[int]]:
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
             row = record(Metrics, json.loads(line))
-            if row.step <= (rows[-1].step if rows else -1):
+            if not (rows[-1].step if rows else -1) < row.step < _MOST_STEPS:
                 raise ValueError("its step does not come after the one before")
         except (ValueError, RecursionError):
             damaged.append(number)

@@ -94,9 +94,13 @@ def _blas_of_numpy() -> list[dict[str, Any]]:
 
 def _compiler() -> str:
     from llvmlite.binding import get_host_cpu_name
+    from numba.core import config
 
     versions = installed_versions("numba", "llvmlite")
-    return ", ".join([*(f"{name} {number}" for name, number in versions.items()), get_host_cpu_name()])
+    # What NUMBA_CPU_NAME, NUMBA_CPU_FEATURES, NUMBA_OPT and NUMBA_DISABLE_JIT overrule.
+    target = [config.CPU_NAME or get_host_cpu_name(), config.CPU_FEATURES or "", f"O{config.OPT}"]
+    disabled = ["not compiled"] if config.DISABLE_JIT else []
+    return ", ".join([*(f"{name} {number}" for name, number in versions.items()), *filter(None, target), *disabled])
 
 
 def installed_versions(*packages: str) -> dict[str, str]:

@@ -35,7 +35,9 @@ def resumed(
     """
     settings = settings or run.config
     check_can_write_events(settings)
-    with the_only_one(run.path, "trained"):
+    with the_only_one(run.path, "trained") as stale:
+        if stale is not None:
+            notice(was_cut_off(run, stale))
         changed = _changed(run, settings)
         replicas = choose_replicas(settings.replicas, settings.batch_size) if "replicas" in changed else run.replicas
         numerics = Numerics.here(replicas)
@@ -56,6 +58,11 @@ def resumed(
         if changed:
             notice(f"going on with {', '.join(changed.values())}")
         return save_settings(run, settings, numerics, note)
+
+
+def was_cut_off(run: Run, holder: str) -> str:
+    """What to say of a lock that is stale."""
+    return f"the last to train {run.path}, {holder}, was cut off; going on from its last checkpoint"
 
 
 def check_is_exact(run: Run) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from handgrad.data import TokenData, open_token_files, write_token_files
 from handgrad.errors import InputError
-from handgrad.files import check_new_or_empty, read_json, write_json
+from handgrad.files import check_new_or_empty, flush_directory, read_json, write_json
 from handgrad.lock import LOCK, the_only_one
 from handgrad.models import GPTConfig
 from handgrad.tokenizers import Tokenizer, load_tokenizer
@@ -18,8 +18,8 @@ from handgrad.training.presets import PRESETS
 from handgrad.training.tensorboard import check_can_write_events
 
 FORMAT_VERSION = 1
-# What is in a directory where a run was being laid out when its process was ended.
-_BEGINNING = {LOCK, "data", "tokenizer.json", "metrics.jsonl"}
+_MARK = ".beginning.tmp"
+"""Is in a directory, after the lock and before all else, while a run is laid out there."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,8 @@ def check_is_free(path: Path) -> None:
 
 def _is_beginning(path: Path) -> bool:
     """Whether nothing is there but what ``create_run`` had written when it was cut off: no step had been made."""
-    if not (path / LOCK).is_file():
-        return False
-    return all(entry.name in _BEGINNING or entry.match(".*.tmp") for entry in path.iterdir())
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    return names == {LOCK} or (_MARK in names and "config.json" not in names)
 
 
 def next_free(parent: Path, stem: str) -> Path:
@@ -101,6 +100,8 @@ def create_run(
     """
     check_is_free(path)
     check_can_write_events(config)
+    if data_directory is not None and data_directory.resolve().is_relative_to(path.resolve()):
+        raise InputError(f"the token files in {data_directory} cannot lie inside the run's own directory, {path}")
     model_config = config.model_config(data.tokenizer.vocab_size)
     content = {
         "format": "handgrad-run",
@@ -121,23 +122,27 @@ def create_run(
     with the_only_one(path, "being made"):
         check_is_free(path)  # once more, now that nobody else can begin
         _clear(path, keep=LOCK)
+        (path / _MARK).touch()
         try:
             if data_directory is None:
                 write_token_files(path / "data", data)
             data.tokenizer.save(path / "tokenizer.json")
             (path / "metrics.jsonl").touch()
             write_json(path / "config.json", content)
+            (path / _MARK).unlink()
+            flush_directory(path.parent)
         except BaseException:
-            _clear(path)
-            if not existed:
-                with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # what ended us should be heard
+                _clear(path)
+                if not existed:
                     path.rmdir()
             raise
     return open_run(path)
 
 
 def _clear(path: Path, keep: str | None = None) -> None:
-    for entry in path.iterdir() if path.is_dir() else ():
+    """Takes away what is there, the mark of a beginning last."""
+    for entry in sorted(path.iterdir(), key=lambda entry: entry.name == _MARK):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
         elif entry.name != keep:

@@ -12,11 +12,11 @@ _FEWEST = 30
 """Steps before anything can stand out."""
 
 
-def is_spike(loss: float, progress: Progress) -> bool:
-    """Whether a step's loss lies more than 5 standard deviations above the mean of those before.
+def take_in(loss: float, progress: Progress) -> bool:
+    """Counts a step's loss in; returns whether it lies more than 5 standard deviations above the mean of those before.
 
-    Mean and variance, exponentially weighted (Finch 2009), are kept in ``progress``, and take the loss in: a spike only
-    as far as the 5 deviations, so that one does not hide the next.
+    Mean and variance, exponentially weighted (Finch 2009), are kept in ``progress``. A spike counts only as far as the
+    5 deviations, so that one does not hide the next.
     """
     count = progress.step - progress.skipped
     most = progress.loss_mean + _DEVIATIONS * math.sqrt(progress.loss_variance)
