@@ -200,6 +200,7 @@ def test_weights_that_have_run_away_do_not_push_out_the_last_good_ones(
     train(whole, whole.data())
     train(open_run(run.path), run.data())
     assert result(run.path) == result(whole.path)
+    assert checkpoints_of(run.path) == checkpoints_of(whole.path)
     tally("weights that run away", 1, "the last checkpoint that gave a finite loss stays; went on from it, bit for bit")
 
 

@@ -332,7 +332,6 @@ class _Trainer:
         if last is not None and step_of(last) > self.sound_step:
             sound = (name for name in checkpoints_of(self.run.path) if step_of(name) <= self.sound_step)
             if (before := next(sound, None)) is not None:
-                set_aside(self.run.path, last)
                 point(self.run.path, "last", before)
                 last = before
         return f"training diverged at step {step}: {what}; checkpoint {last} stays; try a smaller lr or grad_clip"
