@@ -5,7 +5,7 @@ renaming, removing, making and removing a directory. FAULT is
 
     count       none; at the end the number of changes is printed
     kill        SIGKILL instead of the change
-    tear        SIGKILL, after half of what was written to a file is lost, as where the power fails
+    tear        SIGKILL, after half of what was added to a file is lost, as where the power fails
     full        from then on there is no space left for files; half of what was just written had no room
     readonly    from then on nothing can be changed
 """
@@ -13,6 +13,7 @@ renaming, removing, making and removing a directory. FAULT is
 import errno
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -31,6 +32,8 @@ class Saboteur:
     def __init__(self, fault: str, number: int, directory: str) -> None:
         self.fault, self.number, self.directory = fault, number, os.path.realpath(directory)
         self.count = 0
+        self.flushed: dict[int, int] = {}
+        """How much of each file has been waited for, and stays."""
         self.fsync: Callable[[int], None] = os.fsync
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -56,10 +59,13 @@ class Saboteur:
     def synced(self, descriptor: int) -> None:
         """In the place of os.fsync, which is not audited."""
         path = os.readlink(f"/proc/self/fd/{descriptor}") if os.path.exists("/proc/self/fd") else self.directory
-        if self.fault in ("tear", "full") and self.count + 1 == self.number and os.path.isfile(path):
-            os.truncate(path, os.path.getsize(path) // 2)
+        found = os.fstat(descriptor)
+        safe = self.flushed.get(found.st_ino, 0)
+        if self.fault in ("tear", "full") and self.count + 1 == self.number and stat.S_ISREG(found.st_mode):
+            os.truncate(path, safe + (found.st_size - safe) // 2)
         self.change("os.fsync", path)
         self.fsync(descriptor)
+        self.flushed[found.st_ino] = found.st_size
 
     def change(self, event: str, path: str) -> None:
         inside = os.path.join(os.path.realpath(os.path.dirname(path)), "")
