@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,10 @@ from handgrad.cli.main import main
 from handgrad.data import Corpus, encode_corpus
 from handgrad.tokenizers import make_tokenizer
 from handgrad.training import Run, create_run
+
+# In the background of a script SIGINT is ignored, and would be by the processes that tests send it to.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Kernels are compiled anew for the tests, and once: what was kept from before may be of other code.
 os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="handgrad-numba-")

@@ -122,7 +122,7 @@ def test_signals_that_ask(
         check_goes_on(one, out, expected)
         return bool(process.returncode)
 
-    hits = sum(two_at_a_time(ask, range(20 if torture else 1)))
+    hits = sum(two_at_a_time(ask, range(12 if torture else 1)))
     assert hits
     tally(name, hits, f"saved, said how to go on, exit code {code}; {IDENTICAL}")
 
@@ -131,7 +131,7 @@ def test_ctrl_c_twice_ends_at_once(
     scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
     """The second comes while the step is finished, the checkpoint written, or the program leaves."""
-    one, attempts = scene("two replicas", 200), 20 if torture else 1
+    one, attempts = scene("two replicas", 200), 12 if torture else 1
     expected = undisturbed(one)
 
     def ask_twice(attempt: int) -> None:
