@@ -2,13 +2,16 @@
 
 What the tape makes of the same is compared with what was found by hand.
 
-Where compiled kernels train in their place, these are checked against the text so proven.
+Where compiled kernels train in their place, these are checked against the text so proven. What proves the house's
+gradients also checks a reader's, in exercises.
 """
 
 from collections.abc import Iterator
 from importlib import import_module
 
 from handgrad.backend import current_backend
+from handgrad.checking.answers import Verdict, check_answer, write_exercise
+from handgrad.checking.exercises import Exercise, all_exercises, exercise_named
 from handgrad.checking.kernels import check_kernel, kernel_cases
 from handgrad.checking.modules import check_module, gpt_cases, layer_cases
 from handgrad.checking.numerical import central_differences, relative_error
@@ -31,8 +34,14 @@ __all__ = [
     "COMPILED_TOLERANCE",
     "TAPE_TOLERANCE",
     "TOLERANCE",
+    "Exercise",
     "Result",
+    "Verdict",
+    "all_exercises",
     "central_differences",
+    "check_answer",
     "check_gradients",
+    "exercise_named",
     "relative_error",
+    "write_exercise",
 ]

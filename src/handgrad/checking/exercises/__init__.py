@@ -1,0 +1,103 @@
+"""Exercises: operations whose backward is the reader's to write, from easy to hard.
+
+Each file is what the reader is given: the forward, whole, beside a backward that is not yet written. The same file is
+what an answer is checked against, as the forward alone says what the gradients are. No backward stands in ``ops``.
+"""
+
+import ast
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.checking.cases import Options
+from handgrad.checking.exercises.cosine_similarity import cosine_similarity, cosine_similarity_backward
+from handgrad.checking.exercises.linear_attention import linear_attention, linear_attention_backward
+from handgrad.checking.exercises.rms_norm import rms_norm, rms_norm_backward
+from handgrad.checking.exercises.rotary import rotary, rotary_backward
+from handgrad.checking.exercises.silu import silu, silu_backward
+from handgrad.checking.exercises.smoothed_cross_entropy import smoothed_cross_entropy, smoothed_cross_entropy_backward
+from handgrad.checking.exercises.swiglu import swiglu, swiglu_backward
+from handgrad.errors import InputError
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """An operation to differentiate, with the inputs and options that answers are checked on."""
+
+    forward: Callable[..., tuple[Array, tuple[Any, ...]]]
+    backward: Callable[..., Any]
+    """Not yet written: it raises NotImplementedError."""
+    inputs: dict[str, Array]
+    """The differentiable inputs, in order and by name, float64."""
+    options: Options = field(default=dict)
+    """Made anew for each call; none has its default value, so that an answer must heed them."""
+
+    @property
+    def name(self) -> str:
+        return self.forward.__name__
+
+    @property
+    def upstream(self) -> str:
+        """What the backward calls the gradient that comes in: dy, or d_loss."""
+        return next(iter(inspect.signature(self.backward).parameters))
+
+    @property
+    def summary(self) -> str:
+        """The operation and its idea, in a line."""
+        return (ast.get_docstring(ast.parse(self._source)) or "").splitlines()[0].rstrip(".")
+
+    @property
+    def text(self) -> str:
+        """The file that the reader is given."""
+        return (
+            f"# Write {self.name}_backward; handgrad check --exercise {self.name} tells whether it is right.\n"
+            f"# What {self.name} saves is yours to change, what it computes is not.\n{self._source}"
+        )
+
+    @property
+    def _source(self) -> str:
+        module = inspect.getmodule(self.forward)
+        assert module is not None
+        return inspect.getsource(module)
+
+
+def all_exercises() -> list[Exercise]:
+    """All of them, from easy to hard, on shapes whose sizes all differ."""
+    rng = np.random.default_rng(2031)
+
+    def normal(*shape: int) -> Array:
+        return rng.standard_normal(shape)
+
+    return [
+        Exercise(silu, silu_backward, {"x": normal(2, 3, 5)}),
+        Exercise(swiglu, swiglu_backward, {"gate": normal(2, 3, 5), "value": normal(2, 3, 5)}),
+        Exercise(rotary, rotary_backward, {"x": normal(2, 5, 6)}, lambda: {"base": 50.0}),
+        Exercise(rms_norm, rms_norm_backward, {"x": normal(2, 3, 5), "gain": normal(5)}, lambda: {"eps": 0.1}),
+        Exercise(cosine_similarity, cosine_similarity_backward, {"a": normal(2, 3, 5), "b": normal(2, 3, 5)}),
+        Exercise(
+            smoothed_cross_entropy,
+            smoothed_cross_entropy_backward,
+            {"logits": normal(4, 7)},
+            lambda: {"targets": np.array([3, 0, 6, 3]), "smoothing": 0.3},
+        ),
+        Exercise(
+            linear_attention,
+            linear_attention_backward,
+            {"q": normal(2, 5, 3), "k": normal(2, 5, 3), "v": normal(2, 5, 4)},
+        ),
+    ]
+
+
+def exercise_named(name: str) -> Exercise:
+    """Raises InputError for a name that no exercise has."""
+    known = {exercise.name: exercise for exercise in all_exercises()}
+    if name not in known:
+        raise InputError(f"unknown exercise {name!r}; known: {', '.join(known)}")
+    return known[name]
+
+
+__all__ = ["Exercise", "all_exercises", "exercise_named"]

@@ -1,0 +1,178 @@
+"""What is wrong with a gradient, in words that help: only what can be known from the numbers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.checking.exercises import Exercise
+from handgrad.checking.numerical import relative_error
+from handgrad.checking.results import TOLERANCE
+
+Again = Callable[[Array], list[Any] | None]
+"""The answer's gradients for another dy; None where they cannot be had."""
+
+_STEP = 1e-2
+"""How far an input is moved to see which outputs depend on it."""
+_NOTHING, _SOMETHING = 1e-12, 1e-6
+"""A change below the first is rounding; one above the second is not."""
+
+
+def as_array(value: Any) -> Array | None:
+    """A floating array, or a number as one; None for anything else."""
+    array = np.asarray(value) if isinstance(value, np.ndarray | np.generic | float) else None
+    return array if array is not None and array.dtype.kind == "f" else None
+
+
+def what_is_wrong(exercise: Exercise, name: str, found: list[Any], right: dict[str, Array], again: Again) -> str:
+    """A sentence on the gradient for input ``name``, which is known to be wrong."""
+    position = list(right).index(name)
+    gradient, expected = as_array(found[position]), right[name]
+    if gradient is None:
+        kind = getattr(found[position], "dtype", type(found[position]).__name__)
+        return f"the gradient for {name} must be an array of floating numbers, of shape {expected.shape}, not {kind}"
+    if gradient.shape != expected.shape:
+        advice = _of_another_shape(gradient, expected)
+        return f"the gradient for {name} has shape {gradient.shape} where {name} has {expected.shape}{advice}"
+    if not np.isfinite(gradient).all():
+        kind = "NaN" if np.isnan(gradient).any() else "infinity"
+        return f"the gradient for {name} holds {kind}"
+    if not gradient.any():
+        return f"the gradient for {name} is zero throughout"
+    return (
+        _as_function_of_dy(exercise, name, position, gradient, again)
+        or _multiple(name, gradient, expected)
+        or _of_another_input(name, gradient, right)
+        or _in_another_order(name, gradient, expected)
+        or _multiple_in_each_row(name, gradient, expected)
+        or _missing_or_extra_path(exercise, name, position, again)
+        or _where_it_is_furthest(name, gradient, expected)
+    )
+
+
+def _same(a: Array, b: Array) -> bool:
+    return relative_error(a, b) <= TOLERANCE
+
+
+def _of_another_shape(gradient: Array, expected: Array) -> str:
+    more = gradient.ndim - expected.ndim
+    if more > 0 and _same(gradient.sum(axis=tuple(range(more))), expected):
+        axes = "axis 0" if more == 1 else f"axes {', '.join(map(str, range(more - 1)))} and {more - 1}"
+        return f"; its sum over {axes} would be right: what is used many times gets the sum over its uses"
+    if gradient.ndim >= 2 and _same(gradient.swapaxes(-1, -2), expected):
+        return "; with its last two axes swapped it would be right"
+    return ""
+
+
+def _multiple(name: str, gradient: Array, expected: Array) -> str:
+    factor = float((gradient * expected).sum() / np.square(expected).sum())
+    if not factor or not _same(gradient / factor, expected):
+        return ""
+    if abs(factor + 1) <= TOLERANCE:
+        return f"the gradient for {name} is the negative of what it should be"
+    return f"the gradient for {name} is {_plain(factor)} times what it should be"
+
+
+def _plain(factor: float) -> str:
+    """A factor as one would write it: 6, 1/6 or 1.732."""
+    whole, parts = round(factor), round(1 / factor)
+    if abs(factor - whole) <= TOLERANCE * abs(factor):
+        return str(whole)
+    if abs(1 / factor - parts) <= TOLERANCE / abs(factor):
+        return f"1/{parts}" if parts > 0 else f"-1/{-parts}"
+    return f"{factor:.4g}"
+
+
+def _of_another_input(name: str, gradient: Array, right: dict[str, Array]) -> str:
+    for other, expected in right.items():
+        if other != name and _same(gradient, expected):
+            return f"the gradient for {name} is that for {other}: they are returned in order, {', '.join(right)}"
+    return ""
+
+
+def _in_another_order(name: str, gradient: Array, expected: Array) -> str:
+    if _same(np.sort(gradient, axis=None), np.sort(expected, axis=None)):
+        return (
+            f"the gradient for {name} holds the right numbers in the wrong places, "
+            "as after a reshape where a transpose belongs"
+        )
+    return ""
+
+
+def _as_function_of_dy(exercise: Exercise, name: str, position: int, gradient: Array, again: Again) -> str:
+    dy, draw = exercise.upstream, np.random.default_rng(19)
+    output = np.shape(exercise.forward(*exercise.inputs.values(), **exercise.options())[0])
+    first, second = (np.asarray(draw.standard_normal(output)) for _ in range(2))
+    answers = [again(value) for value in (first, second, first + second)]
+    a, b, both = (None if answer is None else as_array(answer[position]) for answer in answers)
+    if a is None or b is None or both is None or not a.shape == b.shape == both.shape == gradient.shape:
+        return ""
+    if _same(a, gradient) and _same(b, gradient):
+        return f"the gradient for {name} does not depend on {dy}: by the chain rule it enters every gradient"
+    if not _same(a + b, both):
+        return (
+            f"the gradient for {name} is not linear in {dy}: "
+            f"what {dy} is multiplied with must not depend on {dy}, and nothing be added"
+        )
+    return ""
+
+
+def _multiple_in_each_row(name: str, gradient: Array, expected: Array) -> str:
+    if gradient.shape[-1] < 2:
+        return ""
+    factors = (gradient * expected).sum(axis=-1, keepdims=True) / np.square(expected).sum(axis=-1, keepdims=True)
+    if not _same(gradient, factors * expected):
+        return ""
+    return (
+        f"each row of the gradient for {name} is a multiple of what it should be, "
+        f"by factors from {factors.min():.4g} to {factors.max():.4g}"
+    )
+
+
+def _missing_or_extra_path(exercise: Exercise, name: str, position: int, again: Again) -> str:
+    """Compares which outputs depend on an element of the input with which elements of dy reach its gradient."""
+    inputs = {other: array.copy() for other, array in exercise.inputs.items()}
+    x, dy = inputs[name], exercise.upstream
+    y = "loss" if dy == "d_loss" else "y"
+
+    def output() -> Array:
+        return np.asarray(exercise.forward(*inputs.values(), **exercise.options())[0])
+
+    still = output()
+    moved = np.empty((*still.shape, *x.shape))  # how far each y goes with each x
+    for index in np.ndindex(x.shape):
+        x[index] += _STEP
+        moved[(..., *index)] = np.abs(output() - still)
+        x[index] = exercise.inputs[name][index]
+    reached = np.empty_like(moved)  # how much of each dy comes to each x
+    for index in np.ndindex(still.shape):
+        one = np.zeros_like(still)
+        one[index] = 1
+        answer = again(one)
+        gradient = None if answer is None else as_array(answer[position])
+        if gradient is None or gradient.shape != x.shape:
+            return ""
+        reached[index] = np.abs(gradient)
+    for a, b, sentence in (
+        (moved, reached, "{y} depends on {x}, but {dy} does not reach the gradient there: a path is missing"),
+        (reached, moved, "{dy} reaches the gradient for {x}, but {y} does not depend on it"),
+    ):
+        places = np.argwhere((a > _SOMETHING) & (b < _NOTHING))
+        if len(places):
+            at_y, at_x = _index(places[0][: still.ndim]), _index(places[0][still.ndim :])
+            return f"the gradient for {name} is wrong: " + sentence.format(y=y + at_y, dy=dy + at_y, x=name + at_x)
+    return ""
+
+
+def _where_it_is_furthest(name: str, gradient: Array, expected: Array) -> str:
+    index = np.unravel_index(np.abs(gradient - expected).argmax(), expected.shape)
+    return (
+        f"the gradient for {name} is wrong: furthest at {name}{_index(index)}, "
+        f"where it is {gradient[index]:.6g} and should be {expected[index]:.6g}"
+    )
+
+
+def _index(index: Any) -> str:
+    """How one writes an index in Python; of a scalar nothing."""
+    return f"[{', '.join(map(str, index))}]" if len(index) else ""
