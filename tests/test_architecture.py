@@ -30,7 +30,7 @@ FLOORS = (
     {"autograd"},
     {"nn", "optim"},
     {"models"},
-    {"training", "generation", "checking", "plotting", "benchmarking"},
+    {"training", "generation", "checking", "plotting", "benchmarking", "experiments"},
     {"cli", "__main__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -17,9 +17,9 @@ from support import TEXT, Output, read_lines, start
 
 from handgrad.checking import Result
 from handgrad.cli.main import COMMANDS
-from handgrad.cli.progress import opening
 from handgrad.cli.sample import decoded_as_it_comes
 from handgrad.data import open_token_files
+from handgrad.generation import opening
 from handgrad.tokenizers import BPETokenizer, CharTokenizer
 from handgrad.training import open_run
 from handgrad.training.keeping import read_pointer

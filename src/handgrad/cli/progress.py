@@ -7,15 +7,13 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from handgrad.cli.console import warn
 from handgrad.data import TokenData
-from handgrad.generation import generate
+from handgrad.generation import write
 from handgrad.models import GPT
-from handgrad.tokenizers import Tokenizer
 from handgrad.training import Metrics, Reporter, Run
 from handgrad.training.checkpoint import Progress as RunProgress
 
 _PLAIN_SECONDS = 2.0
 _SAMPLE_TOKENS = 200
-_TEMPERATURE = 0.8
 _WIDTH_FOR_A_BAR = 110
 
 
@@ -58,7 +56,7 @@ class TrainingDisplay(Reporter):
         )
         interval = self.config.sample_interval
         if interval and metrics.step % interval == 0:
-            self._print(sample_text(model, self.data, _SAMPLE_TOKENS, self.config.seed))
+            self._print(write(model, self.data.tokenizer, _SAMPLE_TOKENS, seed=self.config.seed))
 
     def noticed(self, sentence: str) -> None:
         warn(sentence)
@@ -82,22 +80,6 @@ class TrainingDisplay(Reporter):
 
     def _print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False)
-
-
-def sample_text(model: GPT, data: TokenData, tokens: int, seed: int) -> str:
-    """A text that starts as a new line does, where the model knows lines."""
-    tokenizer = data.tokenizer
-    exclude, start = tokenizer.special_ids, opening(tokenizer)
-    written = generate(model, start, tokens, temperature=_TEMPERATURE, seed=seed, exclude=exclude)
-    return tokenizer.decode(list(written))
-
-
-def opening(tokenizer: Tokenizer) -> list[int]:
-    """What a text starts from where there is no prompt: a new line, or the first token that stands for text."""
-    start: list[int] = tokenizer.encode("\n").tolist()
-    if start and tokenizer.unk_id not in start:
-        return start
-    return [next(i for i in range(tokenizer.vocab_size) if i not in tokenizer.special_ids)]
 
 
 def describe_bits(bits: float | None) -> str:

@@ -11,9 +11,8 @@ import tyro
 from handgrad.cli.arguments import parse
 from handgrad.cli.console import compiling_is_said, warn
 from handgrad.cli.main import OK
-from handgrad.cli.progress import opening
 from handgrad.errors import InputError
-from handgrad.generation import Strategy, generate
+from handgrad.generation import Strategy, generate, opening
 from handgrad.tokenizers import Tokenizer
 from handgrad.training import load_intact, load_model, open_run
 

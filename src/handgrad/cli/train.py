@@ -13,9 +13,10 @@ from handgrad.cli.arguments import parse, parse_known
 from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, warn
 from handgrad.cli.interrupts import Interrupts
 from handgrad.cli.main import FAILED, OK
-from handgrad.cli.progress import TrainingDisplay, sample_text
+from handgrad.cli.progress import TrainingDisplay
 from handgrad.data import Corpus, TokenData, count_unknown, encode_corpus, load_dataset, load_text, open_token_files
 from handgrad.errors import InputError
+from handgrad.generation import write
 from handgrad.lock import the_only_one
 from handgrad.tokenizers import make_tokenizer
 from handgrad.training import (
@@ -209,7 +210,7 @@ def _say_what_came_of_it(the_run: Run, data: TokenData, console: Console) -> Non
     if progress.best_step == progress.step:  # else it is one that serves in the place of the best
         described = f"best checkpoint {best.name}, validation loss {progress.best_val_loss:.4f}"
     console.print(f"\n{described}; it writes:\n")
-    console.print(sample_text(model, data, _SAMPLE_TOKENS, the_run.config.seed))
+    console.print(write(model, data.tokenizer, _SAMPLE_TOKENS, seed=the_run.config.seed))
     console.print(f"\ncurves: {the_run.curves_path}\nmore:   handgrad sample {shlex.quote(str(the_run.path))}")
 
 

@@ -1,0 +1,94 @@
+"""How long each model of a comparison is trained."""
+
+import math
+import re
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self, get_args
+
+from handgrad.benchmarking import Case, ours
+from handgrad.data import TokenData
+from handgrad.errors import InputError
+from handgrad.training import TrainConfig
+
+Unit = Literal["steps", "characters", "seconds"]
+_FORM = re.compile(r"(?:([a-z-]+)=)?(\d[\d_]*(?:\.\d+)?(?:e\d{1,2})?) ?([a-z]*)")
+_TIMED_STEPS = 7
+
+
+@dataclass(frozen=True)
+class Budget:
+    """So many steps, characters of training text seen, or seconds of training on this machine."""
+
+    amount: float
+    unit: Unit = "steps"
+
+    def __post_init__(self) -> None:
+        if self.unit not in get_args(Unit):
+            raise InputError(f"a budget is in {', '.join(get_args(Unit))}, not {self.unit!r}")
+        if not 0 < self.amount < math.inf:
+            raise InputError(f"a budget must be above 0, not {self.amount:g} {self.unit}")
+
+    def __str__(self) -> str:
+        return f"{self.amount:,.0f} {self.unit}"
+
+    def steps(self, config: TrainConfig, data: TokenData) -> int:
+        """How many steps that is, at least one. Seconds are turned into steps by timing a few, evaluations left out."""
+        if self.unit == "steps":
+            return max(1, round(self.amount))
+        if self.unit == "characters":
+            tokens = config.batch_size * config.block_size * config.grad_accum_steps
+            return max(1, math.ceil(self.amount / (tokens * characters_per_token(data))))
+        return max(1, round(self.amount / seconds_per_step(config, data.tokenizer.vocab_size)))
+
+    @classmethod
+    def parse(cls, text: str) -> tuple[str | None, Self]:
+        """Whose, where it is said, and how much: ``8000steps``, ``word=2.5e6characters``, ``bpe=600seconds``.
+
+        Raises InputError for what is not of that form.
+        """
+        found = _FORM.fullmatch(text)
+        if found is None:
+            raise InputError(
+                f"a budget is written like 8000steps, word=2.5e6characters or bpe=600seconds, not {text[:80]!r}"
+            )
+        name, amount, unit = found.groups()
+        return name, cls(float(amount), unit or "steps")  # type: ignore[arg-type]  # looked at above
+
+
+def budgets_for(names: Sequence[str], said: Sequence[str], default: Budget) -> Mapping[str, Budget]:
+    """The budget of each name: its own, or that which is said of all, or the default.
+
+    Raises InputError where one is said of a name that is not compared, or twice.
+    """
+    common: dict[str | None, Budget] = {}
+    for text in said:
+        name, budget = Budget.parse(text)
+        if name is not None and name not in names:
+            raise InputError(f"the budget {text!r} is of {name!r}, which is not compared; compared: {', '.join(names)}")
+        if name in common:
+            raise InputError(f"the budget {text!r} is the second of {name or 'all'}; give one")
+        common[name] = budget
+    return {name: common.get(name, common.get(None, default)) for name in names}
+
+
+def characters_per_token(data: TokenData) -> float:
+    """Of the training text."""
+    return data.meta.train_characters / data.meta.train_tokens
+
+
+def seconds_per_step(config: TrainConfig, vocab_size: int) -> float:
+    """The median of a few steps on this machine, with a model that is thrown away."""
+    stepping = ours(Case("comparison", config, vocab_size, config.block_size), replicas=config.replicas)
+    times = []
+    try:
+        with stepping.around():
+            for _ in range(_TIMED_STEPS):
+                begun = time.perf_counter()
+                stepping.run()
+                times.append(time.perf_counter() - begun)
+    finally:
+        stepping.close()
+    return statistics.median(times[2:]) * config.grad_accum_steps

@@ -1,0 +1,174 @@
+"""What is measured of a trained run, so that runs with different tokenizers stand beside one another."""
+
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from handgrad.data import count_unknown
+from handgrad.errors import InputError
+from handgrad.experiments.budget import characters_per_token
+from handgrad.experiments.comparison import Entry
+from handgrad.generation import write
+from handgrad.training import Run, bits_per_character, load_intact, load_model, read_metrics
+
+SAMPLES, SAMPLE_TOKENS = 4, 500
+_LAST_LOSSES = 20
+"""Logged steps whose mean is the final training loss: one batch says little."""
+_LEAST_WORDS = 4
+"""Of a line that can have been copied: one word, as the name of a speaker, stands in any text."""
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What samples have in common with the text that was learned from."""
+
+    words: int
+    known_words: int
+    """Of these, how many stand in the training text."""
+    lines: int
+    """Whole lines of at least four words."""
+    copied_lines: int
+    """Of these, how many stand in the training text as they are."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """A run in figures. Losses are nats per token; bits are None where the tokenizer loses text."""
+
+    tokenizer: str
+    budget: str
+    steps: int
+    parameters: int
+    vocabulary_parameters: int
+    """Of these, how many stand in tables with a row for each token: the embedding, and the head where it is its own."""
+    vocab_size: int
+    characters_per_token: float
+    """Of the training text."""
+    tokens_seen: int
+    characters_seen: float
+    training_loss: float
+    """The mean of the last logged steps."""
+    validation_loss: float
+    """At the last step."""
+    best_validation_loss: float
+    best_step: int
+    bits_per_character: float | None
+    """At the last step."""
+    best_bits_per_character: float | None
+    unknown_tokens: int
+    """Of the validation text."""
+    validation_tokens: int
+    sampled_characters: float
+    """In a sample of 500 tokens, on average."""
+    writing: Writing
+    tokens_per_second: float
+    """The median over the logged steps."""
+    seconds: float
+    """What training took, evaluations and whatever else the machine did counted."""
+    samples: tuple[str, ...]
+
+
+def measure(run: Run, entry: Entry) -> Measures:
+    """What came of a run that is done; samples are of its best checkpoint. Raises InputError where it is not done."""
+    rows = read_metrics(run.metrics_path)
+    if not rows or rows[-1]["step"] < entry.steps:
+        raise InputError(f"{run.path} is not done: it stands at step {rows[-1]['step'] if rows else 0:,}")
+    data, losses = run.data(), [row["loss"] for row in rows if row["loss"] is not None]
+    evaluated = [row for row in rows if row["val_loss"] is not None and row["step"] > 0]
+    best = min(evaluated, key=lambda row: row["val_loss"])
+    model, _ = load_intact(run.path, "best", lambda path: load_model(path, run.model_config))
+    samples = [write(model, data.tokenizer, SAMPLE_TOKENS, seed=[run.config.seed, number]) for number in range(SAMPLES)]
+    per_token = characters_per_token(data)
+    return Measures(
+        tokenizer=entry.name,
+        budget=str(entry.budget),
+        steps=entry.steps,
+        parameters=run.model_config.n_parameters,
+        vocabulary_parameters=vocabulary_parameters(run),
+        vocab_size=run.model_config.vocab_size,
+        characters_per_token=per_token,
+        tokens_seen=rows[-1]["tokens"],
+        characters_seen=rows[-1]["tokens"] * per_token,
+        training_loss=statistics.fmean(losses[-_LAST_LOSSES:]),
+        validation_loss=evaluated[-1]["val_loss"],
+        best_validation_loss=best["val_loss"],
+        best_step=best["step"],
+        bits_per_character=bits_per_character(evaluated[-1]["val_loss"], data.tokens_per_character),
+        best_bits_per_character=bits_per_character(best["val_loss"], data.tokens_per_character),
+        unknown_tokens=count_unknown(data.tokenizer, data.validation),
+        validation_tokens=len(data.validation),
+        sampled_characters=statistics.fmean(len(sample) for sample in samples),
+        writing=compare_with(data.tokenizer.decode(data.train), samples),
+        tokens_per_second=median_rate(rows),
+        seconds=rows[-1]["seconds"],
+        samples=tuple(samples),
+    )
+
+
+def median_rate(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Tokens per second."""
+    return statistics.median(row["tokens_per_second"] for row in rows if row["tokens_per_second"])
+
+
+def vocabulary_parameters(run: Run) -> int:
+    """How many parameters a vocabulary of one token less would spare, for each token."""
+    config = run.config
+    each = config.model_config(2).n_parameters - config.model_config(1).n_parameters
+    return each * run.model_config.vocab_size
+
+
+def compare_with(text: str, samples: Sequence[str]) -> Writing:
+    """Words and lines of samples that stand in a text. What a sample ends with may be cut off, and is left out."""
+    known, stood = set(_WORD.findall(text)), {line.strip() for line in text.splitlines()}
+    words, lines = [], []
+    for sample in samples:
+        words += _WORD.findall(sample)[: -1 if _WORD.fullmatch(sample[-1:]) else None]
+        lines += [line.strip() for line in sample.split("\n")[:-1] if len(_WORD.findall(line)) >= _LEAST_WORDS]
+    return Writing(
+        words=len(words),
+        known_words=sum(word in known for word in words),
+        lines=len(lines),
+        copied_lines=sum(line in stood for line in lines),
+    )
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How a run's bits per character fell, against what was spent."""
+
+    characters: tuple[float, ...]
+    """Seen, of the training text."""
+    seconds: tuple[float, ...]
+    """At the median rate of the run: what else the machine did meanwhile is no property of a tokenizer."""
+    validation: tuple[float, ...]
+    training: tuple[float, ...]
+    """The mean over the steps logged since the evaluation before."""
+
+
+def bits_curve(run: Run) -> Curve | None:
+    """One point for each evaluation; None where the tokenizer loses text."""
+    data, rows = run.data(), read_metrics(run.metrics_path)
+    if data.tokens_per_character is None:
+        return None
+    per_token, rate = characters_per_token(data), median_rate(rows)
+    points: list[Mapping[str, Any]] = []
+    training: list[float] = []
+    since: list[float] = []
+    for row in rows:
+        since += [] if row["loss"] is None else [row["loss"]]
+        if row["val_loss"] is not None:
+            points.append(row)
+            # The untrained model's training loss is not logged; it is its validation loss, near enough.
+            mean = statistics.fmean(since) if since else row["val_loss"]
+            training.append(mean / per_token / math.log(2))
+            since = []
+    return Curve(
+        characters=tuple(row["tokens"] * per_token for row in points),
+        seconds=tuple(row["tokens"] / rate for row in points),
+        validation=tuple(row["bits_per_char"] for row in points),
+        training=tuple(training),
+    )

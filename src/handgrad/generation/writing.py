@@ -1,0 +1,23 @@
+"""Text from a model and its tokenizer."""
+
+from collections.abc import Sequence
+
+from handgrad.generation.generate import generate
+from handgrad.models import GPT
+from handgrad.tokenizers import Tokenizer
+
+
+def opening(tokenizer: Tokenizer) -> list[int]:
+    """What a text starts from where there is no prompt: a new line, or the first token that stands for text."""
+    start: list[int] = tokenizer.encode("\n").tolist()
+    if start and tokenizer.unk_id not in start:
+        return start
+    return [next(i for i in range(tokenizer.vocab_size) if i not in tokenizer.special_ids)]
+
+
+def write(
+    model: GPT, tokenizer: Tokenizer, tokens: int, *, temperature: float = 0.8, seed: int | Sequence[int] = 0
+) -> str:
+    """A text of so many tokens that starts as a new line does, where the tokenizer knows lines."""
+    ids = generate(model, opening(tokenizer), tokens, temperature=temperature, seed=seed, exclude=tokenizer.special_ids)
+    return tokenizer.decode(list(ids))
