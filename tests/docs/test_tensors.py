@@ -1,4 +1,4 @@
-"""What docs/ shows runs, and gives what it says."""
+"""What docs/tensors.md shows runs, and gives what it says."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ import pytest
 import handgrad
 from handgrad import Tensor, nn
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 TENSORS = (ROOT / "docs" / "tensors.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `([^|]+)` \| `([^|]+)` \|", TENSORS, flags=re.MULTILINE)
 BLOCKS = re.findall(r"```python\n(.*?)```", TENSORS, flags=re.DOTALL)

@@ -1,0 +1,43 @@
+"""Fills the lessons in docs/ and draws their figures: python scripts/lessons [--check] [--measure [FIGURE ...]]
+
+Without arguments every page is filled and every figure drawn from what has been measured; --check changes nothing and
+says what would change; --measure makes the runs behind figures anew (all, or those named), which takes minutes.
+"""
+
+import argparse
+import sys
+
+import figures
+import pages
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="lessons", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--measure", nargs="*", metavar="FIGURE", choices=[*figures.FIGURES, []])
+    arguments = parser.parse_args()
+    if arguments.measure is not None:
+        for name in arguments.measure or figures.FIGURES:
+            figures.measure(name)
+    if not arguments.check:
+        for name in figures.FIGURES:
+            figures.draw(name)
+    changed = []
+    for name in pages.PAGES:
+        path = pages.page_path(name)
+        before = path.read_text(encoding="utf-8")
+        after = pages.filled(before, name)
+        if after != before:
+            changed.append(path)
+            if not arguments.check:
+                path.write_text(after, encoding="utf-8")
+    for path in changed:
+        print(f"{path.relative_to(pages.ROOT)} {'has changed' if arguments.check else 'is filled anew'}")
+    return int(arguments.check and bool(changed))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except pages.PageError as error:
+        sys.exit(f"lessons: {error}")

@@ -1,0 +1,172 @@
+"""One GPT, the same weights and batches, under several optimizers, schedules and clippings.
+
+The text is the language reference that every Python carries, so that whoever has one can make these runs; it differs
+from release to release, and the runs with it, so that ``check`` compares only where the text is the same.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import style
+from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
+
+from handgrad.data import load_dataset, random_batch
+from handgrad.models import GPT, GPTConfig
+from handgrad.optim import SGD, Adam, AdamW, Optimizer, clip_grad_norm, schedules
+from handgrad.tokenizers import CharTokenizer
+from handgrad.training import evaluate
+
+STEPS, WINDOW, BATCH_SIZE, BLOCK_SIZE = 400, 10, 12, 64
+TOLERANCE = 2e-3
+"""Nats: other processors round otherwise, and a few steps carry that on."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One run: what moves the weights, at which rate, and where its gradients are cut."""
+
+    make: Callable[[GPT], Optimizer]
+    schedule: schedules.Schedule
+    clip: float = math.inf
+
+
+def _sgd(model: GPT, momentum: float = 0.0) -> Optimizer:
+    return SGD(model.parameters(), momentum=momentum)
+
+
+def _adam(model: GPT) -> Optimizer:
+    return Adam(model.parameters(), betas=(0.9, 0.99))
+
+
+def _adamw(model: GPT) -> Optimizer:
+    return AdamW(model.decay_groups(weight_decay=0.1), betas=(0.9, 0.99))
+
+
+SETTINGS: dict[str, Setting] = {
+    **{f"SGD, lr {lr}": Setting(_sgd, schedules.constant(lr)) for lr in (0.03, 0.1, 0.3, 1.0)},
+    **{
+        f"momentum 0.9, lr {lr}": Setting(lambda model: _sgd(model, 0.9), schedules.constant(lr))
+        for lr in (0.01, 0.03, 0.1, 0.3)
+    },
+    **{f"Adam, lr {lr}": Setting(_adam, schedules.constant(lr)) for lr in (0.0003, 0.001, 0.003, 0.01)},
+    **{f"AdamW, lr {lr}": Setting(_adamw, schedules.constant(lr)) for lr in (0.001, 0.003, 0.01)},
+    "warm-up": Setting(_adamw, schedules.constant(0.003, 40)),
+    "warm-up and cosine": Setting(_adamw, schedules.cosine(0.003, 0.0003, STEPS, 40)),
+    "warm-up, cosine and clipping": Setting(_adamw, schedules.cosine(0.003, 0.0003, STEPS, 40), 1.0),
+    "momentum 0.9, lr 0.3, clipped": Setting(lambda model: _sgd(model, 0.9), schedules.constant(0.3), 1.0),
+}
+
+
+@cache
+def _text() -> tuple[CharTokenizer, np.ndarray, np.ndarray, str]:
+    corpus = load_dataset("pydoc")
+    learned, unseen = corpus.split()
+    tokenizer = CharTokenizer().train(learned)
+    return tokenizer, tokenizer.encode(learned), tokenizer.encode(unseen)[:20_000], corpus.sha256
+
+
+def run(name: str, steps: int = STEPS) -> tuple[list[float], list[float], float | None]:
+    """The loss and the gradient's norm at each step, and at the end the loss on text that was not learned from.
+
+    A run whose loss is no longer finite ends there.
+    """
+    setting, (tokenizer, train, validation, _) = SETTINGS[name], _text()
+    model = GPT(GPTConfig(tokenizer.vocab_size, BLOCK_SIZE, n_layer=4, n_head=4, n_embd=128, bias=False), seed=1)
+    optimizer, losses, norms = setting.make(model), [], []
+    for step in range(steps):
+        x, y = random_batch(train, BATCH_SIZE, BLOCK_SIZE, np.random.default_rng([1, step]))
+        for group in optimizer.param_groups:
+            group["lr"] = setting.schedule(step)
+        model.zero_grad()
+        with np.errstate(over="ignore", invalid="ignore"):
+            losses.append(model.loss(x, y))
+            model.backward()
+            norms.append(clip_grad_norm(model.parameters(), setting.clip))
+        if not math.isfinite(losses[-1] + norms[-1]):
+            return losses[:-1], norms[:-1], None
+        optimizer.step()
+    return losses, norms, evaluate(model, validation)
+
+
+def measure() -> dict[str, Any]:
+    runs = {}
+    for name in SETTINGS:
+        begun = time.perf_counter()
+        with threadpool_limits(1, user_api="blas"):
+            losses, norms, final = run(name)
+        runs[name] = {
+            "loss": _means(losses),
+            "grad_norm": _means(norms),
+            "val_loss": None if final is None or not math.isfinite(final) else round(final, 4),
+            "steps": len(losses),
+        }
+        print(f"{name}: {runs[name]['val_loss']} after {len(losses)} steps, {time.perf_counter() - begun:.0f} s")
+    return {"text_sha256": _text()[3], "window": WINDOW, "runs": runs}
+
+
+def _means(values: list[float]) -> list[float]:
+    """Over windows of so many steps."""
+    windows = [values[start : start + WINDOW] for start in range(0, len(values), WINDOW)]
+    return [round(math.fsum(window) / len(window), 4) for window in windows]
+
+
+def check(data: dict[str, Any]) -> None:
+    assert data["runs"].keys() == SETTINGS.keys()
+    if data["text_sha256"] != hashlib.sha256(load_dataset("pydoc").text.encode("utf-8", "surrogatepass")).hexdigest():
+        return
+    for name in ("SGD, lr 0.3", "momentum 0.9, lr 0.1", "AdamW, lr 0.003", "warm-up, cosine and clipping"):
+        with threadpool_limits(1, user_api="blas"):
+            losses, norms, _ = run(name, WINDOW)
+        assert abs(_means(losses)[0] - data["runs"][name]["loss"][0]) < TOLERANCE
+        assert abs(_means(norms)[0] / data["runs"][name]["grad_norm"][0] - 1) < 0.02
+
+
+def best(data: dict[str, Any], kind: str) -> str:
+    """Of the runs whose names begin so, the one that ended lowest."""
+    ended = {
+        name: one["val_loss"]
+        for name, one in data["runs"].items()
+        if name.startswith(f"{kind}, lr") and "clipped" not in name and one["val_loss"] is not None
+    }
+    return min(ended, key=ended.__getitem__)
+
+
+def draw(data: dict[str, Any]) -> dict[str, Figure]:
+    kinds = ("SGD", "momentum 0.9", "Adam", "AdamW")
+    optimizers, against_rate = (figure := style.new_figure(10, 4)).subplots(1, 2)
+    for kind, color in zip(kinds, style.COLORS, strict=False):
+        _curve(optimizers, data, best(data, kind), "loss", color)
+        points = [
+            (float(name.rpartition(" ")[2]), one["val_loss"])
+            for name, one in data["runs"].items()
+            if name.startswith(f"{kind}, lr") and "clipped" not in name and one["val_loss"] is not None
+        ]
+        against_rate.semilogx(*zip(*points, strict=True), color=color, marker="o", markersize=4, label=kind)
+    style.plain(optimizers, "training loss, each at its best rate", "step", "nats per token")
+    style.plain(against_rate, f"validation loss after {STEPS} steps", "learning rate", "")
+
+    rates, norms = (second := style.new_figure(10, 4)).subplots(1, 2)
+    names = ("AdamW, lr 0.003", "warm-up", "warm-up and cosine", "warm-up, cosine and clipping")
+    for name, color in zip(names, style.COLORS, strict=False):
+        label = f"{name.replace('AdamW, lr 0.003', 'constant')} ({data['runs'][name]['val_loss']:.3f})"
+        _curve(rates, data, name, "loss", color, label)
+    rates.set_ylim(1.4, 3.6)
+    for name, color in zip(("momentum 0.9, lr 0.3", "momentum 0.9, lr 0.3, clipped"), style.COLORS[3:], strict=False):
+        _curve(norms, data, name, "grad_norm", color)
+    norms.set_yscale("log")
+    style.plain(rates, "training loss of AdamW (validation at the end)", "step", "nats per token")
+    style.plain(norms, "gradient norm before clipping", "step", "")
+    return {"-optimizers": figure, "-schedules": second}
+
+
+def _curve(axes: Any, data: dict[str, Any], name: str, field: str, color: str, label: str | None = None) -> None:
+    values = data["runs"][name][field]
+    steps = [data["window"] * (number + 0.5) for number in range(len(values))]
+    axes.plot(steps, values, color=color, linewidth=1.2, label=label or name)

@@ -1,0 +1,168 @@
+"""What the heads of a trained model look at: the character model of the experiment with three tokenizers."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import style
+from matplotlib.figure import Figure
+
+from handgrad import ops
+from handgrad.arrays import Array
+from handgrad.autograd import no_grad
+from handgrad.models import GPT, GPTConfig
+from handgrad.training import load_intact, load_model, open_run
+
+RUN = Path("runs/tokenizers/runs/char")
+"""Where the experiment's command puts it; HANDGRAD_LESSON_RUN names another."""
+LINE = "\nThe quality of mercy is not strain'd, it droppeth as"
+_WINDOWS, _SKIPPED = 60, 16
+"""Of the validation text, and how many queries at the beginning of each have too little to look at."""
+
+
+def weights_of(model: GPT, ids: Array) -> list[Array]:
+    """The attention of every head: for each block (n_head, T, T), a row for each query."""
+    with no_grad():
+        x = model.token_embedding(ids) + model.position_embedding(np.arange(len(ids)))
+        found = []
+        for block in model.blocks:
+            qkv = block.attention.project_in(block.norm_1(x))
+            _, (_, (_, _, _, weights, *_)) = ops.multi_head_attention(qkv, block.attention.attend.n_head)
+            found.append(weights)
+            x = block(x[None])[0]
+    return found
+
+
+def looks(text: str) -> dict[str, Array]:
+    """For each way of looking the places, (T, T), where a query t would look by it: boolean, none after t."""
+    T = len(text)
+    t, s = np.arange(T)[:, None], np.arange(T)
+    letters = np.array(list(text))
+    is_border = np.isin(letters, list(" \n"))
+    border = np.maximum.accumulate(np.where(is_border, np.arange(T), -1))
+    line = np.maximum.accumulate(np.where(letters == "\n", np.arange(T), -1))
+    same = letters[:, None] == letters
+    after_same = np.zeros((T, T), dtype=bool)
+    after_same[:, 1:] = same[:, :-1]
+    found = {
+        "itself": s == t,
+        "one back": s == t - 1,
+        "two back": s == t - 2,
+        "three to five back": (s <= t - 3) & (s >= t - 5),
+        "the border before this word": s == border[:, None],
+        "the word's own letters": (s > border[:, None]) & (s < t),
+        "the end of the line before": s == line[:, None],
+        "the same character, earlier": same & (s < t),
+        "what came after the same character": after_same & (s <= t - 1),
+    }
+    return {name: places & (s <= t) for name, places in found.items()}
+
+
+def measure() -> dict[str, Any]:
+    run = open_run(Path(os.environ.get("HANDGRAD_LESSON_RUN", RUN)))
+    model, checkpoint = load_intact(run.path, "best", lambda path: load_model(path, run.model_config))
+    data, tokenizer, T = run.data(), run.tokenizer(), run.config.block_size
+    shares: dict[str, list[Array]] = {}
+    chance: dict[str, list[float]] = {}
+    starts = np.linspace(0, len(data.validation) - T, _WINDOWS).astype(int)
+    for start in starts:
+        ids = np.asarray(data.validation[start : start + T], dtype=np.int64)
+        weights = np.stack(weights_of(model, ids))[:, :, _SKIPPED:]
+        seen = 1 / (np.arange(T)[_SKIPPED:, None] + 1)
+        for name, places in looks(tokenizer.decode(ids)).items():
+            chosen = places[_SKIPPED:]
+            shares.setdefault(name, []).append((weights * chosen).sum(axis=-1).mean(axis=-1))
+            chance.setdefault(name, []).append(float((chosen * seen).sum(axis=-1).mean()))
+    line = weights_of(model, tokenizer.encode(LINE).astype(np.int64))
+    return {
+        "line": LINE,
+        "checkpoint": checkpoint.name,
+        "shares": {name: np.mean(values, axis=0).round(3).tolist() for name, values in shares.items()},
+        "chance": {name: round(float(np.mean(values)), 3) for name, values in chance.items()},
+        "weights": {
+            f"{layer + 1}.{head + 1}": [[round(float(w), 3) for w in row[: t + 1]] for t, row in enumerate(matrix)]
+            for layer, block in enumerate(line)
+            for head, matrix in enumerate(block)
+        },
+    }
+
+
+def check(data: dict[str, Any]) -> None:
+    """The trained weights are not kept; that what is shown is attention, and is made as ``weights_of`` makes it, is."""
+    for rows in data["weights"].values():
+        assert [len(row) for row in rows] == list(range(1, len(data["line"]) + 1))
+        for row in rows:
+            assert min(row) >= 0
+            assert abs(sum(row) - 1) < 5e-4 * len(row) + 1e-9
+    model = GPT(GPTConfig(13, 9, n_layer=2, n_head=3, n_embd=12), seed=5, dtype=np.float64)
+    for parameter in model.parameters():
+        parameter.data[...] = np.random.default_rng(parameter.size).standard_normal(parameter.shape)
+    ids = np.array([3, 1, 4, 1, 5, 9, 2])
+    x = model.token_embedding(ids) + model.position_embedding(np.arange(7))
+    for block, found in zip(model.blocks, weights_of(model, ids), strict=True):
+        q, k, _ = np.split(block.norm_1(x) @ block.attention.project_in.weight.data, 3, axis=-1)
+        bias = np.split(block.attention.project_in.bias.data, 3)
+        for head in range(3):
+            part = slice(4 * head, 4 * head + 4)
+            scores = (q + bias[0])[:, part] @ (k + bias[1])[:, part].T / 2
+            scores[np.triu_indices(7, 1)] = -np.inf
+            by_definition = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+            np.testing.assert_allclose(found[head], by_definition, atol=1e-12)
+        model.forget()
+        x = block(x[None])[0]
+        model.forget()
+
+
+def best(data: dict[str, Any], look: str) -> tuple[str, float]:
+    """The head, as layer.head, that looks most in this way, and with which share of its attention."""
+    shares = np.array(data["shares"][look])
+    layer, head = np.unravel_index(shares.argmax(), shares.shape)
+    return f"{layer + 1}.{head + 1}", float(shares.max())
+
+
+SHOWN = ("one back", "the border before this word", "what came after the same character")
+
+
+def draw(data: dict[str, Any]) -> dict[str, Figure]:
+    line = style.new_figure(11.5, 4.5)
+    names = ["⏎" if c == "\n" else "·" if c == " " else c for c in data["line"]]
+    for axes, look in zip(line.subplots(1, len(SHOWN)), SHOWN, strict=True):
+        head, share = best(data, look)
+        matrix = np.full((len(names), len(names)), np.nan)
+        for t, row in enumerate(data["weights"][head]):
+            matrix[t, : t + 1] = row
+        axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), names)
+        style.plain(axes, f"head {head}: {look} ({share:.0%})", "looked at", "looking" if look == SHOWN[0] else "")
+        axes.tick_params(labelsize=5, length=0, pad=1)
+        axes.grid(visible=False)
+
+    table = style.new_figure(10, 4.6)
+    axes = table.subplots()
+    looks_, rows = list(data["shares"]), np.array(list(data["shares"].values()))
+    rows = rows.reshape(len(looks_), -1)
+    axes.imshow(rows, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), share in np.ndenumerate(rows):
+        axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=7.5, color=_ink_on(share))
+    n_head = len(data["shares"][looks_[0]][0])
+    heads = [f"{i // n_head + 1}.{i % n_head + 1}" for i in range(rows.shape[1])]
+    axes.set_xticks(range(len(heads)), heads)
+    axes.set_yticks(range(len(looks_)), [f"{look}\n(by chance {data['chance'][look]:.0%})" for look in looks_])
+    style.plain(axes, "share of each head's attention, over the validation text", "layer.head", "")
+    axes.grid(visible=False)
+    return {"-line": line, "-table": table}
+
+
+def _ink_on(share: float) -> str:
+    return "white" if share > 0.5 else "#20303c"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Prints what the heads of a run look at.")
+    parser.add_argument("run", type=Path)
+    os.environ["HANDGRAD_LESSON_RUN"] = str(parser.parse_args().run)
+    for name, shares in measure()["shares"].items():
+        print(f"{name:40}", *(f"{share:4.0%}" for row in shares for share in row))

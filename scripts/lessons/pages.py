@@ -1,0 +1,118 @@
+"""Lessons: Markdown whose code is pulled from the source, and whose examples are run where they stand.
+
+Of the fenced blocks of a page
+
+- one after ``<!-- source: MODULE: NAME ... -->`` becomes the source of these functions, classes or methods;
+- ``python`` is run, all blocks of a page one after another in one namespace;
+- ``sh`` is run where each line is a ``handgrad`` command, all in one new directory;
+- ``text`` right after one that is run becomes what was printed;
+- one after ``<!-- not run: WHY -->`` stays as it is.
+"""
+
+import contextlib
+import importlib
+import inspect
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DOCS = ROOT / "docs"
+PAGES = ("backprop", "by-hand-and-tape", "tokenizers", "optimizers", "attention")
+
+_BLOCK = re.compile(
+    r"(?:^<!-- (?P<kind>source|not run): (?P<said>[^\n]*) -->\n)?"
+    r"^```(?P<language>\w*)\n(?P<content>.*?)^```\n"
+    r"(?:\n```text\n(?P<printed>.*?)^```\n)?",
+    flags=re.DOTALL | re.MULTILINE,
+)
+
+
+class PageError(Exception):
+    """A block of a page cannot be filled; the message says which and why."""
+
+
+def page_path(name: str) -> Path:
+    return DOCS / f"{name}.md"
+
+
+def filled(page: str, name: str) -> str:
+    """The page with its code as it stands in the source now, and what its examples print now."""
+    names: dict[str, Any] = {"__name__": name}
+    with tempfile.TemporaryDirectory() as directory:
+
+        def fill(block: re.Match[str]) -> str:
+            kind, said, language, content = block.group("kind", "said", "language", "content")
+            where = f"{name}.md, line {page.count(chr(10), 0, block.start()) + 1}"
+            if kind == "not run":
+                return block[0]
+            if kind == "source":
+                return f"<!-- source: {said} -->\n```{language}\n{source_of(said, where)}```\n" + _left(block)
+            if language == "python":
+                printed = _run(content, names, where, Path(directory))
+            elif language == "sh":
+                printed = _run_commands(content, where, Path(directory))
+            else:
+                raise PageError(f"{where}: a block of {language or 'nothing'} is neither run nor said not to be")
+            return f"```{language}\n{content}```\n" + (f"\n```text\n{printed}```\n" if printed else "")
+
+        return _BLOCK.sub(fill, page)
+
+
+def source_of(said: str, where: str = "") -> str:
+    """The source of what ``MODULE: NAME ...`` names; functions stand apart, as in a file."""
+    module_name, _, names = said.partition(": ")
+    module = importlib.import_module(module_name)
+    parts = []
+    for name in names.split():
+        found: Any = module
+        for attribute in name.split("."):
+            found = getattr(found, attribute, None)
+        if found is None:
+            raise PageError(f"{where}: {module_name} has no {name}")
+        parts.append(textwrap.dedent(inspect.getsource(found)))
+    return ("\n" if "." in names else "\n\n").join(parts)
+
+
+def _left(block: re.Match[str]) -> str:
+    """What stood after a block of source belongs to no example."""
+    return "" if block["printed"] is None else f"\n```text\n{block['printed']}```\n"
+
+
+def _run(code: str, names: dict[str, Any], where: str, directory: Path) -> str:
+    printed, before = io.StringIO(), Path.cwd()
+    os.chdir(directory)
+    try:
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, where, "exec"), names)
+    except Exception as error:
+        raise PageError(f"{where}: {type(error).__name__}: {error}") from error
+    finally:
+        os.chdir(before)
+    return printed.getvalue()
+
+
+def _run_commands(lines: str, where: str, directory: Path) -> str:
+    printed = ""
+    for line in lines.splitlines():
+        program, *arguments = shlex.split(line)
+        if program != "handgrad":
+            raise PageError(f"{where}: {program} is not run here; say <!-- not run: why --> before it")
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONIOENCODING": "utf-8"}
+        done = subprocess.run(
+            [sys.executable, "-m", "handgrad", *arguments],
+            cwd=directory,
+            capture_output=True,
+            encoding="utf-8",
+            env=environment,
+            check=False,
+        )
+        printed += done.stdout + done.stderr
+    return printed

@@ -1,0 +1,49 @@
+"""How figures of the lessons look: readable on a light page and on a dark one."""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK = "#808890"
+COLORS = ("#3b82c4", "#e0782f", "#3f9e5a", "#c9484a", "#9467bd", "#8c6d4f", "#d175b8")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure without a ground of its own."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    return figure
+
+
+def plain(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
+    """Lines, ticks and texts in one grey that both grounds let be read."""
+    axes.patch.set_alpha(0)
+    axes.set_title(title, fontsize=10.5, color=INK)
+    axes.set_xlabel(xlabel, color=INK)
+    axes.set_ylabel(ylabel, color=INK)
+    axes.tick_params(colors=INK, labelsize=8.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    for spine in axes.spines.values():
+        spine.set_color(INK)
+    axes.grid(alpha=0.25, color=INK, linewidth=0.6)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False, labelcolor=INK, fontsize=8.5)
+
+
+def save(figure: Figure, path: Path, data: Any) -> None:
+    """Writes the picture; in it stands the hash of what it shows."""
+    buffer = io.StringIO()
+    with rc_context({"svg.hashsalt": "handgrad", "svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Description": hash_of(data)})
+    path.write_text(buffer.getvalue(), encoding="utf-8")
+
+
+def hash_of(data: Any) -> str:
+    """Of the values, however they are laid out."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

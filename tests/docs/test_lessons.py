@@ -1,0 +1,110 @@
+"""The lessons show the code that runs, and what it prints; their figures show what was measured."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+LESSONS = ROOT / "scripts" / "lessons"
+
+sys.path.insert(0, str(LESSONS))
+
+import figures
+import pages
+import style
+
+DRAWN = sorted((ROOT / "docs" / "figures").glob("*.svg"))
+
+
+@pytest.mark.parametrize("name", pages.PAGES)
+def test_a_page_shows_what_the_source_holds_and_what_its_examples_print(name: str) -> None:
+    page = pages.page_path(name).read_text(encoding="utf-8")
+    assert pages.filled(page, name) == page, "make lessons fills it anew"
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_what_a_figure_shows_is_still_what_is_measured(name: str) -> None:
+    figures.FIGURES[name].check(figures.read(name))
+
+
+def test_every_figure_is_drawn_from_its_data_and_shown_on_a_page() -> None:
+    shown = {
+        (page.parent / link).resolve()
+        for page in (*(ROOT / "docs").rglob("*.md"), ROOT / "README.md")
+        for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    }
+    hashes = {style.hash_of(figures.read(name)) for name in figures.FIGURES}
+    assert {path.resolve() for path in DRAWN} <= shown
+    for path in DRAWN:
+        found = re.search(r"<dc:description>([0-9a-f]{64})</dc:description>", path.read_text(encoding="utf-8"))
+        assert found is not None, path
+        assert found[1] in hashes, f"{path.name} shows other data than docs/figures has: make lessons draws it anew"
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_what_is_drawn_is_all_there(name: str) -> None:
+    for suffix, figure in figures.FIGURES[name].draw(figures.read(name)).items():
+        assert ROOT / "docs" / "figures" / f"{name}{suffix}.svg" in DRAWN
+        assert figure.axes
+
+
+def filled(page: str) -> str:
+    return pages.filled(page, "page")
+
+
+def test_examples_of_a_page_share_their_names_and_print_below() -> None:
+    page = "```python\nx = 2\n```\n\ntext\n\n```python\nprint(x + 1)\n```\n"
+    assert filled(page) == page + "\n```text\n3\n```\n"
+    assert filled(filled(page)) == filled(page)
+    assert filled(page.replace("print(x + 1)", "x = 1") + "\n```text\nold\n```\n") == page.replace("print(x + 1)", "x = 1")
+
+
+def test_source_is_pulled_and_nothing_else_is_touched() -> None:
+    page = "before\n\n<!-- source: handgrad.ops.relu: relu -->\n```python\nold\n```\n\nafter `code`\n"
+    after = filled(page)
+    assert after.startswith("before\n\n<!-- source: handgrad.ops.relu: relu -->\n```python\ndef relu(")
+    assert after.endswith("    return y, (y,)\n```\n\nafter `code`\n")
+    methods = filled("<!-- source: handgrad.nn.transformer: FeedForward.forward FeedForward.backward -->\n```python\n```\n")
+    assert "\ndef forward(" in methods
+    assert "\n\ndef backward(" in methods
+
+
+def test_commands_run_one_after_another_in_one_directory() -> None:
+    page = "```sh\nhandgrad check --exercise silu\nhandgrad check --exercise silu\n```\n"
+    assert "wrote exercises/silu.py" in filled(page)
+    assert "not yet written" in filled(page)
+    left = "<!-- not run: it takes hours -->\n```sh\nrm -rf runs\n```\n"
+    assert filled(left) == left
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("```python\n1 / 0\n```\n", "page.md, line 1: ZeroDivisionError"),
+        ("text\n\n```sh\nls\n```\n", "page.md, line 3: ls is not run here"),
+        ("```\nx\n```\n", "line 1: a block of nothing is neither run"),
+        ("```text\nx\n```\n", "line 1: a block of text is neither run"),
+        ("<!-- source: handgrad.ops.relu: elu -->\n```python\n```\n", "line 1: handgrad.ops.relu has no elu"),
+    ],
+)
+def test_what_cannot_be_filled_is_said(page: str, said: str) -> None:
+    with pytest.raises(pages.PageError, match=re.escape(said)):
+        filled(page)
+
+
+def test_the_command_says_what_has_changed(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(LESSONS), "--help"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0
+    assert "--measure" in done.stdout
+
+
+@pytest.fixture(autouse=True)
+def _no_paths_are_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("COLUMNS", "200")
+    yield
