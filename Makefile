@@ -11,7 +11,7 @@ WITH_KERNELS = tests/parity/test_gpt.py tests/parity/test_operations.py tests/pa
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 export MPLCONFIGDIR ?= $(abspath $(VENV))/matplotlib
 
-.PHONY: help train test torture parity lint check clean
+.PHONY: help train test torture parity lint check lessons clean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make parity   the tests against PyTorch, which is installed if it is not there (200 MB to several GB)"
 	@echo "make lint     ruff and mypy"
 	@echo "make check    prove every gradient on this machine"
+	@echo "make lessons  fill the lessons in docs/ anew, from the source and from what was measured"
 	@echo "make clean    remove the environment and the caches; runs/ stays"
 
 train: $(VENV)/.installed
@@ -42,6 +43,9 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lessons: $(VENV)/.test
+	$(BIN)/python scripts/lessons $(ARGS)
 
 check: $(VENV)/.installed
 	$(BIN)/handgrad check

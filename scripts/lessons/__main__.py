@@ -22,11 +22,11 @@ def main() -> int:
     if not arguments.check:
         for name in figures.FIGURES:
             figures.draw(name)
-    changed = []
+    changed, tables = [], figures.tables()
     for name in pages.PAGES:
         path = pages.page_path(name)
         before = path.read_text(encoding="utf-8")
-        after = pages.filled(before, name)
+        after = pages.filled(before, name, tables)
         if after != before:
             changed.append(path)
             if not arguments.check:

@@ -170,3 +170,22 @@ def _curve(axes: Any, data: dict[str, Any], name: str, field: str, color: str, l
     values = data["runs"][name][field]
     steps = [data["window"] * (number + 0.5) for number in range(len(values))]
     axes.plot(steps, values, color=color, linewidth=1.2, label=label or name)
+
+
+def tables(data: dict[str, Any]) -> dict[str, str]:
+    """Validation losses at the end, a row for each kind of optimizer and a column for each rate."""
+    runs = data["runs"]
+    kinds = ("SGD", "momentum 0.9", "Adam", "AdamW")
+    rates = sorted(
+        {name.rpartition("lr ")[2] for name in runs if name.startswith(kinds) and "clipped" not in name}, key=float
+    )
+    lines = ["| | " + " | ".join(rates) + " |", "|---|" + "---:|" * len(rates)]
+    for kind in kinds:
+        lines.append(f"| {kind} | " + " | ".join(_ended(runs.get(f"{kind}, lr {rate}")) for rate in rates) + " |")
+    return {"rates": "\n".join(lines) + "\n"}
+
+
+def _ended(one: dict[str, Any] | None) -> str:
+    if one is None:
+        return ""
+    return f"ended at step {one['steps']}" if one["val_loss"] is None else f"{one['val_loss']:.3f}"

@@ -7,6 +7,8 @@ Of the fenced blocks of a page
 - ``sh`` is run where each line is a ``handgrad`` command, all in one new directory;
 - ``text`` right after one that is run becomes what was printed;
 - one after ``<!-- not run: WHY -->`` stays as it is.
+
+A table after ``<!-- table: NAME -->`` is made from what was measured.
 """
 
 import contextlib
@@ -20,12 +22,13 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
-PAGES = ("backprop", "by-hand-and-tape", "tokenizers", "optimizers", "attention")
+PAGES = ("backprop", "by-hand-and-tape", "tokenizers", "optimizers", "attention", "experiments/tokenizers")
 
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<kind>source|not run): (?P<said>[^\n]*) -->\n)?"
@@ -33,6 +36,7 @@ _BLOCK = re.compile(
     r"(?:\n```text\n(?P<printed>.*?)^```\n)?",
     flags=re.DOTALL | re.MULTILINE,
 )
+_TABLE = re.compile(r"^<!-- table: (?P<said>\S+) -->\n(?:[|<][^\n]*\n)*", flags=re.MULTILINE)
 
 
 class PageError(Exception):
@@ -43,18 +47,30 @@ def page_path(name: str) -> Path:
     return DOCS / f"{name}.md"
 
 
-def filled(page: str, name: str) -> str:
-    """The page with its code as it stands in the source now, and what its examples print now."""
+def filled(page: str, name: str, tables: Mapping[str, str] | None = None) -> str:
+    """The page with its code as it stands in the source now, what its examples print now, and its tables."""
+
+    def fill_table(place: re.Match[str]) -> str:
+        if place["said"] not in (tables or {}):
+            raise PageError(f"{where_of(place)}: there is no table {place['said']}")
+        return f"<!-- table: {place['said']} -->\n{(tables or {})[place['said']]}"
+
+    def where_of(place: re.Match[str]) -> str:
+        return f"{name}.md, line {place.string.count(chr(10), 0, place.start()) + 1}"
+
+    page = _TABLE.sub(fill_table, page)
     names: dict[str, Any] = {"__name__": name}
     with tempfile.TemporaryDirectory() as directory:
 
         def fill(block: re.Match[str]) -> str:
             kind, said, language, content = block.group("kind", "said", "language", "content")
-            where = f"{name}.md, line {page.count(chr(10), 0, block.start()) + 1}"
+            where = where_of(block)
             if kind == "not run":
                 return block[0]
             if kind == "source":
-                return f"<!-- source: {said} -->\n```{language}\n{source_of(said, where)}```\n" + _left(block)
+                if block["printed"] is not None:
+                    raise PageError(f"{where}: source prints nothing, and text stands below it")
+                return f"<!-- source: {said} -->\n```{language}\n{source_of(said, where)}```\n"
             if language == "python":
                 printed = _run(content, names, where, Path(directory))
             elif language == "sh":
@@ -79,11 +95,6 @@ def source_of(said: str, where: str = "") -> str:
             raise PageError(f"{where}: {module_name} has no {name}")
         parts.append(textwrap.dedent(inspect.getsource(found)))
     return ("\n" if "." in names else "\n\n").join(parts)
-
-
-def _left(block: re.Match[str]) -> str:
-    """What stood after a block of source belongs to no example."""
-    return "" if block["printed"] is None else f"\n```text\n{block['printed']}```\n"
 
 
 def _run(code: str, names: dict[str, Any], where: str, directory: Path) -> str:

@@ -3,19 +3,15 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
-
-ROOT = Path(__file__).parent.parent.parent
-LESSONS = ROOT / "scripts" / "lessons"
-
-sys.path.insert(0, str(LESSONS))
 
 import figures
 import pages
+import pytest
 import style
+
+ROOT = Path(__file__).parent.parent.parent
+LESSONS = ROOT / "scripts" / "lessons"
 
 DRAWN = sorted((ROOT / "docs" / "figures").glob("*.svg"))
 
@@ -23,7 +19,7 @@ DRAWN = sorted((ROOT / "docs" / "figures").glob("*.svg"))
 @pytest.mark.parametrize("name", pages.PAGES)
 def test_a_page_shows_what_the_source_holds_and_what_its_examples_print(name: str) -> None:
     page = pages.page_path(name).read_text(encoding="utf-8")
-    assert pages.filled(page, name) == page, "make lessons fills it anew"
+    assert pages.filled(page, name, figures.tables()) == page, "make lessons fills it anew"
 
 
 @pytest.mark.parametrize("name", figures.FIGURES)
@@ -60,7 +56,9 @@ def test_examples_of_a_page_share_their_names_and_print_below() -> None:
     page = "```python\nx = 2\n```\n\ntext\n\n```python\nprint(x + 1)\n```\n"
     assert filled(page) == page + "\n```text\n3\n```\n"
     assert filled(filled(page)) == filled(page)
-    assert filled(page.replace("print(x + 1)", "x = 1") + "\n```text\nold\n```\n") == page.replace("print(x + 1)", "x = 1")
+    assert filled(page.replace("print(x + 1)", "x = 1") + "\n```text\nold\n```\n") == page.replace(
+        "print(x + 1)", "x = 1"
+    )
 
 
 def test_source_is_pulled_and_nothing_else_is_touched() -> None:
@@ -68,9 +66,16 @@ def test_source_is_pulled_and_nothing_else_is_touched() -> None:
     after = filled(page)
     assert after.startswith("before\n\n<!-- source: handgrad.ops.relu: relu -->\n```python\ndef relu(")
     assert after.endswith("    return y, (y,)\n```\n\nafter `code`\n")
-    methods = filled("<!-- source: handgrad.nn.transformer: FeedForward.forward FeedForward.backward -->\n```python\n```\n")
+    methods = filled(
+        "<!-- source: handgrad.nn.transformer: FeedForward.forward FeedForward.backward -->\n```python\n```\n"
+    )
     assert "\ndef forward(" in methods
     assert "\n\ndef backward(" in methods
+
+
+def test_tables_are_made_anew() -> None:
+    page = "<!-- table: a -->\n| old |\n| --- |\n\nafter\n"
+    assert pages.filled(page, "page", {"a": "| new |\n"}) == "<!-- table: a -->\n| new |\n\nafter\n"
 
 
 def test_commands_run_one_after_another_in_one_directory() -> None:
@@ -84,10 +89,15 @@ def test_commands_run_one_after_another_in_one_directory() -> None:
 @pytest.mark.parametrize(
     ("page", "said"),
     [
+        ("\n<!-- table: runs -->\n", "page.md, line 2: there is no table runs"),
         ("```python\n1 / 0\n```\n", "page.md, line 1: ZeroDivisionError"),
         ("text\n\n```sh\nls\n```\n", "page.md, line 3: ls is not run here"),
         ("```\nx\n```\n", "line 1: a block of nothing is neither run"),
         ("```text\nx\n```\n", "line 1: a block of text is neither run"),
+        (
+            "<!-- source: handgrad.ops.relu: relu -->\n```python\n```\n\n```text\n1\n```\n",
+            "line 1: source prints nothing",
+        ),
         ("<!-- source: handgrad.ops.relu: elu -->\n```python\n```\n", "line 1: handgrad.ops.relu has no elu"),
     ],
 )
@@ -102,9 +112,3 @@ def test_the_command_says_what_has_changed(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     assert "--measure" in done.stdout
-
-
-@pytest.fixture(autouse=True)
-def _no_paths_are_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("COLUMNS", "200")
-    yield
