@@ -1,7 +1,7 @@
 """The figures of the lessons: what was measured for each lies in docs/figures/NAME.json, and NAME.svg shows it.
 
-A figure is a module with ``measure() -> data`` (real runs), ``draw(data) -> Figure`` (one or several, by what their files'
-names end with), and ``check(data)``, which makes a little of these runs again and raises AssertionError where they no
+A figure is a module with ``measure() -> data`` (real runs), ``draw(data)`` (figures, by what their files' names end
+with), and ``check(data)``, which makes a little of these runs again and raises AssertionError where they no
 longer give what was measured.
 """
 

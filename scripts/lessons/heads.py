@@ -17,7 +17,9 @@ from handgrad.training import load_intact, load_model, open_run
 
 RUN = Path("runs/tokenizers/runs/char")
 """Where the experiment's command puts it; HANDGRAD_LESSON_RUN names another."""
-LINE = "\nThe quality of mercy is not strain'd, it droppeth as"
+LINE = "\nIt droppeth as the gentle rain from heaven\nUpon the place"
+"""Of a play that the text it learned from has not."""
+SHOWN = ("the word's first letter", "the end of the line before")
 _WINDOWS, _SKIPPED = 60, 16
 """Of the validation text, and how many queries at the beginning of each have too little to look at."""
 
@@ -52,7 +54,8 @@ def looks(text: str) -> dict[str, Array]:
         "two back": s == t - 2,
         "three to five back": (s <= t - 3) & (s >= t - 5),
         "the border before this word": s == border[:, None],
-        "the word's own letters": (s > border[:, None]) & (s < t),
+        "the word's first letter": s == border[:, None] + 1,
+        "the word's letters so far": (s > border[:, None]) & (s < t),
         "the end of the line before": s == line[:, None],
         "the same character, earlier": same & (s < t),
         "what came after the same character": after_same & (s <= t - 1),
@@ -75,18 +78,21 @@ def measure() -> dict[str, Any]:
             chosen = places[_SKIPPED:]
             shares.setdefault(name, []).append((weights * chosen).sum(axis=-1).mean(axis=-1))
             chance.setdefault(name, []).append(float((chosen * seen).sum(axis=-1).mean()))
-    line = weights_of(model, tokenizer.encode(LINE).astype(np.int64))
-    return {
+    data: dict[str, Any] = {
         "line": LINE,
         "checkpoint": checkpoint.name,
         "shares": {name: np.mean(values, axis=0).round(3).tolist() for name, values in shares.items()},
         "chance": {name: round(float(np.mean(values)), 3) for name, values in chance.items()},
-        "weights": {
-            f"{layer + 1}.{head + 1}": [[round(float(w), 3) for w in row[: t + 1]] for t, row in enumerate(matrix)]
-            for layer, block in enumerate(line)
-            for head, matrix in enumerate(block)
-        },
     }
+    line = weights_of(model, tokenizer.encode(LINE).astype(np.int64))
+    shown = {best(data, look)[0] for look in SHOWN}
+    data["weights"] = {
+        f"{layer}.{head}": [[round(float(w), 3) for w in row[: t + 1]] for t, row in enumerate(matrix)]
+        for layer, block in enumerate(line, start=1)
+        for head, matrix in enumerate(block, start=1)
+        if f"{layer}.{head}" in shown
+    }
+    return data
 
 
 def check(data: dict[str, Any]) -> None:
@@ -122,11 +128,8 @@ def best(data: dict[str, Any], look: str) -> tuple[str, float]:
     return f"{layer + 1}.{head + 1}", float(shares.max())
 
 
-SHOWN = ("one back", "the border before this word", "what came after the same character")
-
-
 def draw(data: dict[str, Any]) -> dict[str, Figure]:
-    line = style.new_figure(11.5, 4.5)
+    line = style.new_figure(11, 6.2)
     names = ["⏎" if c == "\n" else "·" if c == " " else c for c in data["line"]]
     for axes, look in zip(line.subplots(1, len(SHOWN)), SHOWN, strict=True):
         head, share = best(data, look)
@@ -137,7 +140,7 @@ def draw(data: dict[str, Any]) -> dict[str, Figure]:
         axes.set_xticks(range(len(names)), names)
         axes.set_yticks(range(len(names)), names)
         style.plain(axes, f"head {head}: {look} ({share:.0%})", "looked at", "looking" if look == SHOWN[0] else "")
-        axes.tick_params(labelsize=5, length=0, pad=1)
+        axes.tick_params(labelsize=6.5, length=0, pad=2)
         axes.grid(visible=False)
 
     table = style.new_figure(10, 4.6)
@@ -158,6 +161,15 @@ def draw(data: dict[str, Any]) -> dict[str, Figure]:
 
 def _ink_on(share: float) -> str:
     return "white" if share > 0.5 else "#20303c"
+
+
+def tables(data: dict[str, Any]) -> dict[str, str]:
+    """For each way of looking the head that does it most."""
+    lines = ["| where it looks | by chance | the head that does so most | its share |", "|---|---:|---:|---:|"]
+    for look, chance in data["chance"].items():
+        head, share = best(data, look)
+        lines.append(f"| {look} | {chance:.0%} | {head} | {share:.0%} |")
+    return {"heads": "\n".join(lines) + "\n"}
 
 
 if __name__ == "__main__":
