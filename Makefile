@@ -11,7 +11,7 @@ WITH_KERNELS = tests/parity/test_gpt.py tests/parity/test_operations.py tests/pa
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 export MPLCONFIGDIR ?= $(abspath $(VENV))/matplotlib
 
-.PHONY: help train test torture parity lint check clean
+.PHONY: help train test torture parity lint check docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,7 +21,8 @@ help:
 	@echo "make parity   the tests against PyTorch, which is installed if it is not there (200 MB to several GB)"
 	@echo "make lint     ruff and mypy"
 	@echo "make check    prove every gradient on this machine"
-	@echo "make clean    remove the environment and the caches; runs/ stays"
+	@echo "make docs     the documentation as a site, in site/, to be read without a network"
+	@echo "make clean    remove the environment, the caches and site/; runs/ stays"
 
 train: $(VENV)/.installed
 	$(BIN)/handgrad train $(ARGS)
@@ -46,8 +47,13 @@ lint: $(VENV)/.lint
 check: $(VENV)/.installed
 	$(BIN)/handgrad check
 
+# The variable leaves out an advertisement against MkDocs 2, which pyproject.toml rules out.
+docs: $(VENV)/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "open $(abspath site/index.html)"
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf site $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.made:
 	@python="$(PYTHON)"; [ -n "$$python" ] || python=$$(sh scripts/find-python) || exit 1; \
@@ -71,6 +77,10 @@ $(VENV)/.test: $(VENV)/.installed
 
 $(VENV)/.oracles: $(VENV)/.test
 	@$(PIP) install -qq --editable ".[oracles]"
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	@$(PIP) install -qq --editable ".[docs]"
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.installed
