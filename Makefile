@@ -11,7 +11,7 @@ WITH_KERNELS = tests/parity/test_gpt.py tests/parity/test_operations.py tests/pa
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 export MPLCONFIGDIR ?= $(abspath $(VENV))/matplotlib
 
-.PHONY: help train test torture parity lint check lessons clean
+.PHONY: help train test torture parity lint check lessons docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,7 +22,8 @@ help:
 	@echo "make lint     ruff and mypy"
 	@echo "make check    prove every gradient on this machine"
 	@echo "make lessons  fill the lessons in docs/ anew, from the source and from what was measured"
-	@echo "make clean    remove the environment and the caches; runs/ stays"
+	@echo "make docs     the documentation as a site, in site/, to be read without a network"
+	@echo "make clean    remove the environment, the caches and site/; runs/ stays"
 
 train: $(VENV)/.installed
 	$(BIN)/handgrad train $(ARGS)
@@ -50,8 +51,13 @@ lessons: $(VENV)/.test
 check: $(VENV)/.installed
 	$(BIN)/handgrad check
 
+# The variable leaves out an advertisement against MkDocs 2, which pyproject.toml rules out.
+docs: $(VENV)/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "open $(abspath site/index.html)"
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf site $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.made:
 	@python="$(PYTHON)"; [ -n "$$python" ] || python=$$(sh scripts/find-python) || exit 1; \
@@ -75,6 +81,10 @@ $(VENV)/.test: $(VENV)/.installed
 
 $(VENV)/.oracles: $(VENV)/.test
 	@$(PIP) install -qq --editable ".[oracles]"
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	@$(PIP) install -qq --editable ".[docs]"
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.installed

@@ -1,8 +1,9 @@
 """Side by side with PyTorch: one training step of each as a callable, times in turn, peaks of memory, profiles.
 
-from handgrad.benchmarking import alternate, case_of, ours, torchs
-times = alternate([ours(case_of("explicit-char")), torchs(case_of("explicit-char"))], rounds=20)
-times.ratio("handgrad", "PyTorch eager")
+In a program:
+    from handgrad.benchmarking import alternate, case_of, ours, torchs
+    times = alternate([ours(case_of("explicit-char")), torchs(case_of("explicit-char"))], rounds=20)
+    times.ratio("handgrad", "PyTorch eager")
 """
 
 from handgrad.benchmarking.cases import Case, case_of

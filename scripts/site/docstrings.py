@@ -1,0 +1,53 @@
+"""Docstrings as Markdown: prose flows, indented formulas keep their lines, and no character but ` means anything."""
+
+import builtins
+import html
+import re
+from typing import Any
+
+import griffe
+
+FORMULA = re.compile(r"((?:^ {4}.*\n(?:[ ]*\n(?= {4}))*)+)", re.MULTILINE)
+CODE_OR_ADDRESS = re.compile(r"(``.*?``|`.*?`|https?://[^\s)]*[^\s).,;:])", re.DOTALL)
+
+
+class Docstrings(griffe.Extension):
+    def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
+        # Griffe looks a name up in the packages around a module before it takes it for Python's own.
+        for package in (pkg, pkg["autograd"]):
+            for name in set(dir(builtins)) & set(package.members):
+                package.del_member(name)
+
+    def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
+        # What __init__ sets without a word about it is to be read there.
+        for name, member in list(cls.members.items()):
+            if member.is_attribute and member.labels == {"instance-attribute"} and not member.docstring:
+                cls.del_member(name)
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        if obj.is_function:
+            obj.extra["handgrad"]["code"] = _without_docstring(obj)
+        if obj.docstring:
+            obj.docstring.value = as_markdown(obj.docstring.value)
+
+
+def as_markdown(docstring: str) -> str:
+    parts = FORMULA.split(docstring + "\n")
+    parts[::2] = map(_prose, parts[::2])
+    parts[1::2] = (re.sub("^ {4}", "", f"\n    ```text\n{part}    ```\n\n", flags=re.MULTILINE) for part in parts[1::2])
+    return "".join(parts)
+
+
+def _prose(text: str) -> str:
+    parts = CODE_OR_ADDRESS.split(text)
+    parts[::2] = (re.sub(r"([\\*_\[\]#$])", r"\\\1", html.escape(part, quote=False)) for part in parts[::2])
+    parts[1::2] = (part if part.startswith("`") else f"<{part}>" for part in parts[1::2])
+    return "".join(parts)
+
+
+def _without_docstring(function: griffe.Object) -> str:
+    lines = [re.sub(r"  # (type: ignore|noqa).*", "", line) for line in function.source.splitlines()]
+    docstring = function.docstring
+    if docstring and docstring.lineno and docstring.endlineno and function.lineno:
+        del lines[docstring.lineno - function.lineno : docstring.endlineno - function.lineno + 1]
+    return "\n".join(lines)

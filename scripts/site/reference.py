@@ -1,0 +1,111 @@
+"""The reference: a page for each room, of the names that its ``__init__.py`` makes public, file by file."""
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File
+
+ROOMS = {
+    "ops": "handgrad.ops",
+    "autograd": "handgrad.autograd",
+    "functions": "handgrad.autograd.functions",
+    "nn": "handgrad.nn",
+    "optim": "handgrad.optim",
+    "models": "handgrad.models",
+    "tokenizers": "handgrad.tokenizers",
+    "data": "handgrad.data",
+    "training": "handgrad.training",
+    "generation": "handgrad.generation",
+    "experiments": "handgrad.experiments",
+    "checking": "handgrad.checking",
+    "benchmarking": "handgrad.benchmarking",
+    "plotting": "handgrad.plotting",
+}
+SHOW_SOURCE = ("ops", "nn", "models")  # where the source is the point; elsewhere it unfolds
+
+INTRODUCTION = """# Reference
+
+`import handgrad` loads next to nothing: a room is entered when it is first named, as in `handgrad.nn`.
+"""
+
+
+def on_files(files: Any, config: Any) -> None:
+    source = Path(config.config_file_path).parent / "src"
+    files.append(File.generated(config, "reference/index.md", content=_index(source)))
+    for room in ROOMS:
+        files.append(File.generated(config, f"reference/{room}.md", content=_page(source, room)))
+
+
+def public_names(source: Path, package: str) -> dict[str, str]:
+    """Each name in ``__all__``, and where it stands."""
+    path = _file(source, package)
+    tree = ast.parse(path.read_text(encoding="utf-8"), path)
+    places: dict[str, str] = {}
+    names: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            places |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            names = ast.literal_eval(node.value)
+    return {name: places.get(name, f"{package}.{name}") for name in names}
+
+
+def _index(source: Path) -> str:
+    rows = (f"| [{room}]({room}.md) | {_purpose(source, package)} |" for room, package in ROOMS.items())
+    of_tensors = {
+        name: f"[`{name}`]({room}.md#{place})"
+        for room in ("autograd", "functions")
+        for name, place in public_names(source, ROOMS[room]).items()
+    }
+    return "\n".join(
+        (
+            INTRODUCTION,
+            "| room | what is in it |\n|---|---|",
+            *rows,
+            "",
+            "## Names of handgrad itself",
+            "",
+            "Tensors, what makes them and what is done to them: " + ", ".join(map(of_tensors.get, sorted(of_tensors))),
+            "",
+            _directive("handgrad.backend", members=["current_backend", "use_backend"]),
+            _directive("handgrad.saving", members=["load", "save"]),
+        )
+    )
+
+
+def _page(source: Path, room: str) -> str:
+    package = ROOMS[room]
+    modules: dict[str, dict[str, Any]] = {
+        package: {"members": [], "show_root_heading": False, "show_root_toc_entry": False}
+    }
+    other_names = []
+    for name, place in public_names(source, package).items():
+        module, _, own_name = place.rpartition(".")
+        if _file(source, place).exists():
+            modules[place] = {}
+        else:
+            modules.setdefault(module, {"members": []})["members"].append(own_name)
+        if name != own_name:
+            other_names.append(f"`{name}` is another name of [`{own_name}`](#{place}).")
+    first, *others = (
+        _directive(module, **modules[module], extra={"open": room in SHOW_SOURCE}) for module in sorted(modules)
+    )
+    return "\n\n".join((f"# {package.removeprefix('handgrad.')}", first, *other_names, *others))
+
+
+def _directive(path: str, **options: Any) -> str:
+    """What mkdocstrings fills in."""
+    return f"::: {path}\n    options: {json.dumps(options)}"
+
+
+def _purpose(source: Path, package: str) -> str:
+    path = _file(source, package)
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"), path)) or ""
+    return " ".join(docstring.partition("\n\n")[0].split())
+
+
+def _file(source: Path, dotted: str) -> Path:
+    path = source.joinpath(*dotted.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

@@ -1,0 +1,171 @@
+"""The site is whole, asks no other host for anything, and shows what the code says."""
+
+import html
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import handgrad
+from handgrad import ops
+from handgrad.cli.main import COMMANDS
+
+if any(find_spec(name) is None for name in ("latex2mathml", "material", "mkdocs", "mkdocstrings")):
+    pytest.skip("the site is built with what `make docs` installs", allow_module_level=True)
+
+ROOT = Path(__file__).parents[2]
+FORMULAS = r"""# Formulas
+
+A fraction $\frac{\partial L}{\partial x}$, $p \log q$, and one over
+two lines: $a +
+b_1 * c_2 * d$. Prices: $5 and $6, \$7; code: `$HOME/$x$`.
+
+$$
+\begin{aligned}
+y &= x^\top W \\
+z &= \operatorname{softmax}(y)
+\end{aligned}
+$$
+
+[a file](../src/handgrad/ops/softmax.py), [a room](../src/handgrad/models), [an example](../examples/gpt2.py).
+"""
+SMALL = """
+INHERIT: mkdocs.yml
+nav: [index.md]
+hooks: [scripts/site/formulas.py, scripts/site/links.py]
+plugins: [search]
+validation: {nav: {omitted_files: ignore}}
+"""
+
+
+def build(source: Path, config: str, out: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--config-file", source / config, "--site-dir", out],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the site is built from, to be changed."""
+    source = tmp_path_factory.mktemp("source")
+    shutil.copytree(ROOT / "docs", source / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", source)
+    for path in ROOT.iterdir():
+        if path.name not in ("docs", "mkdocs.yml", "site"):
+            (source / path.name).symlink_to(path)
+    return source
+
+
+@pytest.fixture(scope="module")
+def site(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, with a page of formulas in the place of the first."""
+    home = source / "docs" / "index.md"
+    home.write_text(FORMULAS + home.read_text(encoding="utf-8"), encoding="utf-8")
+    out = tmp_path_factory.mktemp("site")
+    done = build(source, "mkdocs.yml", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def text_of(page: Path) -> str:
+    return html.unescape(re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8")))
+
+
+def test_nothing_is_asked_of_another_host(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 15
+    for page in pages:
+        written = page.read_text(encoding="utf-8")
+        assert "default-src 'self'" in written  # what scripts ask for, browsers refuse
+        for tag, attributes in re.findall(r"<(link|script|img|iframe|source|object|embed)\b([^>]*)>", written):
+            for reference in re.findall(r"""(?:href|src|srcset|data)=["']?([^"'\s>]+)""", attributes):
+                assert not re.match(r"([a-z]+:)?//", reference), (page, tag, reference)
+    for sheet in site.rglob("*.css"):
+        written = sheet.read_text(encoding="utf-8")
+        assert not re.search(r"""(url\(|@import)\s*["']?\s*([a-z]+:)?//""", written), sheet
+
+
+def test_formulas_are_drawn_and_dollars_stay(site: Path) -> None:
+    page = (site / "index.html").read_text(encoding="utf-8")
+    assert page.count("<math ") == 4
+    assert page.count('display="block"') == 1
+    assert "<mfrac><mrow><mi>∂</mi><mi>L</mi></mrow>" in page
+    assert '<mi>p</mi><mspace width="0.167em" /><mi>log</mi>' in page
+    assert page.count("<mtr>") == 2
+    assert "Prices: $5 and $6, $7; code: <code>$HOME/$x$</code>." in page
+
+
+def test_links_to_files_lead_to_the_reference_or_nowhere(site: Path) -> None:
+    page = (site / "index.html").read_text(encoding="utf-8")
+    assert '<a href="reference/ops.html#handgrad.ops.softmax">a file</a>' in page
+    assert '<a href="reference/models.html">a room</a>' in page
+    assert "<code>an example</code>" in page
+
+
+def test_what_is_broken_is_said(source: Path, tmp_path: Path) -> None:
+    (source / "small.yml").write_text(SMALL, encoding="utf-8")
+    home = source / "docs" / "index.md"
+    home.write_text("# Whole\n\n[here](#whole), [there](tensors.md#types), $x$\n", encoding="utf-8")
+    done = build(source, "small.yml", tmp_path / "site")
+    assert done.returncode == 0, done.stderr
+    broken = {
+        "[a](gone.md)": "'gone.md'",
+        "[a](tensors.md#gone)": "'tensors.md#gone'",
+        "[a](../src/gone.py)": "'../src/gone.py'",
+        "$\\gone{x}$": "unreadable formula",
+        "$\\frac{1}{$": "unreadable formula",
+        "$\\begin{gone}x\\end{gone}$": "unknown environment gone",
+        "$$x": "a formula does not end",
+    }
+    home.write_text("# Broken\n\n" + "\n\n".join(broken), encoding="utf-8")
+    done = build(source, "small.yml", tmp_path / "site")
+    assert done.returncode == 1
+    for said in broken.values():
+        assert said in done.stderr
+    assert f"Aborted with {len(broken)} warnings" in done.stdout + done.stderr, done
+
+
+def test_derivations_keep_their_lines(site: Path) -> None:
+    shown = text_of(site / "reference" / "ops.html")
+    derivations = 0
+    for name in ops.__all__:
+        docstring = inspect.getdoc(getattr(ops, name)) or ""
+        for formula in re.findall(r"(?:^ {4}.+\n?)+", docstring, flags=re.MULTILINE):
+            assert inspect.cleandoc(formula) in shown, name
+            derivations += 1
+    assert derivations > 10
+    assert "dx_j = Σ_i dy_i y_i (δ_ij - y_j) = y_j (dy_j - Σ_i dy_i y_i).\n" in shown
+    assert "along_y = (dy * y).sum(axis=axis, keepdims=True)\n" in shown
+
+
+@pytest.mark.parametrize("room", [*handgrad._ROOMS, "autograd.functions"])
+def test_every_public_name_is_in_the_reference(site: Path, room: str) -> None:
+    page = (site / "reference" / f"{room.removeprefix('autograd.')}.html").read_text(encoding="utf-8")
+    shown = {path.rpartition(".")[2] for path in re.findall(r'id="(handgrad[\w.]+)"', page)}
+    other_names = set(re.findall(r"<code>(\w+)</code> is another name", page))
+    assert set(import_module(f"handgrad.{room}").__all__) <= shown | other_names
+
+
+def test_the_names_of_handgrad_itself_are_in_the_reference(site: Path) -> None:
+    shown = text_of(site / "reference" / "index.html")
+    assert set(dir(handgrad)) - {"__version__"} <= set(re.findall(r"\w+", shown))
+
+
+def test_every_command_is_on_its_page(site: Path) -> None:
+    page = (site / "commands.html").read_text(encoding="utf-8")
+    assert re.findall(r'<h2 id="(\w+)"', page) == list(COMMANDS)
+    for flag in ("--max-steps INT", "--resume PATH", "--top-k INT", "--allow-special, --no-allow-special"):
+        assert f"<code>{flag}</code>" in page
+    assert "Peak learning rate. (default: 0.002)" in page
