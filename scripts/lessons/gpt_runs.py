@@ -157,7 +157,7 @@ def draw(data: dict[str, Any]) -> dict[str, Figure]:
     for name, color in zip(names, style.COLORS, strict=False):
         label = f"{name.replace('AdamW, lr 0.003', 'constant')} ({data['runs'][name]['val_loss']:.3f})"
         _curve(rates, data, name, "loss", color, label)
-    rates.set_ylim(1.4, 3.6)
+    rates.set_ylim(2.0, 3.6)
     for name, color in zip(("momentum 0.9, lr 0.3", "momentum 0.9, lr 0.3, clipped"), style.COLORS[3:], strict=False):
         _curve(norms, data, name, "grad_norm", color)
     norms.set_yscale("log")
