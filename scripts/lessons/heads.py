@@ -133,10 +133,10 @@ def draw(data: dict[str, Any]) -> dict[str, Figure]:
     names = ["⏎" if c == "\n" else "·" if c == " " else c for c in data["line"]]
     for axes, look in zip(line.subplots(1, len(SHOWN)), SHOWN, strict=True):
         head, share = best(data, look)
-        matrix = np.full((len(names), len(names)), np.nan)
+        matrix = np.zeros((len(names), len(names)))
         for t, row in enumerate(data["weights"][head]):
             matrix[t, : t + 1] = row
-        axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
+        axes.imshow(style.shaded(matrix))
         axes.set_xticks(range(len(names)), names)
         axes.set_yticks(range(len(names)), names)
         style.plain(axes, f"head {head}: {look} ({share:.0%})", "looked at", "looking" if look == SHOWN[0] else "")
@@ -147,9 +147,10 @@ def draw(data: dict[str, Any]) -> dict[str, Figure]:
     axes = table.subplots()
     looks_, rows = list(data["shares"]), np.array(list(data["shares"].values()))
     rows = rows.reshape(len(looks_), -1)
-    axes.imshow(rows, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.imshow(style.shaded(rows), aspect="auto")
     for (row, column), share in np.ndenumerate(rows):
-        axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=7.5, color=_ink_on(share))
+        ink = "white" if share > 0.4 else style.INK
+        axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=7.5, color=ink)
     n_head = len(data["shares"][looks_[0]][0])
     heads = [f"{i // n_head + 1}.{i % n_head + 1}" for i in range(rows.shape[1])]
     axes.set_xticks(range(len(heads)), heads)
@@ -157,10 +158,6 @@ def draw(data: dict[str, Any]) -> dict[str, Figure]:
     style.plain(axes, "share of each head's attention, over the validation text", "layer.head", "")
     axes.grid(visible=False)
     return {"-line": line, "-table": table}
-
-
-def _ink_on(share: float) -> str:
-    return "white" if share > 0.5 else "#20303c"
 
 
 def tables(data: dict[str, Any]) -> dict[str, str]:

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 INK = "#808890"
@@ -34,6 +36,14 @@ def plain(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> No
     axes.grid(alpha=0.25, color=INK, linewidth=0.6)
     if axes.get_legend_handles_labels()[1]:
         axes.legend(frameon=False, labelcolor=INK, fontsize=8.5)
+
+
+def shaded(shares: Any) -> Any:
+    """Shares from 0 to 1 as a picture: of one colour, and the less of it the more the ground shows through."""
+    picture = np.empty((*np.shape(shares), 4))
+    picture[..., :3] = to_rgb(COLORS[0])
+    picture[..., 3] = shares
+    return picture
 
 
 def save(figure: Figure, path: Path, data: Any) -> None:

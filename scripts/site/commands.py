@@ -48,8 +48,8 @@ def _table(boxes: str, command: str) -> str:
         flag, _, does = re.sub(" {2,}", "  ", line).partition("  ")
         if flag:
             rows.append([flag.replace("{None}|", ""), does])
-        elif rows and not rows[-1][1]:
-            rows[-1][1] = does
+        elif rows:
+            rows[-1][1] = f"{rows[-1][1]} {does}".strip()
         else:
             raise PluginError(f"handgrad {command} --help says what this page cannot show: {line}")
     rows = [row for row in rows if row[0] != "-h, --help"]
