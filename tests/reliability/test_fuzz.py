@@ -24,11 +24,24 @@ from scenes import result
 from support import TEXT, Output
 
 import handgrad
-from handgrad.data import load_text, open_token_files, random_batch
+from handgrad.data import Corpus, load_text, open_token_files, random_batch
 from handgrad.errors import InputError
+from handgrad.experiments import (
+    Budget,
+    create_comparison,
+    known_results,
+    measure,
+    measures,
+    open_comparison,
+    read_results,
+    table,
+    write_report,
+)
+from handgrad.experiments.report import markdown_table, side_by_side
 from handgrad.files import read_text
 from handgrad.lock import the_only_one
 from handgrad.optim import AdamW
+from handgrad.plotting.bits import draw_bits
 from handgrad.plotting.curves import draw_curves
 from handgrad.tokenizers import BPETokenizer, CharTokenizer, WordTokenizer, load_tokenizer
 from handgrad.tokenizers.counting import utf8
@@ -193,6 +206,26 @@ def use_ranks(path: Path) -> None:
     BPETokenizer.from_tiktoken(path / "ranks.tiktoken").encode(PROMPT)
 
 
+def use_comparison(path: Path) -> None:
+    """As compare --resume does, where nothing is left to train."""
+    comparison = open_comparison(path)
+    comparison.corpus()
+    known_results(comparison, lambda sentence: None)
+    for entry in comparison.entries:
+        comparison.config_of(entry)
+        if comparison.is_done(entry):
+            comparison.run(entry)
+
+
+def use_results(path: Path) -> None:
+    measured = read_results(path / "results.json")
+    markdown_table(table(measured))
+    side_by_side(measured)
+    curves = {one.tokenizer: one.curve for one in measured if one.curve is not None}
+    if curves and zlib.crc32(str(curves).encode()) % 20 == 0:
+        draw_bits(curves)
+
+
 CHECKPOINT = "checkpoints/step-00000012"
 TARGETS = {
     "config.json of a run": Target("config.json", use_run),
@@ -210,6 +243,8 @@ TARGETS = {
     "train.npy": Target("data/train.npy", lambda path: use_token_files(path / "data")),
     "validation.npy": Target("data/validation.npy", lambda path: use_token_files(path / "data")),
     "meta.json": Target("data/meta.json", lambda path: use_token_files(path / "data")),
+    "comparison.json": Target("comparison.json", use_comparison, "compared"),
+    "results.json": Target("results.json", use_results, "compared"),
     "settings.toml": Target("settings.toml", use_settings, "files"),
     "tokenizer.json, characters": Target("char.json", lambda path: use_tokenizer(path / "char.json"), "files"),
     "tokenizer.json, words": Target("word.json", lambda path: use_tokenizer(path / "word.json"), "files"),
@@ -228,7 +263,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     """All files, right: a run that was stopped, and beside it what else can be read."""
     from support import TINY
 
-    from handgrad.data import Corpus, encode_corpus
+    from handgrad.data import encode_corpus
     from handgrad.training import create_run
 
     root = tmp_path_factory.mktemp("whole")
@@ -256,7 +291,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         {"a": np.arange(6.0), "b": [{"c": np.ones((2, 3), np.float32)}, 1, "x", None]}, files / "state.safetensors"
     )
     (files / "text.txt").write_text(TEXT[:3000] + PROMPT)
+    compare(root / "compared", corpus, config)
     return root
+
+
+def compare(out: Path, corpus: Corpus, config: TrainConfig) -> None:
+    """A comparison that is done with one of its two tokenizers."""
+    budgets = {"char": Budget(2), "word": Budget(90, "characters")}
+    comparison = create_comparison(out, corpus, config, tuple(budgets), budgets)
+    entry = comparison.entries[0]
+    run = comparison.run(entry)
+    train(run, run.data())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measures, "SAMPLE_TOKENS", 20)
+        write_report(comparison, {entry.name: measure(run, entry)}, {})
+    (out / f"curves-{entry.name}.png").touch()
 
 
 def check_is_a_sentence(error: Exception, number: int) -> None:

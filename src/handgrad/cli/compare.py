@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from handgrad.cli.arguments import parse, parse_known
-from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, warn
-from handgrad.cli.interrupts import Interrupts
-from handgrad.cli.main import FAILED, OK
+from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, say, warn
+from handgrad.cli.interrupts import Interrupts, sigterm_raises
+from handgrad.cli.main import FAILED, INTERRUPTED, OK
 from handgrad.cli.progress import TrainingDisplay
 from handgrad.data import load_dataset, load_text
 from handgrad.errors import InputError
@@ -21,22 +21,29 @@ from handgrad.experiments import (
     Budget,
     Comparison,
     Entry,
-    Measures,
     budgets_for,
+    candidate,
     create_comparison,
+    draw_panel,
+    known_results,
     measure,
     open_comparison,
+    table,
+    write_report,
 )
 from handgrad.lock import the_only_one
 from handgrad.training import (
     DivergedError,
     TrainConfig,
+    check_is_free,
+    clear_leftovers,
     compile_kernels,
     next_free,
     preset,
     read_config_file,
     resumed,
     train,
+    was_cut_off,
 )
 
 
@@ -53,13 +60,15 @@ class Source:
     config: Path | None = None
     """A TOML file of settings; they go before the preset's."""
     tokenizers: tuple[str, ...] = tuple(CANDIDATES)
-    """Which are compared."""
+    """Which are compared. word-lowercase forgets capitals, and knows all that is unknown as one token."""
     budget: tuple[str, ...] = ()
-    """How long each model is trained, as 8000steps, 2e7characters or 600seconds; of one alone as word=4000steps."""
+    """8000steps, 2e7characters or 600seconds for each, of one alone word=4000steps; max_steps where nothing is said."""
     out: Path | None = None
-    """Where it is kept; runs/compare-N where nothing is said."""
+    """The directory where it is kept, with an ordinary run for each in runs/; runs/compare-N where nothing is said."""
     resume: Path | None = None
-    """Go on with this comparison."""
+    """Go on with the comparison in this directory; of one that is done, show the table again."""
+    allow_inexact: bool = False
+    """Go on also where libraries, replicas or processor are others, so that a run will be another than it was."""
 
 
 @dataclass
@@ -75,72 +84,107 @@ def run(argv: list[str]) -> int:
     outlive_the_output()
     console = make_console()
     source, _ = parse_known(Source, [word for word in argv if word not in ("-h", "--help")], "compare")
-    comparison = _new(source, argv, console) if source.resume is None else _asked_to_resume(source.resume, argv)
-    with the_only_one(comparison.path, "compared"):
-        return _compare(comparison, console)
+    comparison = _new(source, argv, console) if source.resume is None else _asked_to_resume(source, argv)
+    again = f"go on with: handgrad compare --resume {shlex.quote(str(comparison.path))}"
+    try:
+        with the_only_one(comparison.path, "compared"):
+            clear_leftovers(comparison.path)
+            return _compare(comparison, source.allow_inexact, again, console)
+    except KeyboardInterrupt:
+        say(f"handgrad: interrupted; {again}")
+        return INTERRUPTED
+    except OSError as error:
+        where = error.filename or comparison.path
+        raise InputError(f"cannot go on in {where}: {error.strerror or error}; what is done stays; {again}") from None
 
 
 def _new(source: Source, argv: list[str], console: Console) -> Comparison:
-    config = preset(source.preset)
-    if source.config is not None:
-        config = config.updated(read_config_file(source.config), str(source.config))
-    tokenizer = config.tokenizer
+    given = preset(source.preset)
+    config = given if source.config is None else given.updated(read_config_file(source.config), str(source.config))
     config = parse(Arguments, argv, "compare", Arguments(settings=config)).settings
-    if config.tokenizer != tokenizer:
-        raise InputError("compare: --tokenizers names which are compared; --tokenizer is for train")
+    if source.allow_inexact:
+        raise InputError("--allow-inexact is for --resume OUT")
+    if config.tokenizer != given.tokenizer:
+        raise InputError("compare: --tokenizers names which are compared; the setting tokenizer is for train")
     if source.text is not None and source.dataset is not None:
         raise InputError("give only one of --text and --dataset")
     names = source.tokenizers
     if not names or len(set(names)) < len(names):
         raise InputError(f"compare: --tokenizers must name each once, of {', '.join(CANDIDATES)}")
+    for name in names:
+        candidate(name)
     budgets = budgets_for(names, source.budget, Budget(config.max_steps))
+    if source.out is not None:
+        check_is_free(source.out)
     corpus = load_text(source.text) if source.text is not None else load_dataset(source.dataset or "pydoc")
     out = source.out or next_free(Path("runs"), "compare")
     with compiling_is_said():
         return create_comparison(out, corpus, config, names, budgets, console.print)
 
 
-def _asked_to_resume(path: Path, argv: list[str]) -> Comparison:
-    arguments = parse(Arguments, argv, "compare")
-    if arguments != Arguments(source=Source(resume=path)):
-        raise InputError("--resume goes on with a comparison as it is; nothing else can be given with it")
-    return open_comparison(path)
+def _asked_to_resume(source: Source, argv: list[str]) -> Comparison:
+    assert source.resume is not None
+    alone = Source(resume=source.resume, allow_inexact=source.allow_inexact)
+    if parse(Arguments, argv, "compare") != Arguments(source=alone):
+        raise InputError("--resume goes on with a comparison as it is; only --allow-inexact can be given with it")
+    return open_comparison(source.resume)
 
 
-def _compare(comparison: Comparison, console: Console) -> int:
-    from handgrad.experiments.report import table, write_report  # matplotlib takes its time
+def _compare(comparison: Comparison, allow_inexact: bool, again: str, console: Console) -> int:
+    known = known_results(comparison, warn)
+    measured = dict(known)
+    diverged: dict[str, str] = {}
+    for entry in comparison.entries:
+        if entry.name in known:
+            continue
+        console.print(f"\n{entry.name}: {entry.budget}", style="bold")
+        try:
+            stopped = _train(comparison, entry, allow_inexact, console)
+        except DivergedError as error:
+            warn(str(error))
+            diverged[entry.name] = str(error)
+            continue
+        if stopped is not None:
+            console.print(f"stopped and saved; {again}")
+            return stopped
+        # Nothing here need be saved on the way, so that Ctrl-C and SIGTERM end it at once.
+        with sigterm_raises(), compiling_is_said():
+            the_run = comparison.run(entry)
+            measured[entry.name] = measure(the_run, entry, warn)
+            draw_panel(comparison, the_run, entry.name)
+            write_report(comparison, measured, diverged)  # after each: nothing that is done waits for the next
+    if measured:
+        if diverged or measured.keys() == known.keys():
+            write_report(comparison, measured, diverged)
+        console.print(_as_rich(table([measured[entry.name] for entry in comparison.entries if entry.name in measured])))
+        console.print(f"\ntable, samples and pictures: {comparison.path / 'results.md'}")
+    if diverged:
+        warn(
+            f"not in the table, as training diverged: {', '.join(diverged)}; the settings of a comparison stay as they "
+            "are, so begin another with a smaller --lr or --grad-clip"
+        )
+    return FAILED if diverged else OK
 
-    measured: list[Measures] = []
-    with Interrupts() as interrupts:
-        for entry in comparison.entries:
-            console.print(f"\n{entry.name}: {entry.budget}", style="bold")
-            if interrupts.asked or not _train(comparison, entry, console, interrupts):
-                again = f"handgrad compare --resume {shlex.quote(str(comparison.path))}"
-                console.print(f"stopped and saved; go on with: {again}")
-                return interrupts.exit_code if interrupts.asked else FAILED
-            measured.append(measure(comparison.run(entry), entry))
-            write_report(comparison, measured)  # after each: nothing that is done waits for the next
-    console.print(_as_rich(table(measured)))
-    console.print(f"\ntable, samples and pictures: {comparison.path / 'results.md'}")
-    return OK
 
-
-def _train(comparison: Comparison, entry: Entry, console: Console, interrupts: Interrupts) -> bool:
-    """Whether the run of an entry is done now; it goes on from where it stood."""
+def _train(comparison: Comparison, entry: Entry, allow_inexact: bool, console: Console) -> int | None:
+    """Trains the run of an entry to its end, from where it stood; the exit code where it was asked to stop."""
     the_run = comparison.run(entry)
-    with the_only_one(the_run.path, "trained"):
-        the_run = resumed(the_run, notice=console.print)
+    if comparison.is_done(entry):
+        return None
+    with the_only_one(the_run.path, "trained") as stale:
+        if stale is not None:
+            console.print(was_cut_off(the_run, stale))
+        data = the_run.data()
+        the_run = resumed(the_run, allow_inexact=allow_inexact, notice=console.print)
         with compiling_is_said():
             compile_kernels(the_run)
         display = TrainingDisplay(the_run, console)
         try:
-            outcome = train(the_run, the_run.data(), reporter=display, should_stop=lambda: interrupts.asked)
-        except DivergedError as error:
-            warn(str(error))
-            return False
+            with Interrupts() as interrupts:
+                train(the_run, data, reporter=display, should_stop=lambda: interrupts.asked)
         finally:
             display.close()
-    return outcome.finished
+    return interrupts.exit_code if interrupts.asked else None
 
 
 def _as_rich(rows: list[list[str]]) -> Table:

@@ -14,7 +14,8 @@ from handgrad.errors import InputError
 from handgrad.training import TrainConfig
 
 Unit = Literal["steps", "characters", "seconds"]
-_FORM = re.compile(r"(?:([a-z-]+)=)?(\d[\d_]*(?:\.\d+)?(?:e\d{1,2})?) ?([a-z]*)")
+_FORM = re.compile(r"(?:([a-z-]+)=)?(\d+(?:_\d+)*(?:\.\d+)?(?:e\d{1,2})?) ?([a-z]*)")
+_MOST = 1e15
 _TIMED_STEPS = 7
 
 
@@ -28,11 +29,11 @@ class Budget:
     def __post_init__(self) -> None:
         if self.unit not in get_args(Unit):
             raise InputError(f"a budget is in {', '.join(get_args(Unit))}, not {self.unit!r}")
-        if not 0 < self.amount < math.inf:
-            raise InputError(f"a budget must be above 0, not {self.amount:g} {self.unit}")
+        if not 0 < self.amount < _MOST:
+            raise InputError(f"a budget must be above 0 and below {_MOST:g}, not {self.amount:g} {self.unit}")
 
     def __str__(self) -> str:
-        return f"{self.amount:,.0f} {self.unit}"
+        return f"{self.amount:{',.0f' if self.amount == round(self.amount) else ','}} {self.unit}"
 
     def steps(self, config: TrainConfig, data: TokenData) -> int:
         """How many steps that is, at least one. Seconds are turned into steps by timing a few, evaluations left out."""

@@ -26,6 +26,11 @@ class Candidate:
             return WordTokenizer(max_vocab_size=vocab_size, lowercase=True)
         return make_tokenizer(self.kind, self.limit(vocab_size))
 
+    def made(self, tokenizer: Tokenizer) -> bool:
+        """Whether a tokenizer can be what became of this one."""
+        lowercase = isinstance(tokenizer, WordTokenizer) and tokenizer.lowercase
+        return (tokenizer.kind, lowercase) == (self.kind, self.lowercase)
+
 
 CANDIDATES = {
     one.name: one

@@ -1,5 +1,6 @@
 """A comparison as it lies on the disk: a text, a model's shape, and a run for each tokenizer."""
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,15 +10,23 @@ from handgrad.data import Corpus, TokenData, encode_corpus, load_text
 from handgrad.errors import InputError
 from handgrad.experiments.budget import Budget
 from handgrad.experiments.candidates import Candidate, candidate
-from handgrad.files import check_new_or_empty, read_json, write_atomically, write_json
+from handgrad.files import read_json, write_atomically, write_json
+from handgrad.records import record
 from handgrad.training import (
     PRESETS,
     Run,
     TrainConfig,
+    check_can_write_events,
     check_fits_memory,
+    check_is_free,
     choose_replicas,
     create_run,
+    is_beginning,
+    laid_out,
+    load_intact,
     open_run,
+    read_metrics,
+    read_progress,
 )
 
 FORMAT_VERSION = 1
@@ -67,16 +76,33 @@ class Comparison:
     def run(self, entry: Entry) -> Run:
         """The run of one entry: as it lies there or, where it has not begun, laid out new.
 
-        Raises InputError where what lies there is the run of other settings or another text.
+        Raises InputError where what lies there is no run, or one with other settings, another tokenizer or another
+        text.
         """
         path = self.run_path(entry)
         if not (path / "config.json").is_file():
+            if path.exists() and any(path.iterdir()) and not is_beginning(path):
+                raise InputError(f"{path} is no run: it has no config.json; move it away, and it is trained anew")
             data = encoded(self.corpus(), entry.candidate, self.config)
             return create_run(path, self.config_of(entry), data, None, replicas_for(self.config), None)
         run = open_run(path)
-        if (run.config, run.corpus_sha256) != (self.config_of(entry), self.corpus_sha256):
-            raise InputError(f"{path} is a run with other settings or another text than {self.path} compares")
+        expected = self.config_of(entry), self.corpus_sha256
+        if (run.config, run.corpus_sha256) != expected or not entry.candidate.made(run.tokenizer()):
+            raise InputError(
+                f"{path} is a run with other settings, another tokenizer or another text than {self.path} compares; "
+                "move it away, and it is trained anew"
+            )
         return run
+
+    def is_done(self, entry: Entry) -> bool:
+        """Whether a run has made all its steps, and its metrics and checkpoints say so."""
+        path = self.run_path(entry)
+        try:
+            last, best = (load_intact(path, wanted, read_progress)[0] for wanted in ("last", "best"))
+            rows = read_metrics(path / "metrics.jsonl")
+        except (InputError, OSError):
+            return False  # whoever trains it says what is amiss, and mends what can be
+        return bool(rows) and min(last.step, rows[-1]["step"]) >= entry.steps and best.step == last.best_step
 
 
 def encoded(corpus: Corpus, one: Candidate, config: TrainConfig) -> TokenData:
@@ -104,28 +130,42 @@ def create_comparison(
     ``say`` is told what each budget comes to. Raises InputError where something is there already, or where one of the
     runs could not be: a text too short, a model larger than memory.
     """
-    check_new_or_empty(path)
-    entries = []
+    check_is_free(path)
+    check_can_write_events(config)
+    if config.eval_batches:
+        raise InputError(
+            f"eval_batches must be 0 to compare tokenizers, not {config.eval_batches}: so many tokens are more text of "
+            "one than of another"
+        )
+    entries, described = [], []
     for name in names:
         one = candidate(name)
         data = encoded(corpus, one, config)
         check_fits_memory(config, config.model_config(data.tokenizer.vocab_size), replicas_for(config))
         steps = budgets[name].steps(config, data)
+        if steps >= _MOST_STEPS:
+            raise InputError(f"{name}: {budgets[name]} are {steps:,} steps; there can be {_MOST_STEPS - 1:,} at most")
         entries.append(Entry(one, budgets[name], steps))
-        say(_described(entries[-1], data, config))
+        described.append(_described(entries[-1], data, config))
     comparison = Comparison(path, corpus.source, corpus.sha256, config, tuple(entries))
-    path.mkdir(parents=True, exist_ok=True)
-    (path / "runs").mkdir(exist_ok=True)
-    write_atomically(path / "text.txt", corpus.text.encode())
-    write_json(path / "comparison.json", _content(comparison))  # last: without it there is no comparison
+    content = corpus.text.encode()
+    with laid_out(path):
+        (path / "runs").mkdir()
+        # A mark at the start of the text itself stays only behind the one that is dropped when a file is read.
+        write_atomically(path / "text.txt", BOM_UTF8 + content if content.startswith(BOM_UTF8) else content)
+        write_json(path / "comparison.json", _content(comparison))  # last: without it there is no comparison
+    for sentence in described:
+        say(sentence)
     return comparison
 
 
 def open_comparison(path: Path) -> Comparison:
     """The comparison in a directory. Raises InputError where there is none, or its file is damaged."""
-    if not (path / "comparison.json").is_file():
-        raise InputError(f"{path} is no comparison: it has no comparison.json; give what compare --out made")
     file = path / "comparison.json"
+    if not file.is_file():
+        if is_beginning(path):
+            raise InputError(f"{path} is no comparison yet: it was cut off at its beginning; begin again with --out")
+        raise InputError(f"{path} is no comparison: it has no comparison.json; give what compare --out made")
     content = read_json(file)
     if content.get("format") != "handgrad-comparison" or content.get("version") != FORMAT_VERSION:
         raise InputError(f"{file} is not that of a handgrad comparison of version {FORMAT_VERSION}")
@@ -135,7 +175,7 @@ def open_comparison(path: Path) -> Comparison:
             source=_text(content["text"]["source"]),
             corpus_sha256=_text(content["text"]["sha256"]),
             config=PRESETS["quick"].updated(content["config"], str(file)),
-            entries=tuple(_entry(value) for value in content["entries"]),
+            entries=_entries(content["entries"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{file} is damaged: {error}") from None
@@ -165,11 +205,22 @@ def _content(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def _entries(values: Any) -> tuple[Entry, ...]:
+    if not isinstance(values, list) or not values:
+        raise ValueError("entries must be a list of at least one")
+    entries = tuple(_entry(value) for value in values)
+    if len({entry.name for entry in entries}) < len(entries):
+        raise ValueError("a tokenizer stands twice among the entries")
+    return entries
+
+
 def _entry(value: Mapping[str, Any]) -> Entry:
     steps, budget = value["steps"], value["budget"]
     if type(steps) is not int or not 0 < steps < _MOST_STEPS:
         raise ValueError(f"steps must be a number of steps, not {str(steps)[:80]}")
-    return Entry(candidate(_text(value["tokenizer"])), Budget(float(budget["amount"]), budget["unit"]), steps)
+    unit = _text(budget["unit"])
+    amount = record(Budget, {name: item for name, item in budget.items() if name != "unit"}, unit=unit)
+    return Entry(candidate(_text(value["tokenizer"])), amount, steps)
 
 
 def _text(value: Any) -> str:

@@ -3,11 +3,11 @@
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from handgrad.data import count_unknown
+from handgrad.data import TokenData, count_unknown
 from handgrad.errors import InputError
 from handgrad.experiments.budget import characters_per_token
 from handgrad.experiments.comparison import Entry
@@ -33,6 +33,19 @@ class Writing:
     """Whole lines of at least four words."""
     copied_lines: int
     """Of these, how many stand in the training text as they are."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How a run's bits per character fell, against what was spent."""
+
+    characters: tuple[float, ...]
+    """Seen, of the training text."""
+    seconds: tuple[float, ...]
+    """At the median rate of the run: what else the machine did meanwhile is no property of a tokenizer."""
+    validation: tuple[float, ...]
+    training: tuple[float, ...]
+    """The mean over the steps logged since the evaluation before."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +83,27 @@ class Measures:
     seconds: float
     """What training took, evaluations and whatever else the machine did counted."""
     samples: tuple[str, ...]
+    curve: Curve | None
+    """None where the tokenizer loses text."""
 
 
-def measure(run: Run, entry: Entry) -> Measures:
-    """What came of a run that is done; samples are of its best checkpoint. Raises InputError where it is not done."""
+def measure(run: Run, entry: Entry, notice: Callable[[str], None] = lambda sentence: None) -> Measures:
+    """What came of a run that is done; samples are of its best checkpoint.
+
+    ``notice`` is told where that is damaged, and another serves. Raises InputError where the run is not done, or the
+    lines of its metrics are lost.
+    """
     rows = read_metrics(run.metrics_path)
-    if not rows or rows[-1]["step"] < entry.steps:
-        raise InputError(f"{run.path} is not done: it stands at step {rows[-1]['step'] if rows else 0:,}")
-    data, losses = run.data(), [row["loss"] for row in rows if row["loss"] is not None]
+    losses = [row["loss"] for row in rows if row["loss"] is not None]
     evaluated = [row for row in rows if row["val_loss"] is not None and row["step"] > 0]
+    if not (losses and evaluated and rows[-1]["step"] >= entry.steps and _rates(rows)):
+        raise InputError(
+            f"{run.metrics_path} does not tell of all {entry.steps:,} steps; move {run.path} away, and it is trained "
+            "anew"
+        )
+    data = run.data()
     best = min(evaluated, key=lambda row: row["val_loss"])
-    model, _ = load_intact(run.path, "best", lambda path: load_model(path, run.model_config))
+    model, _ = load_intact(run.path, "best", lambda path: load_model(path, run.model_config), notice)
     samples = [write(model, data.tokenizer, SAMPLE_TOKENS, seed=[run.config.seed, number]) for number in range(SAMPLES)]
     per_token = characters_per_token(data)
     return Measures(
@@ -106,12 +129,17 @@ def measure(run: Run, entry: Entry) -> Measures:
         tokens_per_second=median_rate(rows),
         seconds=rows[-1]["seconds"],
         samples=tuple(samples),
+        curve=bits_curve(data, rows),
     )
 
 
 def median_rate(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Tokens per second."""
-    return statistics.median(row["tokens_per_second"] for row in rows if row["tokens_per_second"])
+    """Tokens per second, over the lines of steps that were made."""
+    return statistics.median(_rates(rows))
+
+
+def _rates(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [row["tokens_per_second"] for row in rows if row["tokens_per_second"]]
 
 
 def vocabulary_parameters(run: Run) -> int:
@@ -126,8 +154,9 @@ def compare_with(text: str, samples: Sequence[str]) -> Writing:
     known, stood = set(_WORD.findall(text)), {line.strip() for line in text.splitlines()}
     words, lines = [], []
     for sample in samples:
-        words += _WORD.findall(sample)[: -1 if _WORD.fullmatch(sample[-1:]) else None]
-        lines += [line.strip() for line in sample.split("\n")[:-1] if len(_WORD.findall(line)) >= _LEAST_WORDS]
+        words += [found[0] for found in _WORD.finditer(sample) if found.end() < len(sample.rstrip("'’"))]
+        whole = f"{sample}.".splitlines()[:-1]  # what stands after the last end of a line, if only this, is none
+        lines += [line.strip() for line in whole if len(_WORD.findall(line)) >= _LEAST_WORDS]
     return Writing(
         words=len(words),
         known_words=sum(word in known for word in words),
@@ -136,22 +165,8 @@ def compare_with(text: str, samples: Sequence[str]) -> Writing:
     )
 
 
-@dataclass(frozen=True)
-class Curve:
-    """How a run's bits per character fell, against what was spent."""
-
-    characters: tuple[float, ...]
-    """Seen, of the training text."""
-    seconds: tuple[float, ...]
-    """At the median rate of the run: what else the machine did meanwhile is no property of a tokenizer."""
-    validation: tuple[float, ...]
-    training: tuple[float, ...]
-    """The mean over the steps logged since the evaluation before."""
-
-
-def bits_curve(run: Run) -> Curve | None:
-    """One point for each evaluation; None where the tokenizer loses text."""
-    data, rows = run.data(), read_metrics(run.metrics_path)
+def bits_curve(data: TokenData, rows: Sequence[Mapping[str, Any]]) -> Curve | None:
+    """One point for each evaluation of a run; None where its tokenizer loses text."""
     if data.tokens_per_character is None:
         return None
     per_token, rate = characters_per_token(data), median_rate(rows)
@@ -169,6 +184,6 @@ def bits_curve(run: Run) -> Curve | None:
     return Curve(
         characters=tuple(row["tokens"] * per_token for row in points),
         seconds=tuple(row["tokens"] / rate for row in points),
-        validation=tuple(row["bits_per_char"] for row in points),
+        validation=tuple(row["val_loss"] / math.log(2) * data.tokens_per_character for row in points),
         training=tuple(training),
     )

@@ -1,21 +1,25 @@
 """What a comparison found, as a table, samples side by side, JSON and pictures, in the comparison's directory."""
 
 import html
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from handgrad.errors import InputError
+from handgrad.experiments.candidates import candidate
 from handgrad.experiments.comparison import Comparison
-from handgrad.experiments.measures import SAMPLE_TOKENS, SAMPLES, Measures, Writing, bits_curve
+from handgrad.experiments.measures import SAMPLE_TOKENS, SAMPLES, Curve, Measures, Writing
 from handgrad.files import read_json, write_atomically, write_json
-from handgrad.plotting import plot_bits, plot_curves
 from handgrad.records import record
-from handgrad.training import open_run, read_metrics
+from handgrad.training import Run, read_metrics
 
 NOT_COMPARABLE = "not comparable"
 _SHOWN_SAMPLE = 600
 """Characters of a sample that the report shows."""
+_LARGEST = 1 << 53
+"""No count is as large, and no point of a curve."""
 
 ROWS: tuple[tuple[str, Callable[[Measures], str]], ...] = (
     ("budget", lambda m: m.budget),
@@ -54,45 +58,109 @@ NOTES = (
 )
 
 
-def write_report(comparison: Comparison, measured: Sequence[Measures]) -> None:
-    """Writes results.json, results.md and the pictures that it shows."""
-    entries = [entry for entry in comparison.entries if entry.name in {one.tokenizer for one in measured}]
-    runs = {entry.name: open_run(comparison.run_path(entry)) for entry in entries}
-    curves = {name: curve for name, run in runs.items() if (curve := bits_curve(run)) is not None}
-    for name, run in runs.items():
-        plot_curves({name: read_metrics(run.metrics_path)}, comparison.path / _panel(name))
+def draw_panel(comparison: Comparison, run: Run, name: str) -> None:
+    """Writes the curves of a run, for the report to show."""
+    from handgrad.plotting import plot_curves  # matplotlib takes its time
+
+    plot_curves({name: read_metrics(run.metrics_path)}, comparison.path / _panel(name))
+
+
+def write_report(comparison: Comparison, measured: Mapping[str, Measures], missing: Mapping[str, str]) -> None:
+    """Writes results.json, bits.png and results.md, in the order of the comparison.
+
+    ``missing``: what became of runs that are not in the table, in a sentence.
+    """
+    from handgrad.plotting import plot_bits
+
+    ordered = [measured[entry.name] for entry in comparison.entries if entry.name in measured]
+    curves = {one.tokenizer: one.curve for one in ordered if one.curve is not None}
     if curves:
         plot_bits(curves, comparison.path / "bits.png")
-    text = {"source": comparison.source, "sha256": comparison.corpus_sha256}
-    content = {
-        "format": "handgrad-results",
-        "version": 1,
-        "text": text,
-        "config": asdict(comparison.config),
-        "measures": [asdict(one) for one in measured],
-        "curves": {name: asdict(curve) for name, curve in curves.items()},
-    }
+    measures = [{name: value for name, value in asdict(one).items() if name != "curve"} for one in ordered]
+    content = {**_head(comparison), "measures": measures, "curves": {name: asdict(one) for name, one in curves.items()}}
     write_json(comparison.path / "results.json", content)
-    write_atomically(comparison.path / "results.md", _markdown(comparison, measured, bool(curves)).encode())
+    text = _markdown(comparison, ordered, missing, bool(curves))
+    write_atomically(comparison.path / "results.md", text.encode(errors="replace"))  # of names that are not UTF-8
+
+
+def known_results(comparison: Comparison, notice: Callable[[str], None]) -> dict[str, Measures]:
+    """What earlier sittings have measured of this comparison's runs, by their names.
+
+    ``notice`` is told where results.json is damaged, so that all is to be measured anew.
+    """
+    path = comparison.path / "results.json"
+    if not path.exists():
+        return {}
+    try:
+        content = read_json(path)
+        measured = {one.tokenizer: one for one in _measures(content, path)}
+    except InputError as error:
+        notice(f"{error}; what it told is measured anew")
+        return {}
+    head = _head(comparison)
+    if head != {name: content.get(name) for name in head}:
+        return {}
+    return {
+        entry.name: one
+        for entry in comparison.entries
+        if (one := measured.get(entry.name)) is not None
+        and (one.budget, one.steps) == (str(entry.budget), entry.steps)
+        and (comparison.path / _panel(entry.name)).exists()
+    }
 
 
 def read_results(path: Path) -> list[Measures]:
     """The measures in a results.json. Raises InputError where it is none."""
-    content = read_json(path)
+    return _measures(read_json(path), path)
+
+
+def _head(comparison: Comparison) -> dict[str, Any]:
+    """What results are of."""
+    return {
+        "format": "handgrad-results",
+        "version": 1,
+        "text": {"source": comparison.source, "sha256": comparison.corpus_sha256},
+        "config": asdict(comparison.config),
+    }
+
+
+def _measures(content: Mapping[str, Any], path: Path) -> list[Measures]:
     try:
         if (content.get("format"), content.get("version")) != ("handgrad-results", 1):
             raise ValueError("it is not of version 1")
-        return [
-            record(
-                Measures,
-                {name: value for name, value in values.items() if name not in ("writing", "samples")},
-                writing=record(Writing, values["writing"]),
-                samples=tuple(str(sample) for sample in values["samples"]),
-            )
-            for values in content["measures"]
-        ]
+        return [_measures_of(values, content["curves"]) for values in content["measures"]]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path} is not what a comparison wrote: {error}") from None
+
+
+def _measures_of(values: Mapping[str, Any], curves: Mapping[str, Any]) -> Measures:
+    curve, samples = curves.get(candidate(values["tokenizer"]).name), values["samples"]
+    if not (isinstance(samples, list) and samples and all(isinstance(sample, str) for sample in samples)):
+        raise ValueError("samples must be texts")
+    one = record(
+        Measures,
+        {name: value for name, value in values.items() if name not in ("writing", "samples")},
+        writing=record(Writing, values["writing"]),
+        samples=tuple(samples),
+        curve=None if curve is None else Curve(**{name: _points(name, points) for name, points in curve.items()}),
+    )
+    for name, value in {**vars(one), **vars(one.writing)}.items():
+        least = 1 if name in ("parameters", "validation_tokens") else 0
+        if isinstance(value, int) and not least <= value < _LARGEST:
+            raise ValueError(f"{name} cannot be {value}")
+    if one.tokens_per_second <= 0:
+        raise ValueError(f"tokens_per_second must be above 0, not {one.tokens_per_second}")
+    if one.curve is not None and len({len(points) for points in vars(one.curve).values()}) > 1:
+        raise ValueError("the parts of a curve must have as many points")
+    return one
+
+
+def _points(name: str, values: Any) -> tuple[float, ...]:
+    if not (isinstance(values, list) and values):
+        raise ValueError(f"{name} must be a list of points")
+    if not all(type(value) in (int, float) and 0 <= value < _LARGEST for value in values):
+        raise ValueError(f"the points of {name} must be numbers of at least 0")
+    return tuple(map(float, values))
 
 
 def table(measured: Sequence[Measures]) -> list[list[str]]:
@@ -107,11 +175,12 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ruler, *others)) + "\n"
 
 
-def _markdown(comparison: Comparison, measured: Sequence[Measures], has_bits: bool) -> str:
+def _markdown(comparison: Comparison, measured: Sequence[Measures], missing: Mapping[str, str], has_bits: bool) -> str:
     parts = [
-        f"# {len(measured)} tokenizers, one text, one model\n",
-        f"The text is {comparison.source} (SHA-256 `{comparison.corpus_sha256[:12]}…`).\n",
+        f"# {len(measured)} {'tokenizer' if len(measured) == 1 else 'tokenizers'}, one text, one model\n",
+        f"The text is {_plain(comparison.source)} (SHA-256 `{comparison.corpus_sha256[:12]}…`).\n",
         markdown_table(table(measured)),
+        *(f"Not in the table: {name}. {_plain(sentence)}\n" for name, sentence in missing.items()),
         f"{NOTES}\n",
     ]
     if has_bits:
@@ -126,9 +195,15 @@ def _markdown(comparison: Comparison, measured: Sequence[Measures], has_bits: bo
 def side_by_side(measured: Sequence[Measures]) -> str:
     """The beginning of each one's first sample, as a table of HTML, which Markdown lets pass."""
     heads = "".join(f"<th>{one.tokenizer}</th>" for one in measured)
-    samples = [html.escape(one.samples[0].strip("\n")[:_SHOWN_SAMPLE]).replace("\n", "<br>") for one in measured]
+    # Any end of a line becomes <br>: at an empty line Markdown would go on as Markdown.
+    samples = ["<br>".join(html.escape(one.samples[0].strip("\r\n")[:_SHOWN_SAMPLE]).splitlines()) for one in measured]
     cells = "".join(f"<td>{sample}</td>" for sample in samples)
     return f'<table>\n<tr>{heads}</tr>\n<tr valign="top">{cells}</tr>\n</table>\n'
+
+
+def _plain(text: str) -> str:
+    """On one line, with nothing in it that Markdown would take for its own."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
 
 
 def _panel(name: str) -> str:

@@ -1,25 +1,21 @@
 """The directory of a run: what was asked for, what was measured, and the checkpoints."""
 
-import contextlib
-import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from handgrad.data import TokenData, open_token_files, write_token_files
 from handgrad.errors import InputError
-from handgrad.files import check_new_or_empty, flush_directory, read_json, write_json
-from handgrad.lock import LOCK, the_only_one
+from handgrad.files import read_json, write_json
 from handgrad.models import GPTConfig
 from handgrad.tokenizers import Tokenizer, load_tokenizer
+from handgrad.training.beginning import check_is_free, is_beginning, laid_out
 from handgrad.training.config import TrainConfig
 from handgrad.training.numerics import Numerics
 from handgrad.training.presets import PRESETS
 from handgrad.training.tensorboard import check_can_write_events
 
 FORMAT_VERSION = 1
-_MARK = ".beginning.tmp"
-"""Is in a directory, after the lock and before all else, while a run is laid out there."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +63,6 @@ class Run:
         return data
 
 
-def check_is_free(path: Path) -> None:
-    """Raises InputError where a new run cannot be put there because something is there already."""
-    if (path / "config.json").exists():
-        raise InputError(f"{path} already holds a run: continue it with --resume {path}, or choose another --out")
-    if not _is_beginning(path):
-        check_new_or_empty(path)
-
-
-def _is_beginning(path: Path) -> bool:
-    """Whether nothing is there but what ``create_run`` had written when it was cut off: no step had been made."""
-    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    return names == {LOCK} or (_MARK in names and "config.json" not in names)
-
-
 def next_free(parent: Path, stem: str) -> Path:
     """The first of stem-1, stem-2, … that does not exist in ``parent``."""
     number = 1
@@ -117,36 +99,13 @@ def create_run(
         "init_from": None if init_from is None else str(init_from.resolve()),
         "resolved": asdict(Numerics.here(replicas)),
     }
-    existed = path.exists()
-    path.mkdir(parents=True, exist_ok=True)
-    with the_only_one(path, "being made"):
-        check_is_free(path)  # once more, now that nobody else can begin
-        _clear(path, keep=LOCK)
-        (path / _MARK).touch()
-        try:
-            if data_directory is None:
-                write_token_files(path / "data", data)
-            data.tokenizer.save(path / "tokenizer.json")
-            (path / "metrics.jsonl").touch()
-            write_json(path / "config.json", content)
-            (path / _MARK).unlink()
-            flush_directory(path.parent)
-        except BaseException:
-            with contextlib.suppress(OSError):  # what ended us should be heard
-                _clear(path)
-                if not existed:
-                    path.rmdir()
-            raise
+    with laid_out(path):
+        if data_directory is None:
+            write_token_files(path / "data", data)
+        data.tokenizer.save(path / "tokenizer.json")
+        (path / "metrics.jsonl").touch()
+        write_json(path / "config.json", content)
     return open_run(path)
-
-
-def _clear(path: Path, keep: str | None = None) -> None:
-    """Takes away what is there, the mark of a beginning last."""
-    for entry in sorted(path.iterdir(), key=lambda entry: entry.name == _MARK):
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        elif entry.name != keep:
-            entry.unlink(missing_ok=True)
 
 
 def open_run(path: Path) -> Run:
@@ -154,7 +113,7 @@ def open_run(path: Path) -> Run:
     if not path.is_dir():
         raise InputError(f"{path} is not a run: there is no such directory")
     if not (path / "config.json").is_file():
-        if _is_beginning(path):
+        if is_beginning(path):
             raise InputError(f"{path} is not a run yet: it was cut off before its first step; begin again with --out")
         raise InputError(f"{path} is not a run: it has no config.json; give the directory that train --out made")
     content = read_json(path / "config.json")

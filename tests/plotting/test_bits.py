@@ -1,0 +1,51 @@
+"""The picture of bits per character: what it draws."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from handgrad.plotting import plot_bits
+
+
+@dataclass(frozen=True)
+class Curve:
+    characters: Sequence[float] = (0, 1e6, 2e6)
+    seconds: Sequence[float] = (0, 60, 120)
+    validation: Sequence[float] = (6.0, 2.0, 2.5)
+    training: Sequence[float] = (6.0, 2.2, 1.5)
+
+
+def test_every_run_is_named_against_characters_and_against_time(tmp_path: Path) -> None:
+    plot_bits({"char": Curve(), "bpe": Curve()}, tmp_path / "bits.svg")
+    svg = (tmp_path / "bits.svg").read_text()
+    for text in ("char, validation", "bpe, validation", "in millions", "in minutes", "bits per character"):
+        assert text in svg
+    plot_bits({"char": Curve()}, tmp_path / "bits.png")
+    assert (tmp_path / "bits.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_drawn_is_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from matplotlib.axes import Axes
+
+    drawn: list[tuple[object, object]] = []
+    monkeypatch.setattr(Axes, "plot", lambda self, x, y, **style: drawn.append((x, y)))
+    monkeypatch.setattr(Axes, "legend", lambda self, **style: None)
+    limits: list[tuple[float, float]] = []
+    monkeypatch.setattr(Axes, "set_ylim", lambda self, *both, **options: None if options else limits.append(both))
+    curve = Curve()
+    plot_bits({"char": curve}, tmp_path / "bits.png")
+    assert drawn == [
+        ([0, 1, 2], curve.validation),
+        ([0, 1, 2], curve.training),
+        ([0, 1, 2], curve.validation),
+        (1, 2.0),  # the best
+        (1, 2.0),
+    ]
+    assert limits == [(1.4, 4.5)]  # from below the lowest to where every run falls
+
+
+def test_one_point_far_up_is_drawn_too(tmp_path: Path) -> None:
+    plot_bits({"char": Curve((0,), (0,), (9.0,), (9.0,))}, tmp_path / "bits.png")
+    assert (tmp_path / "bits.png").stat().st_size > 1000
