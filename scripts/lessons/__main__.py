@@ -10,19 +10,26 @@ import sys
 import figures
 import pages
 
+from handgrad.errors import InputError
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="lessons", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--measure", nargs="*", metavar="FIGURE", choices=[*figures.FIGURES, []])
     arguments = parser.parse_args()
+    if arguments.check and arguments.measure is not None:
+        parser.error("--measure changes what --check only looks at")
     if arguments.measure is not None:
         for name in arguments.measure or figures.FIGURES:
             figures.measure(name)
-    if not arguments.check:
-        for name in figures.FIGURES:
-            figures.draw(name)
     changed, tables = [], figures.tables()
+    for name in figures.FIGURES:
+        for path, picture in figures.drawn(name).items():
+            if not figures.is_current(path, picture):
+                changed.append(path)
+            if not arguments.check:
+                path.write_text(picture, encoding="utf-8")
     for name in pages.PAGES:
         path = pages.page_path(name)
         before = path.read_text(encoding="utf-8")
@@ -39,5 +46,5 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except pages.PageError as error:
+    except (pages.PageError, InputError) as error:
         sys.exit(f"lessons: {error}")

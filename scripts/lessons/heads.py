@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pages
 import style
 from matplotlib.figure import Figure
 
@@ -15,9 +16,9 @@ from handgrad.autograd import no_grad
 from handgrad.models import GPT, GPTConfig
 from handgrad.training import load_intact, load_model, open_run
 
-RUN = Path("runs/tokenizers/runs/char")
+RUN = pages.ROOT / "runs" / "tokenizers" / "runs" / "char"
 """Where the experiment's command puts it; HANDGRAD_LESSON_RUN names another."""
-LINE = "\nIt droppeth as the gentle rain from heaven\nUpon the place"
+LINE = "\nThe gentle rain from heaven\nUpon the place"
 """Of a play that the text it learned from has not."""
 SHOWN = ("the word's first letter", "the end of the line before")
 _WINDOWS, _SKIPPED = 60, 16
@@ -43,8 +44,7 @@ def looks(text: str) -> dict[str, Array]:
     t, s = np.arange(T)[:, None], np.arange(T)
     letters = np.array(list(text))
     is_border = np.isin(letters, list(" \n"))
-    border = np.maximum.accumulate(np.where(is_border, np.arange(T), -1))
-    line = np.maximum.accumulate(np.where(letters == "\n", np.arange(T), -1))
+    border, line = _last_before(is_border), _last_before(letters == "\n")
     same = letters[:, None] == letters
     after_same = np.zeros((T, T), dtype=bool)
     after_same[:, 1:] = same[:, :-1]
@@ -61,6 +61,12 @@ def looks(text: str) -> dict[str, Array]:
         "what came after the same character": after_same & (s <= t - 1),
     }
     return {name: places & (s <= t) for name, places in found.items()}
+
+
+def _last_before(is_there: Array) -> Array:
+    """For each place the last one before it where something is; -1 where there is none."""
+    last = np.maximum.accumulate(np.where(is_there, np.arange(len(is_there)), -1))
+    return np.concatenate([[-1], last[:-1]])
 
 
 def measure() -> dict[str, Any]:
@@ -81,7 +87,7 @@ def measure() -> dict[str, Any]:
     data: dict[str, Any] = {
         "line": LINE,
         "checkpoint": checkpoint.name,
-        "shares": {name: np.mean(values, axis=0).round(3).tolist() for name, values in shares.items()},
+        "shares": {name: np.mean(values, axis=0, dtype=float).round(3).tolist() for name, values in shares.items()},
         "chance": {name: round(float(np.mean(values)), 3) for name, values in chance.items()},
     }
     line = weights_of(model, tokenizer.encode(LINE).astype(np.int64))
@@ -95,7 +101,7 @@ def measure() -> dict[str, Any]:
     return data
 
 
-def check(data: dict[str, Any]) -> None:
+def check(data: dict[str, Any]) -> str | None:
     """The trained weights are not kept; that what is shown is attention, and is made as ``weights_of`` makes it, is."""
     for rows in data["weights"].values():
         assert [len(row) for row in rows] == list(range(1, len(data["line"]) + 1))
@@ -119,6 +125,7 @@ def check(data: dict[str, Any]) -> None:
         model.forget()
         x = block(x[None])[0]
         model.forget()
+    return None
 
 
 def best(data: dict[str, Any], look: str) -> tuple[str, float]:
@@ -140,16 +147,16 @@ def draw(data: dict[str, Any]) -> dict[str, Figure]:
         axes.set_xticks(range(len(names)), names)
         axes.set_yticks(range(len(names)), names)
         style.plain(axes, f"head {head}: {look} ({share:.0%})", "looked at", "looking" if look == SHOWN[0] else "")
-        axes.tick_params(labelsize=6.5, length=0, pad=2)
+        axes.tick_params(labelsize=8, length=0, pad=2)
         axes.grid(visible=False)
 
     table = style.new_figure(10, 4.6)
     axes = table.subplots()
     looks_, rows = list(data["shares"]), np.array(list(data["shares"].values()))
     rows = rows.reshape(len(looks_), -1)
-    axes.imshow(style.shaded(rows), aspect="auto")
+    axes.imshow(rows, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), share in np.ndenumerate(rows):
-        ink = "white" if share > 0.4 else style.INK
+        ink = "white" if share > 0.6 else "#20303c"
         axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=7.5, color=ink)
     n_head = len(data["shares"][looks_[0]][0])
     heads = [f"{i // n_head + 1}.{i % n_head + 1}" for i in range(rows.shape[1])]

@@ -3,11 +3,12 @@
 import hashlib
 import io
 import json
-from pathlib import Path
+import re
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -46,12 +47,22 @@ def shaded(shares: Any) -> Any:
     return picture
 
 
-def save(figure: Figure, path: Path, data: Any) -> None:
-    """Writes the picture; in it stands the hash of what it shows."""
+def own_settings() -> AbstractContextManager[None]:
+    """Whatever the user has set for his own pictures."""
+    own = {"svg.hashsalt": "handgrad", "svg.fonttype": "none"}
+    return rc_context({**{name: rcParamsDefault[name] for name in rcParamsDefault if name != "backend"}, **own})
+
+
+def as_svg(figure: Figure, data: Any) -> str:
+    """The picture; in it stands the hash of what it shows."""
     buffer = io.StringIO()
-    with rc_context({"svg.hashsalt": "handgrad", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Description": hash_of(data)})
-    path.write_text(buffer.getvalue(), encoding="utf-8")
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Description": hash_of(data)})
+    return buffer.getvalue()
+
+
+def words_of(picture: str) -> list[str]:
+    """The hash of its data, and every text in it."""
+    return re.findall(r"<(?:dc:description|text)\b[^>]*>([^<]*)<", picture)
 
 
 def hash_of(data: Any) -> str:

@@ -35,10 +35,11 @@ def measure() -> dict[str, Any]:
     return {name: path_of(name) for name in OPTIMIZERS}
 
 
-def check(data: dict[str, Any]) -> None:
+def check(data: dict[str, Any]) -> str | None:
     assert data.keys() == OPTIMIZERS.keys()
     for name, places in data.items():
         np.testing.assert_allclose(places, path_of(name), atol=1e-5)
+    return None
 
 
 def loss(places: Any) -> Any:
