@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from handgrad.files import write_atomically
 
-_HIGHEST_SHOWN = 4.5
-"""Bits: above it every run only falls from where a uniform guess starts."""
+_SHOWN = 1.6
+"""How many times the worst run's best is shown: above it every run only falls from where a uniform guess starts."""
 
 
 class BitsCurve(Protocol):
@@ -49,7 +49,8 @@ def draw_bits(curves: Mapping[str, BitsCurve], kind: str = "png") -> bytes:
     by_characters.set_xlabel("characters of training text seen, in millions")
     by_time.set_xlabel("time, in minutes")
     lowest = min(min(*curve.validation, *curve.training) for curve in curves.values())
-    by_characters.set_ylim(max(0.0, lowest - 0.1), max(_HIGHEST_SHOWN, lowest + 0.5))
+    worst = max(min(curve.validation) for curve in curves.values())
+    by_characters.set_ylim(max(0.0, lowest - 0.1), _SHOWN * worst)
     for axes in (by_characters, by_time):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
