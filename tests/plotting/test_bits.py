@@ -43,7 +43,7 @@ def test_what_is_drawn_is_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp
         (1, 2.0),  # the best
         (1, 2.0),
     ]
-    assert limits == [(1.4, 4.5)]  # from below the lowest to where every run falls
+    assert limits == [(1.4, 3.2)]  # from below the lowest to 1.6 times the best
 
 
 def test_one_point_far_up_is_drawn_too(tmp_path: Path) -> None:
