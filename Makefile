@@ -28,8 +28,9 @@ help:
 train: $(VENV)/.installed
 	$(BIN)/handgrad train $(ARGS)
 
+# Tests of one file stay together: they share what is dear to make.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 torture: $(VENV)/.test
 	$(BIN)/python -m pytest tests/reliability --torture --report docs/reliability.md $(ARGS)
