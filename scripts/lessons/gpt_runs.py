@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from handgrad.data import load_dataset, random_batch
+from handgrad.experiments.report import markdown_table
 from handgrad.models import GPT, GPTConfig
 from handgrad.optim import SGD, Adam, AdamW, Optimizer, clip_grad_norm, schedules
 from handgrad.tokenizers import CharTokenizer
@@ -26,7 +27,8 @@ STEPS, WINDOW, BATCH_SIZE, BLOCK_SIZE = 400, 10, 12, 64
 TOLERANCE = 2e-3
 """Nats: other processors round otherwise, and a few steps carry that on."""
 
-
+KINDS = ("SGD", "momentum 0.9", "Adam", "AdamW")
+"""Of optimizers, each at several constant rates."""
 CALM = ("SGD, lr 0.03", "momentum 0.9, lr 0.01", "AdamW, lr 0.001", "warm-up, cosine and clipping")
 """Runs whose first steps can be compared: others leap at once, and a last bit decides where to."""
 
@@ -78,8 +80,14 @@ def _text() -> tuple[CharTokenizer, np.ndarray, np.ndarray, str]:
 def run(name: str, steps: int = STEPS) -> tuple[list[float], list[float], float | None]:
     """The loss and the gradient's norm at each step, and at the end the loss on text that was not learned from.
 
-    A run whose loss is no longer finite ends there.
+    A run whose loss is no longer finite ends there. BLAS has one thread: for products as small as these a second costs
+    more than it gives.
     """
+    with threadpool_limits(1, user_api="blas"):
+        return _run(name, steps)
+
+
+def _run(name: str, steps: int) -> tuple[list[float], list[float], float | None]:
     setting, (tokenizer, train, validation, _) = SETTINGS[name], _text()
     model = GPT(GPTConfig(tokenizer.vocab_size, BLOCK_SIZE, n_layer=4, n_head=4, n_embd=128, bias=False), seed=1)
     optimizer, losses, norms = setting.make(model), [], []
@@ -102,8 +110,7 @@ def measure() -> dict[str, Any]:
     runs = {}
     for name in SETTINGS:
         begun = time.perf_counter()
-        with threadpool_limits(1, user_api="blas"):
-            losses, norms, final = run(name)
+        losses, norms, final = run(name)
         runs[name] = {
             "loss": _means(losses),
             "grad_norm": _means(norms),
@@ -125,38 +132,37 @@ def check(data: dict[str, Any]) -> str | None:
     if data["text_sha256"] != load_dataset("pydoc").sha256:
         return "this Python carries another text than the runs were made with"
     for name in CALM:
-        with threadpool_limits(1, user_api="blas"):
-            losses, norms, _ = run(name, WINDOW)
+        losses, norms, _ = run(name, WINDOW)
         assert abs(_means(losses)[0] - data["runs"][name]["loss"][0]) < TOLERANCE
         assert abs(_means(norms)[0] / data["runs"][name]["grad_norm"][0] - 1) < 0.02
     for name, one in data["runs"].items():
         if one["val_loss"] is None:
-            with threadpool_limits(1, user_api="blas"):
-                assert run(name, 2 * one["steps"])[2] is None
+            assert run(name, 2 * one["steps"])[2] is None
     return None
 
 
-def best(data: dict[str, Any], kind: str) -> str:
-    """Of the runs whose names begin so, the one that ended lowest."""
-    ended = {
-        name: one["val_loss"]
+def at_constant_rates(data: dict[str, Any], kind: str) -> dict[float, dict[str, Any]]:
+    """The runs of one kind of optimizer, by their learning rates."""
+    beginning = f"{kind}, lr "
+    return {
+        float(name.removeprefix(beginning)): one
         for name, one in data["runs"].items()
-        if name.startswith(f"{kind}, lr") and "clipped" not in name and one["val_loss"] is not None
+        if name.startswith(beginning) and "clipped" not in name
     }
-    return min(ended, key=ended.__getitem__)
+
+
+def ended(data: dict[str, Any], kind: str) -> dict[float, float]:
+    """The validation loss at the end, by learning rate, of those that came to it."""
+    runs = at_constant_rates(data, kind)
+    return {rate: one["val_loss"] for rate, one in runs.items() if one["val_loss"] is not None}
 
 
 def draw(data: dict[str, Any]) -> dict[str, Figure]:
-    kinds = ("SGD", "momentum 0.9", "Adam", "AdamW")
     optimizers, against_rate = (figure := style.new_figure(10, 4)).subplots(1, 2)
-    for kind, color in zip(kinds, style.COLORS, strict=False):
-        _curve(optimizers, data, best(data, kind), "loss", color)
-        points = [
-            (float(name.rpartition(" ")[2]), one["val_loss"])
-            for name, one in data["runs"].items()
-            if name.startswith(f"{kind}, lr") and "clipped" not in name and one["val_loss"] is not None
-        ]
-        against_rate.semilogx(*zip(*points, strict=True), color=color, marker="o", markersize=4, label=kind)
+    for kind, color in zip(KINDS, style.COLORS, strict=False):
+        losses = ended(data, kind)
+        _curve(optimizers, data, f"{kind}, lr {min(losses, key=losses.__getitem__)}", "loss", color)
+        against_rate.semilogx(losses.keys(), losses.values(), color=color, marker="o", markersize=4, label=kind)
     style.plain(optimizers, "training loss, each at its best rate", "step", "nats per token")
     style.plain(against_rate, f"validation loss after {STEPS} steps", "learning rate", "")
 
@@ -183,18 +189,13 @@ def _curve(axes: Any, data: dict[str, Any], name: str, field: str, color: str, l
 
 def tables(data: dict[str, Any]) -> dict[str, str]:
     """Validation losses at the end, a row for each kind of optimizer and a column for each rate."""
-    runs = data["runs"]
-    kinds = ("SGD", "momentum 0.9", "Adam", "AdamW")
-    rates = sorted(
-        {name.rpartition("lr ")[2] for name in runs if name.startswith(kinds) and "clipped" not in name}, key=float
-    )
-    lines = ["| | " + " | ".join(rates) + " |", "|---|" + "---:|" * len(rates)]
-    for kind in kinds:
-        lines.append(f"| {kind} | " + " | ".join(_ended(runs.get(f"{kind}, lr {rate}")) for rate in rates) + " |")
-    return {"rates": "\n".join(lines) + "\n"}
+    runs = {kind: at_constant_rates(data, kind) for kind in KINDS}
+    rates = sorted({rate for those in runs.values() for rate in those})
+    rows = [[kind, *(_cell(those.get(rate)) for rate in rates)] for kind, those in runs.items()]
+    return {"rates": markdown_table([["", *map(str, rates)], *rows])}
 
 
-def _ended(one: dict[str, Any] | None) -> str:
+def _cell(one: dict[str, Any] | None) -> str:
     if one is None:
         return ""
     return f"ended at step {one['steps']}" if one["val_loss"] is None else f"{one['val_loss']:.3f}"

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from handgrad import ops
 from handgrad.arrays import Array
 from handgrad.autograd import no_grad
+from handgrad.experiments.report import markdown_table
 from handgrad.models import GPT, GPTConfig
-from handgrad.training import load_intact, load_model, open_run
+from handgrad.training import open_run
 
 RUN = pages.ROOT / "runs" / "tokenizers" / "runs" / "char"
 """Where the experiment's command puts it; HANDGRAD_LESSON_RUN names another."""
@@ -70,17 +71,21 @@ def _last_before(is_there: Array) -> Array:
 
 
 def measure() -> dict[str, Any]:
-    run = open_run(Path(os.environ.get("HANDGRAD_LESSON_RUN", RUN)))
-    model, checkpoint = load_intact(run.path, "best", lambda path: load_model(path, run.model_config))
-    data, tokenizer, T = run.data(), run.tokenizer(), run.config.block_size
+    return measure_run(Path(os.environ.get("HANDGRAD_LESSON_RUN", RUN)))
+
+
+def measure_run(path: Path) -> dict[str, Any]:
+    run = open_run(path)
+    model, checkpoint = run.model("best")
+    corpus, T = run.data(), run.config.block_size
     shares: dict[str, list[Array]] = {}
     chance: dict[str, list[float]] = {}
-    starts = np.linspace(0, len(data.validation) - T, _WINDOWS).astype(int)
+    starts = np.linspace(0, len(corpus.validation) - T, _WINDOWS).astype(int)
     for start in starts:
-        ids = np.asarray(data.validation[start : start + T], dtype=np.int64)
+        ids = np.asarray(corpus.validation[start : start + T], dtype=np.int64)
         weights = np.stack(weights_of(model, ids))[:, :, _SKIPPED:]
         seen = 1 / (np.arange(T)[_SKIPPED:, None] + 1)
-        for name, places in looks(tokenizer.decode(ids)).items():
+        for name, places in looks(corpus.tokenizer.decode(ids)).items():
             chosen = places[_SKIPPED:]
             shares.setdefault(name, []).append((weights * chosen).sum(axis=-1).mean(axis=-1))
             chance.setdefault(name, []).append(float((chosen * seen).sum(axis=-1).mean()))
@@ -90,7 +95,7 @@ def measure() -> dict[str, Any]:
         "shares": {name: np.mean(values, axis=0, dtype=float).round(3).tolist() for name, values in shares.items()},
         "chance": {name: round(float(np.mean(values)), 3) for name, values in chance.items()},
     }
-    line = weights_of(model, tokenizer.encode(LINE).astype(np.int64))
+    line = weights_of(model, corpus.tokenizer.encode(LINE).astype(np.int64))
     shown = {best(data, look)[0] for look in SHOWN}
     data["weights"] = {
         f"{layer}.{head}": [[round(float(w), 3) for w in row[: t + 1]] for t, row in enumerate(matrix)]
@@ -169,16 +174,15 @@ def draw(data: dict[str, Any]) -> dict[str, Figure]:
 
 def tables(data: dict[str, Any]) -> dict[str, str]:
     """For each way of looking the head that does it most."""
-    lines = ["| where it looks | by chance | the head that does so most | its share |", "|---|---:|---:|---:|"]
+    rows = [["where it looks", "by chance", "the head that does so most", "its share"]]
     for look, chance in data["chance"].items():
         head, share = best(data, look)
-        lines.append(f"| {look} | {chance:.0%} | {head} | {share:.0%} |")
-    return {"heads": "\n".join(lines) + "\n"}
+        rows.append([look, f"{chance:.0%}", head, f"{share:.0%}"])
+    return {"heads": markdown_table(rows)}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Prints what the heads of a run look at.")
     parser.add_argument("run", type=Path)
-    os.environ["HANDGRAD_LESSON_RUN"] = str(parser.parse_args().run)
-    for name, shares in measure()["shares"].items():
+    for name, shares in measure_run(parser.parse_args().run)["shares"].items():
         print(f"{name:40}", *(f"{share:4.0%}" for row in shares for share in row))

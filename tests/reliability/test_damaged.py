@@ -278,7 +278,7 @@ def test_readers_are_not_disturbed_by_what_is_replaced_meanwhile(new_run: NewRun
     while writer.is_alive():
         if checkpoints_of(run.path):
             for wanted in ("last", "best"):
-                load_intact(run.path, wanted, lambda path: load_model(path, run.model_config), heard.append)
+                run.model(wanted, heard.append)
                 reads += 1
     writer.join()
     assert reads > 20

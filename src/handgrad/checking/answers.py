@@ -15,7 +15,7 @@ import numpy as np
 from handgrad.arrays import Array
 from handgrad.checking.exercises import Exercise
 from handgrad.checking.hints import as_array, what_is_wrong
-from handgrad.checking.numerical import central_differences, relative_error
+from handgrad.checking.numerical import relative_error
 from handgrad.checking.results import TOLERANCE, Result
 from handgrad.errors import InputError
 from handgrad.files import read_file, write_atomically
@@ -54,7 +54,7 @@ def check_answer(exercise: Exercise, path: Path) -> Verdict:
     answer = _Answer(exercise, path)
     try:
         found = answer.gradients(np.float64)
-        numeric = _numeric_gradients(exercise, answer.dy)
+        numeric = exercise.numeric_gradients(answer.dy)
         results = [
             Result(exercise.name, name, _error(gradient, numeric[name]))
             for name, gradient in zip(exercise.inputs, found, strict=True)
@@ -88,8 +88,7 @@ class _Answer:
                 raise InputError(f"{path} defines no function {name}; it needs {exercise.name} and {backward}")
         self._forward: Callable[..., Any] = getattr(module, exercise.name)
         self._backward: Callable[..., Any] = getattr(module, backward)
-        output = np.asarray(exercise.forward(*exercise.inputs.values(), **exercise.options())[0])
-        self.dy = np.asarray(np.random.default_rng(17).standard_normal(output.shape))
+        self.dy = np.asarray(np.random.default_rng(17).standard_normal(exercise.output().shape))
         self.changed: list[str] = []
         """What the last call wrote to although it was not its own, a sentence each."""
 
@@ -125,11 +124,9 @@ class _Answer:
 
     def _saved(self, pair: Any, dtype: type[np.floating[Any]]) -> Any:
         """What the forward saved, once its output is known to be right."""
-        exercise = self.exercise
-        name = exercise.name
+        name, right = self.exercise.name, self.exercise.output()
         if not (isinstance(pair, tuple) and len(pair) == 2):
             raise _WrongError(f"{name} must return a pair, the output and what is saved, not {_described(pair)}")
-        right = np.asarray(exercise.forward(*exercise.inputs.values(), **exercise.options())[0])
         output = as_array(pair[0])
         if output is None or output.shape != right.shape:
             raise _WrongError(f"{name} must return an output of shape {right.shape}, not {_described(pair[0])}")
@@ -174,16 +171,6 @@ def _execute(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         raise InputError(_raised(path, error)) from None
     return module
-
-
-def _numeric_gradients(exercise: Exercise, dy: Array) -> dict[str, Array]:
-    """The gradient of Σ dy · output for each input, by central differences."""
-    inputs = {name: array.copy() for name, array in exercise.inputs.items()}
-
-    def loss() -> float:
-        return float((dy * exercise.forward(*inputs.values(), **exercise.options())[0]).sum())
-
-    return {name: central_differences(loss, array) for name, array in inputs.items()}
 
 
 def _error(gradient: Any, numeric: Array) -> float:

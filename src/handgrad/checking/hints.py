@@ -13,10 +13,8 @@ from handgrad.checking.results import TOLERANCE
 Again = Callable[[Array], list[Any] | None]
 """The answer's gradients for another dy; None where they cannot be had."""
 
-_STEP = 1e-2
-"""How far an input is moved to see which outputs depend on it."""
-_NOTHING, _SOMETHING = 1e-12, 1e-6
-"""A change below the first is rounding; one above the second is not."""
+_NOTHING, _SOMETHING = 1e-9, 1e-6
+"""A derivative below the first is rounding; one above the second is not."""
 
 
 def as_array(value: Any) -> Array | None:
@@ -46,7 +44,7 @@ def what_is_wrong(exercise: Exercise, name: str, found: list[Any], right: dict[s
         or _of_another_input(name, gradient, right)
         or _in_another_order(name, gradient, expected)
         or _multiple_in_each_row(name, gradient, expected)
-        or _missing_or_extra_path(exercise, name, position, again)
+        or _output_by_output(exercise, name, position, again)
         or _where_it_is_furthest(name, gradient, expected)
     )
 
@@ -102,8 +100,7 @@ def _in_another_order(name: str, gradient: Array, expected: Array) -> str:
 
 def _as_function_of_dy(exercise: Exercise, name: str, position: int, gradient: Array, again: Again) -> str:
     dy, draw = exercise.upstream, np.random.default_rng(19)
-    output = np.shape(exercise.forward(*exercise.inputs.values(), **exercise.options())[0])
-    first, second = (np.asarray(draw.standard_normal(output)) for _ in range(2))
+    first, second = (np.asarray(draw.standard_normal(exercise.output().shape)) for _ in range(2))
     answers = [again(value) for value in (first, second, first + second)]
     a, b, both = (None if answer is None else as_array(answer[position]) for answer in answers)
     if a is None or b is None or both is None or not a.shape == b.shape == both.shape == gradient.shape:
@@ -130,39 +127,42 @@ def _multiple_in_each_row(name: str, gradient: Array, expected: Array) -> str:
     )
 
 
-def _missing_or_extra_path(exercise: Exercise, name: str, position: int, again: Again) -> str:
-    """Compares which outputs depend on an element of the input with which elements of dy reach its gradient."""
-    inputs = {other: array.copy() for other, array in exercise.inputs.items()}
-    x, dy = inputs[name], exercise.upstream
-    y = "loss" if dy == "d_loss" else "y"
-
-    def output() -> Array:
-        return np.asarray(exercise.forward(*inputs.values(), **exercise.options())[0])
-
-    still = output()
-    moved = np.empty((*still.shape, *x.shape))  # how far each y goes with each x
-    for index in np.ndindex(x.shape):
-        x[index] += _STEP
-        moved[(..., *index)] = np.abs(output() - still)
-        x[index] = exercise.inputs[name][index]
-    reached = np.empty_like(moved)  # how much of each dy comes to each x
-    for index in np.ndindex(still.shape):
-        one = np.zeros_like(still)
+def _output_by_output(exercise: Exercise, name: str, position: int, again: Again) -> str:
+    """Compares how far each output moves with each input, and times what its dy comes back there."""
+    dy, y = exercise.upstream, "loss" if exercise.upstream == "d_loss" else "y"
+    shape, x = exercise.output().shape, exercise.inputs[name]
+    moved, returned = np.empty((*shape, *x.shape)), np.empty((*shape, *x.shape))
+    for index in np.ndindex(shape):
+        one = np.zeros(shape)
         one[index] = 1
         answer = again(one)
         gradient = None if answer is None else as_array(answer[position])
         if gradient is None or gradient.shape != x.shape:
             return ""
-        reached[index] = np.abs(gradient)
-    for a, b, sentence in (
-        (moved, reached, "{y} depends on {x}, but {dy} does not reach the gradient there: a path is missing"),
-        (reached, moved, "{dy} reaches the gradient for {x}, but {y} does not depend on it"),
+        moved[index], returned[index] = exercise.numeric_gradients(one)[name], gradient
+    off = np.abs(moved - returned)
+    for places, sentence in (
+        (_only(moved, returned), "{y} depends on {x}, but {dy} does not reach the gradient there: a path is missing"),
+        (_only(returned, moved), "{dy} reaches the gradient for {x}, but {y} does not depend on it"),
+        (
+            off == off.max(),
+            "{y} moves {moved:.4g} times as far as {x}, but {dy} enters its gradient times {returned:.4g}",
+        ),
     ):
-        places = np.argwhere((a > _SOMETHING) & (b < _NOTHING))
-        if len(places):
-            at_y, at_x = _index(places[0][: still.ndim]), _index(places[0][still.ndim :])
-            return f"the gradient for {name} is wrong: " + sentence.format(y=y + at_y, dy=dy + at_y, x=name + at_x)
+        if places.any():
+            place = tuple(np.argwhere(places)[0])
+            at_y, at_x = _index(place[: len(shape)]), _index(place[len(shape) :])
+            told = sentence.format(
+                y=y + at_y, dy=dy + at_y, x=name + at_x, moved=moved[place], returned=returned[place]
+            )
+            return f"the gradient for {name} is wrong: {told}"
     return ""
+
+
+def _only(a: Array, b: Array) -> Array:
+    """Where the first is something and the second nothing."""
+    only: Array = (np.abs(a) > _SOMETHING) & (np.abs(b) < _NOTHING)
+    return only
 
 
 def _where_it_is_furthest(name: str, gradient: Array, expected: Array) -> str:

@@ -20,7 +20,6 @@ from handgrad.experiments import (
     CANDIDATES,
     Budget,
     Comparison,
-    Entry,
     budgets_for,
     candidate,
     create_comparison,
@@ -34,6 +33,7 @@ from handgrad.experiments import (
 from handgrad.lock import the_only_one
 from handgrad.training import (
     DivergedError,
+    Run,
     TrainConfig,
     check_is_free,
     clear_leftovers,
@@ -138,8 +138,9 @@ def _compare(comparison: Comparison, allow_inexact: bool, again: str, console: C
         if entry.name in known:
             continue
         console.print(f"\n{entry.name}: {entry.budget}", style="bold")
+        the_run = comparison.run(entry)
         try:
-            stopped = _train(comparison, entry, allow_inexact, console)
+            stopped = None if comparison.is_done(entry) else _train(the_run, allow_inexact, console)
         except DivergedError as error:
             warn(str(error))
             diverged[entry.name] = str(error)
@@ -149,7 +150,6 @@ def _compare(comparison: Comparison, allow_inexact: bool, again: str, console: C
             return stopped
         # Nothing here need be saved on the way, so that Ctrl-C and SIGTERM end it at once.
         with sigterm_raises(), compiling_is_said():
-            the_run = comparison.run(entry)
             measured[entry.name] = measure(the_run, entry, warn)
             draw_panel(comparison, the_run, entry.name)
             write_report(comparison, measured, diverged)  # after each: nothing that is done waits for the next
@@ -166,11 +166,8 @@ def _compare(comparison: Comparison, allow_inexact: bool, again: str, console: C
     return FAILED if diverged else OK
 
 
-def _train(comparison: Comparison, entry: Entry, allow_inexact: bool, console: Console) -> int | None:
-    """Trains the run of an entry to its end, from where it stood; the exit code where it was asked to stop."""
-    the_run = comparison.run(entry)
-    if comparison.is_done(entry):
-        return None
+def _train(the_run: Run, allow_inexact: bool, console: Console) -> int | None:
+    """Trains a run to its end, from where it stood; the exit code where it was asked to stop."""
     with the_only_one(the_run.path, "trained") as stale:
         if stale is not None:
             console.print(was_cut_off(the_run, stale))

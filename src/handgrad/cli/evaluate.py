@@ -16,7 +16,7 @@ from handgrad.data import count_unknown
 from handgrad.errors import InputError
 from handgrad.files import read_text
 from handgrad.threads import Team
-from handgrad.training import Run, bits_per_character, choose_replicas, evaluate, load_intact, load_model, open_run
+from handgrad.training import Run, bits_per_character, choose_replicas, evaluate, open_run
 from handgrad.training.replicas import cores_for
 
 
@@ -38,9 +38,7 @@ def run(argv: list[str]) -> int:
     tokens, tokens_per_character, what = _tokens(the_run, arguments.text)
     if len(tokens) < 2:
         raise InputError(f"{what} has {len(tokens)} tokens; it takes 2, one to predict from and one to predict")
-    model, checkpoint = load_intact(
-        the_run.path, arguments.checkpoint, lambda path: load_model(path, the_run.model_config), warn
-    )
+    model, checkpoint = the_run.model(arguments.checkpoint, warn)
     threads = choose_replicas(0, len(tokens))
     with compiling_is_said(), cores_for(threads), Team(threads) as team:
         loss = evaluate(model, tokens, team)

@@ -14,7 +14,7 @@ from handgrad.cli.main import OK
 from handgrad.errors import InputError
 from handgrad.generation import Strategy, generate, opening
 from handgrad.tokenizers import Tokenizer
-from handgrad.training import load_intact, load_model, open_run
+from handgrad.training import open_run
 
 
 @dataclass
@@ -51,9 +51,7 @@ def run(argv: list[str]) -> int:
     Strategy(arguments.temperature, arguments.top_k, arguments.top_p)  # refused before the model is read
     the_run = open_run(arguments.run)
     tokenizer = the_run.tokenizer()
-    model, _ = load_intact(
-        the_run.path, arguments.checkpoint, lambda path: load_model(path, the_run.model_config), warn
-    )
+    model, _ = the_run.model(arguments.checkpoint, warn)
     ids = tokenizer.encode(arguments.prompt).tolist() or opening(tokenizer)
     _warn_of_unknown(arguments.prompt, tokenizer)
     with compiling_is_said():

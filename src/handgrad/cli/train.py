@@ -29,7 +29,6 @@ from handgrad.training import (
     compile_kernels,
     create_run,
     load_intact,
-    load_model,
     next_free,
     open_run,
     preset,
@@ -204,7 +203,7 @@ def _train(the_run: Run, data: TokenData, console: Console) -> int:
 
 
 def _say_what_came_of_it(the_run: Run, data: TokenData, console: Console) -> None:
-    model, best = load_intact(the_run.path, "best", lambda path: load_model(path, the_run.model_config), warn)
+    model, best = the_run.model("best", warn)
     progress = read_progress(best)
     described = f"checkpoint {best.name}"
     if progress.best_step == progress.step:  # else it is one that serves in the place of the best

@@ -3,6 +3,7 @@
 from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,9 @@ class Comparison:
 
     def is_done(self, entry: Entry) -> bool:
         """Whether a run has made all its steps, and its metrics and checkpoints say so."""
-        path = self.run_path(entry)
+        path, read_once = self.run_path(entry), cache(read_progress)  # last and best may be one
         try:
-            last, best = (load_intact(path, wanted, read_progress)[0] for wanted in ("last", "best"))
+            last, best = (load_intact(path, wanted, read_once)[0] for wanted in ("last", "best"))
             rows = read_metrics(path / "metrics.jsonl")
         except (InputError, OSError):
             return False  # whoever trains it says what is amiss, and mends what can be

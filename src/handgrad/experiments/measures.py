@@ -12,7 +12,7 @@ from handgrad.errors import InputError
 from handgrad.experiments.budget import characters_per_token
 from handgrad.experiments.comparison import Entry
 from handgrad.generation import write
-from handgrad.training import Run, bits_per_character, load_intact, load_model, read_metrics
+from handgrad.training import Run, bits_per_character, read_metrics
 
 SAMPLES, SAMPLE_TOKENS = 4, 500
 _LAST_LOSSES = 20
@@ -103,7 +103,7 @@ def measure(run: Run, entry: Entry, notice: Callable[[str], None] = lambda sente
         )
     data = run.data()
     best = min(evaluated, key=lambda row: row["val_loss"])
-    model, _ = load_intact(run.path, "best", lambda path: load_model(path, run.model_config), notice)
+    model, _ = run.model("best", notice)
     samples = [write(model, data.tokenizer, SAMPLE_TOKENS, seed=[run.config.seed, number]) for number in range(SAMPLES)]
     per_token = characters_per_token(data)
     return Measures(

@@ -1,5 +1,6 @@
 """The directory of a run: what was asked for, what was measured, and the checkpoints."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 from handgrad.data import TokenData, open_token_files, write_token_files
 from handgrad.errors import InputError
 from handgrad.files import read_json, write_json
-from handgrad.models import GPTConfig
+from handgrad.models import GPT, GPTConfig
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 from handgrad.training.beginning import check_is_free, is_beginning, laid_out
+from handgrad.training.checkpoint import load_model
 from handgrad.training.config import TrainConfig
+from handgrad.training.keeping import load_intact
 from handgrad.training.numerics import Numerics
 from handgrad.training.presets import PRESETS
 from handgrad.training.tensorboard import check_can_write_events
@@ -61,6 +64,14 @@ class Run:
                 f"{self.data_directory} no longer holds the text and tokenizer that {self.path} began with"
             )
         return data
+
+    def model(self, wanted: str, notice: Callable[[str], None] = lambda sentence: None) -> tuple[GPT, Path]:
+        """The model in ``best``, ``last`` or a checkpoint by its name, and the directory it came from.
+
+        Where ``best`` or ``last`` is damaged, which ``notice`` is told, another serves. Raises InputError where none
+        does.
+        """
+        return load_intact(self.path, wanted, lambda checkpoint: load_model(checkpoint, self.model_config), notice)
 
 
 def next_free(parent: Path, stem: str) -> Path:

@@ -21,6 +21,7 @@ from handgrad.checking.exercises.rotary import rotary, rotary_backward
 from handgrad.checking.exercises.silu import silu, silu_backward
 from handgrad.checking.exercises.smoothed_cross_entropy import smoothed_cross_entropy, smoothed_cross_entropy_backward
 from handgrad.checking.exercises.swiglu import swiglu, swiglu_backward
+from handgrad.checking.numerical import central_differences
 from handgrad.errors import InputError
 
 
@@ -58,11 +59,28 @@ class Exercise:
             f"# What {self.name} saves is yours to change, what it computes is not.\n{self._source}"
         )
 
+    def output(self) -> Array:
+        """What the forward makes of the inputs."""
+        return _output(self, self.inputs)
+
+    def numeric_gradients(self, dy: Array) -> dict[str, Array]:
+        """The gradient of Σ dy · output for each input, by central differences."""
+        inputs = {name: array.copy() for name, array in self.inputs.items()}
+
+        def loss() -> float:
+            return float((dy * _output(self, inputs)).sum())
+
+        return {name: central_differences(loss, array) for name, array in inputs.items()}
+
     @property
     def _source(self) -> str:
         module = inspect.getmodule(self.forward)
         assert module is not None
         return inspect.getsource(module)
+
+
+def _output(exercise: Exercise, inputs: dict[str, Array]) -> Array:
+    return np.asarray(exercise.forward(*inputs.values(), **exercise.options())[0])
 
 
 def all_exercises() -> list[Exercise]:
