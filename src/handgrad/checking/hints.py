@@ -128,7 +128,7 @@ def _multiple_in_each_row(name: str, gradient: Array, expected: Array) -> str:
 
 
 def _output_by_output(exercise: Exercise, name: str, position: int, again: Again) -> str:
-    """Compares how far each output moves with each input, and times what its dy comes back there."""
+    """Compares ∂y/∂x, for each element of the output and of the input, with what a dy of one brings there."""
     dy, y = exercise.upstream, "loss" if exercise.upstream == "d_loss" else "y"
     shape, x = exercise.output().shape, exercise.inputs[name]
     moved, returned = np.empty((*shape, *x.shape)), np.empty((*shape, *x.shape))
