@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from handgrad.heap import keep_freed_memory
-from handgrad.processor import is_zen_4
 from handgrad.threads import ALONE, Team
 
 
@@ -89,12 +88,3 @@ def test_pieces_cover_a_range_once(size: int) -> None:
 
 def test_keeping_freed_memory_can_be_asked_again() -> None:
     assert keep_freed_memory() == keep_freed_memory()
-
-
-def test_zen_4_is_known_by_family_and_avx_512() -> None:
-    zen_4 = {"vendor_id": "AuthenticAMD", "cpu family": "25", "flags": "fpu avx2 avx512f fma"}
-    assert is_zen_4(zen_4)
-    assert not is_zen_4({**zen_4, "flags": "fpu avx2 fma"})  # Zen 3
-    assert not is_zen_4({**zen_4, "cpu family": "26"})
-    assert not is_zen_4({**zen_4, "vendor_id": "GenuineIntel"})
-    assert not is_zen_4({})
