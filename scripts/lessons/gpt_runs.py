@@ -28,7 +28,7 @@ TOLERANCE = 2e-3
 """Nats: other processors round otherwise, and a few steps carry that on."""
 
 KINDS = ("SGD", "momentum 0.9", "Adam", "AdamW")
-"""Of optimizers, each at several constant rates."""
+"""The kinds of optimizers, each of which runs at several constant rates."""
 CALM = ("SGD, lr 0.03", "momentum 0.9, lr 0.01", "AdamW, lr 0.001", "warm-up, cosine and clipping")
 """Runs whose first steps can be compared: others leap at once, and a last bit decides where to."""
 
@@ -141,28 +141,20 @@ def check(data: dict[str, Any]) -> str | None:
     return None
 
 
-def at_constant_rates(data: dict[str, Any], kind: str) -> dict[float, dict[str, Any]]:
-    """The runs of one kind of optimizer, by their learning rates."""
+def at_constant_rates(kind: str) -> dict[float, str]:
+    """The names of the runs of one kind of optimizer, by their learning rates."""
     beginning = f"{kind}, lr "
-    return {
-        float(name.removeprefix(beginning)): one
-        for name, one in data["runs"].items()
-        if name.startswith(beginning) and "clipped" not in name
-    }
-
-
-def ended(data: dict[str, Any], kind: str) -> dict[float, float]:
-    """The validation loss at the end, by learning rate, of those that came to it."""
-    runs = at_constant_rates(data, kind)
-    return {rate: one["val_loss"] for rate, one in runs.items() if one["val_loss"] is not None}
+    names = [name for name in SETTINGS if name.startswith(beginning) and "clipped" not in name]
+    return {float(name.removeprefix(beginning)): name for name in names}
 
 
 def draw(data: dict[str, Any]) -> dict[str, Figure]:
     optimizers, against_rate = (figure := style.new_figure(10, 4)).subplots(1, 2)
     for kind, color in zip(KINDS, style.COLORS, strict=False):
-        losses = ended(data, kind)
-        _curve(optimizers, data, f"{kind}, lr {min(losses, key=losses.__getitem__)}", "loss", color)
-        against_rate.semilogx(losses.keys(), losses.values(), color=color, marker="o", markersize=4, label=kind)
+        names = at_constant_rates(kind)
+        ended = {rate: loss for rate, name in names.items() if (loss := data["runs"][name]["val_loss"]) is not None}
+        _curve(optimizers, data, names[min(ended, key=ended.__getitem__)], "loss", color)
+        against_rate.semilogx(list(ended), list(ended.values()), color=color, marker="o", markersize=4, label=kind)
     style.plain(optimizers, "training loss, each at its best rate", "step", "nats per token")
     style.plain(against_rate, f"validation loss after {STEPS} steps", "learning rate", "")
 
@@ -189,9 +181,9 @@ def _curve(axes: Any, data: dict[str, Any], name: str, field: str, color: str, l
 
 def tables(data: dict[str, Any]) -> dict[str, str]:
     """Validation losses at the end, a row for each kind of optimizer and a column for each rate."""
-    runs = {kind: at_constant_rates(data, kind) for kind in KINDS}
-    rates = sorted({rate for those in runs.values() for rate in those})
-    rows = [[kind, *(_cell(those.get(rate)) for rate in rates)] for kind, those in runs.items()]
+    names = {kind: at_constant_rates(kind) for kind in KINDS}
+    rates = sorted({rate for those in names.values() for rate in those})
+    rows = [[kind, *(_cell(data["runs"].get(those.get(rate))) for rate in rates)] for kind, those in names.items()]
     return {"rates": markdown_table([["", *map(str, rates)], *rows])}
 
 

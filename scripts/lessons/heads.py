@@ -77,15 +77,15 @@ def measure() -> dict[str, Any]:
 def measure_run(path: Path) -> dict[str, Any]:
     run = open_run(path)
     model, checkpoint = run.model("best")
-    corpus, T = run.data(), run.config.block_size
+    token_data, T = run.data(), run.config.block_size
     shares: dict[str, list[Array]] = {}
     chance: dict[str, list[float]] = {}
-    starts = np.linspace(0, len(corpus.validation) - T, _WINDOWS).astype(int)
+    starts = np.linspace(0, len(token_data.validation) - T, _WINDOWS).astype(int)
     for start in starts:
-        ids = np.asarray(corpus.validation[start : start + T], dtype=np.int64)
+        ids = np.asarray(token_data.validation[start : start + T], dtype=np.int64)
         weights = np.stack(weights_of(model, ids))[:, :, _SKIPPED:]
         seen = 1 / (np.arange(T)[_SKIPPED:, None] + 1)
-        for name, places in looks(corpus.tokenizer.decode(ids)).items():
+        for name, places in looks(token_data.tokenizer.decode(ids)).items():
             chosen = places[_SKIPPED:]
             shares.setdefault(name, []).append((weights * chosen).sum(axis=-1).mean(axis=-1))
             chance.setdefault(name, []).append(float((chosen * seen).sum(axis=-1).mean()))
@@ -95,7 +95,7 @@ def measure_run(path: Path) -> dict[str, Any]:
         "shares": {name: np.mean(values, axis=0, dtype=float).round(3).tolist() for name, values in shares.items()},
         "chance": {name: round(float(np.mean(values)), 3) for name, values in chance.items()},
     }
-    line = weights_of(model, corpus.tokenizer.encode(LINE).astype(np.int64))
+    line = weights_of(model, token_data.tokenizer.encode(LINE).astype(np.int64))
     shown = {best(data, look)[0] for look in SHOWN}
     data["weights"] = {
         f"{layer}.{head}": [[round(float(w), 3) for w in row[: t + 1]] for t, row in enumerate(matrix)]

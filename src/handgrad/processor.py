@@ -8,9 +8,9 @@ from pathlib import Path
 
 _ZEN_3_AND_4 = "25"
 """AMD's family number; of the two, Zen 4 has AVX-512."""
-_UNSAFE_SINCE = (2, 5)
-"""The NumPy whose OpenBLAS, 0.3.34, writes past the end of its stack where it is told to take its kernels for AVX2 on
-such a processor: in products of float64 of more than 300 terms, and the process is gone."""
+_FIRST_UNSAFE_NUMPY = (2, 5)
+"""Its wheels bring OpenBLAS 0.3.34. Told to take its kernels for AVX2 on such a processor, that one writes past the end
+of its stack in products of float64 of more than 300 terms, and the process is gone."""
 
 
 def choose_blas_kernels() -> None:
@@ -22,7 +22,7 @@ def choose_blas_kernels() -> None:
     if "numpy" in sys.modules or not is_zen_4(_first_processor()):
         return
     version = _numpy_version()
-    if version is not None and version < _UNSAFE_SINCE:
+    if version is not None and version < _FIRST_UNSAFE_NUMPY:
         os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
 
 

@@ -32,7 +32,7 @@ def test_the_table_tells_what_was_measured(compared: Compared) -> None:
     assert rows["parameters"][0] == "2,000"
     assert rows["of these in tables of the vocabulary"][0] == "500 (25%)"
     assert rows["vocabulary"][0] == "62"
-    assert rows["characters per token"][0] == "1.00"
+    assert rows["characters per token of the training text"][0] == "1.00"
     assert rows["final training loss, nats per token"][0] == f"{char.training_loss:.3f}"
     assert rows["final validation loss, nats per token"][0] == f"{char.validation_loss:.3f}"
     assert rows["best validation loss (at step)"][0] == f"{char.best_validation_loss:.3f} ({char.best_step})"

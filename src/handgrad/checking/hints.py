@@ -139,27 +139,28 @@ def _output_by_output(exercise: Exercise, name: str, position: int, again: Again
         gradient = None if answer is None else as_array(answer[position])
         if gradient is None or gradient.shape != x.shape:
             return ""
-        moved[index], returned[index] = exercise.numeric_gradients(one)[name], gradient
+        moved[index], returned[index] = exercise.numeric_gradient(name, one), gradient
     off = np.abs(moved - returned)
+    # Of places that are as far off the first is named, whatever their last bits are.
+    furthest = (off >= (1 - _SOMETHING) * off.max()) & (off > TOLERANCE * np.abs(moved).max())
     for places, sentence in (
-        (_only(moved, returned), "{y} depends on {x}, but {dy} does not reach the gradient there: a path is missing"),
-        (_only(returned, moved), "{dy} reaches the gradient for {x}, but {y} does not depend on it"),
         (
-            off == off.max(),
-            "{y} moves {moved:.4g} times as far as {x}, but {dy} enters its gradient times {returned:.4g}",
+            _only_in_first(moved, returned),
+            "{y} depends on {x}, but {dy} does not reach the gradient there: a path is missing",
         ),
+        (_only_in_first(returned, moved), "{dy} reaches the gradient for {x}, but {y} does not depend on {x}"),
+        (furthest, "{y} moves {moved} times as far as {x}, where the gradient takes {dy} times {returned}"),
     ):
         if places.any():
             place = tuple(np.argwhere(places)[0])
             at_y, at_x = _index(place[: len(shape)]), _index(place[len(shape) :])
-            told = sentence.format(
-                y=y + at_y, dy=dy + at_y, x=name + at_x, moved=moved[place], returned=returned[place]
-            )
+            moves, takes = _told_apart(moved[place], returned[place])
+            told = sentence.format(y=y + at_y, dy=dy + at_y, x=name + at_x, moved=moves, returned=takes)
             return f"the gradient for {name} is wrong: {told}"
     return ""
 
 
-def _only(a: Array, b: Array) -> Array:
+def _only_in_first(a: Array, b: Array) -> Array:
     """Where the first is something and the second nothing."""
     only: Array = (np.abs(a) > _SOMETHING) & (np.abs(b) < _NOTHING)
     return only
@@ -167,10 +168,20 @@ def _only(a: Array, b: Array) -> Array:
 
 def _where_it_is_furthest(name: str, gradient: Array, expected: Array) -> str:
     index = np.unravel_index(np.abs(gradient - expected).argmax(), expected.shape)
+    is_, should_be = _told_apart(float(gradient[index]), float(expected[index]))
     return (
         f"the gradient for {name} is wrong: furthest at {name}{_index(index)}, "
-        f"where it is {gradient[index]:.6g} and should be {expected[index]:.6g}"
+        f"where it is {is_} and should be {should_be}"
     )
+
+
+def _told_apart(a: float, b: float) -> tuple[str, str]:
+    """Two numbers in as few digits, of four or more, as they differ in."""
+    for digits in range(4, 17):
+        found = f"{a:.{digits}g}", f"{b:.{digits}g}"
+        if found[0] != found[1]:
+            break
+    return found
 
 
 def _index(index: Any) -> str:

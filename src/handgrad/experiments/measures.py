@@ -42,7 +42,7 @@ class Curve:
     characters: tuple[float, ...]
     """Seen, of the training text."""
     seconds: tuple[float, ...]
-    """At the median rate of the run: what else the machine did meanwhile is no property of a tokenizer."""
+    """At the median rate of the run, which evaluations and what else the machine did for a while do not change."""
     validation: tuple[float, ...]
     training: tuple[float, ...]
     """The mean over the steps logged since the evaluation before."""

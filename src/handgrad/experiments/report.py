@@ -31,7 +31,7 @@ ROWS: tuple[tuple[str, Callable[[Measures], str]], ...] = (
         lambda m: f"{m.vocabulary_parameters:,} ({m.vocabulary_parameters / m.parameters:.0%})",
     ),
     ("vocabulary", lambda m: f"{m.vocab_size:,}"),
-    ("characters per token", lambda m: f"{m.characters_per_token:.2f}"),
+    ("characters per token of the training text", lambda m: f"{m.characters_per_token:.2f}"),
     ("final training loss, nats per token", lambda m: f"{m.training_loss:.3f}"),
     ("final validation loss, nats per token", lambda m: f"{m.validation_loss:.3f}"),
     ("best validation loss (at step)", lambda m: f"{m.best_validation_loss:.3f} ({m.best_step:,})"),

@@ -66,10 +66,10 @@ class Run:
         return data
 
     def model(self, wanted: str, notice: Callable[[str], None] = lambda sentence: None) -> tuple[GPT, Path]:
-        """The model in ``best``, ``last`` or a checkpoint by its name, and the directory it came from.
+        """The model in ``best``, ``last`` or a checkpoint by its name, and the checkpoint that it came from.
 
         Where ``best`` or ``last`` is damaged, which ``notice`` is told, another serves. Raises InputError where none
-        does.
+        does, or where a checkpoint that was asked for by its name is damaged.
         """
         return load_intact(self.path, wanted, lambda checkpoint: load_model(checkpoint, self.model_config), notice)
 

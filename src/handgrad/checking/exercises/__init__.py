@@ -61,26 +61,21 @@ class Exercise:
 
     def output(self) -> Array:
         """What the forward makes of the inputs."""
-        return _output(self, self.inputs)
+        return self._output_of(self.inputs)
 
-    def numeric_gradients(self, dy: Array) -> dict[str, Array]:
-        """The gradient of Σ dy · output for each input, by central differences."""
-        inputs = {name: array.copy() for name, array in self.inputs.items()}
+    def numeric_gradient(self, name: str, dy: Array) -> Array:
+        """The gradient of Σ dy · output for one input, by central differences."""
+        moved = {**self.inputs, name: self.inputs[name].copy()}
+        return central_differences(lambda: float((dy * self._output_of(moved)).sum()), moved[name])
 
-        def loss() -> float:
-            return float((dy * _output(self, inputs)).sum())
-
-        return {name: central_differences(loss, array) for name, array in inputs.items()}
+    def _output_of(self, inputs: dict[str, Array]) -> Array:
+        return np.asarray(self.forward(*inputs.values(), **self.options())[0])
 
     @property
     def _source(self) -> str:
         module = inspect.getmodule(self.forward)
         assert module is not None
         return inspect.getsource(module)
-
-
-def _output(exercise: Exercise, inputs: dict[str, Array]) -> Array:
-    return np.asarray(exercise.forward(*inputs.values(), **exercise.options())[0])
 
 
 def all_exercises() -> list[Exercise]:
