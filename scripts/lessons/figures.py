@@ -10,16 +10,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import experiment
 import gpt_runs
 import heads
 import pages
 import style
 import valley
-
-from handgrad.experiments.report import markdown_table, read_results, side_by_side, table
-
-RESULTS = pages.DOCS / "experiments" / "tokenizers" / "results.json"
-"""What the experiment's command wrote."""
 
 FIGURES: dict[str, ModuleType] = {"valley": valley, "gpt-runs": gpt_runs, "heads": heads}
 
@@ -59,5 +55,4 @@ def tables() -> dict[str, str]:
     for name, figure in FIGURES.items():
         if hasattr(figure, "tables"):
             made.update(figure.tables(read(name)))
-    measured = read_results(RESULTS)
-    return made | {"results": markdown_table(table(measured)), "samples": side_by_side(measured)}
+    return made | experiment.tables()
