@@ -1,6 +1,7 @@
 """What the tests of reliability share: how much they try, what they have tried, and the runs that were left alone."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,17 @@ def tally(request: pytest.FixtureRequest) -> Tally:
         rows[fault] = (rows.get(fault, (0, ""))[0] + tried, outcome)
 
     return add
+
+
+@pytest.fixture(autouse=True)
+def signals_reach_processes() -> Iterator[None]:
+    """What is ignored here, as SIGHUP under nohup, is ignored by the processes that tests start; a handler is not."""
+    ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 ROWS = pytest.StashKey[dict[str, tuple[int, str]]]()
