@@ -9,7 +9,7 @@ from typing import Any
 
 from handgrad.backend import observed
 from handgrad.benchmarking.cases import Case
-from handgrad.benchmarking.floor import multiplier, products_of
+from handgrad.benchmarking.floor import multiplier
 from handgrad.threads import Team
 from handgrad.training import choose_replicas
 from handgrad.training.replicas import Replicas, cores_for
@@ -97,7 +97,7 @@ def _floors(case: Case, count: int) -> dict[str, float]:
     """Seconds of the products of each operation, all replicas side by side; the median of a few rounds."""
     floors: dict[str, float] = defaultdict(float)
     with cores_for(count), Team(count) as team:
-        for product in products_of(case, count):
+        for product in case.products(count):
             work, times = multiplier([product], count), []
             for _ in range(5):
                 begun = time.perf_counter()

@@ -1,9 +1,11 @@
 """A tensor that is learned, and one that is only kept."""
 
-from typing import Any
+from typing import Any, Literal
 
 from handgrad.arrays import Array
 from handgrad.autograd import Tensor
+
+Role = Literal["matrix", "embedding", "head", "vector"]
 
 
 class Parameter(Tensor):
@@ -17,8 +19,13 @@ class Parameter(Tensor):
 
     _bound = False
 
-    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+    def __init__(self, data: Any, requires_grad: bool = True, role: Role = "vector") -> None:
         super().__init__(data, requires_grad=requires_grad)
+        self.role = role
+
+    @classmethod
+    def sharing(cls, other: "Parameter") -> "Parameter":
+        return cls(other.data, other.requires_grad, other.role)
 
     def _assign_grad(self, value: Array | None) -> None:
         if self._grad is not None and (self._bound or value is not None):
