@@ -600,10 +600,9 @@ def operations(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 def given_away(name: str, text: str) -> list[str]:
-    """What a text shows of an exercise's answer: the backward, a statement of it or a formula of its derivation.
+    """What a text shows of an exercise's answer: statements of the backward and formulas of its derivation.
 
-    The answer is the solution's, and the one in ``ops`` if that contains the operation. A statement counts if it
-    computes with two operators or more: shorter ones are shared by many backwards.
+    The answer is the solution's, and also the one in ``ops`` if that contains the operation.
     """
     backward, shown = f"{name}_backward", "".join(text.split())
     sources = [inspect.getsource(getattr(solution_of(name), backward))]
@@ -613,15 +612,19 @@ def given_away(name: str, text: str) -> list[str]:
 
 
 def answer_parts(source: str) -> list[str]:
-    """The statements of a backward that compute something, and the indented lines of its docstring."""
+    """A backward's statements and the formulas of its docstring.
+
+    Statements of one operator are left out, as many backwards share them, and formulas without a derivative, as they
+    may repeat what the forward says.
+    """
     function = ast.parse(source).body[0]
     assert isinstance(function, ast.FunctionDef)
-    parts = re.findall(r"^ {4}(.+)", ast.get_docstring(function) or "", flags=re.MULTILINE)
+    formulas = re.findall(r"^ {4}(.+)", ast.get_docstring(function) or "", flags=re.MULTILINE)
+    parts = [formula for formula in formulas if re.search(r"\bd\w|∂", formula)]
     for node in ast.walk(function):
-        if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return):
-            operators = sum(isinstance(inner, ast.operator) for inner in ast.walk(node))
-            if operators >= 2:
-                parts.append(ast.get_source_segment(source, node) or "")
+        operators = sum(isinstance(inner, ast.operator) for inner in ast.walk(node))
+        if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return) and operators >= 2:
+            parts.append(ast.get_source_segment(source, node) or "")
     return parts
 
 
