@@ -14,7 +14,6 @@ from handgrad import ops
 from handgrad.backend import observed
 from handgrad.benchmarking import Contender, alternate, as_json, case_of, compare, comparison, flops_of, ours, profile
 from handgrad.benchmarking.cases import Case
-from handgrad.benchmarking.floor import products_of
 from handgrad.benchmarking.memory import measure_memory
 from handgrad.errors import InputError
 from handgrad.training import PRESETS
@@ -46,7 +45,7 @@ def test_the_products_of_a_step_are_those_that_run(monkeypatch: pytest.MonkeyPat
         contender.run()
     contender.close()
     assert flops_of(TINY) == seen
-    shares = products_of(TINY, 2)
+    shares = TINY.products(2)
     assert 2 * sum(product.flops for product in shares) == seen
 
 
