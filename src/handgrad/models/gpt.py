@@ -99,7 +99,7 @@ class GPT(Module):
         if config.tie_weights:
             self.head = Unembedding(self.token_embedding.weight)
         else:
-            self.head = Unembedding(Parameter(np.empty((V, C), dtype)), config.bias)
+            self.head = Unembedding(Parameter(np.empty((V, C), dtype), role="head"), config.bias)
         self.cross_entropy = CrossEntropyLoss()
         self._initialise(rng)
         self.arena = Arena(sorted(self.parameters(), key=lambda parameter: not _is_decayed(parameter)))
@@ -168,11 +168,6 @@ class GPT(Module):
         twin.arena = self.arena.share([twins[names[id(p)]] for p in self.arena.parameters])
         return twin
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """For copy and pickle, which copy each view on its own: the parameters move into one array again."""
-        self.__dict__.update(state)
-        self.arena = Arena(self.arena.parameters)
-
     def zero_grad(self) -> None:
         """Fills all gradients with zeros."""
         self.arena.grad[...] = 0
@@ -194,4 +189,4 @@ class GPT(Module):
 
 
 def _is_decayed(parameter: Parameter) -> bool:
-    return parameter.ndim >= 2
+    return parameter.role != "vector"
