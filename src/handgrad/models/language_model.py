@@ -130,11 +130,6 @@ class LanguageModel(Module):
         own = {self.stored_name(name): name for name, _ in self.named_parameters()}
         super().load_state_dict({own.get(name, name): value for name, value in state.items()})
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """For copy and pickle, which copy each view on its own: the parameters move into one array again."""
-        self.__dict__.update(state)
-        self.arena = Arena(self.arena.parameters)
-
 
 def _decays(parameter: Parameter) -> bool:
     return parameter.role != "vector"
