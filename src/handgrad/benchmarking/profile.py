@@ -1,15 +1,16 @@
 """Where the time of a training step goes, by operation, beside what its matrix products alone take."""
 
-import functools
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from handgrad.backend import observed
+from handgrad.backend import Call, watching
 from handgrad.benchmarking.cases import Case
 from handgrad.benchmarking.floor import multiplier, products_of
+from handgrad.nn import Linear, Module, Unembedding
+from handgrad.nn.transformer import Attend
 from handgrad.threads import Team
 from handgrad.training import choose_replicas
 from handgrad.training.replicas import Replicas, cores_for
@@ -35,8 +36,8 @@ def profile(case: Case, steps: int, replicas: int = 0) -> list[Row]:
     model = case.make_model()
     shared = Replicas(model, count)
     optimizer = case.train.make_optimizer(model.decay_groups(case.train.weight_decay))
-    clock = _Clock(case)
-    with cores_for(count), observed(clock.observe):
+    clock = Clock(shared.models)
+    with cores_for(count), watching(clock.watch):
         for step in range(_WARM_UP_STEPS + steps):
             if step == _WARM_UP_STEPS:
                 clock.seconds.clear()
@@ -59,38 +60,33 @@ def profile(case: Case, steps: int, replicas: int = 0) -> list[Row]:
     return [*rows, Row("step", whole, sum(floors.values()))]
 
 
-class _Clock:
+class Clock:
     """Collects how long each call of each operation takes; threads append, which is safe."""
 
-    def __init__(self, case: Case) -> None:
-        C = case.model_config.n_embd
-        self.maps = {(C, 3 * C): "project_in", (C, C): "project_out", (C, 4 * C): "expand", (4 * C, C): "contract"}
+    def __init__(self, models: Iterable[Module]) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
-        self.timed: dict[Any, tuple[Callable[..., Any], Callable[..., Any]]] = {}
+        self._parts = {id(layer): name for model in models for name, layer in _parts_of(model)}
 
-    def observe(
-        self, forward: Callable[..., Any], backward: Callable[..., Any], inputs: tuple[Any, ...]
-    ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        name = self._name(forward.__name__, inputs)
-        if (name, forward) not in self.timed:
-            self.timed[name, forward] = self._timed(name, forward), self._timed(name + _BACKWARD, backward)
-        return self.timed[name, forward]
+    def watch(self, call: Call, run: Callable[[], Any]) -> Any:
+        """For ``backend.watching``."""
+        begun = time.perf_counter()
+        result = run()
+        seconds = time.perf_counter() - begun
+        name = self._parts.get(id(call.layer), call.operation)
+        self.seconds[name + _BACKWARD if call.is_backward else name].append(seconds)
+        return result
 
-    def _name(self, operation: str, inputs: tuple[Any, ...]) -> str:
-        """By the part of the model that it is, where it is one with matrix products."""
-        if operation.startswith("linear"):
-            return self.maps[inputs[1].shape]
-        return {"unembedding": "head", "multi_head_attention": "attention"}.get(operation, operation)
 
-    def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def timed(*arguments: Any, **options: Any) -> Any:
-            begun = time.perf_counter()
-            result = function(*arguments, **options)
-            self.seconds[name].append(time.perf_counter() - begun)
-            return result
+def _parts_of(model: Module) -> Iterator[tuple[str, Module]]:
+    """The layers that have a row of their own, with its name: those with matrix products, by what the model calls them.
 
-        return timed
+    All others share a row with the layers of the same operation.
+    """
+    for path, module in model.named_modules():
+        if isinstance(module, Attend):
+            yield "attention", module
+        elif isinstance(module, Linear | Unembedding):
+            yield path.rpartition(".")[2], module
 
 
 def _floors(case: Case, count: int) -> dict[str, float]:

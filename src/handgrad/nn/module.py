@@ -10,7 +10,7 @@ import numpy as np
 from handgrad.arrays import Array
 from handgrad.autograd import Tensor, apply, is_grad_enabled
 from handgrad.autograd.operands import as_array, floating, promoted
-from handgrad.backend import Backward, Forward, gradients_of, pair_for
+from handgrad.backend import Forward, Pair, gradients_of, outputs_of, pair_for
 from handgrad.nn.parameter import Buffer, Parameter
 
 Found = TypeVar("Found", bound=Tensor)
@@ -189,7 +189,7 @@ class Layer(Module):
     ``forward`` hands its operation to ``apply``; ``backward`` then follows by itself from the operation's pair.
     """
 
-    _kept: tuple[Backward, tuple[Any, ...], tuple[Any, ...], tuple[Any, Any]] | None = None
+    _kept: tuple[Pair, tuple[Any, ...], tuple[Any, ...], tuple[Any, Any]] | None = None
 
     def apply(self, operation: Forward, *inputs: Any, **options: Any) -> Any:
         """Runs an operation of ``handgrad.ops``, and keeps what its backward needs: here, or on the tape for Tensors.
@@ -202,17 +202,19 @@ class Layer(Module):
         if self._is_given_tensors(inputs) or is_on_tape(*options.values()):
             # What is differentiated is computed in floats, and in one dtype, as by the functions of tensors.
             given = iter(promoted(*(floating(value) for value in inputs if value is not None)))
-            return apply(operation, *(None if value is None else next(given) for value in inputs), **options)
+            return apply(
+                operation, *(None if value is None else next(given) for value in inputs), layer=self, **options
+            )
         if is_grad_enabled() and self._kept is not None:
             raise RuntimeError(
                 f"{type(self).__name__}: forward was called again before backward; call backward first, "
                 "run under no_grad() if none will follow, or forget() the forward that was interrupted"
             )
         arrays = [value.data if isinstance(value, Parameter) else value for value in inputs]
-        forward, backward = pair_for(operation, *[array for array in arrays if array is not None])
-        output, saved = forward(*arrays, **options)
+        pair = pair_for(operation, arrays, options)
+        output, saved = outputs_of(pair, arrays, options, self)
         if is_grad_enabled():
-            self._keep((backward, saved, inputs, (np.shape(output), output.dtype)))
+            self._keep((pair, saved, inputs, (np.shape(output), output.dtype)))
         return output
 
     def _is_given_tensors(self, inputs: tuple[Any, ...]) -> bool:
@@ -223,7 +225,7 @@ class Layer(Module):
             for value in inputs
         )
 
-    def _keep(self, kept: tuple[Backward, tuple[Any, ...], tuple[Any, ...], tuple[Any, Any]] | None) -> None:
+    def _keep(self, kept: tuple[Pair, tuple[Any, ...], tuple[Any, ...], tuple[Any, Any]] | None) -> None:
         vars(self)["_kept"] = kept  # past __setattr__, which looks at everything that may be learned
 
     @property
@@ -243,7 +245,7 @@ class Layer(Module):
         """
         if self._kept is None:
             raise RuntimeError(f"{type(self).__name__}: backward without a forward that kept what it needs")
-        backward, saved, inputs, (shape, dtype) = self._kept
+        pair, saved, inputs, (shape, dtype) = self._kept
         dy = dy.astype(dtype, copy=False) if hasattr(dy, "astype") else np.asarray(dy, dtype)
         if dy.shape != shape:
             if dy.ndim:
@@ -252,7 +254,7 @@ class Layer(Module):
         self._keep(None)
         for_arrays = []
         into = tuple(value.grad if isinstance(value, Parameter) and value.requires_grad else None for value in inputs)
-        for value, gradient in zip(inputs, gradients_of(backward, dy, saved, into), strict=True):
+        for value, gradient in zip(inputs, gradients_of(pair, dy, saved, into, self), strict=True):
             if isinstance(value, Parameter):
                 if gradient is not value.grad:
                     value.accumulate(gradient)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from handgrad.backend import current_backend
 from handgrad.models import GPT
+from handgrad.system.backend_choice import current_backend
 from handgrad.training.replicas import Replicas
 from handgrad.training.run_directory import Run
 
