@@ -60,7 +60,7 @@ def function_for(operation: Function, *inputs: Any) -> Function:
     name = operation.__name__
     function: Function = getattr(ops, name)
     if current_backend() == "numba" and _may_be_compiled(inputs, {}):
-        return _kernels().UPDATES.get(name, function)  # type: ignore[no-any-return]
+        return _kernels().UPDATES.get(name, function)
     return function
 
 
@@ -128,7 +128,7 @@ def outputs_of(
     if not _watchers:
         return pair.forward(*inputs, **options)
     call = Call(pair.name, False, tuple(inputs), options, layer)
-    return _watched(call, lambda: pair.forward(*inputs, **options))  # type: ignore[no-any-return]
+    return _watched(call, lambda: pair.forward(*inputs, **options))
 
 
 def gradients_of(
@@ -141,7 +141,7 @@ def gradients_of(
     if not _watchers:
         return _gradients(pair, dy, saved, into)
     call = Call(pair.name, True, (dy, saved), {}, layer)
-    return _watched(call, lambda: _gradients(pair, dy, saved, into))  # type: ignore[no-any-return]
+    return _watched(call, lambda: _gradients(pair, dy, saved, into))
 
 
 def _gradients(pair: Pair, dy: Any, saved: tuple[Any, ...], into: tuple[Any, ...]) -> tuple[Any, ...]:

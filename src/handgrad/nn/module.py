@@ -202,9 +202,8 @@ class Layer(Module):
         if self._is_given_tensors(inputs) or is_on_tape(*options.values()):
             # What is differentiated is computed in floats, and in one dtype, as by the functions of tensors.
             given = iter(promoted(*(floating(value) for value in inputs if value is not None)))
-            return apply(
-                operation, *(None if value is None else next(given) for value in inputs), layer=self, **options
-            )
+            tensors = [None if value is None else next(given) for value in inputs]
+            return apply(operation, *tensors, layer=self, **options)
         if is_grad_enabled() and self._kept is not None:
             raise RuntimeError(
                 f"{type(self).__name__}: forward was called again before backward; call backward first, "

@@ -1,4 +1,4 @@
-"""The choice between ``numpy``, the text, and ``numba``, compiled kernels. Operations and tokenizers both read it here."""
+"""The choice between ``numpy``, the text, and ``numba``, compiled kernels; operations and tokenizers read it here."""
 
 import os
 import warnings
