@@ -24,6 +24,7 @@ FLOORS = (
         "processor",
         "records",
         "saving",
+        "system",
         "threads",
     },
     {"ops", "kernels", "backend"},
@@ -36,13 +37,13 @@ FLOORS = (
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # What texts are cut with knows nothing of the model.
 KNOW_NO_MODEL = {"tokenizers", "data"}
-MAY_BE_KNOWN = {"tokenizers", "data", "arrays", "compiled", "errors", "files", "records"}
+MAY_BE_KNOWN = {"tokenizers", "data", "arrays", "compiled", "errors", "files", "records", "system"}
 CORE = {
-    "arrays", "autograd", "backend", "errors", "files", "generation", "models", "nn", "ops", "optim", "threads",
-    "tokenizers",
+    "arrays", "autograd", "backend", "errors", "files", "generation", "models", "nn", "ops", "optim", "saving",
+    "system", "threads", "tokenizers",
 }  # fmt: skip
-# May make the core faster where they are installed, so their imports must stand in a try that catches ImportError.
-OPTIONAL = {"numba", "regex"}
+# The core may use these if they are installed, so each import must be in a try that catches ImportError.
+OPTIONAL = {"gguf", "numba", "regex", "safetensors"}
 
 
 class Import(NamedTuple):
@@ -176,8 +177,9 @@ def test_the_drawing_holds_arrows_that_are_known_to_be_there() -> None:
     # A drawing without arrows would pass every check.
     drawn = {(a, b) for a, b, _ in arrows(the_house())}
     known = {
-        ("models", "nn"), ("nn", "ops"), ("nn", "backend"), ("backend", "ops"), ("data", "tokenizers"),
-        ("files", "errors"), ("optim", "nn"), ("training", "optim"), ("cli", "training"), ("__main__", "cli"),
+        ("models", "nn"), ("nn", "ops"), ("nn", "backend"), ("backend", "ops"), ("backend", "system"),
+        ("tokenizers", "system"), ("data", "tokenizers"), ("files", "errors"), ("optim", "nn"),
+        ("training", "optim"), ("cli", "training"), ("__main__", "cli"),
     }  # fmt: skip
     assert known <= drawn
     assert {one.room for one in the_house()} >= CORE - {"errors"}  # errors imports nothing
@@ -254,6 +256,7 @@ def test_tokenizers_and_data_may_not_know_the_model() -> None:
         ("try:\n    import torch\nexcept ImportError:\n    pass", False),
         ("def later():\n    import rich", False),
         ("from safetensors.numpy import load", False),
+        ("def later():\n    try:\n        import safetensors\n    except ImportError:\n        pass", True),
         ("from handgrad.training import checkpoint", False),
     ],
 )

@@ -69,7 +69,7 @@ def _index(source: Path) -> str:
             "",
             "Tensors, what makes them and what is done to them: " + ", ".join(map(of_tensors.get, sorted(of_tensors))),
             "",
-            _directive("handgrad.backend", members=["current_backend", "use_backend"]),
+            _directive("handgrad.system.backend_choice", members=["current_backend", "use_backend"]),
             _directive("handgrad.saving", members=["load", "save"]),
         )
     )

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     )
     from handgrad.autograd import *
     from handgrad.autograd.functions import *
-    from handgrad.backend import current_backend, use_backend
     from handgrad.saving import load, save
+    from handgrad.system.backend_choice import current_backend, use_backend
 
 __version__ = "0.1.0"
 
@@ -31,10 +31,10 @@ _ROOMS = (
     "tokenizers", "training",
 )  # fmt: skip
 # Where public names stand. Tensors, what makes them and what is done to them have the names of NumPy and PyTorch.
-_HOMES = ("handgrad.autograd", "handgrad.autograd.functions", "handgrad.backend", "handgrad.saving")
+_HOMES = ("handgrad.autograd", "handgrad.autograd.functions", "handgrad.saving", "handgrad.system.backend_choice")
 _FROM_HOMES = {
-    "handgrad.backend": ("current_backend", "use_backend"),
     "handgrad.saving": ("load", "save"),
+    "handgrad.system.backend_choice": ("current_backend", "use_backend"),
 }
 
 

@@ -1,106 +1,76 @@
 """Which code runs an operation: the text in ``ops``, or its compiled twin in ``kernels``. The one seam between them.
 
-Layers name an operation by its function in ``ops``; what runs is looked up here, by that name, at each call. Forward
-and backward always come from the same place, as the driver keeps the backward it was given.
+Layers and tensors name an operation by its function in ``ops``. ``pair_for`` decides what runs, once, before the
+forward, from the operation and everything it is called with. Whoever runs the forward keeps the pair, so the backward
+always comes from the same place.
+
+``outputs_of`` and ``gradients_of`` run the two halves of a pair. As nothing runs elsewhere, ``watching`` sees it all.
 """
 
-import inspect
-import os
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib import import_module
-from importlib.util import find_spec
+from threading import Lock
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
 from handgrad import ops
-from handgrad.errors import InputError
+from handgrad.system.backend_choice import current_backend
 
 Forward = Callable[..., tuple[Any, tuple[Any, ...]]]
 Backward = Callable[..., Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
-Observer = Callable[[Forward, Backward, tuple[Any, ...]], tuple[Forward, Backward]]
 
-BACKENDS = ("numpy", "numba")
-_forced: str | None = None
-_observer: Observer | None = None
+_SINGLE = np.dtype(np.float32)
 
 
-def use_backend(name: str | None) -> None:
-    """Forces ``numpy`` or ``numba`` for the whole process; None leaves the choice to HANDGRAD_BACKEND, which is read
-    again, and to what is installed.
+class Pair(NamedTuple):
+    """The code that runs one call of an operation, forward and backward."""
 
-    Raises InputError for another name, or for numba where it is not installed.
-    """
-    global _forced
-    _from_environment.cache_clear()
-    _forced = None if name is None else _checked(name, "backend")
-
-
-def current_backend() -> str:
-    """The backend in force: the one forced, else HANDGRAD_BACKEND, else numba where it is installed, else numpy."""
-    return _from_environment() if _forced is None else _forced
+    name: str
+    """The operation's name in ``ops``."""
+    forward: Forward
+    backward: Backward
+    adds_into: bool = False
+    """Whether the backward takes ``into`` after dy and saved, arrays to add gradients to."""
 
 
-@cache
-def _from_environment() -> str:
-    wanted = os.environ.get("HANDGRAD_BACKEND")
-    return _checked(wanted, "HANDGRAD_BACKEND") if wanted else BACKENDS[_has_numba()]
+def pair_for(operation: Forward, inputs: Sequence[Any], options: Mapping[str, Any]) -> Pair:
+    """The pair that runs an operation of ``ops`` on these inputs with these options: a kernel, or the text."""
+    if current_backend() == "numba":
+        name = operation.__name__
+        kernel = _kernels().KERNELS.get(name)
+        if kernel is not None and _may_be_compiled(inputs, options) and kernel.takes(*inputs, **options):
+            return Pair(name, kernel.forward, kernel.backward, kernel.adds_into)
+    return text_pair(operation)
 
 
-def pair_for(operation: Forward, *inputs: Any) -> tuple[Forward, Backward]:
-    """The (forward, backward) that run an operation of ``ops`` on these inputs."""
+def text_pair(operation: Forward) -> Pair:
+    """The pair as ``ops`` has it, whatever the backend."""
     name = operation.__name__
-    source = _source_of(name, inputs)
-    forward, backward = getattr(source, name), getattr(source, name + "_backward")
-    return (forward, backward) if _observer is None else _observer(forward, backward, inputs)
-
-
-@contextmanager
-def observed(observer: Observer) -> Iterator[None]:
-    """Everywhere in the process, what ``observer`` makes of each pair and its inputs runs in the pair's place: for
-    profiles."""
-    global _observer
-    before, _observer = _observer, observer
-    try:
-        yield
-    finally:
-        _observer = before
-
-
-def gradients_of(
-    backward: Backward, dy: Any, saved: tuple[Any, ...], into: tuple[Any, ...] | None = None
-) -> tuple[Any, ...]:
-    """What a backward returns, as a tuple also where it is a single gradient.
-
-    ``into`` has for each input an array that its gradient may be added to, and is itself returned then; or None.
-    """
-    gradients = backward(dy, saved, into) if into and _takes_into(backward) else backward(dy, saved)
-    return gradients if isinstance(gradients, tuple) else (gradients,)
-
-
-@cache
-def _takes_into(backward: Backward) -> bool:
-    return "into" in inspect.signature(backward).parameters
+    return Pair(name, getattr(ops, name), getattr(ops, name + "_backward"))
 
 
 def function_for(operation: Function, *inputs: Any) -> Function:
-    """The same for an operation of ``ops`` that has no backward."""
-    function: Function = getattr(_source_of(operation.__name__, inputs), operation.__name__)
+    """The code that runs an operation of ``ops`` that has no backward."""
+    name = operation.__name__
+    function: Function = getattr(ops, name)
+    if current_backend() == "numba" and _may_be_compiled(inputs, {}):
+        return _kernels().UPDATES.get(name, function)
     return function
 
 
-def _source_of(name: str, inputs: tuple[Any, ...]) -> ModuleType:
-    if current_backend() == "numba":
-        kernels = _kernels()
-        # Compiled code is for float32; float64 is for proofs, and wants the text.
-        if hasattr(kernels, name) and all(type(x) is np.ndarray and x.dtype == np.float32 for x in inputs):
-            return kernels
-    return ops
+def _may_be_compiled(inputs: Sequence[Any], options: Mapping[str, Any]) -> bool:
+    """What every kernel asks: NumPy's own arrays, the inputs of float32; float64 is for proofs, and wants the text."""
+    for value in inputs:
+        if value is not None and (type(value) is not np.ndarray or value.dtype != _SINGLE):
+            return False
+    # Among the options are ids and masks: lists and NumPy's arrays will do, arrays of another library will not.
+    return not any(hasattr(x, "__array_function__") and not isinstance(x, np.ndarray) for x in options.values())
 
 
 @cache
@@ -108,22 +78,78 @@ def _kernels() -> ModuleType:
     return import_module("handgrad.kernels")
 
 
-def _checked(name: str, what: str) -> str:
-    if name not in BACKENDS:
-        raise InputError(f"{what} must be {' or '.join(BACKENDS)}, not {name!r}")
-    if name == "numba" and not _has_numba():
-        raise InputError(f"{what} is numba, but Numba cannot be imported: pip install numba")
-    return name
+# -- running, and watching
 
 
-@cache
-def _has_numba() -> bool:
-    """Whether Numba is there and works: one that does not fit the NumPy beside it fails when it is imported."""
-    if find_spec("numba") is None:
-        return False
+@dataclass(frozen=True)
+class Call:
+    """One forward or one backward of an operation, as a watcher is told of it."""
+
+    operation: str
+    """Its name in ``ops``."""
+    is_backward: bool
+    inputs: tuple[Any, ...]
+    """Of a forward the operation's inputs, None for one left out; of a backward dy and what the forward saved."""
+    options: Mapping[str, Any]
+    """Of a forward what it is called with besides; of a backward nothing."""
+    layer: object | None
+    """The ``nn.Layer`` that applied the operation, by hand or on the tape; None for a function of tensors."""
+
+
+Watcher: TypeAlias = Callable[[Call, Callable[[], Any]], Any]
+
+_watchers: tuple[Watcher, ...] = ()
+_changing = Lock()
+
+
+@contextmanager
+def watching(watcher: Watcher) -> Iterator[None]:
+    """Inside, ``watcher(call, run)`` goes around every forward and backward, in all threads of the process.
+
+    ``run()`` does it and returns (output, saved) of a forward, the tuple of gradients of a backward. The watcher
+    returns that, or something in its place. Of several watchers the first entered is the outermost: what it runs is
+    the next watcher.
+    """
+    global _watchers
+    with _changing:
+        _watchers = (*_watchers, watcher)
     try:
-        import_module("handgrad.kernels")
-    except Exception as error:
-        warnings.warn(f"Numba cannot be imported ({error}): handgrad goes on with NumPy alone, slower", stacklevel=2)
-        return False
-    return True
+        yield
+    finally:
+        with _changing:
+            last = len(_watchers) - 1 - _watchers[::-1].index(watcher)
+            _watchers = _watchers[:last] + _watchers[last + 1 :]
+
+
+def outputs_of(
+    pair: Pair, inputs: Sequence[Any], options: Mapping[str, Any], layer: object | None = None
+) -> tuple[Any, tuple[Any, ...]]:
+    """Runs the forward of a pair: the output, and what the backward needs."""
+    if not _watchers:
+        return pair.forward(*inputs, **options)
+    call = Call(pair.name, False, tuple(inputs), options, layer)
+    return _watched(call, lambda: pair.forward(*inputs, **options))
+
+
+def gradients_of(
+    pair: Pair, dy: Any, saved: tuple[Any, ...], into: tuple[Any, ...] = (), layer: object | None = None
+) -> tuple[Any, ...]:
+    """Runs the backward of a pair: a tuple of gradients, also if there is only one.
+
+    ``into`` has for each input an array that its gradient may be added to, and is itself returned then; or None.
+    """
+    if not _watchers:
+        return _gradients(pair, dy, saved, into)
+    call = Call(pair.name, True, (dy, saved), {}, layer)
+    return _watched(call, lambda: _gradients(pair, dy, saved, into))
+
+
+def _gradients(pair: Pair, dy: Any, saved: tuple[Any, ...], into: tuple[Any, ...]) -> tuple[Any, ...]:
+    gradients = pair.backward(dy, saved, into) if into and pair.adds_into else pair.backward(dy, saved)
+    return gradients if isinstance(gradients, tuple) else (gradients,)
+
+
+def _watched(call: Call, run: Callable[[], Any]) -> Any:
+    for watcher in reversed(_watchers):
+        run = partial(watcher, call, run)
+    return run()

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import inspect
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 import handgrad
-from handgrad import Tensor, nn, no_grad, optim
+from handgrad import Tensor, nn, no_grad, ops, optim
 from handgrad.autograd.tape import Node
+from handgrad.backend import Call, watching
 
 
 def leaf(*shape: int) -> Tensor:
@@ -549,25 +551,29 @@ def test_a_mode_can_be_entered_again_and_holds_inside_a_generator() -> None:
         assert handgrad.is_grad_enabled()
 
 
-def test_gradients_between_nodes_keep_their_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
-    from handgrad.autograd import tape
-
+def test_gradients_between_nodes_keep_their_dtype() -> None:
     seen: list[str] = []
-    gradients_of = tape.gradients_of
 
-    def watched(backward: Any, dy: Any, saved: Any) -> Any:
-        gradients = gradients_of(backward, dy, saved)
-        seen.extend(str(gradient.dtype) for gradient in (dy, *gradients) if gradient is not None)
-        return gradients
+    def watch(call: Call, run: Callable[[], Any]) -> Any:
+        result = run()
+        if call.is_backward:
+            seen.extend(str(gradient.dtype) for gradient in (call.inputs[0], *result) if gradient is not None)
+        return result
 
-    monkeypatch.setattr(tape, "gradients_of", watched)
     x = handgrad.randn(2, 3, requires_grad=True)
     wide = (x.tanh() * 2).astype("float64").exp()
-    wide.sum().backward()
+    with watching(watch):
+        wide.sum().backward()
     # float64 from the sum through exp to the cast, float32 before it: tanh is undone in float32.
     assert seen[-2:] == ["float32", "float32"]
     assert x.grad.dtype == np.float32
     seen.clear()
     model_input = handgrad.randn(2, 3, requires_grad=True)
-    handgrad.layer_norm(model_input * 2, 3, np.ones(3)).sum().backward()
+    with watching(watch):
+        handgrad.layer_norm(model_input * 2, 3, np.ones(3)).sum().backward()
     assert seen[-1] == "float32"
+
+
+def test_operations_that_take_wanted_are_named() -> None:
+    forwards = {getattr(ops, name.removesuffix("_backward")) for name in ops.__all__ if name.endswith("_backward")}
+    assert {forward for forward in forwards if "wanted" in inspect.signature(forward).parameters} == ops.TAKE_WANTED

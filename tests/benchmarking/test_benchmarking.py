@@ -5,16 +5,18 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support import Output
 
-from handgrad import ops
-from handgrad.backend import observed
+from handgrad import Tensor, backend, nn
+from handgrad.backend import Call, watching
 from handgrad.benchmarking import Contender, alternate, as_json, case_of, compare, comparison, flops_of, ours, profile
 from handgrad.benchmarking.cases import Case
 from handgrad.benchmarking.memory import measure_memory
+from handgrad.benchmarking.profile import Clock
 from handgrad.errors import InputError
 from handgrad.training import PRESETS
 
@@ -30,18 +32,18 @@ def test_the_products_of_a_step_are_those_that_run(monkeypatch: pytest.MonkeyPat
     """Counted from the shapes that the layers are called with; attention's by its formula, half of each square."""
     seen = 0
 
-    def count(forward: Callable, backward: Callable, inputs: tuple) -> tuple[Callable, Callable]:
+    def count(call: Call, run: Callable[[], Any]) -> Any:
         nonlocal seen
-        x = inputs[0]
-        if forward.__name__ in ("linear", "linear_gelu", "unembedding"):
-            seen += 3 * 2 * x.shape[0] * x.shape[1] * inputs[1].size
-        if forward.__name__ == "multi_head_attention":
+        x = call.inputs[0]
+        if call.operation in ("linear", "linear_gelu", "unembedding") and not call.is_backward:
+            seen += 3 * 2 * x.shape[0] * x.shape[1] * call.inputs[1].size
+        if call.operation == "multi_head_attention" and not call.is_backward:
             B, T, C = x.shape
             seen += 6 * 2 * B * T * T * (C // 3) // 2
-        return forward, backward
+        return run()
 
     contender = ours(TINY, replicas=1)
-    with observed(count):
+    with watching(count):
         contender.run()
     contender.close()
     assert flops_of(TINY) == seen
@@ -115,13 +117,46 @@ def test_a_profile_accounts_for_the_whole_step() -> None:
     assert whole.operation == "step"
     assert sum(row.seconds for row in rows) == pytest.approx(whole.seconds)
     names = {row.operation for row in rows}
-    maps = {"project_in", "project_out", "expand", "contract", "head", "attention"}
+    maps = {"project_in", "project_out", "expand", "contract", "head", "attend"}
     assert maps | {f"{name} backward" for name in maps} | {"layer_norm", "optimizer", "embedding"} <= names
     assert all((row.floor > 0) == (row.operation.removesuffix(" backward") in maps) for row in rows)
-    forward, backward = ops.tanh, ops.tanh_backward
-    from handgrad.backend import pair_for
+    assert backend._watchers == ()  # nothing is watched any more
 
-    assert pair_for(ops.tanh, np.ones(3)) == (forward, backward)  # nothing is watched any more
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_each_replicas_layers_are_named(replicas: int) -> None:
+    """Other layers of the same operation, that are no part of these models, would show under its name."""
+    names = {row.operation for row in profile(TINY, steps=2, replicas=replicas)}
+    assert not {name.removesuffix(" backward") for name in names} & {"linear", "linear_gelu", "multi_head_attention"}
+
+
+@pytest.mark.parametrize("is_taped", [False, True], ids=["by hand", "on the tape"])
+def test_linear_layers_of_one_shape_are_told_apart(is_taped: bool) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            self.first, self.second, self.norm = nn.Linear(5, 5), nn.Linear(5, 5), nn.LayerNorm(5)
+
+        def forward(self, x: Any) -> Any:
+            return self.second(self.norm(self.first(x)))
+
+        def backward(self, dy: Any) -> Any:
+            return self.first.backward(self.norm.backward(self.second.backward(dy)))
+
+    models = [Two(), Two()]
+    parts = {layer: name for model in models for name, layer in model.named_children() if name != "norm"}
+    clock, x = Clock(parts), np.ones((3, 5), np.float32)
+    for model in (models[0], models[1], Two()):
+        with watching(clock.watch):
+            if is_taped:
+                model(Tensor(x, requires_grad=True)).sum().backward()
+            else:
+                model(x)
+                model.backward(1.0)
+    times = {name: len(seconds) for name, seconds in clock.seconds.items()}
+    names = ("first", "second", "first backward", "second backward")
+    # The third model is none of the clock's, so its layers go by their operation.
+    expected = {**dict.fromkeys(names, 2), "linear": 2, "linear backward": 2, "layer_norm": 3, "layer_norm backward": 3}
+    assert {name: count for name, count in times.items() if not name.startswith("sum")} == expected
 
 
 def test_memory_does_not_grow_and_its_pages_are_kept() -> None:
@@ -151,7 +186,7 @@ def test_bench_writes_json(handgrad: Callable[..., Output], tmp_path: Path) -> N
 def test_bench_shows_a_profile_and_tokenizing(handgrad: Callable[..., Output]) -> None:
     shown = handgrad("bench", "quick", "--rounds", 1, "--profile")
     assert shown.code == 0
-    assert "attention" in shown.out
+    assert "attend backward" in shown.out
     tokenizing = handgrad("bench", "--work", "tokenizing", "--rounds", 1, "--json", "-")
     assert tokenizing.code == 0
     assert "byte-pair encoding" in tokenizing.err

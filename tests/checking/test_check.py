@@ -11,12 +11,13 @@ import pytest
 
 import handgrad
 from handgrad import nn, ops
-from handgrad.backend import gradients_of
+from handgrad.backend import gradients_of, text_pair
 from handgrad.checking import TOLERANCE, Result, central_differences, check_gradients, relative_error
 from handgrad.checking.cases import OperationCase
-from handgrad.checking.kernels import kernel_cases
+from handgrad.checking.kernels import check_kernel, kernel_cases
 from handgrad.checking.modules import check_module, gpt_cases, layer_cases
 from handgrad.checking.operations import operation_cases
+from handgrad.system import backend_choice
 
 SOURCE = Path(handgrad.__file__).parent
 
@@ -94,9 +95,19 @@ def test_all_gradients_are_right(results: list[Result]) -> None:
 
 def test_every_kernel_is_checked(results: list[Result]) -> None:
     kernels = pytest.importorskip("handgrad.kernels", reason="Numba is not installed")
-    names = {name.removesuffix("_backward") for name in kernels.__all__}
+    names = {*kernels.KERNELS, *kernels.UPDATES}
     assert set(kernel_cases()) == names
     assert {f"kernel {name}, float32" for name in names} <= {result.subject for result in results}
+
+
+def test_a_case_that_a_kernel_does_not_take_is_no_check_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("handgrad.kernels", reason="Numba is not installed")
+    monkeypatch.setattr(backend_choice, "_forced", "numba")
+    (x,), _ = kernel_cases()["gelu"]
+    assert all(result.passed for result in check_kernel("gelu", (x,), {}))
+    for inputs, options in (((x,), {"approximate": "none"}), ((x.astype(np.float64),), {})):
+        with pytest.raises(ValueError, match="gelu: this case does not run by a kernel"):
+            list(check_kernel("gelu", inputs, options))
 
 
 def test_every_operation_and_every_layer_is_checked() -> None:
@@ -129,10 +140,8 @@ def test_every_pair_keeps_float32(case: OperationCase) -> None:
     outputs = output if isinstance(output, tuple) else (output,)
     assert {np.asarray(part).dtype for part in outputs} == {np.dtype(np.float32)}
     ones = tuple(np.ones_like(part) for part in outputs)
-    backward = getattr(ops, case.operation.__name__ + "_backward")
-    for gradient, x in zip(
-        gradients_of(backward, ones if isinstance(output, tuple) else ones[0], saved), inputs, strict=False
-    ):
+    gradients = gradients_of(text_pair(case.operation), ones if isinstance(output, tuple) else ones[0], saved)
+    for gradient, x in zip(gradients, inputs, strict=False):
         assert (gradient.dtype, gradient.shape) == (np.float32, x.shape)
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from support import TEXT, Output, read_lines, start
 
-from handgrad.backend import use_backend
 from handgrad.experiments import measures, open_comparison
 from handgrad.lock import the_only_one
+from handgrad.system.backend_choice import use_backend
 from handgrad.training import DivergedError, open_run
 from handgrad.training.loop import Reporter
 

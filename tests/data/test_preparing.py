@@ -29,7 +29,9 @@ from handgrad.data import (
 from handgrad.data.token_files import write_ids
 from handgrad.data.workers import Pool, Workers, available_cores, choose_workers
 from handgrad.errors import InputError
+from handgrad.system.backend_choice import chosen_backend, use_backend
 from handgrad.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer, counting, make_tokenizer
+from handgrad.tokenizers.speed import can_be_compiled
 
 
 def spaced() -> Tokenizer:
@@ -231,6 +233,23 @@ def test_a_pool_gives_results_in_order_and_takes_items_as_it_goes(workers: Worke
         assert list(results) == [2 * i for i in range(1, 50)]
         with pytest.raises(InputError, match=r"^an item is negative$"):
             list(pool.map(doubled, [1, -1, 1]))
+
+
+def in_force(shared: int, item: int) -> tuple[str | None, bool]:
+    return chosen_backend(), can_be_compiled()
+
+
+def test_processes_use_the_backend_that_their_parent_was_told_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANDGRAD_BACKEND", "numba")  # which the processes read too
+    try:
+        for name in ("numpy", None):
+            use_backend(name)
+            with Pool(2, Workers("processes", 1)) as pool:
+                assert list(pool.map(in_force, [0])) == [in_force(2, 0)]
+            assert in_force(2, 0)[0] == (name or "numba")
+    finally:
+        monkeypatch.undo()
+        use_backend(None)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")

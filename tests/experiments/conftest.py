@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from support import TINY
 
-from handgrad.backend import use_backend
 from handgrad.data import Corpus
 from handgrad.experiments import Budget, Comparison, Measures, create_comparison, measure, measures
+from handgrad.system.backend_choice import use_backend
 from handgrad.training import train
 
 SMALL = TINY.updated(

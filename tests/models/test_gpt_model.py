@@ -390,8 +390,8 @@ def test_a_float32_step_holds_no_float64_array(config: GPTConfig, monkeypatch: p
     given: list[Array] = []
     found = nn_module.gradients_of
 
-    def watched(backward: Any, dy: Any, saved: Any, into: Any = None) -> Any:
-        gradients = found(backward, dy, saved)  # new arrays, whatever the kernels could add to
+    def watched(pair: Any, dy: Any, saved: Any, into: Any = None, layer: Any = None) -> Any:
+        gradients = found(pair, dy, saved)  # new arrays, whatever the kernels could add to
         given.extend(gradient for value, gradient in zip(into, gradients, strict=True) if value is not None)
         return gradients
 

@@ -88,10 +88,10 @@ def test_the_products_are_those_of_the_maps_and_of_attention(config: GPTConfig) 
         backward = [p.flops for p in products if p.is_backward and p.part == each.part]
         assert backward == [2 * windows * length * each.inputs * each.outputs * each.copies] * 2
     D, heads = config.n_embd // config.n_head, windows * config.n_head * config.n_layer
-    attention = [p for p in products if p.part == "attention"]
+    attention = [p for p in products if p.part == "attend"]
     assert sum(p.flops for p in attention if not p.is_backward) == 2 * 2 * heads * length * D * length // 2
     assert sum(p.flops for p in attention if p.is_backward) == 4 * 2 * heads * length * D * length // 2
-    assert {p.part for p in products} == {"attention", *(each.part for each in config.maps)}
+    assert {p.part for p in products} == {"attend", *(each.part for each in config.maps)}
 
 
 def test_products_name_their_operation_and_count_their_work() -> None:

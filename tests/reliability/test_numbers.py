@@ -16,7 +16,7 @@ from scenes import result
 from support import Output, read_lines
 from test_damaged import Listener
 
-from handgrad.backend import observed
+from handgrad.backend import Call, watching
 from handgrad.cli.progress import TrainingDisplay
 from handgrad.errors import InputError
 from handgrad.models import GPT
@@ -50,24 +50,15 @@ class Spoiler:
         self.operation, self.value, self.backward, self.again = operation, value, backward, again
         self.calls = 0
 
-    def __call__(self, forward: Any, backward: Any, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
-        if forward.__name__ != self.operation:
-            return forward, backward
+    def __call__(self, call: Call, run: Callable[[], Any]) -> Any:
+        result = run()
+        if call.operation != self.operation or call.is_backward != self.backward:
+            return result
         self.calls += 1
-        if self.calls != 1 and not (self.again and self.calls % 2):
-            return forward, backward
-
-        def spoilt_forward(*inputs: Any, **options: Any) -> Any:
-            y, saved = forward(*inputs, **options)
-            y.reshape(-1)[0] = self.value
-            return y, saved
-
-        def spoilt_backward(dy: Any, saved: Any) -> Any:
-            gradients = backward(dy, saved)
-            gradients[1].reshape(-1)[0] = self.value  # of the weight
-            return gradients
-
-        return (forward, spoilt_backward) if self.backward else (spoilt_forward, backward)
+        if self.calls == 1 or (self.again and self.calls % 2):
+            spoilt = result[1] if self.backward else result[0]  # the gradient of the weight, or the output
+            spoilt.reshape(-1)[0] = self.value
+        return result
 
 
 def spoil_after(run: Run, spoiler: Spoiler, step: int) -> tuple[Listener, Callable[[], bool]]:
@@ -76,7 +67,7 @@ def spoil_after(run: Run, spoiler: Spoiler, step: int) -> tuple[Listener, Callab
 
     def ask() -> bool:
         if next(asked) == step:
-            stack.enter_context(observed(spoiler))
+            stack.enter_context(watching(spoiler))
         return False
 
     listener = Listener()

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handgrad.errors import InputError
-from handgrad.tokenizers import BPETokenizer, load_tokenizer, make_tokenizer, speed
+from handgrad.system import backend_choice
+from handgrad.tokenizers import BPETokenizer, load_tokenizer, make_tokenizer
 from handgrad.tokenizers.merges import Merge, Pair, learn_merges, merge_all, merged
 from handgrad.tokenizers.splitting import NAMES, splitter
 
@@ -48,7 +49,7 @@ def test_every_text_comes_back(pattern: str, text: str) -> None:
 
 
 def test_a_line_of_a_million_characters_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "_wanted", "numpy")
+    monkeypatch.setattr(backend_choice, "_forced", "numpy")
     line = "ab" * 500_000
     for pattern in NAMES:
         tokenizer = BPETokenizer(pattern=pattern, max_vocab_size=270).train("ab" * 100)

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handgrad.errors import InputError
+from handgrad.system import backend_choice
+from handgrad.system.backend_choice import use_backend
 from handgrad.tokenizers import BPETokenizer, WordTokenizer, speed
 from handgrad.tokenizers.byte_pairs import BYTES, BytePairs
 from handgrad.tokenizers.counting import count_pieces
@@ -44,7 +46,7 @@ def kernels() -> ModuleType:
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch, kernels: ModuleType) -> None:
-    monkeypatch.setattr(speed, "_wanted", "numba")
+    monkeypatch.setattr(backend_choice, "_forced", "numba")
 
 
 def pieces_of(text: str, pattern: str, kernels: ModuleType) -> list[str]:
@@ -71,7 +73,7 @@ def in_both(monkeypatch: pytest.MonkeyPatch, function: Callable[[], Any]) -> lis
     """What a function returns in Python, and compiled."""
     found = []
     for wanted in ("numpy", "numba"):
-        monkeypatch.setattr(speed, "_wanted", wanted)
+        monkeypatch.setattr(backend_choice, "_forced", wanted)
         assert (speed.kernels_for(0) is None) is (wanted == "numpy")
         found.append(function())
     return found
@@ -183,17 +185,45 @@ def test_words_are_counted_alike(monkeypatch: pytest.MonkeyPatch) -> None:
         assert compiled == python
 
 
-def test_kernels_are_loaded_once_there_is_work_for_them(monkeypatch: pytest.MonkeyPatch, kernels: ModuleType) -> None:
-    monkeypatch.setattr(speed, "_wanted", None)
+@pytest.fixture
+def nobody_chose(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("HANDGRAD_BACKEND", raising=False)
     monkeypatch.setattr(speed, "_worked_on", 0)
+    use_backend(None)
+    yield
+    monkeypatch.undo()
+    use_backend(None)
+
+
+def test_kernels_are_loaded_once_there_is_work_for_them(nobody_chose: None, kernels: ModuleType) -> None:
     assert speed.kernels_for(speed.WORTH_LOADING - 1) is None
     assert speed.kernels_for(1) is kernels
     assert speed.kernels_for(0) is kernels
     assert speed.can_be_compiled()
-    monkeypatch.setattr(speed, "_wanted", "numba32")
-    speed._loaded.cache_clear()
+
+
+def test_the_environment_chooses_for_tokenizers_too(
+    nobody_chose: None, kernels: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HANDGRAD_BACKEND", "numba32")
+    use_backend(None)
     with pytest.raises(InputError, match="HANDGRAD_BACKEND must be numpy or numba, not 'numba32'"):
         speed.kernels_for(1)
-    monkeypatch.setattr(speed, "_wanted", "numpy")
+    monkeypatch.setenv("HANDGRAD_BACKEND", "numba")
+    use_backend(None)
+    assert speed.kernels_for(1) is kernels
+    monkeypatch.setenv("HANDGRAD_BACKEND", "numpy")
+    use_backend(None)
     assert speed.kernels_for(speed.WORTH_LOADING) is None
     assert not speed.can_be_compiled()
+
+
+def test_use_backend_reaches_tokenizers(nobody_chose: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    merged: list[str] = []
+    monkeypatch.setattr(BPETokenizer, "_encode_compiled", lambda self, text, _: merged.append(text) or [])
+    tokenizer = BPETokenizer(max_vocab_size=270).train(SAMPLE)
+    for name, times in ((None, 0), ("numba", 1), ("numpy", 1), ("numba", 2)):
+        use_backend(name)
+        tokenizer.encode(SAMPLE)
+        assert len(merged) == times
+        assert speed.can_be_compiled() is (name != "numpy")

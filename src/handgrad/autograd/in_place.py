@@ -14,7 +14,7 @@ from handgrad.autograd.grad_mode import is_grad_enabled
 from handgrad.autograd.memory import positions_of
 from handgrad.autograd.tape import Node
 from handgrad.autograd.taped import Taped, apply
-from handgrad.backend import Forward
+from handgrad.backend import Forward, outputs_of, text_pair
 
 Changed = TypeVar("Changed", bound=Taped)
 
@@ -70,11 +70,12 @@ def _take_history(x: Taped, after: Taped) -> None:
         x._history += 1
         x._listen()
         return
-    _, saved = ops.with_view(base._data, after._data, positions_of(x._data, base._data))
+    pair = text_pair(ops.with_view)
+    _, saved = outputs_of(pair, (base._data, after._data), {"positions": positions_of(x._data, base._data)})
     edges = (base._edge(), after._edge())
     dtypes = (base._data.dtype,)
     base._requires_grad = base.requires_grad or after.requires_grad
-    base._node = Node("an in-place change of a view", ops.with_view_backward, saved, edges, (), dtypes)
+    base._node = Node("an in-place change of a view", pair, saved, edges, (), dtypes)
     base._output = 0
     base._history += 1
     base._listen()

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from handgrad.arrays import Array
-from handgrad.backend import Backward, gradients_of
+from handgrad.backend import Pair, gradients_of
 
 _numbers = itertools.count()
 
@@ -35,7 +35,7 @@ class Listener(Leaf, Protocol):
 
 
 class Node:
-    """One application of an operation: its backward, what that needs, and where its gradients go.
+    """One application of an operation: its pair, what the backward needs, and where its gradients go.
 
     ``edges`` has a place for each input: the node that made it and which of that node's outputs it is, or the leaf;
     None where no gradient is wanted. ``guards`` are the versions of what was saved, as they were then.
@@ -43,13 +43,14 @@ class Node:
 
     __slots__ = (
         "__weakref__",
-        "backward",
         "edges",
         "guards",
+        "layer",
         "listeners",
         "name",
         "number",
         "outputs",
+        "pair",
         "saved",
         "several",
     )
@@ -57,15 +58,16 @@ class Node:
     def __init__(
         self,
         name: str,
-        backward: Backward,
+        pair: Pair,
         saved: tuple[Any, ...],
         edges: "tuple[Edge | None, ...]",
         guards: tuple[tuple[Version, int], ...],
         outputs: tuple[np.dtype[Any], ...],
         several: bool = False,
+        layer: object | None = None,
     ) -> None:
         self.name = name
-        self.backward: Backward | None = backward
+        self.pair: Pair | None = pair
         self.saved: tuple[Any, ...] | None = saved
         self.edges = edges
         self.guards = guards
@@ -73,6 +75,8 @@ class Node:
         """The dtype of each output, and so of its gradient."""
         self.several = several
         """Whether the operation returns a tuple of outputs, and its backward takes one of gradients."""
+        self.layer = layer
+        """The layer that applied the operation, if one did: for those who watch."""
         self.number = next(_numbers)
         """Nodes are numbered as they are made: an operation's number is above those of all that it came from."""
         self.listeners: list[tuple[int, weakref.ref[Listener]]] = []
@@ -80,7 +84,7 @@ class Node:
 
     def check(self) -> None:
         """Raises RuntimeError where the way back is no longer there, or would be wrong."""
-        if self.backward is None:
+        if self.pair is None:
             raise RuntimeError(
                 f"backward: the graph behind {self.name} was freed by an earlier backward(); run the forward again, "
                 "or keep the graph with backward(retain_graph=True)"
@@ -93,7 +97,7 @@ class Node:
 
     def free(self) -> None:
         """Lets go of everything but the number."""
-        self.backward = self.saved = None
+        self.pair = self.saved = self.layer = None
         self.edges = self.guards = ()
         self.listeners = []
 
@@ -127,11 +131,11 @@ def _undo(node: Node, gradients: list[Array | None], arrived: dict[Node, list[Ar
         heard, listener = gradients[output], reference()
         if heard is not None and listener is not None and listener.comes_from(node):
             listener.accumulate(heard)
-    assert node.backward is not None
+    assert node.pair is not None
     assert node.saved is not None
     dy = tuple(gradients) if node.several else gradients[0]
     # Inputs that may be left out, as a bias, come last and have no edge then.
-    wanted = gradients_of(node.backward, dy, node.saved)[: len(node.edges)]
+    wanted = gradients_of(node.pair, dy, node.saved, layer=node.layer)[: len(node.edges)]
     for edge, dx in zip(node.edges, wanted, strict=True):
         if edge is None or dx is None:
             continue

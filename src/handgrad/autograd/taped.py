@@ -1,11 +1,9 @@
 """An array with its history: what a Tensor is before it has operators."""
 
 import copy
-import inspect
 import threading
 import weakref
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -15,7 +13,7 @@ from handgrad.arrays import Array
 from handgrad.autograd.grad_mode import is_grad_enabled
 from handgrad.autograd.memory import arrays_in, owner, positions_of
 from handgrad.autograd.tape import Edge, Node, Version, run_backward
-from handgrad.backend import Forward, pair_for
+from handgrad.backend import Forward, outputs_of, pair_for, text_pair
 
 if TYPE_CHECKING:
     from handgrad.autograd.tensor import Tensor
@@ -216,21 +214,23 @@ class Taped:
         base = self._base
         if base is not None and base._history != self._base_history and not self._is_apart:
             self._base_history = base._history
-            _, saved = ops.view_of(base._data, positions_of(self._data, base._data))
-            self._node = Node("a view", ops.view_of_backward, saved, (base._edge(),), (), (self._data.dtype,))
+            pair = text_pair(ops.view_of)
+            _, saved = outputs_of(pair, (base._data,), {"positions": positions_of(self._data, base._data)})
+            self._node = Node("a view", pair, saved, (base._edge(),), (), (self._data.dtype,))
             self._requires_grad, self._output = base.requires_grad, 0
             self._listen()
 
 
-def apply(operation: Forward, *inputs: Any, **options: Any) -> "Tensor":
+def apply(operation: Forward, *inputs: Any, layer: object | None = None, **options: Any) -> "Tensor":
     """Runs a pair of ``handgrad.ops`` on tensors, arrays and numbers, and records it.
 
-    ``inputs`` are the operation's differentiable ones, in its order, None for one that is not there.
+    ``inputs`` are the operation's differentiable ones, in its order, None for one that is not there. ``layer`` is the
+    one that applies it, for those who watch.
     """
-    return apply_several(operation, *inputs, **options)[0]
+    return apply_several(operation, *inputs, layer=layer, **options)[0]
 
 
-def apply_several(operation: Forward, *inputs: Any, **options: Any) -> "list[Tensor]":
+def apply_several(operation: Forward, *inputs: Any, layer: object | None = None, **options: Any) -> "list[Tensor]":
     """The same for an operation that returns a tuple of arrays."""
     tensors = [value for value in (*inputs, *options.values()) if isinstance(value, Taped)]
     arrays = [value._data if isinstance(value, Taped) else value for value in inputs]
@@ -239,10 +239,10 @@ def apply_several(operation: Forward, *inputs: Any, **options: Any) -> "list[Ten
     if recording:
         _refuse_to_learn(operation.__name__, options)
     edges = tuple(value._edge() if recording and isinstance(value, Taped) else None for value in inputs)
-    if _takes_wanted(operation):
+    if operation in ops.TAKE_WANTED:
         plain["wanted"] = tuple(edge is not None for edge in edges)
-    forward, backward = pair_for(operation, *(array for array in arrays if array is not None))
-    output, saved = forward(*arrays, **plain)
+    pair = pair_for(operation, arrays, plain)
+    output, saved = outputs_of(pair, arrays, plain, layer)
     several = isinstance(output, tuple)
     made = [Taped.made.holding(np.asarray(array)) for array in (output if several else (output,))]
     memory = [(owner(tensor._data), tensor) for tensor in tensors]
@@ -254,7 +254,7 @@ def apply_several(operation: Forward, *inputs: Any, **options: Any) -> "list[Ten
     if any(edge is not None for edge in edges):
         guards = _guards(saved, [*tensors, *made])
         dtypes = tuple(tensor._data.dtype for tensor in made)
-        node = Node(operation.__name__, backward, saved, edges, guards, dtypes, several)
+        node = Node(pair.name, pair, saved, edges, guards, dtypes, several, layer)
         for i, tensor in enumerate(made):
             tensor._requires_grad, tensor._node, tensor._output = True, node, i
     return made
@@ -267,12 +267,6 @@ def _refuse_to_learn(operation: str, options: dict[str, Any]) -> None:
                 f"{operation}: {name} requires a gradient, but gets none here; detach() it, or write the formula with "
                 "operations that give it one"
             )
-
-
-@cache
-def _takes_wanted(operation: Forward) -> bool:
-    """Whether the operation asks which gradients are wanted."""
-    return "wanted" in inspect.signature(operation).parameters
 
 
 def _guards(saved: tuple[Any, ...], tensors: Sequence[Taped]) -> tuple[tuple[Version, int], ...]:

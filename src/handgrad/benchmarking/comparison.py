@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from handgrad import __version__
-from handgrad.backend import current_backend
 from handgrad.benchmarking.cases import Case
 from handgrad.benchmarking.contenders import EAGER, OURS, Contender, Work, closing, has_torch, ours, torchs
 from handgrad.benchmarking.floor import floor, flops_of
 from handgrad.benchmarking.memory import Memory, measure_memory
 from handgrad.benchmarking.timing import Times, alternate
 from handgrad.data.workers import available_cores
+from handgrad.system.backend_choice import current_backend
 from handgrad.training import choose_replicas
 from handgrad.training.numerics import installed_versions
 

@@ -6,9 +6,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from handgrad.backend import current_backend
 from handgrad.benchmarking.cases import case_of
 from handgrad.benchmarking.contenders import EAGER, ours, torchs
+from handgrad.system.backend_choice import current_backend
 
 STEPS = 12
 _EARLY = 4

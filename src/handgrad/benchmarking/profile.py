@@ -1,15 +1,16 @@
 """Where the time of a training step goes, by operation, beside what its matrix products alone take."""
 
-import functools
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handgrad.backend import observed
+from handgrad.backend import Call, watching
 from handgrad.benchmarking.cases import Case
 from handgrad.benchmarking.floor import multiplier
+from handgrad.models import LanguageModel
+from handgrad.nn import Layer
 from handgrad.threads import Team
 from handgrad.training import choose_replicas
 from handgrad.training.replicas import Replicas, cores_for
@@ -35,8 +36,8 @@ def profile(case: Case, steps: int, replicas: int = 0) -> list[Row]:
     model = case.make_model()
     shared = Replicas(model, count)
     optimizer = case.train.make_optimizer(model.decay_groups(case.train.weight_decay))
-    clock = _Clock(case)
-    with cores_for(count), observed(clock.observe):
+    clock = Clock({layer: part for each in shared.models for layer, part in parts_of(each).items()})
+    with cores_for(count), watching(clock.watch):
         for step in range(_WARM_UP_STEPS + steps):
             if step == _WARM_UP_STEPS:
                 clock.seconds.clear()
@@ -59,38 +60,32 @@ def profile(case: Case, steps: int, replicas: int = 0) -> list[Row]:
     return [*rows, Row("step", whole, sum(floors.values()))]
 
 
-class _Clock:
+class Clock:
     """Collects how long each call of each operation takes; threads append, which is safe."""
 
-    def __init__(self, case: Case) -> None:
-        C = case.model_config.n_embd
-        self.maps = {(C, 3 * C): "project_in", (C, C): "project_out", (C, 4 * C): "expand", (4 * C, C): "contract"}
+    def __init__(self, parts: Mapping[object, str]) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
-        self.timed: dict[Any, tuple[Callable[..., Any], Callable[..., Any]]] = {}
+        self._parts = parts
+        """The layers that have a row of their own, and its name."""
 
-    def observe(
-        self, forward: Callable[..., Any], backward: Callable[..., Any], inputs: tuple[Any, ...]
-    ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        name = self._name(forward.__name__, inputs)
-        if (name, forward) not in self.timed:
-            self.timed[name, forward] = self._timed(name, forward), self._timed(name + _BACKWARD, backward)
-        return self.timed[name, forward]
+    def watch(self, call: Call, run: Callable[[], Any]) -> Any:
+        """For ``backend.watching``."""
+        begun = time.perf_counter()
+        result = run()
+        seconds = time.perf_counter() - begun
+        name = self._parts.get(call.layer, call.operation)
+        self.seconds[name + _BACKWARD if call.is_backward else name].append(seconds)
+        return result
 
-    def _name(self, operation: str, inputs: tuple[Any, ...]) -> str:
-        """By the part of the model that it is, where it is one with matrix products."""
-        if operation.startswith("linear"):
-            return self.maps[inputs[1].shape]
-        return {"unembedding": "head", "multi_head_attention": "attention"}.get(operation, operation)
 
-    def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def timed(*arguments: Any, **options: Any) -> Any:
-            begun = time.perf_counter()
-            result = function(*arguments, **options)
-            self.seconds[name].append(time.perf_counter() - begun)
-            return result
+def parts_of(model: LanguageModel) -> dict[Layer, str]:
+    """The layers that make matrix products, with what the model calls them: each has a row of its own.
 
-        return timed
+    All others share a row with the layers of the same operation.
+    """
+    parts = {product.part for product in model.products(windows=1, length=1)}
+    named = ((path.rpartition(".")[2], layer) for path, layer in model.named_modules())
+    return {layer: part for part, layer in named if part in parts and isinstance(layer, Layer)}
 
 
 def _floors(case: Case, count: int) -> dict[str, float]:

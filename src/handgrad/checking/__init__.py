@@ -7,9 +7,7 @@ gradients also checks a reader's, in exercises.
 """
 
 from collections.abc import Iterator
-from importlib import import_module
 
-from handgrad.backend import current_backend
 from handgrad.checking.answers import Verdict, check_answer, write_exercise
 from handgrad.checking.exercises import Exercise, all_exercises, exercise_named
 from handgrad.checking.kernels import check_kernel, kernel_cases
@@ -17,6 +15,7 @@ from handgrad.checking.modules import check_module, gpt_cases, layer_cases
 from handgrad.checking.numerical import central_differences, relative_error
 from handgrad.checking.operations import check_operation, operation_cases
 from handgrad.checking.results import COMPILED_TOLERANCE, TAPE_TOLERANCE, TOLERANCE, Result
+from handgrad.system.backend_choice import current_backend
 
 
 def check_gradients() -> Iterator[Result]:
@@ -27,7 +26,7 @@ def check_gradients() -> Iterator[Result]:
         yield from check_module(module)
     if current_backend() == "numba":
         for name, (inputs, options) in kernel_cases().items():
-            yield from check_kernel(import_module("handgrad.kernels"), name, inputs, options)
+            yield from check_kernel(name, inputs, options)
 
 
 __all__ = [

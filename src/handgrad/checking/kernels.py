@@ -1,18 +1,14 @@
 """Every compiled kernel, in float32, against the text in ``ops`` in float64, which central differences have proven."""
 
 from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from handgrad import ops
 from handgrad.arrays import Array
-from handgrad.backend import gradients_of
+from handgrad.backend import Pair, function_for, gradients_of, pair_for, text_pair
 from handgrad.checking.results import Result
-
-UPDATES = ("adam_update", "add_gradients")
-"""Kernels that change arrays in place and have no backward."""
 
 Inputs = tuple[Array, ...]
 
@@ -46,12 +42,22 @@ def kernel_cases() -> dict[str, tuple[Inputs, dict[str, Any]]]:
     }
 
 
-def check_kernel(kernels: ModuleType, name: str, inputs: Inputs, options: dict[str, Any]) -> Iterator[Result]:
-    """A result for the output and each gradient of a pair, or for each array that an update moves."""
-    run = _updated if name in UPDATES else both_ways
-    compiled = run(kernels, name, inputs, options)
-    text = run(ops, name, tuple(x.astype(np.float64) for x in inputs), options)
-    for (part, a), (_, b) in zip(compiled, text, strict=True):
+def check_kernel(name: str, inputs: Inputs, options: dict[str, Any]) -> Iterator[Result]:
+    """A result for the output and each gradient of a pair, or for each array that an update moves.
+
+    Raises ValueError if the backend does not run this case by a kernel.
+    """
+    operation = getattr(ops, name)
+    double = tuple(x.astype(np.float64) for x in inputs)
+    if not hasattr(ops, f"{name}_backward"):  # it changes arrays in place
+        kernel, text = function_for(operation, *inputs), operation
+        found = _updated(kernel, name, inputs, options), _updated(text, name, double, options)
+    else:
+        kernel, text = pair_for(operation, inputs, options), text_pair(operation)
+        found = both_ways(kernel, inputs, options), both_ways(text, double, options)
+    if kernel == text:
+        raise ValueError(f"{name}: this case does not run by a kernel")
+    for (part, a), (_, b) in zip(*found, strict=True):
         yield Result(f"kernel {name}, float32", part, None, compiled=kernel_error(a, b))
 
 
@@ -62,20 +68,19 @@ def kernel_error(compiled: Array, text: Array) -> float:
     return float(np.abs(compiled - text).max() / max(1.0, float(np.abs(text).max())))
 
 
-def both_ways(source: ModuleType, name: str, inputs: Inputs, options: dict[str, Any]) -> list[tuple[str, Array]]:
+def both_ways(pair: Pair, inputs: Inputs, options: dict[str, Any]) -> list[tuple[str, Array]]:
     """The output of a pair and its gradients for a fixed one that comes in, each with its name."""
-    forward: Callable[..., Any] = getattr(source, name)
-    output, saved = forward(*inputs, **options)
+    output, saved = pair.forward(*inputs, **options)
     dy = np.random.default_rng(13).standard_normal(output.shape).astype(output.dtype)
-    gradients = gradients_of(getattr(source, name + "_backward"), dy, saved)
+    gradients = gradients_of(pair, dy, saved)
     found = [(f"gradient {i}", gradient) for i, gradient in enumerate(gradients, start=1) if gradient is not None]
     return [("output", output), *found]
 
 
-def _updated(source: ModuleType, name: str, inputs: Inputs, options: dict[str, Any]) -> list[tuple[str, Array]]:
+def _updated(update: Callable[..., Any], name: str, inputs: Inputs, options: dict[str, Any]) -> list[tuple[str, Array]]:
     arrays = [array.copy() for array in inputs]
     if name == "add_gradients":
-        squares = source.add_gradients(arrays[0], arrays[1:])
+        squares = update(arrays[0], arrays[1:])
         return [("sum", arrays[0]), ("norm", np.sqrt(squares))]
-    getattr(source, name)(*arrays, **options)
+    update(*arrays, **options)
     return [("data", arrays[0]), ("exp_avg", arrays[2]), ("exp_avg_sq", arrays[3])]

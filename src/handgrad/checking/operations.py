@@ -9,7 +9,7 @@ from handgrad import ops
 from handgrad.arrays import Array
 from handgrad.autograd import Tensor
 from handgrad.autograd.taped import apply_several
-from handgrad.backend import gradients_of, pair_for
+from handgrad.backend import gradients_of, pair_for, text_pair
 from handgrad.checking.cases import OperationCase, Options
 from handgrad.checking.elementary import elementary_cases
 from handgrad.checking.kernels import kernel_error
@@ -84,17 +84,17 @@ def check_operation(case: OperationCase) -> Iterator[Result]:
     The scalar whose gradient is taken is Σ output · r, with a fixed random r: no direction of the output is left out.
     """
     inputs = {name: array.copy() for name, array in case.inputs.items()}
-    forward, backward = pair_for(case.operation, *inputs.values())
-    output, saved = forward(*inputs.values(), **case.options())
+    pair = pair_for(case.operation, tuple(inputs.values()), case.options())
+    output, saved = pair.forward(*inputs.values(), **case.options())
     draw = np.random.default_rng(11)
     several = isinstance(output, tuple)
     r = tuple(draw.standard_normal(np.shape(part)) for part in (output if several else (output,)))
-    gradients = gradients_of(backward, r if several else r[0], saved)
+    gradients = gradients_of(pair, r if several else r[0], saved)
     taped = _on_the_tape(case, r)
     compiled = _compiled_errors(case, r)
 
     def loss() -> float:
-        output = forward(*inputs.values(), **case.options())[0]
+        output = pair.forward(*inputs.values(), **case.options())[0]
         return sum(
             float((part * weight).sum()) for part, weight in zip(output if several else (output,), r, strict=True)
         )
@@ -112,13 +112,13 @@ def check_operation(case: OperationCase) -> Iterator[Result]:
 def _compiled_errors(case: OperationCase, r: tuple[Array, ...]) -> list[float | None]:
     """For each input the error of its gradient by the kernel in float32; None where no kernel serves."""
     single = [array.astype(np.float32) for array in case.inputs.values()]
-    pairs = pair_for(case.operation, *single), pair_for(case.operation, *case.inputs.values())
-    if pairs[0] == pairs[1] or len(r) > 1:
+    kernel, text = pair_for(case.operation, single, case.options()), text_pair(case.operation)
+    if kernel == text or len(r) > 1:
         return [None] * len(single)
     found = []
-    for (forward, backward), dtype in zip(pairs, (np.float32, np.float64), strict=True):
-        _, saved = forward(*(array.astype(dtype) for array in single), **case.options())
-        found.append(gradients_of(backward, r[0].astype(np.float32).astype(dtype), saved)[: len(single)])
+    for pair, dtype in ((kernel, np.float32), (text, np.float64)):
+        _, saved = pair.forward(*(array.astype(dtype) for array in single), **case.options())
+        found.append(gradients_of(pair, r[0].astype(np.float32).astype(dtype), saved)[: len(single)])
     return [kernel_error(a, b) for a, b in zip(*found, strict=True)]
 
 

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 from rich.console import Console
 
-from handgrad.backend import current_backend
 from handgrad.errors import InputError
+from handgrad.system.backend_choice import current_backend
 
 
 class _Console(Console):

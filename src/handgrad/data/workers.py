@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from handgrad.errors import InputError
+from handgrad.system.backend_choice import forced_backend, use_backend
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -61,7 +62,7 @@ class Pool(Generic[S]):
             self._executor = ThreadPoolExecutor(workers.count, thread_name_prefix="text")
         elif workers.kind == "processes":
             context = multiprocessing.get_context("spawn")
-            self._executor = ProcessPoolExecutor(workers.count, context, _share, (shared,))
+            self._executor = ProcessPoolExecutor(workers.count, context, _begin, (shared, forced_backend()))
             with _interrupts_held_back():
                 for _ in range(workers.count):  # a process starts with a call that finds none at leisure
                     self._executor.submit(int)
@@ -117,9 +118,10 @@ def _interrupts_held_back() -> Iterator[None]:
 _shared_here: Any = None
 
 
-def _share(shared: Any) -> None:
-    """What a process begins with."""
+def _begin(shared: Any, backend: str | None) -> None:
+    """What a process begins with: what all calls share, and the backend that its parent was told to use."""
     global _shared_here
+    use_backend(backend)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for systems where it cannot be held back
     _shared_here = shared
 

@@ -1,46 +1,52 @@
 """Operations of ``ops`` compiled with Numba: same names, same signatures, for float32. ``ops`` is their definition.
 
-What is not here runs as it stands in ``ops``. A backward may take one thing more, ``into``: for each input an array to
-add its gradient to, instead of a new one. It is returned all the same.
+What is not named here runs as ``ops`` has it, and so does a call that a kernel does not take. ``backend.py`` asks
+before the forward. A kernel itself never turns to the text, and its backward is only given what its own forward saved.
 """
 
-from handgrad.kernels.adam_update import adam_update
-from handgrad.kernels.add_gradients import add_gradients
-from handgrad.kernels.attention import attention, attention_backward
-from handgrad.kernels.cross_entropy import cross_entropy, cross_entropy_backward
-from handgrad.kernels.embedding import embedding, embedding_backward
-from handgrad.kernels.gelu import gelu, gelu_backward
-from handgrad.kernels.layer_norm import layer_norm, layer_norm_backward
-from handgrad.kernels.linear import linear, linear_backward
-from handgrad.kernels.linear_gelu import linear_gelu, linear_gelu_backward
-from handgrad.kernels.linear_relu import linear_relu, linear_relu_backward
-from handgrad.kernels.multi_head_attention import multi_head_attention, multi_head_attention_backward
-from handgrad.kernels.softmax import softmax, softmax_backward
-from handgrad.kernels.unembedding import unembedding, unembedding_backward
+from collections.abc import Callable
+from typing import Any
 
-__all__ = [
-    "adam_update",
-    "add_gradients",
-    "attention",
-    "attention_backward",
-    "cross_entropy",
-    "cross_entropy_backward",
-    "embedding",
-    "embedding_backward",
-    "gelu",
-    "gelu_backward",
-    "layer_norm",
-    "layer_norm_backward",
-    "linear",
-    "linear_backward",
-    "linear_gelu",
-    "linear_gelu_backward",
-    "linear_relu",
-    "linear_relu_backward",
-    "multi_head_attention",
-    "multi_head_attention_backward",
-    "softmax",
-    "softmax_backward",
-    "unembedding",
-    "unembedding_backward",
-]
+from handgrad.kernels import (
+    adam_update,
+    add_gradients,
+    attention,
+    cross_entropy,
+    embedding,
+    gelu,
+    layer_norm,
+    linear,
+    linear_gelu,
+    linear_relu,
+    multi_head_attention,
+    softmax,
+    unembedding,
+)
+from handgrad.kernels.kernel import Kernel, everything
+
+KERNELS = {
+    "linear": Kernel(linear.linear, linear.linear_backward, linear.takes, adds_into=True),
+    "linear_gelu": Kernel(linear_gelu.linear_gelu, linear_gelu.linear_gelu_backward, linear_gelu.takes, adds_into=True),
+    "linear_relu": Kernel(linear_relu.linear_relu, linear_relu.linear_relu_backward, linear_relu.takes, adds_into=True),
+    "unembedding": Kernel(unembedding.unembedding, unembedding.unembedding_backward, everything, adds_into=True),
+    "embedding": Kernel(embedding.embedding, embedding.embedding_backward, everything, adds_into=True),
+    "layer_norm": Kernel(layer_norm.layer_norm, layer_norm.layer_norm_backward, everything, adds_into=True),
+    "gelu": Kernel(gelu.gelu, gelu.gelu_backward, gelu.takes),
+    "softmax": Kernel(softmax.softmax, softmax.softmax_backward, softmax.takes),
+    "attention": Kernel(attention.attention, attention.attention_backward, attention.takes),
+    "multi_head_attention": Kernel(
+        multi_head_attention.multi_head_attention,
+        multi_head_attention.multi_head_attention_backward,
+        multi_head_attention.takes,
+    ),
+    "cross_entropy": Kernel(cross_entropy.cross_entropy, cross_entropy.cross_entropy_backward, everything),
+}
+"""Every compiled pair, by the name that the operation has in ``ops``."""
+
+UPDATES: dict[str, Callable[..., Any]] = {
+    "adam_update": adam_update.adam_update,
+    "add_gradients": add_gradients.add_gradients,
+}
+"""Kernels that change arrays in place and have no backward."""
+
+__all__ = ["KERNELS", "UPDATES", "Kernel"]

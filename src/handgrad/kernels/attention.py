@@ -1,16 +1,14 @@
 """Causal attention without the upper half of the scores, compiled. Defined by ``ops.attention``.
 
 Each head is gone through in blocks of queries: a block sees no key after its own end, so those products are never
-made, and its scores are still in the core's cache when their softmax is taken. What has a mask or dropout, is not
-causal, or has other keys than one for each query, runs in ``ops``.
+made, and its scores are still in the core's cache when their softmax is taken.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from handgrad import ops
 from handgrad.arrays import Array
 from handgrad.compiled import compiled, inlined
 from handgrad.kernels.exponential import exp32
@@ -22,6 +20,29 @@ _MINUS_INFINITY = np.float32(-np.inf)
 _SMALLEST_INT, _LARGEST_INT, _SIGN_SHIFT = np.int32(-(2**31)), np.int32(2**31 - 1), np.int32(31)
 
 
+class Saved(NamedTuple):
+    """What the backward needs: every head as a matrix (heads, T, size), and the weights (heads, T, T)."""
+
+    q: Array
+    k: Array
+    v: Array
+    weights: Array
+
+
+def takes(
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None = None,
+    causal: bool = True,
+    dropout_p: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> bool:
+    """Causal attention without mask and dropout, with one key and one value for each query."""
+    is_plain = mask is None and causal and dropout_p == 0
+    return is_plain and q.shape == k.shape and q.shape[:-1] == v.shape[:-1] and q.size > 0 and v.size > 0
+
+
 def attention(
     q: Array,
     k: Array,
@@ -30,25 +51,19 @@ def attention(
     causal: bool = True,
     dropout_p: float = 0.0,
     rng: np.random.Generator | None = None,
-) -> tuple[Array, tuple[Any, ...]]:
+) -> tuple[Array, Saved]:
     """As ``ops.attention``."""
-    plain = mask is None and causal and dropout_p == 0 and q.shape == k.shape and q.shape[:-1] == v.shape[:-1]
-    if not plain or q.size == 0 or v.size == 0:
-        return ops.attention(q, k, v, mask, causal, dropout_p, rng)
     y, weights = np.empty(v.shape, v.dtype), new_weights(q.shape[:-1], q.dtype)
-    heads = [matrices_of(x) for x in (q, k, v)]
-    _forward(*heads, weights, block_size(q.shape[-2]), matrices_of(y))
-    return y, (*heads, weights)
+    saved = Saved(matrices_of(q), matrices_of(k), matrices_of(v), weights)
+    _forward(*saved, block_size(q.shape[-2]), matrices_of(y))
+    return y, saved
 
 
-def attention_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array, Array]:
+def attention_backward(dy: Array, saved: Saved) -> tuple[Array, Array, Array]:
     """As ``ops.attention_backward``."""
-    if len(saved) != 4:
-        return ops.attention_backward(dy, saved)
-    *heads, weights = saved
-    T = weights.shape[-1]
-    gradients = [np.empty_like(x) for x in heads]
-    _backward(matrices_of(dy), *heads, weights, np.empty((T, T), dy.dtype), block_size(T), *gradients)
+    T = saved.weights.shape[-1]
+    gradients = [np.empty_like(x) for x in (saved.q, saved.k, saved.v)]
+    _backward(matrices_of(dy), *saved, np.empty((T, T), dy.dtype), block_size(T), *gradients)
     dq, dk, dv = (gradient.reshape(*dy.shape[:-1], gradient.shape[-1]) for gradient in gradients)
     return dq, dk, dv
 

@@ -1,7 +1,7 @@
 """Cross entropy from the logits, compiled. Defined by ``ops.cross_entropy``."""
 
 import math
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,19 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 _MINUS_INFINITY = np.float32(-np.inf)
 
 
+class Saved(NamedTuple):
+    """What the backward needs: probabilities (N, V), and of each row its label and whether it counts (N,)."""
+
+    probabilities: Array
+    labels: Array
+    counted: Array
+    shape: tuple[int, ...]
+    reduction: Reduction
+
+
 def cross_entropy(
     logits: Array, targets: Array, ignore_index: int = -100, reduction: Reduction = "mean"
-) -> tuple[Array, tuple[Any, ...]]:
+) -> tuple[Array, Saved]:
     """As ``ops.cross_entropy``."""
     targets = np.asarray(targets)
     check_targets(logits, targets, ignore_index, reduction)
@@ -26,11 +36,11 @@ def cross_entropy(
     labels = np.where(counted, labels, 0)
     probabilities, losses = np.empty_like(rows), np.empty(len(rows), rows.dtype)
     _forward(rows, labels, probabilities, losses)
-    saved = (probabilities, labels, counted, logits.shape, reduction)
+    saved = Saved(probabilities, labels, counted, logits.shape, reduction)
     return reduced(np.where(counted, losses, _ZERO).reshape(targets.shape), counted, reduction), saved
 
 
-def cross_entropy_backward(d_loss: Array | float, saved: tuple[Any, ...]) -> Array:
+def cross_entropy_backward(d_loss: Array | float, saved: Saved) -> Array:
     """As ``ops.cross_entropy_backward``."""
     probabilities, labels, counted, shape, reduction = saved
     d_logits = np.empty_like(probabilities)

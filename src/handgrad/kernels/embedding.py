@@ -1,6 +1,6 @@
 """Rows of a table, compiled. Defined by ``ops.embedding``."""
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,17 +11,24 @@ from handgrad.ops.embedding import check_ids
 from handgrad.ops.shapes import as_rows
 
 
-def embedding(weight: Array, ids: Array) -> tuple[Array, tuple[Any, ...]]:
+class Saved(NamedTuple):
+    """What the backward needs: the ids (N,), and the table for its shape."""
+
+    ids: Array
+    weight: Array
+
+
+def embedding(weight: Array, ids: Array) -> tuple[Array, Saved]:
     """As ``ops.embedding``."""
     ids = np.asarray(ids)
     check_ids(weight, ids)
     weight, flat = np.ascontiguousarray(weight), np.ascontiguousarray(ids, np.int64).reshape(-1)
     y = np.empty((*ids.shape, weight.shape[1]), weight.dtype)
     _forward(weight, flat, as_rows(y))
-    return y, (flat, weight)
+    return y, Saved(flat, weight)
 
 
-def embedding_backward(dy: Array, saved: tuple[Any, ...], into: Into = NOTHING) -> Array:
+def embedding_backward(dy: Array, saved: Saved, into: Into = NOTHING) -> Array:
     """As ``ops.embedding_backward``."""
     flat, weight = saved
     d_weight = np.zeros_like(weight) if not into or into[0] is None else into[0]

@@ -1,6 +1,6 @@
 """Layer normalisation, compiled. Defined by ``ops.layer_norm``."""
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,19 +13,25 @@ from handgrad.ops.shapes import as_rows
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
-def layer_norm(x: Array, gain: Array, bias: Array, eps: float = 1e-5) -> tuple[Array, tuple[Any, ...]]:
+class Saved(NamedTuple):
+    """What the backward needs: the normalised input, 1 / its standard deviation (..., 1), and the gain."""
+
+    x_hat: Array
+    inverse_std: Array
+    gain: Array
+
+
+def layer_norm(x: Array, gain: Array, bias: Array, eps: float = 1e-5) -> tuple[Array, Saved]:
     """As ``ops.layer_norm``."""
     check_layer_norm(x, gain, bias)
     x, gain, bias = (np.ascontiguousarray(array) for array in (x, gain, bias))
     y, x_hat = np.empty_like(x), np.empty_like(x)
     inverse_std = np.empty((*x.shape[:-1], 1), x.dtype)
     _forward(as_rows(x), gain, bias, np.float32(eps), as_rows(y), as_rows(x_hat), inverse_std.reshape(-1))
-    return y, (x_hat, inverse_std, gain)
+    return y, Saved(x_hat, inverse_std, gain)
 
 
-def layer_norm_backward(
-    dy: Array, saved: tuple[Any, ...], into: Into = NOTHING
-) -> tuple[Array, Array | None, Array | None]:
+def layer_norm_backward(dy: Array, saved: Saved, into: Into = NOTHING) -> tuple[Array, Array | None, Array | None]:
     """As ``ops.layer_norm_backward``."""
     x_hat, inverse_std, gain = saved
     dx, d_gain, d_bias = np.empty_like(x_hat), *gradient_arrays((gain, gain), into)

@@ -1,10 +1,9 @@
-"""The affine map, compiled. Defined by ``ops.linear``, where it runs if not all gradients are wanted."""
+"""The affine map, compiled. Defined by ``ops.linear``."""
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from handgrad import ops
 from handgrad.arrays import Array
 from handgrad.compiled import compiled, inlined
 from handgrad.kernels.into import NOTHING, Into, gradient_arrays, row, rows_of
@@ -14,25 +13,32 @@ from handgrad.ops.linear import check_linear
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
+class Saved(NamedTuple):
+    """What the backward needs: the inputs, x as rows (N, I)."""
+
+    x: Array
+    weight: Array
+    bias: Array | None
+
+
+def takes(x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)) -> bool:
+    """The backward computes all gradients, so it takes the call if all are wanted."""
+    return all(wanted)
+
+
 def linear(
     x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)
-) -> tuple[Array, tuple[Any, ...]]:
+) -> tuple[Array, Saved]:
     """As ``ops.linear``."""
-    if not all(wanted):
-        return ops.linear(x, weight, bias, wanted)
     check_linear(x, weight, bias)
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     y = np.empty((len(rows), weight.shape[1]), x.dtype)
     _forward(rows, weight, row(bias), y)
-    return y.reshape(*x.shape[:-1], weight.shape[1]), (rows, weight, bias)
+    return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias)
 
 
-def linear_backward(
-    dy: Array, saved: tuple[Any, ...], into: Into = NOTHING
-) -> tuple[Array | None, Array | None, Array | None]:
+def linear_backward(dy: Array, saved: Saved, into: Into = NOTHING) -> tuple[Array | None, Array | None, Array | None]:
     """As ``ops.linear_backward``."""
-    if len(saved) != 3:
-        return ops.linear_backward(dy, saved)
     rows, weight, bias = saved
     dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
     _backward(rows_of(dy), rows, weight, dx, d_weight, row(d_bias))

@@ -1,10 +1,9 @@
-"""gelu(x W + b), compiled. Defined by ``ops.linear_gelu``, where it runs if gelu is exact or not all is wanted."""
+"""gelu(x W + b) in gelu's tanh form, compiled. Defined by ``ops.linear_gelu``."""
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from handgrad import ops
 from handgrad.arrays import Array
 from handgrad.compiled import compiled
 from handgrad.kernels.gelu import slope_of, value_of
@@ -16,29 +15,45 @@ from handgrad.ops.linear import check_linear
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
+class Saved(NamedTuple):
+    """What the backward needs: the inputs, x as rows (N, I), and h = x W + b (N, O)."""
+
+    x: Array
+    weight: Array
+    bias: Array | None
+    h: Array
+
+
+def takes(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    approximate: Approximate = "tanh",
+    wanted: tuple[bool, ...] = (True, True, True),
+) -> bool:
+    """The tanh form; the backward computes all gradients, so all must be wanted."""
+    return approximate == "tanh" and all(wanted)
+
+
 def linear_gelu(
     x: Array,
     weight: Array,
     bias: Array | None = None,
     approximate: Approximate = "tanh",
     wanted: tuple[bool, ...] = (True, True, True),
-) -> tuple[Array, tuple[Any, ...]]:
+) -> tuple[Array, Saved]:
     """As ``ops.linear_gelu``."""
-    if approximate != "tanh" or not all(wanted):
-        return ops.linear_gelu(x, weight, bias, approximate, wanted)
     check_linear(x, weight, bias)
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     h, y = np.empty((2, len(rows), weight.shape[1]), x.dtype)
     _forward(rows, weight, row(bias), h, y)
-    return y.reshape(*x.shape[:-1], weight.shape[1]), (rows, weight, bias, h)
+    return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, h)
 
 
 def linear_gelu_backward(
-    dy: Array, saved: tuple[Any, ...], into: Into = NOTHING
+    dy: Array, saved: Saved, into: Into = NOTHING
 ) -> tuple[Array | None, Array | None, Array | None]:
     """As ``ops.linear_gelu_backward``."""
-    if len(saved) != 4:
-        return ops.linear_gelu_backward(dy, saved)
     rows, weight, bias, h = saved
     dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
     _backward(rows_of(dy), rows, weight, row(bias), h, np.empty_like(h), dx, d_weight, row(d_bias))

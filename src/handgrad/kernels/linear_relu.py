@@ -1,10 +1,9 @@
-"""max(x W + b, 0), compiled. Defined by ``ops.linear_relu``, where it runs if not all gradients are wanted."""
+"""max(x W + b, 0), compiled. Defined by ``ops.linear_relu``."""
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from handgrad import ops
 from handgrad.arrays import Array
 from handgrad.compiled import compiled
 from handgrad.kernels.into import NOTHING, Into, gradient_arrays, row, rows_of
@@ -14,25 +13,35 @@ from handgrad.ops.linear import check_linear
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
+class Saved(NamedTuple):
+    """What the backward needs: the inputs, x as rows (N, I), and the output (N, O)."""
+
+    x: Array
+    weight: Array
+    bias: Array | None
+    y: Array
+
+
+def takes(x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)) -> bool:
+    """The backward computes all gradients, so it takes the call if all are wanted."""
+    return all(wanted)
+
+
 def linear_relu(
     x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)
-) -> tuple[Array, tuple[Any, ...]]:
+) -> tuple[Array, Saved]:
     """As ``ops.linear_relu``."""
-    if not all(wanted):
-        return ops.linear_relu(x, weight, bias, wanted)
     check_linear(x, weight, bias)
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     y = np.empty((len(rows), weight.shape[1]), x.dtype)
     _forward(rows, weight, row(bias), y)
-    return y.reshape(*x.shape[:-1], weight.shape[1]), (rows, weight, bias, y)
+    return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, y)
 
 
 def linear_relu_backward(
-    dy: Array, saved: tuple[Any, ...], into: Into = NOTHING
+    dy: Array, saved: Saved, into: Into = NOTHING
 ) -> tuple[Array | None, Array | None, Array | None]:
     """As ``ops.linear_relu_backward``."""
-    if len(saved) != 4:
-        return ops.linear_relu_backward(dy, saved)
     rows, weight, bias, y = saved
     dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
     _backward(rows_of(dy), rows, weight, y, np.empty_like(y), dx, d_weight, row(d_bias))

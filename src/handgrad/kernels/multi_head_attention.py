@@ -1,15 +1,34 @@
 """Multi-head attention that reads and writes its heads where they lie. Defined by ``ops.multi_head_attention``."""
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from handgrad import ops
 from handgrad.arrays import Array
 from handgrad.compiled import compiled, inlined
 from handgrad.kernels.attention import attend, attend_backward, block_size, new_weights
 from handgrad.kernels.into import matrices_of
 from handgrad.ops.multi_head_attention import check_heads
+
+
+class Saved(NamedTuple):
+    """What the backward needs: qkv as matrices (N, T, 3C), and the weights (N · n_head, T, T)."""
+
+    n_head: int
+    qkv: Array
+    weights: Array
+
+
+def takes(
+    qkv: Array,
+    n_head: int,
+    mask: Array | None = None,
+    causal: bool = True,
+    dropout_p: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> bool:
+    """Causal attention without mask and dropout."""
+    return mask is None and causal and dropout_p == 0 and qkv.size > 0
 
 
 def multi_head_attention(
@@ -19,22 +38,18 @@ def multi_head_attention(
     causal: bool = True,
     dropout_p: float = 0.0,
     rng: np.random.Generator | None = None,
-) -> tuple[Array, tuple[Any, ...]]:
-    """As ``ops.multi_head_attention``; what is more than causal runs there, as in ``attention``."""
-    if mask is not None or not causal or dropout_p != 0 or qkv.size == 0:
-        return ops.multi_head_attention(qkv, n_head, mask, causal, dropout_p, rng)
+) -> tuple[Array, Saved]:
+    """As ``ops.multi_head_attention``."""
     check_heads(qkv, n_head)
     *leading, T, C = qkv.shape
     qkv = matrices_of(qkv)
     y, weights = np.empty((len(qkv), T, C // 3), qkv.dtype), new_weights((len(qkv), n_head, T), qkv.dtype)
     _forward(qkv, n_head, weights, block_size(T), y)
-    return y.reshape(*leading, T, C // 3), (n_head, qkv, weights)
+    return y.reshape(*leading, T, C // 3), Saved(n_head, qkv, weights)
 
 
-def multi_head_attention_backward(dy: Array, saved: tuple[Any, ...]) -> Array:
+def multi_head_attention_backward(dy: Array, saved: Saved) -> Array:
     """As ``ops.multi_head_attention_backward``."""
-    if len(saved) == 2:
-        return ops.multi_head_attention_backward(dy, saved)
     n_head, qkv, weights = saved
     T, d_qkv = weights.shape[-1], np.empty_like(qkv)
     _backward(matrices_of(dy), qkv, n_head, weights, np.empty((T, T), dy.dtype), block_size(T), d_qkv)

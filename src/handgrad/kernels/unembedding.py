@@ -1,6 +1,6 @@
 """Logits against the rows of a table, compiled. Defined by ``ops.unembedding``."""
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,18 +14,24 @@ from handgrad.ops.unembedding import check_unembedding
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
-def unembedding(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, tuple[Any, ...]]:
+class Saved(NamedTuple):
+    """What the backward needs: the inputs, x as rows (N, C)."""
+
+    x: Array
+    weight: Array
+    bias: Array | None
+
+
+def unembedding(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Saved]:
     """As ``ops.unembedding``."""
     check_unembedding(x, weight, bias)
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     logits = np.empty((len(rows), len(weight)), x.dtype)
     _forward(rows, weight, row(bias), logits)
-    return logits.reshape(*x.shape[:-1], len(weight)), (rows, weight, bias)
+    return logits.reshape(*x.shape[:-1], len(weight)), Saved(rows, weight, bias)
 
 
-def unembedding_backward(
-    dy: Array, saved: tuple[Any, ...], into: Into = NOTHING
-) -> tuple[Array, Array | None, Array | None]:
+def unembedding_backward(dy: Array, saved: Saved, into: Into = NOTHING) -> tuple[Array, Array | None, Array | None]:
     """As ``ops.unembedding_backward``."""
     rows, weight, bias = saved
     dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)

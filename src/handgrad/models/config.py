@@ -95,14 +95,14 @@ class GPTConfig(Architecture):
     def products(self, windows: int, length: int) -> list[Product]:
         """All matrix products of a training step on so many windows of ``length`` tokens.
 
-        They are named by the part of the model that makes them: an attribute as in ``maps``, or "attention".
+        They are named by the part of the model that makes them, as the attribute that holds it.
         """
         products = []
         for each in self.maps:
             by_rows = each.part == "head"  # its table lies as (V, C)
             products += products_of_map(each.part, windows * length, each.inputs, each.outputs, each.copies, by_rows)
         heads, D = windows * self.n_head * self.n_layer, self.n_embd // self.n_head
-        return products + products_of_attention("attention", length, D, heads)
+        return products + products_of_attention("attend", length, D, heads)
 
     def smallest(self) -> "GPTConfig":
         """The smallest model of the same kind: all the same code runs in it."""

@@ -12,7 +12,7 @@ from handgrad.arrays import Array
 from handgrad.autograd import Tensor, is_grad_enabled
 from handgrad.autograd.operands import as_array, floating, promoted, promoted_arrays
 from handgrad.autograd.taped import apply_several
-from handgrad.backend import Backward, Forward, gradients_of, pair_for
+from handgrad.backend import Forward, Pair, gradients_of, outputs_of, pair_for
 from handgrad.nn.parameter import Buffer, Parameter
 
 Found = TypeVar("Found", bound=Tensor)
@@ -204,7 +204,7 @@ class Module:
 class Kept(NamedTuple):
     """What a layer keeps between its forward and its backward."""
 
-    backward: Backward
+    pair: Pair
     saved: tuple[Any, ...]
     inputs: tuple[Any, ...]
     """As they were given: Parameters, arrays, None."""
@@ -235,17 +235,18 @@ class Layer(Module):
         if self._is_given_tensors(inputs) or is_on_tape(*options.values()):
             # What is differentiated is computed in floats, and in one dtype, as by the functions of tensors.
             given = iter(promoted(*(floating(value) for value in inputs if value is not None)))
-            made = apply_several(operation, *(None if value is None else next(given) for value in inputs), **options)
+            tensors = [None if value is None else next(given) for value in inputs]
+            made = apply_several(operation, *tensors, layer=self, **options)
             return made[0] if len(made) == 1 else tuple(made)
         keeps = is_grad_enabled()
         of_pass = self._pass_that_may_keep() if keeps else None
         arrays = promoted_arrays([value.data if isinstance(value, Parameter) else value for value in inputs])
-        forward, backward = pair_for(operation, *[array for array in arrays if array is not None])
-        output, saved = forward(*arrays, **options)
+        pair = pair_for(operation, arrays, options)
+        output, saved = outputs_of(pair, arrays, options, self)
         if of_pass is not None:
             several = isinstance(output, tuple)
             outputs = tuple((y.shape, y.dtype) for y in (output if several else (output,)))
-            self._keep(Kept(backward, saved, inputs, outputs, several, of_pass))
+            self._keep(Kept(pair, saved, inputs, outputs, several, of_pass))
         return output
 
     def _pass_that_may_keep(self) -> Pass:
@@ -305,7 +306,7 @@ class Layer(Module):
         self._keep(None)
         for_arrays = []
         into = tuple(p.grad if isinstance(p, Parameter) and p.requires_grad else None for p in kept.inputs)
-        gradients = gradients_of(kept.backward, d_outputs if kept.several else d_outputs[0], kept.saved, into)
+        gradients = gradients_of(kept.pair, d_outputs if kept.several else d_outputs[0], kept.saved, into, self)
         for value, gradient in zip(kept.inputs, gradients, strict=True):
             if isinstance(value, Parameter):
                 if gradient is not value.grad:

@@ -146,7 +146,11 @@ from handgrad.ops.relu import relu, relu_backward
 from handgrad.ops.softmax import softmax, softmax_backward
 from handgrad.ops.unembedding import unembedding, unembedding_backward
 
+TAKE_WANTED = frozenset({conv2d, divide, linear, linear_gelu, linear_relu, matmul, multiply, power})
+"""The forwards that take ``wanted``."""
+
 __all__ = [
+    "TAKE_WANTED",
     "abs",
     "abs_backward",
     "adam_update",

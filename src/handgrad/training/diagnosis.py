@@ -1,13 +1,14 @@
 """Where numbers stopped being finite: the first layer, and the first parameter."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from handgrad.backend import Call, watching
 from handgrad.models import LanguageModel
-from handgrad.nn import Module
+from handgrad.nn import Parameter
 from handgrad.nn.module import Layer
 
 
@@ -28,28 +29,23 @@ def first_gradient(model: LanguageModel) -> str | None:
 def watched(model: LanguageModel) -> Iterator[list[str]]:
     """While entered, the layers through which numbers go that are not finite are added to the list, in words."""
     found: list[str] = []
-    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, Layer)]
-    try:
-        for name, layer in layers:
-            vars(layer)["forward"] = _watching(name, layer, found)
-        yield found
-    finally:
-        for _, layer in layers:
-            vars(layer).pop("forward", None)
+    layers = {id(layer): name for name, layer in model.named_modules() if isinstance(layer, Layer)}
 
-
-def _watching(name: str, layer: Module, found: list[str]) -> Any:
-    forward = layer.forward
-
-    def watching(*inputs: Any, **options: Any) -> Any:
-        if not all(map(_is_finite, inputs)):
+    def watch(call: Call, run: Callable[[], Any]) -> Any:
+        name = layers.get(id(call.layer))
+        if name is None or call.is_backward:
+            return run()
+        # What goes in are the inputs that are no parameters: of those first_weight tells.
+        own = {id(value.data) for value in vars(call.layer).values() if isinstance(value, Parameter)}
+        if not all(_is_finite(value) for value in call.inputs if id(value) not in own):
             found.append(f"what goes into {name}")
-        output = forward(*inputs, **options)
+        output, saved = run()
         if not _is_finite(output):
             found.append(f"the output of {name}")
-        return output
+        return output, saved
 
-    return watching
+    with watching(watch):
+        yield found
 
 
 def _is_finite(value: Any) -> bool:

@@ -11,8 +11,8 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from handgrad import __version__
-from handgrad.backend import current_backend
 from handgrad.records import record
+from handgrad.system.backend_choice import current_backend
 
 # Their versions are kept with the run, but no number passes through them.
 _WITHOUT_NUMBERS = ("python", "safetensors", "threadpoolctl")

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from handgrad.backend import current_backend
 from handgrad.models import new_model
+from handgrad.system.backend_choice import current_backend
 from handgrad.training.replicas import Replicas
 from handgrad.training.run_directory import Run
 

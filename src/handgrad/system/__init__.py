@@ -1,0 +1,1 @@
+"""The machine and the process: what the rooms above ask of them."""
