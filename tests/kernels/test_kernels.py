@@ -418,6 +418,10 @@ def test_a_kernel_has_the_name_and_signature_of_its_definition(name: str) -> Non
     if ours[-1].name == "into":  # only here, see kernels/__init__.py
         assert name.endswith("_backward")
         ours = ours[:-1]
+    if name.endswith("_backward"):  # a kernel saves what it needs itself
+        ours, definition = (
+            [p.replace(annotation=None) if p.name == "saved" else p for p in ps] for ps in (ours, definition)
+        )
     assert ours == definition
     assert name.endswith("_backward") or name in UPDATES or f"{name}_backward" in kernels.__all__
 
