@@ -1,6 +1,6 @@
 """All parameters of a model in one array, all gradients in another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,15 @@ class Arena:
     def parts(self) -> list[Part]:
         """Every parameter with its span, in their order."""
         return parts_of(self.parameters)
+
+    def move(self, convert: Callable[[Array], Array]) -> None:
+        """Moves values and gradients into arrays of another library, such as ``model.arena.move(cupy.asarray)``.
+
+        The model is then driven by hand with ids of that library.
+        """
+        self.data, self.grad = convert(self.data), convert(self.grad)
+        for parameter, span in self.parts:
+            parameter.look_at(Place(self.data, self.grad, span))
 
     def share(self, parameters: Sequence[Parameter]) -> "Arena":
         """Another model's arena: the same values, and gradients of its own, of zeros.

@@ -71,10 +71,15 @@ class Parameter(Tensor):
 
     def bind(self, place: Place) -> None:
         """Moves value and gradient to a place in flat arrays, for good; a missing gradient becomes zeros."""
-        data, grad = (flat[place.span].reshape(self.shape) for flat in (place.data, place.grad))
-        data[...] = self._data
-        grad[...] = 0 if self._grad is None else self._grad
-        self._data, self._grad, self.place = data, grad, place
+        data, grad = self._data, self._grad
+        self.look_at(place)
+        self._data[...] = data
+        self._grad[...] = 0 if grad is None else grad  # type: ignore[index]
+
+    def look_at(self, place: Place) -> None:
+        """Takes what is at a place in flat arrays as value and gradient."""
+        self._data, self._grad = (flat[place.span].reshape(self.shape) for flat in (place.data, place.grad))
+        self.place = place
 
     def share(self, other: "Parameter", grad: Array | None = None) -> None:
         """Takes over the very value of another parameter, counting its changes with it, its role and
