@@ -44,8 +44,8 @@ FAULTS = {
     ),
     "residual branch": (
         "nn/transformer.py",
-        "dy = dy + self.norm_1.backward(self.attention.backward(dy))",
-        "dy = self.norm_1.backward(self.attention.backward(dy))",
+        "return (dy + dx).astype(",
+        "return dx.astype(",
         "TransformerBlock: x",
     ),
     "tied table gets one gradient": (

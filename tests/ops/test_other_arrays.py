@@ -7,7 +7,7 @@ import pytest
 from other_array import OtherArray, plain, wrapped
 
 from handgrad import ops
-from handgrad.backend import gradients_of
+from handgrad.backend import gradients_of, text_pair
 from handgrad.checking.cases import OperationCase
 from handgrad.checking.operations import operation_cases
 from handgrad.ops.shapes import as_array
@@ -36,7 +36,7 @@ def in_dtype(value: Any, dtype: Any) -> Any:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_forward_and_backward(case: OperationCase, dtype: Any) -> None:
-    backward = getattr(ops, case.operation.__name__ + "_backward")
+    pair = text_pair(case.operation)
     inputs = [array.astype(dtype) for array in case.inputs.values()]
     options = {name: in_dtype(value, dtype) for name, value in case.options().items()}
     output, saved = case.operation(*inputs, **options)
@@ -44,13 +44,13 @@ def test_forward_and_backward(case: OperationCase, dtype: Any) -> None:
     outputs = output if several else (output,)
     rng = np.random.default_rng(3)
     d_outputs = tuple(np.asarray(rng.standard_normal(np.shape(part)), dtype) for part in outputs)
-    gradients = gradients_of(backward, d_outputs if several else d_outputs[0], saved)
+    gradients = gradients_of(pair, d_outputs if several else d_outputs[0], saved)
 
     options = {name: wrapped(in_dtype(value, dtype)) for name, value in case.options().items()}
     other_output, other_saved = case.operation(*map(OtherArray, inputs), **options)
     other_outputs = other_output if several else (other_output,)
     others = tuple(map(OtherArray, d_outputs))
-    other_gradients = gradients_of(backward, others if several else others[0], other_saved)
+    other_gradients = gradients_of(pair, others if several else others[0], other_saved)
 
     for i, (other, numpys) in enumerate(zip(other_outputs, outputs, strict=True)):
         assert_same(other, numpys, f"output {i}")

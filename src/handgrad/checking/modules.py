@@ -51,6 +51,7 @@ def layer_cases() -> list[ModuleCase]:
         ("CrossEntropyLoss", nn.CrossEntropyLoss(), logits, {"targets": targets}),
         ("MSELoss", nn.MSELoss(), x, {"target": rng.standard_normal((2, 5, 3))}),
         ("Attend", nn.Attend(3), rng.standard_normal((2, 5, 36)), {}),
+        ("AttendBetween", _normalising_attention(), rng.standard_normal((2, 5, 36)), {"mask": mask}),
         ("MultiHeadAttention", nn.MultiHeadAttention(12, 3, **made), wide, {}),
         ("MultiHeadAttention, masked", nn.MultiHeadAttention(12, 3, dropout=0.2, **made), wide, {"mask": mask}),
         ("FeedForward", nn.FeedForward(3, 7, dropout=0.2, **made), x, {}),
@@ -149,6 +150,11 @@ def _compare(subject: str, name: str, analytic: Array, numeric: Array, taped: Ar
             yield Result(subject, f"{part} (is zero)", error, tape=tape)
         else:
             yield Result(subject, part, relative_error(a, n), tape=tape)
+
+
+def _normalising_attention() -> nn.Module:
+    """Queries and keys are normalised, each by a norm of its own, before they meet."""
+    return nn.AttendBetween(nn.LayerNorm(4, dtype=np.float64), nn.LayerNorm(4, dtype=np.float64), 3)
 
 
 def _relu_case(made: dict[str, Any]) -> tuple[nn.Module, Array]:

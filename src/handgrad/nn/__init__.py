@@ -6,7 +6,7 @@ then ``y.backward()`` of what comes of it.
 
 from handgrad.nn import init
 from handgrad.nn.activations import GELU, ReLU, Sigmoid, Softmax, Softplus, Tanh
-from handgrad.nn.attention import Attend, AttendBetween, AttendHeads, MergeHeads, MultiHeadAttention, SplitHeads
+from handgrad.nn.attention import Attend, AttendBetween, MultiHeadAttention
 from handgrad.nn.data_loader import DataLoader, Dataset, TensorDataset, TokenDataset
 from handgrad.nn.layers import Conv2d, Dropout, Embedding, LayerNorm, Linear, Unembedding
 from handgrad.nn.losses import CrossEntropyLoss, MSELoss, cross_entropy_loss, mse_loss
@@ -21,7 +21,6 @@ __all__ = [
     "ArrayOrTensor",
     "Attend",
     "AttendBetween",
-    "AttendHeads",
     "Buffer",
     "Conv2d",
     "CrossEntropyLoss",
@@ -34,7 +33,6 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "MSELoss",
-    "MergeHeads",
     "Module",
     "ModuleList",
     "MultiHeadAttention",
@@ -44,7 +42,6 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
-    "SplitHeads",
     "Tanh",
     "TensorDataset",
     "TokenDataset",
