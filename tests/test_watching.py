@@ -91,7 +91,7 @@ def test_changes_in_place_of_a_view_are_seen() -> None:
         assert {name, f"{name} backward"} <= set(notes.names)
 
 
-def test_watchers_nest_and_the_first_is_the_outermost() -> None:
+def test_watchers_nest_and_the_last_is_the_outermost() -> None:
     order: list[str] = []
 
     def noting(name: str) -> Callable[[Call, Callable[[], Any]], Any]:
@@ -107,7 +107,7 @@ def test_watchers_nest_and_the_first_is_the_outermost() -> None:
     with watching(noting("a")):
         with watching(noting("b")), no_grad():
             layer(X)
-        assert order == ["(a", "(b", "b)", "a)"]
+        assert order == ["(b", "(a", "a)", "b)"]
         order.clear()
         with no_grad():
             layer(X)
@@ -131,7 +131,7 @@ def test_one_watcher_may_watch_twice_and_leave_in_any_order() -> None:
 
 
 def test_what_a_watcher_returns_takes_the_place() -> None:
-    """The outer watcher sees what the inner one made of it, and so does the layer."""
+    """A later watcher sees what an earlier one made of it, and so does the layer."""
 
     def spoil(call: Call, run: Callable[[], Any]) -> Any:
         if call.is_backward:
@@ -142,7 +142,7 @@ def test_what_a_watcher_returns_takes_the_place() -> None:
     layer, notes = nn.Linear(4, 5), Notes()
     with no_grad():
         right = layer(X)
-    with watching(notes), watching(spoil):
+    with watching(spoil), watching(notes):
         y = layer(X)
         dx = layer.backward(1.0)
     np.testing.assert_array_equal(y, right + 100)

@@ -107,8 +107,8 @@ def watching(watcher: Watcher) -> Iterator[None]:
     """Inside, ``watcher(call, run)`` goes around every forward and backward, in all threads of the process.
 
     ``run()`` does it and returns (output, saved) of a forward, the tuple of gradients of a backward. The watcher
-    returns that, or something in its place. Of several watchers the first entered is the outermost: what it runs is
-    the next watcher.
+    returns that, or something in its place. A watcher goes around those that were entered before it, and sees what
+    they return.
     """
     global _watchers
     with _changing:
@@ -150,6 +150,6 @@ def _gradients(pair: Pair, dy: Any, saved: tuple[Any, ...], into: tuple[Any, ...
 
 
 def _watched(call: Call, run: Callable[[], Any]) -> Any:
-    for watcher in reversed(_watchers):
+    for watcher in _watchers:
         run = partial(watcher, call, run)
     return run()

@@ -49,15 +49,18 @@ class Spoiler:
     def __init__(self, operation: str, value: float, *, backward: bool = False, again: bool = False) -> None:
         self.operation, self.value, self.backward, self.again = operation, value, backward, again
         self.calls = 0
+        self.layer: object = self  # whose call is to be spoilt; itself for none
 
     def __call__(self, call: Call, run: Callable[[], Any]) -> Any:
         result = run()
-        if call.operation != self.operation or call.is_backward != self.backward:
-            return result
-        self.calls += 1
-        if self.calls == 1 or (self.again and self.calls % 2):
+        if call.operation == self.operation and not call.is_backward:
+            self.calls += 1
+            if self.calls == 1 or (self.again and self.calls % 2):
+                self.layer = call.layer
+        if call.layer is self.layer and call.is_backward == self.backward:
             spoilt = result[1] if self.backward else result[0]  # the gradient of the weight, or the output
             spoilt.reshape(-1)[0] = self.value
+            self.layer = self
         return result
 
 
