@@ -238,8 +238,7 @@ class Layer(Module):
             tensors = [None if value is None else next(given) for value in inputs]
             made = apply_several(operation, *tensors, layer=self, **options)
             return made[0] if len(made) == 1 else tuple(made)
-        keeps = is_grad_enabled()
-        of_pass = self._pass_that_may_keep() if keeps else None
+        of_pass = self._pass_that_may_keep() if is_grad_enabled() else None
         arrays = promoted_arrays([value.data if isinstance(value, Parameter) else value for value in inputs])
         pair = pair_for(operation, arrays, options)
         output, saved = outputs_of(pair, arrays, options, self)
@@ -287,27 +286,12 @@ class Layer(Module):
         Raises RuntimeError if no forward has kept anything, or if something of its pass was dropped since; ValueError
         if dy has not the output's shape.
         """
-        kept = self._kept
-        if kept is None:
-            raise RuntimeError(
-                f"{type(self).__name__}: backward without a forward that kept what it needs: there was none, it ran "
-                "under no_grad(), its backward came already, or a later call dropped it"
-            )
-        if kept.of_pass.is_broken:
-            raise RuntimeError(
-                f"{type(self).__name__}: a part of this model was called again from outside before the backward, which "
-                "dropped what it had kept; run the forward once more, and look at parts under no_grad()"
-            )
-        given = dy if kept.several else (dy,)
-        d_outputs = tuple(
-            None if d is None and kept.several else self._checked(d, *output)
-            for d, output in zip(given, kept.outputs, strict=True)
-        )
+        kept = self._what_forward_kept()
+        dy = self._fitting(dy, kept)
         self._keep(None)
         for_arrays = []
         into = tuple(p.grad if isinstance(p, Parameter) and p.requires_grad else None for p in kept.inputs)
-        gradients = gradients_of(kept.pair, d_outputs if kept.several else d_outputs[0], kept.saved, into, self)
-        for value, gradient in zip(kept.inputs, gradients, strict=True):
+        for value, gradient in zip(kept.inputs, gradients_of(kept.pair, dy, kept.saved, into, self), strict=True):
             if isinstance(value, Parameter):
                 if gradient is not value.grad:
                     value.accumulate(gradient)
@@ -316,8 +300,27 @@ class Layer(Module):
         # One array goes in nearly everywhere; None comes back from an Embedding, whose ids have no gradient.
         return for_arrays[0] if len(for_arrays) == 1 else tuple(for_arrays) or None
 
-    def _checked(self, dy: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """∂L/∂output as an array of the output's shape and dtype."""
+    def _what_forward_kept(self) -> Kept:
+        if self._kept is None:
+            raise RuntimeError(
+                f"{type(self).__name__}: backward without a forward that kept what it needs: there was none, it ran "
+                "under no_grad(), its backward came already, or a later call dropped it"
+            )
+        if self._kept.of_pass.is_broken:
+            raise RuntimeError(
+                f"{type(self).__name__}: a part of this model was called again from outside before the backward, which "
+                "dropped what it had kept; run the forward once more, and look at parts under no_grad()"
+            )
+        return self._kept
+
+    def _fitting(self, dy: Any, kept: Kept) -> Any:
+        """∂L/∂output as an array of the output's shape and dtype, or a tuple of such for several outputs."""
+        if not kept.several:
+            return self._array_for(dy, *kept.outputs[0])
+        pairs = zip(dy, kept.outputs, strict=True)
+        return tuple(None if each is None else self._array_for(each, *output) for each, output in pairs)
+
+    def _array_for(self, dy: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         dy = dy.astype(dtype, copy=False) if hasattr(dy, "astype") else np.asarray(dy, dtype)
         if dy.shape != shape:
             if dy.ndim:
