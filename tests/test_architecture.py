@@ -39,11 +39,11 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 KNOW_NO_MODEL = {"tokenizers", "data"}
 MAY_BE_KNOWN = {"tokenizers", "data", "arrays", "compiled", "errors", "files", "records", "system"}
 CORE = {
-    "arrays", "autograd", "backend", "errors", "files", "generation", "models", "nn", "ops", "optim", "system",
-    "threads", "tokenizers",
+    "arrays", "autograd", "backend", "errors", "files", "generation", "models", "nn", "ops", "optim", "saving",
+    "system", "threads", "tokenizers",
 }  # fmt: skip
-# May make the core faster where they are installed, so their imports must stand in a try that catches ImportError.
-OPTIONAL = {"numba", "regex"}
+# The core may use these if they are installed, so each import must be in a try that catches ImportError.
+OPTIONAL = {"gguf", "numba", "regex", "safetensors"}
 
 
 class Import(NamedTuple):
@@ -256,6 +256,7 @@ def test_tokenizers_and_data_may_not_know_the_model() -> None:
         ("try:\n    import torch\nexcept ImportError:\n    pass", False),
         ("def later():\n    import rich", False),
         ("from safetensors.numpy import load", False),
+        ("def later():\n    try:\n        import safetensors\n    except ImportError:\n        pass", True),
         ("from handgrad.training import checkpoint", False),
     ],
 )

@@ -6,7 +6,7 @@ optimizer's state is, is described in the file's metadata, in JSON.
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,38 +17,61 @@ from handgrad.errors import InputError
 from handgrad.files import write_atomically
 
 _KEY = "handgrad"
+_MISSING = "files of weights need safetensors, which is not installed: pip install safetensors"
 
 
 def save(state: Any, path: str | os.PathLike[str]) -> None:
     """Writes arrays and Tensors, and dictionaries and lists of these, of numbers, texts, truth values and None.
 
-    Raises TypeError, before anything is written, for anything else; OSError where the file cannot be written.
+    Raises TypeError, before anything is written, for anything else; OSError if the file cannot be written; InputError
+    if safetensors is not installed.
     """
-    from safetensors.numpy import save as to_safetensors
-
     arrays: dict[str, Array] = {}
     described = _describe(state, "", arrays)
     metadata = {"format": "np"}
     if not (isinstance(state, dict) and set(arrays) == set(state)):
         metadata[_KEY] = json.dumps(described)
-    write_atomically(Path(path), to_safetensors(arrays, metadata))
+    write_atomically(Path(path), safetensors_bytes(arrays, metadata))
 
 
 def load(path: str | os.PathLike[str]) -> Any:
     """What ``save`` wrote, with NumPy arrays; of another program's safetensors file a dictionary of its arrays.
 
-    Raises InputError where the file is missing or damaged.
+    Raises InputError if the file is missing or damaged, or if safetensors is not installed.
     """
-    from safetensors import SafetensorError, safe_open
+    arrays, metadata = read_safetensors(path)
+    try:
+        return _restore(json.loads(metadata[_KEY]), arrays.__getitem__) if _KEY in metadata else arrays
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
 
+
+def safetensors_bytes(arrays: Mapping[str, Array], metadata: dict[str, str]) -> bytes:
+    """The content of a safetensors file. Raises InputError if safetensors is not installed."""
+    try:
+        from safetensors.numpy import save
+    except ImportError:
+        raise InputError(_MISSING) from None
+    content: bytes = save(dict(arrays), metadata)
+    return content
+
+
+def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
+    """The arrays of a safetensors file, and its metadata.
+
+    Raises InputError if the file is missing or damaged, or if safetensors is not installed.
+    """
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        raise InputError(_MISSING) from None
     try:
         with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dictionary
-        return _restore(json.loads(metadata[_KEY]), arrays.__getitem__) if _KEY in metadata else arrays
+            return arrays, file.metadata() or {}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged: {error}") from None
 
 

@@ -15,7 +15,6 @@ from handgrad import Tensor, backend, nn
 from handgrad.backend import Call, watching
 from handgrad.benchmarking import Contender, alternate, as_json, case_of, compare, comparison, flops_of, ours, profile
 from handgrad.benchmarking.cases import Case
-from handgrad.benchmarking.floor import products_of
 from handgrad.benchmarking.memory import measure_memory
 from handgrad.benchmarking.profile import Clock
 from handgrad.errors import InputError
@@ -48,7 +47,7 @@ def test_the_products_of_a_step_are_those_that_run(monkeypatch: pytest.MonkeyPat
         contender.run()
     contender.close()
     assert flops_of(TINY) == seen
-    shares = products_of(TINY, 2)
+    shares = TINY.products(2)
     assert 2 * sum(product.flops for product in shares) == seen
 
 
@@ -118,7 +117,7 @@ def test_a_profile_accounts_for_the_whole_step() -> None:
     assert whole.operation == "step"
     assert sum(row.seconds for row in rows) == pytest.approx(whole.seconds)
     names = {row.operation for row in rows}
-    maps = {"project_in", "project_out", "expand", "contract", "head", "attention"}
+    maps = {"project_in", "project_out", "expand", "contract", "head", "attend"}
     assert maps | {f"{name} backward" for name in maps} | {"layer_norm", "optimizer", "embedding"} <= names
     assert all((row.floor > 0) == (row.operation.removesuffix(" backward") in maps) for row in rows)
     assert backend._watchers == ()  # nothing is watched any more
@@ -144,7 +143,8 @@ def test_linear_layers_of_one_shape_are_told_apart(is_taped: bool) -> None:
             return self.first.backward(self.norm.backward(self.second.backward(dy)))
 
     models = [Two(), Two()]
-    clock, x = Clock(models), np.ones((3, 5), np.float32)
+    parts = {layer: name for model in models for name, layer in model.named_children() if name != "norm"}
+    clock, x = Clock(parts), np.ones((3, 5), np.float32)
     for model in (models[0], models[1], Two()):
         with watching(clock.watch):
             if is_taped:
@@ -186,7 +186,7 @@ def test_bench_writes_json(handgrad: Callable[..., Output], tmp_path: Path) -> N
 def test_bench_shows_a_profile_and_tokenizing(handgrad: Callable[..., Output]) -> None:
     shown = handgrad("bench", "quick", "--rounds", 1, "--profile")
     assert shown.code == 0
-    assert "attention" in shown.out
+    assert "attend backward" in shown.out
     tokenizing = handgrad("bench", "--work", "tokenizing", "--rounds", 1, "--json", "-")
     assert tokenizing.code == 0
     assert "byte-pair encoding" in tokenizing.err

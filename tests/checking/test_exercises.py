@@ -1,10 +1,16 @@
 """Exercises: each can be solved, each typical mistake is found and named, and no answer is ever lost."""
 
+import ast
+import inspect
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +18,7 @@ from support import Output
 
 import handgrad as package
 from handgrad import ops
+from handgrad.arrays import Array
 from handgrad.checking import (
     Exercise,
     Verdict,
@@ -26,6 +33,7 @@ from handgrad.errors import InputError
 
 Handgrad = Callable[..., Output]
 SOLUTIONS = Path(__file__).parent / "solutions"
+ROOT = Path(__file__).parent.parent.parent
 NAMES = [exercise.name for exercise in all_exercises()]
 
 # An exercise, a wrong body of its backward, and what is said of it: for each gradient that is wrong, in order.
@@ -542,21 +550,271 @@ def test_forwards_are_what_their_names_say() -> None:
         assert relative_error(np.asarray(forwards[name](*inputs)[0]), np.asarray(right)) < 1e-14, name
 
 
-def test_no_answer_stands_in_the_house() -> None:
-    root = Path(package.__file__).parent
-    for exercise in all_exercises():
-        backward = f"{exercise.name}_backward"
-        assert not hasattr(ops, backward)
-        files = [path for path in root.rglob("*.py") if f"def {backward}" in path.read_text(encoding="utf-8")]
-        assert files == [root / "checking" / "exercises" / f"{exercise.name}.py"]
-        with pytest.raises(NotImplementedError):
-            exercise.backward(None, None)
+@pytest.mark.parametrize("exercise", all_exercises(), ids=NAMES)
+def test_the_file_holds_a_forward_and_a_backward_that_is_not_written(exercise: Exercise) -> None:
+    functions = [node for node in ast.walk(ast.parse(exercise.text)) if isinstance(node, ast.FunctionDef)]
+    assert [function.name for function in functions] == [exercise.name, f"{exercise.name}_backward"]
+    docstring, only = functions[1].body
+    assert isinstance(docstring, ast.Expr)
+    assert isinstance(only, ast.Raise)
+    with pytest.raises(NotImplementedError):
+        exercise.backward(None, None)
 
 
-def test_the_file_needs_the_array_type_and_numpy_alone(tmp_path: Path) -> None:
-    for exercise in all_exercises():
-        found = re.findall(r"^(?:from|import) (\S+)", exercise.text, flags=re.MULTILINE)
-        assert set(found) <= {"math", "typing", "numpy", "handgrad.arrays"}
+@pytest.mark.parametrize("exercise", all_exercises(), ids=NAMES)
+def test_the_file_needs_the_array_type_and_numpy_alone(exercise: Exercise) -> None:
+    nodes = list(ast.walk(ast.parse(exercise.text)))
+    found = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    found |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    assert found <= {"math", "typing", "numpy", "handgrad.arrays"}
+
+
+def solution_of(name: str) -> ModuleType:
+    spec = spec_from_file_location(f"solution_{name}", SOLUTIONS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def put_into_ops(monkeypatch: pytest.MonkeyPatch, name: str, forward: Any, backward: Any) -> None:
+    """Makes of two functions an operation of ``ops``, until the test ends."""
+    for place, function in ((name, forward), (f"{name}_backward", backward)):
+        monkeypatch.setattr(function, "__module__", f"handgrad.ops.{name}")
+        monkeypatch.setattr(ops, place, function, raising=False)
+    monkeypatch.setattr(ops, "__all__", [*ops.__all__, name, f"{name}_backward"])
+
+
+@pytest.fixture(params=["without", "with"])
+def operations(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """``ops`` without any operation that is an exercise, then with one for each of them, whose backward is right."""
+    for name in NAMES:
+        if request.param == "with":
+            solution = solution_of(name)
+            put_into_ops(monkeypatch, name, partial(getattr(solution, name)), getattr(solution, f"{name}_backward"))
+        else:
+            monkeypatch.delattr(ops, name, raising=False)
+            monkeypatch.delattr(ops, f"{name}_backward", raising=False)
+    return str(request.param)
+
+
+def given_away(name: str, text: str) -> list[str]:
+    """What a text shows of an exercise's answer: statements of the backward and formulas of its derivation.
+
+    The answer is the solution's, and also the one in ``ops`` if that contains the operation.
+    """
+    backward, shown = f"{name}_backward", "".join(text.split())
+    sources = [inspect.getsource(getattr(solution_of(name), backward))]
+    if hasattr(ops, backward):
+        sources.append(inspect.getsource(getattr(ops, backward)))
+    return [part for source in sources for part in answer_parts(source) if "".join(part.split()) in shown]
+
+
+def answer_parts(source: str) -> list[str]:
+    """A backward's statements and the formulas of its docstring.
+
+    Statements of one operator are left out, as many backwards share them, and formulas without a derivative, as they
+    may repeat what the forward says.
+    """
+    function = ast.parse(source).body[0]
+    assert isinstance(function, ast.FunctionDef)
+    formulas = re.findall(r"^ {4}(.+)", ast.get_docstring(function) or "", flags=re.MULTILINE)
+    parts = [formula for formula in formulas if re.search(r"\bd\w|∂", formula)]
+    for node in ast.walk(function):
+        operators = sum(isinstance(inner, ast.operator) for inner in ast.walk(node))
+        if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return) and operators >= 2:
+            parts.append(ast.get_source_segment(source, node) or "")
+    return parts
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_answer_that_is_shown_is_found(name: str) -> None:
+    backward = inspect.getsource(getattr(solution_of(name), f"{name}_backward"))
+    parts = answer_parts(backward)
+    assert parts
+    assert given_away(name, backward)[: len(parts)] == parts
+    for part in parts:
+        assert part in given_away(name, f"before\n    {part}\nafter")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_that_the_reader_is_shown_holds_the_answer(
+    name: str, operations: str, handgrad: Handgrad, tmp_path: Path
+) -> None:
+    exercise, path = exercise_named(name), tmp_path / "mine.py"
+    assert hasattr(ops, name) == hasattr(ops, f"{name}_backward") == (operations == "with")
+    call = ("check", "--exercise", name, "--answer", path)
+    outputs = [handgrad("check", "--help"), handgrad("check", "--exercise", "list"), handgrad(*call), handgrad(*call)]
+    given = path.read_text(encoding="utf-8")
+    assert given == exercise.text
+    for mistaken, body, _ in MISTAKES.values():
+        if mistaken == name:
+            path.write_text(completed(given, body), encoding="utf-8")
+            outputs.append(handgrad(*call))
+    path.write_text((SOLUTIONS / f"{name}.py").read_text(encoding="utf-8"), encoding="utf-8")
+    outputs.append(handgrad(*call))
+    assert [output.code for output in outputs] == [0, 0, 0, 1, *[1] * (len(outputs) - 5), 0]
+    for text in (given, exercise.summary, *(output.out + output.err for output in outputs)):
+        assert given_away(name, text) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_page_that_presents_exercises_holds_the_answer_or_leads_to_it(name: str, operations: str) -> None:
+    """The lesson may derive what an exercise shares with it, as attention does; the section on exercises may not."""
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))]
+    sections = [section for page in pages for section in re.split(r"(?m)^(?=## )", page) if "--exercise" in section]
+    assert any(section.startswith("## Exercises\n") for section in sections)
+    for section in sections:
+        assert given_away(name, section) == []
+    for page in pages:
+        if "--exercise" in page:
+            assert f"def {name}_backward" not in page
+            assert links_to_operation(name, page) == []
+
+
+def links_to_operation(name: str, page: str) -> list[str]:
+    """The links to an operation's file in ``ops``, or to its place in the reference."""
+    targets = re.findall(r"\]\(([^)\s]+)|^\[[^\]]+\]: *(\S+)|href=\"([^\"]+)", page, flags=re.MULTILINE)
+    links = ["".join(target) for target in targets]
+    return [link for link in links if re.search(rf"\bops\b.*(?<![a-z]){name}(?![a-z])", link)]
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "[silu](../src/handgrad/ops/silu.py)",
+        "[`silu`](reference/ops.md#handgrad.ops.silu)",
+        "[its backward](reference/ops.md#handgrad.ops.elementwise.silu_backward)",
+        "[1]: reference/ops.md#handgrad.ops.silu",
+        '<a href="reference/ops.html#handgrad.ops.silu_backward">',
+    ],
+)
+def test_a_link_to_the_operation_is_found(link: str) -> None:
+    assert len(links_to_operation("silu", f"[gelu](../src/handgrad/ops/gelu.py) and\n{link}\n")) == 1
+    assert links_to_operation("swiglu", link) == []
+
+
+def never_called(*_: Any, **__: Any) -> Any:
+    raise AssertionError("an answer was checked by means of ops")
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_named_the_same_with_the_operation_in_ops(
+    mistake: str, checked: Callable[..., Verdict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, body, said = MISTAKES[mistake]
+    put_into_ops(monkeypatch, name, never_called, never_called)
+    verdict = checked(name, body)
+    assert len(verdict.faults) == len(said), verdict.faults
+    for fault, pattern in zip(verdict.faults, said, strict=True):
+        assert re.search(pattern + "$", fault), fault
+
+
+def silu_of_ops(x: Array) -> tuple[Array, tuple[Array]]:
+    return x / (1 + np.exp(-x)), (x,)
+
+
+def silu_backward_of_ops(dy: Array, saved: tuple[Array]) -> Array:
+    sigmoid = 1 / (1 + np.exp(-saved[0]))
+    return dy * (sigmoid + saved[0] * sigmoid * (1 - sigmoid))
+
+
+def wrong_silu_of_ops(x: Array) -> tuple[Array, tuple[Array]]:
+    return x / (1 + np.exp(-x)) * (1 + 1e-9), (x,)
+
+
+def wrong_silu_backward_of_ops(dy: Array, saved: tuple[Array]) -> Array:
+    return -dy
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward"), [(silu_of_ops, silu_backward_of_ops), (wrong_silu_of_ops, wrong_silu_backward_of_ops)]
+)
+def test_the_command_says_the_same_with_the_operation_in_ops(
+    forward: Any, backward: Any, handgrad: Handgrad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "answer.py"
+    mistake = completed(exercise_named("silu").text, MISTAKES["sign"][1])
+    right = (SOLUTIONS / "silu.py").read_text(encoding="utf-8")
+
+    def outputs() -> list[Output]:
+        path.unlink(missing_ok=True)
+        call = ("check", "--exercise", "silu", "--answer", path)
+        found = [handgrad("check", "--exercise", "list"), handgrad(*call), handgrad(*call)]
+        for content in (mistake, right):
+            path.write_text(content, encoding="utf-8")
+            found.append(handgrad(*call))
+        return found
+
+    before = outputs()
+    put_into_ops(monkeypatch, "silu", forward, backward)
+    assert ops.silu is forward
+    after = outputs()
+    assert after == before
+    assert [output.code for output in after] == [0, 0, 1, 1, 0]
+    assert "silu_backward is not yet written" in after[2].out
+    assert "the gradient for x is the negative of what it should be" in after[3].out
+    assert "silu_backward is right" in after[4].out
+
+
+@pytest.mark.parametrize(
+    ("content", "origin"),
+    [
+        ("from handgrad.ops import silu, silu_backward\n", "handgrad.ops.silu"),
+        ("from handgrad.ops import *\n\ndef silu_backwards(dy, saved): ...\n", "handgrad.ops.silu"),
+        ("from handgrad import ops\nsilu, silu_backward = ops.silu, ops.silu_backward\n", "handgrad.ops.silu"),
+        ("from handgrad.checking.exercises.silu import *\n", "handgrad.checking.exercises.silu"),
+    ],
+)
+def test_a_backward_of_handgrad_is_not_the_readers(
+    content: str, origin: str, handgrad: Handgrad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.py"
+    put_into_ops(monkeypatch, "silu", silu_of_ops, silu_backward_of_ops)
+    path.write_text(content, encoding="utf-8")
+    done = handgrad("check", "--exercise", "silu", "--answer", path)
+    assert (done.code, done.out) == (2, "")
+    assert f"{path} imports silu_backward from {origin}; write it yourself" in done.err
+    # One that the reader writes below the import is the reader's.
+    own = "\ndef silu_backward(dy, saved):\n    x = saved[0]\n    s = 1 / (1 + np.exp(-x))\n"
+    path.write_text(f"{content}import numpy as np\n{own}    return dy * s * (1 + x * (1 - s))\n", encoding="utf-8")
+    assert handgrad("check", "--exercise", "silu", "--answer", path).code == 0
+    path.write_text(f"{content}import numpy as np\n{own}    return dy * s\n", encoding="utf-8")
+    assert handgrad("check", "--exercise", "silu", "--answer", path).code == 1
+
+
+def error_beside_ops(exercise: Exercise) -> float | None:
+    """How far the forward is from the operation of the same name in ``ops``; None if that takes other arguments."""
+    operation, inputs, options = getattr(ops, exercise.name), exercise.inputs.values(), exercise.options()
+    try:
+        inspect.signature(operation).bind(*inputs, **options)
+    except TypeError:
+        return None
+    return relative_error(exercise.output(), np.asarray(operation(*inputs, **options)[0]))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(ops, name)])
+def test_the_operation_of_the_same_name_computes_the_same(name: str) -> None:
+    error = error_beside_ops(exercise_named(name))
+    if error is None:
+        pytest.skip(f"ops.{name} takes other arguments than the exercise")
+    assert error < 1e-12
+
+
+def test_an_operation_that_computes_something_else_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    silu, rms_norm = exercise_named("silu"), exercise_named("rms_norm")
+    put_into_ops(monkeypatch, "silu", silu_of_ops, silu_backward_of_ops)
+    assert error_beside_ops(silu) < 1e-12
+    put_into_ops(monkeypatch, "silu", wrong_silu_of_ops, wrong_silu_backward_of_ops)
+    assert error_beside_ops(silu) > 1e-12
+    for takes, error in (
+        (lambda x, gain, eps=1e-5, wanted=None: rms_norm.forward(x, gain, eps), 0),
+        (lambda x, gain, eps=1e-5: rms_norm.forward(x, gain), pytest.approx(0.06, rel=0.5)),  # eps is not heeded
+        (lambda x, gain, bias: rms_norm.forward(x, gain), None),
+    ):
+        monkeypatch.setattr(ops, "rms_norm", takes, raising=False)
+        assert error_beside_ops(rms_norm) == error
 
 
 def test_ctrl_c_in_an_answer_is_an_interruption(handgrad: Handgrad, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from handgrad import nn
 from handgrad.arrays import Array
 from handgrad.autograd import no_grad
 from handgrad.errors import InputError
-from handgrad.models import GPT, GPTConfig, gpt2_name
+from handgrad.models import GPT, GPTConfig
+from handgrad.models.formats.gpt2_names import gpt2_name
 from handgrad.nn import module as nn_module
 from handgrad.training import preset
 

@@ -1,4 +1,4 @@
-"""What optimizers share: groups, runs of memory, states; schedules at their corners; clipping of huge gradients."""
+"""What optimizers share: groups, blocks of memory, states; schedules at their corners; clipping of huge gradients."""
 
 import itertools
 import math
@@ -11,7 +11,9 @@ import pytest
 from handgrad import nn
 from handgrad.arrays import Array
 from handgrad.models import GPT, GPTConfig
+from handgrad.models.arena import Arena
 from handgrad.optim import SGD, Adam, AdamW, Optimizer, clip_grad_norm, schedules
+from handgrad.optim.optimizer import Block, Piece
 
 OPTIMIZERS: list[Callable[..., Optimizer]] = [SGD, Adam, AdamW]
 CONFIG = GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=12)
@@ -141,38 +143,90 @@ def test_a_step_leaves_the_gradient_as_it_is(make: Callable[..., Optimizer]) -> 
     assert p.grad.tolist() == [3.0, -4.0]
 
 
-# Runs of memory
+# Blocks of memory
+
+
+def pieces_of(block: Block) -> list[Piece]:
+    return [block.piece(indices) for indices in block.ready()]
 
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
-def test_each_group_of_a_gpt_is_one_run(tied: bool, bias: bool) -> None:
+def test_each_group_of_a_gpt_is_one_block_and_one_pass(tied: bool, bias: bool) -> None:
     model = GPT(GPTConfig(11, 8, 2, 2, 12, tie_weights=tied, bias=bias))
     optimizer = AdamW(model.decay_groups(0.1))
-    assert [len(runs) for runs in optimizer._runs] == [1, 1]
-    decayed, others = (runs[0] for runs in optimizer._runs)
-    assert decayed.size + others.size == model.n_parameters
+    assert [len(blocks) for blocks in optimizer._blocks] == [1, 1]
+    assert [len(blocks[0].ready()) for blocks in optimizer._blocks] == [1, 1]
+    decayed, others = (pieces_of(blocks[0])[0] for blocks in optimizer._blocks)
+    assert decayed.data.size + others.data.size == model.n_parameters
     numbers = np.arange(model.n_parameters)
     model.arena.data[...], model.arena.grad[...] = numbers, -numbers
-    np.testing.assert_array_equal(np.concatenate([decayed.data(), others.data()]), numbers)
-    np.testing.assert_array_equal(np.concatenate([decayed.grad(), others.grad()]), -numbers)
-    assert np.shares_memory(decayed.data(), model.arena.data)
-    assert decayed.size == sum(p.size for p in model.parameters() if p.ndim == 2)
+    np.testing.assert_array_equal(np.concatenate([decayed.data, others.data]), numbers)
+    np.testing.assert_array_equal(np.concatenate([decayed.grad, others.grad]), -numbers)
+    assert np.shares_memory(decayed.data, model.arena.data)
+    assert decayed.data.size == sum(p.size for p in model.parameters() if p.ndim == 2)
 
 
-def test_parameters_out_of_order_are_cut_into_runs_that_hold_each_once() -> None:
+def test_parameters_out_of_order_are_cut_into_blocks_that_hold_each_once() -> None:
     model = GPT(CONFIG)
     a, b, c, d, frozen, e, f = model.arena.parameters[:7]
+    own = parameter(1.0, dtype=np.float32)
     frozen.requires_grad = False  # lies between d and e, and must not move with them
-    optimizer = SGD([a, b, d, frozen, e, f, c, parameter(1.0, dtype=np.float32)])
-    assert [[id(p) for p in run.parameters] for run in optimizer._runs[0]] == [
-        [id(a), id(b)], [id(d)], [id(frozen)], [id(e), id(f)], [id(c)],
-        [id(optimizer.param_groups[0]["params"][-1])],
-    ]  # fmt: skip
+    optimizer = SGD([a, b, d, frozen, e, f, c, own])
+
+    def ids(*groups: list[nn.Parameter]) -> list[list[int]]:
+        return [[id(p) for p in group] for group in groups]
+
+    blocks = optimizer._blocks[0]
+    assert ids(*(block.parameters for block in blocks)) == ids([a, b], [d, frozen, e, f], [c], [own])
+    pieces = [piece for block in blocks for piece in pieces_of(block)]  # own has no gradient yet
+    assert ids(*(piece.parameters for piece in pieces)) == ids([a, b], [d], [e, f], [c])
+
+
+def test_a_block_gives_each_matrix_as_a_view_of_its_flat_arrays() -> None:
+    """What an optimizer needs that treats matrices as matrices."""
+    model = GPT(CONFIG)
+    optimizer = Adam(model.decay_groups(0.0), betas=(0.0, 0.0))  # so that the first moment is the gradient
+    rng = np.random.default_rng(0)
+    model.arena.grad[...] = rng.standard_normal(model.n_parameters)
+    optimizer.step()
+    block = optimizer._blocks[0][0]
+    (piece,) = pieces_of(block)
+    matrices = [part for part in block.parts if part.role == "matrix"]
+    assert len(matrices) == 4 * CONFIG.n_layer
+    assert [part.role for part in piece.parts] == [part.role for part in block.parts]
+    for part in matrices:
+        moment, value = part.of(block.state["exp_avg"]), part.of(piece.data)
+        assert moment.shape == value.shape == part.shape == part.parameter.shape
+        np.testing.assert_array_equal(moment, part.parameter.grad)
+        moment[...] = 7
+        value[...] = -7
+        assert (part.parameter.data == -7).all()
+    for index, p in enumerate(block.parameters):
+        assert (optimizer.state_dict()["state"][index]["exp_avg"] == 7).all() == (p.role == "matrix")
+        assert (p.data == -7).all() == (p.role == "matrix")
+
+
+def test_parameters_that_an_arena_moves_later_go_on_with_their_state() -> None:
+    def made() -> list[nn.Parameter]:
+        return [nn.Parameter(np.arange(1.0, size + 1)) for size in (3, 4, 2)]
+
+    moved, still = made(), made()
+    Arena(moved)
+    optimizers = [SGD(parameters, lr=0.1, momentum=0.9) for parameters in (moved, still)]
+    for step in range(4):
+        if step == 2:
+            Arena([moved[2], moved[0], moved[1]])  # another order than in the optimizer's state
+        for p, q in zip(moved, still, strict=True):
+            p.grad = q.grad = np.random.default_rng(step).standard_normal(p.shape)
+        for optimizer in optimizers:
+            optimizer.step()
+    for p, q in zip(moved, still, strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS)
-def test_a_run_moves_as_its_parameters_would_one_by_one(make: Callable[..., Optimizer]) -> None:
+def test_a_block_moves_as_its_parameters_would_one_by_one(make: Callable[..., Optimizer]) -> None:
     together, apart = GPT(CONFIG, seed=3), GPT(CONFIG, seed=3)
     values = {name: nn.Parameter(p.data) for name, p in apart.named_parameters()}
     one = make(together.decay_groups(0.1), lr=0.01)
@@ -183,7 +237,7 @@ def test_a_run_moves_as_its_parameters_would_one_by_one(make: Callable[..., Opti
         ],
         lr=0.01,
     )
-    assert sum(len(runs) for runs in many._runs) == len(values)
+    assert sum(len(blocks) for blocks in many._blocks) == len(values)
     rng = np.random.default_rng(0)
     for _ in range(3):
         for name, p in together.named_parameters():
@@ -247,7 +301,7 @@ def test_a_state_has_pytorchs_form() -> None:
     assert [group["lr"] for group in state["param_groups"]] == [1e-3, 0.5]
 
 
-def test_states_are_cut_out_of_a_run_in_the_shapes_of_the_parameters() -> None:
+def test_states_are_cut_out_of_a_block_in_the_shapes_of_the_parameters() -> None:
     model = GPT(CONFIG)
     optimizer = Adam(model.decay_groups(0.0), betas=(0.0, 0.0))  # so that the moments are g and g²
     model.arena.grad[...] = np.arange(model.n_parameters)

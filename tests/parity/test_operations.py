@@ -230,6 +230,35 @@ def test_multi_head_attention(leading: Shape, T: int, n_head: int, D: int, kind:
 
 
 @repeatedly
+@given(LEADING, SIZE, POSITIVE, st.none() | POSITIVE, SIZE, st.sets(st.integers(0, 2), max_size=2), SEED)
+def test_split_heads(
+    leading: Shape, T: int, n_head: int, n_kv_head: int | None, D: int, unused: set[int], seed: int
+) -> None:
+    """Parts that do not reach the loss have no gradient, None, which counts as zeros."""
+    rng = np.random.default_rng(seed)
+    counts = [n_head, n_kv_head or n_head, n_kv_head or n_head]
+    qkv = rng.standard_normal((*leading, T, sum(counts) * D))
+    tensor = torch.tensor(qkv, requires_grad=True)
+    parts = tensor.split([n * D for n in counts], dim=-1)
+    expected = [part.unflatten(-1, (n, D)).transpose(-2, -3) for part, n in zip(parts, counts, strict=True)]
+    d_parts = [None if i in unused else rng.standard_normal(part.shape) for i, part in enumerate(expected)]
+    sum((part * torch.tensor(d)).sum() for part, d in zip(expected, d_parts, strict=True) if d is not None).backward()
+
+    qkv.flags.writeable = False
+    outputs, saved = ops.split_heads(qkv, n_head, n_kv_head)
+    for ours, theirs in zip(outputs, expected, strict=True):
+        assert_agrees(ours, theirs, 0)
+    assert_agrees(ops.split_heads_backward(tuple(d_parts), saved), tensor.grad, 0)
+
+
+@repeatedly
+@given(LEADING, POSITIVE, SIZE, SIZE, SEED)
+def test_merge_heads(leading: Shape, n_head: int, T: int, D: int, seed: int) -> None:
+    y = np.random.default_rng(seed).standard_normal((*leading, n_head, T, D))
+    compare(ops.merge_heads, [y], lambda y: y.transpose(-2, -3).flatten(-2))
+
+
+@repeatedly
 @given(LEADING, POSITIVE, POSITIVE, st.sampled_from([0.2, 0.7, 1.0]), SEED)
 def test_attention_dropout(leading: Shape, T: int, D: int, p: float, seed: int) -> None:
     """Dropout falls on the weights after softmax, as in SDPA; the draws are ours, so the formula is written out."""

@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from handgrad import ops
 from handgrad.arrays import Array
-from handgrad.autograd.dtypes import DTYPES, checked_dtype, float32
+from handgrad.autograd.dtypes import DTYPES, checked_dtype, float32, float64
 from handgrad.autograd.taped import Taped, apply
 
 if TYPE_CHECKING:
     from handgrad.autograd.tensor import Tensor
 
+_FLOATS = frozenset((float32, float64))
 Number: TypeAlias = float | int | bool
 TensorLike: TypeAlias = Taped | Array | Number | Sequence[Any]
 """What a function takes for a tensor."""
@@ -84,7 +85,7 @@ def promoted(*values: TensorLike, fractions: bool = False) -> "list[Tensor | Num
     dtype = tensors[0].data.dtype
     if dtype.kind == "f" and all(tensor.data.dtype == dtype for tensor in tensors):
         return operands  # nearly always
-    dtype = _common(tensors)
+    dtype = _common([tensor.data for tensor in tensors])
     if dtype.kind != "f" and (fractions or any(isinstance(value, float) for value in operands)):
         dtype = float32
     return [
@@ -98,9 +99,26 @@ def promoted_tensors(*values: TensorLike) -> "list[Tensor]":
     return promoted(*map(as_tensor, values))  # type: ignore[return-value]
 
 
-def _common(tensors: "Sequence[Tensor]") -> np.dtype[Any]:
-    arrays = [tensor.data for tensor in tensors if tensor.data.ndim > 0]
-    lone = [tensor.data for tensor in tensors if tensor.data.ndim == 0]
+def promoted_arrays(values: Sequence[Any]) -> list[Any]:
+    """Arrays, numbers and lists as floating arrays of their common dtype, by the rule above; None stays None.
+
+    For layers that are driven by hand. Arrays of another library than NumPy pass through if they share a dtype.
+    """
+    given = [value for value in values if value is not None]
+    dtypes = {getattr(value, "dtype", None) for value in given}
+    if len(dtypes) <= 1 and dtypes <= _FLOATS:
+        return list(values)  # nearly always
+    arrays = [as_array(value) for value in given]
+    common = _common(arrays)
+    if common.kind != "f":
+        common = float32
+    cast = iter([array.astype(common, copy=False) for array in arrays])
+    return [None if value is None else next(cast) for value in values]
+
+
+def _common(all_arrays: Sequence[Array]) -> np.dtype[Any]:
+    arrays = [array for array in all_arrays if array.ndim > 0]
+    lone = [array for array in all_arrays if array.ndim == 0]
     if arrays and lone:
         wide, narrow = _common_of(arrays), _common_of(lone)
         return narrow if "bif".index(narrow.kind) > "bif".index(wide.kind) else wide

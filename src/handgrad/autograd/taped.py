@@ -14,6 +14,7 @@ from handgrad.autograd.grad_mode import is_grad_enabled
 from handgrad.autograd.memory import arrays_in, owner, positions_of
 from handgrad.autograd.tape import Edge, Node, Version, run_backward
 from handgrad.backend import Forward, outputs_of, pair_for, text_pair
+from handgrad.ops.shapes import as_array
 
 if TYPE_CHECKING:
     from handgrad.autograd.tensor import Tensor
@@ -97,7 +98,7 @@ class Taped:
         gradient = fitting(gradient, self._data.shape, f"{type(self).__name__}: a gradient")
         with _LOCKS[id(self) // 16 % len(_LOCKS)]:  # backwards in several threads may meet at one leaf
             if self._grad is None:
-                self._grad = np.array(gradient, dtype=self._data.dtype, order="C")
+                self._grad = np.array(gradient, dtype=self._data.dtype, order="C", like=gradient)
             else:
                 self._grad += gradient
 
@@ -286,7 +287,7 @@ def check_differentiable(dtype: np.dtype[Any]) -> None:
 
 def fitting(value: Any, shape: tuple[int, ...], what: str) -> Array:
     """value as an array of just that shape: NumPy would broadcast silently."""
-    array = np.asarray(value._data if isinstance(value, Taped) else value)
+    array = as_array(value._data if isinstance(value, Taped) else value)
     if array.shape != shape:
         raise ValueError(f"{what} of shape {array.shape} cannot be assigned to one of shape {shape}")
     return array

@@ -9,7 +9,7 @@ import numpy as np
 from handgrad.arrays import Array
 from handgrad.data.batches import Batch
 from handgrad.errors import InputError
-from handgrad.models import GPT, GPTConfig
+from handgrad.models import GPTConfig, LanguageModel, Product, new_model
 from handgrad.training import PRESETS, TrainConfig
 
 _CHARACTERS = 69
@@ -35,9 +35,13 @@ class Case:
     def batch_size(self) -> int:
         return self.train.batch_size
 
-    def make_model(self) -> GPT:
+    def make_model(self) -> LanguageModel:
         """The same weights at each call."""
-        return GPT(self.model_config, seed=self.train.seed)
+        return new_model(self.model_config, seed=self.train.seed)
+
+    def products(self, replicas: int) -> list[Product]:
+        """All matrix products of one replica's share of a training step."""
+        return self.model_config.products(-(-self.batch_size // replicas), self.tokens)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step: windows of Python's reference text, its bytes taken for tokens."""

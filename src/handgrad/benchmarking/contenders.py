@@ -11,6 +11,7 @@ from handgrad.benchmarking.cases import Case
 from handgrad.data.workers import available_cores
 from handgrad.errors import InputError
 from handgrad.generation import generate
+from handgrad.nn.parameter import Role
 from handgrad.training import choose_replicas, evaluate
 from handgrad.training.evaluation import TOKENS_PER_BATCH
 from handgrad.training.replicas import Replicas, cores_for
@@ -87,8 +88,9 @@ def torchs(case: Case, work: Work = "training", *, compiled: bool = False, bfloa
     from handgrad.benchmarking.torch_gpt import torch_twin
 
     torch.set_num_threads(available_cores())
-    model: Any = torch_twin(case.make_model())
-    optimizer = _torch_optimizer(case, model)
+    same = case.make_model()
+    model: Any = torch_twin(same)
+    optimizer = _torch_optimizer(case, model, {name: p.role for name, p in same.named_parameters()})
     schedule = case.train.make_schedule()
     call = torch.compile(model.loss) if compiled else model.loss
     logits = torch.compile(model) if compiled else model
@@ -140,12 +142,12 @@ def torchs(case: Case, work: Work = "training", *, compiled: bool = False, bfloa
     return Contender(name, runs[work], prepare=prepare)
 
 
-def _torch_optimizer(case: Case, model: Any) -> Any:
+def _torch_optimizer(case: Case, model: Any, roles: dict[str, Role]) -> Any:
     import torch
 
     train = case.train
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
+    decayed = [p for name, p in model.named_parameters() if roles[name] != "vector"]
+    others = [p for name, p in model.named_parameters() if roles[name] == "vector"]
     groups = [{"params": decayed, "weight_decay": train.weight_decay}, {"params": others, "weight_decay": 0.0}]
     kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=train.lr, betas=(train.beta1, train.beta2), fused=True)

@@ -2,15 +2,15 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from handgrad.backend import Call, watching
 from handgrad.benchmarking.cases import Case
-from handgrad.benchmarking.floor import multiplier, products_of
-from handgrad.nn import Linear, Module, Unembedding
-from handgrad.nn.transformer import Attend
+from handgrad.benchmarking.floor import multiplier
+from handgrad.models import LanguageModel
+from handgrad.nn import Layer
 from handgrad.threads import Team
 from handgrad.training import choose_replicas
 from handgrad.training.replicas import Replicas, cores_for
@@ -36,7 +36,7 @@ def profile(case: Case, steps: int, replicas: int = 0) -> list[Row]:
     model = case.make_model()
     shared = Replicas(model, count)
     optimizer = case.train.make_optimizer(model.decay_groups(case.train.weight_decay))
-    clock = Clock(shared.models)
+    clock = Clock({layer: part for each in shared.models for layer, part in parts_of(each).items()})
     with cores_for(count), watching(clock.watch):
         for step in range(_WARM_UP_STEPS + steps):
             if step == _WARM_UP_STEPS:
@@ -63,37 +63,36 @@ def profile(case: Case, steps: int, replicas: int = 0) -> list[Row]:
 class Clock:
     """Collects how long each call of each operation takes; threads append, which is safe."""
 
-    def __init__(self, models: Iterable[Module]) -> None:
+    def __init__(self, parts: Mapping[object, str]) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
-        self._parts = {id(layer): name for model in models for name, layer in _parts_of(model)}
+        self._parts = parts
+        """The layers that have a row of their own, and its name."""
 
     def watch(self, call: Call, run: Callable[[], Any]) -> Any:
         """For ``backend.watching``."""
         begun = time.perf_counter()
         result = run()
         seconds = time.perf_counter() - begun
-        name = self._parts.get(id(call.layer), call.operation)
+        name = self._parts.get(call.layer, call.operation)
         self.seconds[name + _BACKWARD if call.is_backward else name].append(seconds)
         return result
 
 
-def _parts_of(model: Module) -> Iterator[tuple[str, Module]]:
-    """The layers that have a row of their own, with its name: those with matrix products, by what the model calls them.
+def parts_of(model: LanguageModel) -> dict[Layer, str]:
+    """The layers that make matrix products, with what the model calls them: each has a row of its own.
 
     All others share a row with the layers of the same operation.
     """
-    for path, module in model.named_modules():
-        if isinstance(module, Attend):
-            yield "attention", module
-        elif isinstance(module, Linear | Unembedding):
-            yield path.rpartition(".")[2], module
+    parts = {product.part for product in model.products(windows=1, length=1)}
+    named = ((path.rpartition(".")[2], layer) for path, layer in model.named_modules())
+    return {layer: part for part, layer in named if part in parts and isinstance(layer, Layer)}
 
 
 def _floors(case: Case, count: int) -> dict[str, float]:
     """Seconds of the products of each operation, all replicas side by side; the median of a few rounds."""
     floors: dict[str, float] = defaultdict(float)
     with cores_for(count), Team(count) as team:
-        for product in products_of(case, count):
+        for product in case.products(count):
             work, times = multiplier([product], count), []
             for _ in range(5):
                 begun = time.perf_counter()

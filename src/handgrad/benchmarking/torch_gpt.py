@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from handgrad.models import GPT, GPTConfig
+from handgrad.models import GPTConfig, LanguageModel
 from handgrad.nn import Parameter
 
 
@@ -79,7 +79,7 @@ class TorchGPT(nn.Module):
         return F.cross_entropy(self(ids).flatten(0, 1), targets.flatten())
 
 
-def torch_twin(ours: GPT) -> TorchGPT:
+def torch_twin(ours: LanguageModel) -> TorchGPT:
     """The same GPT in PyTorch, with a copy of its weights."""
     theirs = TorchGPT(ours.config).to(torch.from_numpy(ours.arena.data).dtype)
     with torch.no_grad():
@@ -88,7 +88,7 @@ def torch_twin(ours: GPT) -> TorchGPT:
     return theirs
 
 
-def paired(ours: GPT, theirs: TorchGPT, grad: bool = False) -> Iterator[tuple[str, Parameter, Tensor]]:
+def paired(ours: LanguageModel, theirs: TorchGPT, grad: bool = False) -> Iterator[tuple[str, Parameter, Tensor]]:
     """Every parameter once: name, ours, and a view of torch's value (or gradient) in our orientation.
 
     A linear layer's weight stands as (in, out) with us and as (out, in) in torch; a table, which the head's is too,

@@ -49,7 +49,7 @@ def check_answer(exercise: Exercise, path: Path) -> Verdict:
 
     Number, shapes and dtypes are looked at, that nothing is changed in place, and that float32 stays float32.
 
-    Raises InputError where there is no file, or none that defines the two functions.
+    Raises InputError if the file is missing, if it does not define both functions, or if its backward is handgrad's.
     """
     answer = _Answer(exercise, path)
     try:
@@ -88,6 +88,9 @@ class _Answer:
                 raise InputError(f"{path} defines no function {name}; it needs {exercise.name} and {backward}")
         self._forward: Callable[..., Any] = getattr(module, exercise.name)
         self._backward: Callable[..., Any] = getattr(module, backward)
+        origin = getattr(self._backward, "__module__", None) or ""
+        if origin.startswith("handgrad."):  # imported, perhaps by a *; it would pass in place of the reader's
+            raise InputError(f"{path} imports {backward} from {origin}; write it yourself")
         self.dy = np.asarray(np.random.default_rng(17).standard_normal(exercise.output().shape))
         self.changed: list[str] = []
         """What the last call wrote to although it was not its own, a sentence each."""

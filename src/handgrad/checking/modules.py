@@ -12,7 +12,7 @@ from handgrad.autograd import Tensor, no_grad
 from handgrad.checking.numerical import central_differences, relative_error
 from handgrad.checking.operations import away_from_the_kink, split_qkv
 from handgrad.checking.results import Result
-from handgrad.models import GPT, GPTConfig
+from handgrad.models import GPTConfig, LanguageModel, new_model
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def gpt_cases() -> list[ModuleCase]:
     untied = GPTConfig(**shape, n_layer=1, tie_weights=False, activation="gelu_exact", dropout=0.2)
     bare = GPTConfig(**shape, n_layer=1, bias=False)
     return [
-        ModuleCase(name, GPT(config, dtype=np.float64), ids, {"targets": targets})
+        ModuleCase(name, new_model(config, dtype=np.float64), ids, {"targets": targets})
         for name, config in (
             ("GPT, tied head", tied),
             ("GPT, own head, exact gelu, dropout", untied),
@@ -90,7 +90,7 @@ def check_module(case: ModuleCase) -> Iterator[Result]:
     values = np.random.default_rng(5)
     for parameter in module.parameters():
         parameter.data = values.standard_normal(parameter.shape) / 2
-    compute = module.loss if isinstance(module, GPT) else module
+    compute = module.loss if isinstance(module, LanguageModel) else module
 
     def forward() -> Array:
         module.set_generator(np.random.default_rng(3))

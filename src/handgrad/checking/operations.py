@@ -73,6 +73,14 @@ def operation_cases() -> list[OperationCase]:
         OperationCase("attention, boolean mask", ops.attention, heads, lambda: {"mask": allowed}),
         OperationCase("attention, additive mask", ops.attention, heads, lambda: {"mask": additive}),
         OperationCase("attention, dropout", ops.attention, heads, drawn(dropout_p=0.3)),
+        OperationCase("split_heads", ops.split_heads, {"qkv": qkv}, lambda: {"n_head": 3}, split_qkv),
+        OperationCase(
+            "split_heads, shared keys",
+            ops.split_heads,
+            {"qkv": normal(2, 5, 60)},
+            lambda: {"n_head": 4, "n_kv_head": 3},
+        ),
+        OperationCase("merge_heads", ops.merge_heads, {"y": normal(2, 3, 5, 4)}),
         OperationCase("multi_head_attention", ops.multi_head_attention, {"qkv": qkv}, lambda: {"n_head": 3}, split_qkv),
         *elementary_cases(),
     ]

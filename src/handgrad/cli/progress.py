@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from handgrad.cli.console import warn
 from handgrad.data import TokenData
 from handgrad.generation import write
-from handgrad.models import GPT
+from handgrad.models import LanguageModel
 from handgrad.training import Metrics, Reporter, Run
 from handgrad.training.checkpoint import Progress as RunProgress
 
@@ -26,7 +26,7 @@ class TrainingDisplay(Reporter):
         self.begun = self.printed = time.monotonic()
         self.first_step = 0
 
-    def started(self, model: GPT, data: TokenData, progress: RunProgress) -> None:
+    def started(self, model: LanguageModel, data: TokenData, progress: RunProgress) -> None:
         self.data, self.first_step = data, progress.step
         self.begun = self.printed = time.monotonic()
         doing = "training" if progress.step == 0 else f"resuming at step {progress.step:,}:"
@@ -48,7 +48,7 @@ class TrainingDisplay(Reporter):
             self.printed = time.monotonic()
             self._print(self._line(metrics))
 
-    def evaluated(self, metrics: Metrics, model: GPT) -> None:
+    def evaluated(self, metrics: Metrics, model: LanguageModel) -> None:
         training = "" if metrics.loss is None else f"training loss {metrics.loss:.4f}, "
         self._print(
             f"step {metrics.step:,}: {training}validation loss {metrics.val_loss:.4f} nats per token, "

@@ -7,11 +7,11 @@ import numpy as np
 from handgrad.arrays import Array
 from handgrad.autograd import no_grad
 from handgrad.generation.strategies import Strategy
-from handgrad.models import GPT
+from handgrad.models import LanguageModel
 
 
 def generate(
-    model: GPT,
+    model: LanguageModel,
     ids: Sequence[int] | Array,
     max_new_tokens: int,
     *,
@@ -40,7 +40,7 @@ def generate(
 
 
 def _generate(
-    model: GPT,
+    model: LanguageModel,
     context: list[int],
     max_new_tokens: int,
     strategy: Strategy,
@@ -54,7 +54,7 @@ def _generate(
         yield context[-1]
 
 
-def _next_logits(model: GPT, context: list[int]) -> Array:
+def _next_logits(model: LanguageModel, context: list[int]) -> Array:
     """Logits (V,) of the token after the context, without dropout."""
     was_training = model.training
     if was_training:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from handgrad.generation.generate import generate
-from handgrad.models import GPT
+from handgrad.models import LanguageModel
 from handgrad.tokenizers import Tokenizer
 
 
@@ -16,7 +16,7 @@ def opening(tokenizer: Tokenizer) -> list[int]:
 
 
 def write(
-    model: GPT, tokenizer: Tokenizer, tokens: int, *, temperature: float = 0.8, seed: int | Sequence[int] = 0
+    model: LanguageModel, tokenizer: Tokenizer, tokens: int, *, temperature: float = 0.8, seed: int | Sequence[int] = 0
 ) -> str:
     """A text of so many tokens that starts as a new line does, where the tokenizer knows lines."""
     ids = generate(model, opening(tokenizer), tokens, temperature=temperature, seed=seed, exclude=tokenizer.special_ids)

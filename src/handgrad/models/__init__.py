@@ -1,6 +1,9 @@
-"""Whole models."""
+"""Language models: their architecture, forward and backward, and the files they are kept in."""
 
-from handgrad.models.gpt import GPT, GPTConfig
-from handgrad.models.gpt2_names import gpt2_name
+from handgrad.models.config import Architecture, GPTConfig
+from handgrad.models.gpt import GPT
+from handgrad.models.language_model import LanguageModel
+from handgrad.models.loading import load, new_model
+from handgrad.models.products import Product
 
-__all__ = ["GPT", "GPTConfig", "gpt2_name"]
+__all__ = ["GPT", "Architecture", "GPTConfig", "LanguageModel", "Product", "load", "new_model"]

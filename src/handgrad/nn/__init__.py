@@ -6,19 +6,22 @@ then ``y.backward()`` of what comes of it.
 
 from handgrad.nn import init
 from handgrad.nn.activations import GELU, ReLU, Sigmoid, Softmax, Softplus, Tanh
+from handgrad.nn.attention import Attend, AttendBetween, AttendHeads, MergeHeads, MultiHeadAttention, SplitHeads
 from handgrad.nn.data_loader import DataLoader, Dataset, TensorDataset, TokenDataset
 from handgrad.nn.layers import Conv2d, Dropout, Embedding, LayerNorm, Linear, Unembedding
 from handgrad.nn.losses import CrossEntropyLoss, MSELoss, cross_entropy_loss, mse_loss
 from handgrad.nn.module import ArrayOrTensor, Layer, Module, is_on_tape
 from handgrad.nn.parameter import Buffer, Parameter
 from handgrad.nn.sequential import MLP, ModuleList, Sequential
-from handgrad.nn.transformer import Attend, FeedForward, MultiHeadAttention, TransformerBlock
+from handgrad.nn.transformer import FeedForward, TransformerBlock, new_norm
 
 __all__ = [
     "GELU",
     "MLP",
     "ArrayOrTensor",
     "Attend",
+    "AttendBetween",
+    "AttendHeads",
     "Buffer",
     "Conv2d",
     "CrossEntropyLoss",
@@ -31,6 +34,7 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "MSELoss",
+    "MergeHeads",
     "Module",
     "ModuleList",
     "MultiHeadAttention",
@@ -40,6 +44,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "SplitHeads",
     "Tanh",
     "TensorDataset",
     "TokenDataset",
@@ -49,4 +54,5 @@ __all__ = [
     "init",
     "is_on_tape",
     "mse_loss",
+    "new_norm",
 ]

@@ -49,7 +49,7 @@ class Linear(Layer):
             raise ValueError(f"activation must be {' or '.join(get_args(Activation))}, not {activation!r}")
         self.activation = activation
         bound = 1 / math.sqrt(in_features) if in_features else 0.0
-        self.weight = Parameter(np.empty((in_features, out_features), dtype))
+        self.weight = Parameter(np.empty((in_features, out_features), dtype), role="matrix")
         init.uniform(self.weight, -bound, bound, rng)
         self.bias = Parameter(np.empty(out_features, dtype)) if bias else None
         if self.bias is not None:
@@ -71,7 +71,7 @@ class Embedding(Layer):
         rng: Generator | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        self.weight = Parameter(np.empty((num_embeddings, embedding_dim), dtype))
+        self.weight = Parameter(np.empty((num_embeddings, embedding_dim), dtype), role="embedding")
         init.normal(self.weight, rng=rng)
 
     def forward(self, ids: ArrayOrTensor) -> ArrayOrTensor:
@@ -126,7 +126,7 @@ class Conv2d(Layer):
     ) -> None:
         size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
         bound = 1 / math.sqrt(in_channels * math.prod(size))
-        self.weight = Parameter(np.empty((out_channels, in_channels, *size), dtype))
+        self.weight = Parameter(np.empty((out_channels, in_channels, *size), dtype), role="matrix")
         init.uniform(self.weight, -bound, bound, rng)
         self.bias = Parameter(np.empty(out_channels, dtype)) if bias else None
         if self.bias is not None:

@@ -1,15 +1,17 @@
 """What every layer is: it finds its parameters and children by attribute, and is driven by hand or on the tape."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import Any, Self, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
 import numpy as np
 
 from handgrad.arrays import Array
-from handgrad.autograd import Tensor, apply, is_grad_enabled
-from handgrad.autograd.operands import as_array, floating, promoted
+from handgrad.autograd import Tensor, is_grad_enabled
+from handgrad.autograd.operands import as_array, floating, promoted, promoted_arrays
+from handgrad.autograd.taped import apply_several
 from handgrad.backend import Forward, Pair, gradients_of, outputs_of, pair_for
 from handgrad.nn.parameter import Buffer, Parameter
 
@@ -18,8 +20,19 @@ Held = TypeVar("Held")
 ArrayOrTensor: TypeAlias = Array | Tensor
 """What a layer is called with and returns: an array by hand, a Tensor on the tape."""
 
-# Set inside a module that is driven by hand with all its parts, so that these need not look again.
-_whole_is_by_hand: ContextVar[bool] = ContextVar("whole_is_by_hand", default=False)
+
+class Pass:
+    """One forward by hand, begun by a call from outside. What its layers keep belongs to it."""
+
+    __slots__ = ("is_broken",)
+
+    def __init__(self) -> None:
+        self.is_broken = False
+        """Whether a later pass dropped something that this one kept, so that its backward would be wrong."""
+
+
+# The pass that runs in this thread. Inside it all parts are driven by hand: they need not look whether they can be.
+_current_pass: ContextVar[Pass | None] = ContextVar("current_pass", default=None)
 
 
 class Module:
@@ -28,8 +41,11 @@ class Module:
     Parameters, buffers and child modules are found by attribute, also in lists, tuples and dictionaries.
 
     Called with arrays it is driven by hand: ``backward`` takes ∂L/∂output to ∂L/∂input and adds to the ``grad`` of
-    each parameter on its way. Called with a Tensor it runs on the tape, and ``backward`` of the result does all that.
-    A module without a ``backward`` for its ``forward``, or one that holds such a one, always runs on the tape.
+    each parameter on its way. A call from outside begins a new pass, and drops what an earlier pass has kept here and
+    below. Within one pass a layer runs once.
+
+    Called with a Tensor it runs on the tape, and ``backward`` of the result does all that. A module without a
+    ``backward`` for its ``forward``, or one that holds such a module, always runs on the tape.
     """
 
     training = True
@@ -45,14 +61,12 @@ class Module:
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if not is_on_tape(*inputs, *options.values()):
-            if _whole_is_by_hand.get() and _has_backward(self):
+            if _current_pass.get() is not None and _has_backward(self):
                 return self.forward(*inputs, **options)
-            if all(_has_backward(module) for module in self.modules()):
-                token = _whole_is_by_hand.set(True)
-                try:
+            modules = list(self.modules())
+            if all(map(_has_backward, modules)):
+                with _new_pass(modules):
                     return self.forward(*inputs, **options)
-                finally:
-                    _whole_is_by_hand.reset(token)
         return self.forward(*map(_on_tape, inputs), **{name: _on_tape(value) for name, value in options.items()})
 
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
@@ -176,11 +190,29 @@ class Module:
             if hasattr(module, "rng"):
                 module.rng = rng
 
+    @contextmanager
+    def one_pass(self) -> Iterator[None]:
+        """Inside, all calls of this module and its parts by hand are one pass; for a loss, which calls two of them."""
+        with _new_pass(self.modules()):
+            yield
+
     def forget(self) -> None:
         """Drops what forwards have kept for a backward that will not come, after an interrupted step."""
-        for module in self.modules():
-            if isinstance(module, Layer):
-                module._kept = None
+        _drop(self.modules())
+
+
+class Kept(NamedTuple):
+    """What a layer keeps between its forward and its backward."""
+
+    pair: Pair
+    saved: tuple[Any, ...]
+    inputs: tuple[Any, ...]
+    """As they were given: Parameters, arrays, None."""
+    outputs: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
+    """Shape and dtype of each output."""
+    several: bool
+    """Whether the operation returns a tuple of outputs, and its backward takes a tuple of gradients."""
+    of_pass: Pass
 
 
 class Layer(Module):
@@ -189,32 +221,45 @@ class Layer(Module):
     ``forward`` hands its operation to ``apply``; ``backward`` then follows by itself from the operation's pair.
     """
 
-    _kept: tuple[Pair, tuple[Any, ...], tuple[Any, ...], tuple[Any, Any]] | None = None
+    _kept: Kept | None = None
 
     def apply(self, operation: Forward, *inputs: Any, **options: Any) -> Any:
         """Runs an operation of ``handgrad.ops``, and keeps what its backward needs: here, or on the tape for Tensors.
 
         The inputs are the differentiable ones, in the operation's order, arrays or Tensors and this layer's own
-        Parameters; None stands for one that is not there.
+        Parameters; None stands for one that is not there. Both ways they are brought to one dtype by the same rule,
+        that of ``autograd.operands``.
 
-        Raises RuntimeError where an earlier forward by hand still waits for its backward.
+        Raises RuntimeError if this layer ran by hand in the same pass before.
         """
         if self._is_given_tensors(inputs) or is_on_tape(*options.values()):
             # What is differentiated is computed in floats, and in one dtype, as by the functions of tensors.
             given = iter(promoted(*(floating(value) for value in inputs if value is not None)))
             tensors = [None if value is None else next(given) for value in inputs]
-            return apply(operation, *tensors, layer=self, **options)
-        if is_grad_enabled() and self._kept is not None:
-            raise RuntimeError(
-                f"{type(self).__name__}: forward was called again before backward; call backward first, "
-                "run under no_grad() if none will follow, or forget() the forward that was interrupted"
-            )
-        arrays = [value.data if isinstance(value, Parameter) else value for value in inputs]
+            made = apply_several(operation, *tensors, layer=self, **options)
+            return made[0] if len(made) == 1 else tuple(made)
+        keeps = is_grad_enabled()
+        of_pass = self._pass_that_may_keep() if keeps else None
+        arrays = promoted_arrays([value.data if isinstance(value, Parameter) else value for value in inputs])
         pair = pair_for(operation, arrays, options)
         output, saved = outputs_of(pair, arrays, options, self)
-        if is_grad_enabled():
-            self._keep((pair, saved, inputs, (np.shape(output), output.dtype)))
+        if of_pass is not None:
+            several = isinstance(output, tuple)
+            outputs = tuple((y.shape, y.dtype) for y in (output if several else (output,)))
+            self._keep(Kept(pair, saved, inputs, outputs, several, of_pass))
         return output
+
+    def _pass_that_may_keep(self) -> Pass:
+        """The pass that runs, or one of this layer alone if ``forward`` was called past ``__call__``."""
+        current = _current_pass.get()
+        if self._kept is not None:
+            if self._kept.of_pass is current:
+                raise RuntimeError(
+                    f"{type(self).__name__}: forward ran a second time in one pass, and by hand a layer keeps only one "
+                    "for its backward; call the model with a Tensor: on the tape a layer may be used again and again"
+                )
+            _drop((self,))
+        return current or Pass()
 
     def _is_given_tensors(self, inputs: tuple[Any, ...]) -> bool:
         """Whether a Tensor is among them that is no Parameter of this layer's own."""
@@ -224,7 +269,7 @@ class Layer(Module):
             for value in inputs
         )
 
-    def _keep(self, kept: tuple[Pair, tuple[Any, ...], tuple[Any, ...], tuple[Any, Any]] | None) -> None:
+    def _keep(self, kept: Kept | None) -> None:
         vars(self)["_kept"] = kept  # past __setattr__, which looks at everything that may be learned
 
     @property
@@ -232,35 +277,88 @@ class Layer(Module):
         """True between a forward that kept something and its backward."""
         return self._kept is not None
 
-    def backward(self, dy: Any) -> Array:
+    def backward(self, dy: Any) -> Any:
         """∂L/∂input from ∂L/∂output, adding to the gradients of the parameters; consumes what forward kept.
 
-        Returns the gradient of the array input, a tuple where there are several, None where there is none (Embedding).
+        Returns the gradient of the array input, of its dtype if that is a float; a tuple if there are several; None if
+        no input has one (Embedding). A number stands for an array full of it. A layer with several outputs takes a
+        tuple, in which None stands for zeros.
 
-        A number stands for an array full of it.
-
-        Raises RuntimeError where there was no forward, or it ran under ``no_grad()``; ValueError where dy has not the
-        output's shape.
+        Raises RuntimeError if no forward has kept anything, or if something of its pass was dropped since; ValueError
+        if dy has not the output's shape.
         """
-        if self._kept is None:
-            raise RuntimeError(f"{type(self).__name__}: backward without a forward that kept what it needs")
-        pair, saved, inputs, (shape, dtype) = self._kept
+        kept = self._kept
+        if kept is None:
+            raise RuntimeError(
+                f"{type(self).__name__}: backward without a forward that kept what it needs: there was none, it ran "
+                "under no_grad(), its backward came already, or a later call dropped it"
+            )
+        if kept.of_pass.is_broken:
+            raise RuntimeError(
+                f"{type(self).__name__}: a part of this model was called again from outside before the backward, which "
+                "dropped what it had kept; run the forward once more, and look at parts under no_grad()"
+            )
+        given = dy if kept.several else (dy,)
+        d_outputs = tuple(
+            None if d is None and kept.several else self._checked(d, *output)
+            for d, output in zip(given, kept.outputs, strict=True)
+        )
+        self._keep(None)
+        for_arrays = []
+        into = tuple(p.grad if isinstance(p, Parameter) and p.requires_grad else None for p in kept.inputs)
+        gradients = gradients_of(kept.pair, d_outputs if kept.several else d_outputs[0], kept.saved, into, self)
+        for value, gradient in zip(kept.inputs, gradients, strict=True):
+            if isinstance(value, Parameter):
+                if gradient is not value.grad:
+                    value.accumulate(gradient)
+            elif value is not None:
+                for_arrays.append(_in_dtype_of(value, gradient))
+        # One array goes in nearly everywhere; None comes back from an Embedding, whose ids have no gradient.
+        return for_arrays[0] if len(for_arrays) == 1 else tuple(for_arrays) or None
+
+    def _checked(self, dy: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """∂L/∂output as an array of the output's shape and dtype."""
         dy = dy.astype(dtype, copy=False) if hasattr(dy, "astype") else np.asarray(dy, dtype)
         if dy.shape != shape:
             if dy.ndim:
                 raise ValueError(f"{type(self).__name__}: backward takes ∂L/∂output of shape {shape}, not {dy.shape}")
             dy = np.full(shape, dy, dtype)
-        self._keep(None)
-        for_arrays = []
-        into = tuple(value.grad if isinstance(value, Parameter) and value.requires_grad else None for value in inputs)
-        for value, gradient in zip(inputs, gradients_of(pair, dy, saved, into, self), strict=True):
-            if isinstance(value, Parameter):
-                if gradient is not value.grad:
-                    value.accumulate(gradient)
-            elif value is not None:
-                for_arrays.append(gradient)
-        # One array goes in nearly everywhere; None comes back from an Embedding, whose ids have no gradient.
-        return cast(Array, for_arrays[0] if len(for_arrays) == 1 else tuple(for_arrays) or None)
+        return dy
+
+
+@contextmanager
+def _new_pass(modules: Iterable[Module]) -> Iterator[None]:
+    """Begins a pass by hand of these modules, unless one runs already."""
+    if _current_pass.get() is not None:
+        yield
+        return
+    if is_grad_enabled():
+        _drop(modules)
+    token = _current_pass.set(Pass())
+    try:
+        yield
+    finally:
+        _current_pass.reset(token)
+
+
+def _drop(modules: Iterable[Module]) -> None:
+    """Lets go of what layers have kept. Their passes are broken by it: what other layers kept of them is of no use."""
+    for module in modules:
+        if isinstance(module, Layer) and module._kept is not None:
+            module._kept.of_pass.is_broken = True
+            module._keep(None)
+
+
+def in_floats(x: ArrayOrTensor) -> ArrayOrTensor:
+    """x, or if it holds integers or truth values the same in float32, by hand as on the tape."""
+    return floating(x) if isinstance(x, Tensor) else promoted_arrays([x])[0]
+
+
+def _in_dtype_of(value: Any, gradient: Any) -> Any:
+    """The gradient in the dtype that the input came in; integers, which have no gradient, leave it as it is."""
+    if gradient is None or not hasattr(value, "dtype") or value.dtype not in (np.float32, np.float64):
+        return gradient
+    return gradient.astype(value.dtype, copy=False)
 
 
 def is_on_tape(*values: Any) -> bool:

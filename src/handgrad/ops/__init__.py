@@ -1,13 +1,18 @@
 """The derivatives: each operation is a pair of pure functions, the backward under its forward.
 
 ``NAME(inputs..., options) -> (output, saved)`` and ``NAME_backward(d_output, saved) -> gradients``: one gradient
-for each differentiable input, in order, of the input's shape and dtype (alone where there is one, else a tuple).
-The differentiable inputs come first. ``saved`` is what the backward needs. Inputs are never written to, and may be kept
-in ``saved``: do not change them before the backward has run.
+for each differentiable input, in order, of the input's shape and dtype (alone if there is one, else a tuple).
+The differentiable inputs come first. ``saved`` is a named tuple of what the backward needs, or ``()`` if it needs
+nothing. Inputs are never written to, and may be kept in ``saved``: do not change them before the backward has run.
 
-An operation of several inputs may take ``wanted``, a truth value for each: for one whose gradient nobody wants, a
-constant, it saves nothing and its backward gives None.
+An operation of several inputs may take ``wanted``, a truth value for each: for an input whose gradient nobody wants,
+such as a constant, it saves nothing and its backward returns None. ``TAKE_WANTED`` names these operations.
+
+Arrays of another library pass through if they have NumPy's interface, ``__array_ufunc__`` and ``__array_function__``.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 from handgrad.ops.adam_update import adam_update
 from handgrad.ops.add_gradients import add_gradients
@@ -78,6 +83,7 @@ from handgrad.ops.elementwise import (
 )
 from handgrad.ops.embedding import embedding, embedding_backward
 from handgrad.ops.gelu import gelu, gelu_backward
+from handgrad.ops.heads import merge_heads, merge_heads_backward, split_heads, split_heads_backward
 from handgrad.ops.layer_norm import layer_norm, layer_norm_backward
 from handgrad.ops.linear import linear, linear_backward
 from handgrad.ops.linear_gelu import linear_gelu, linear_gelu_backward
@@ -146,8 +152,10 @@ from handgrad.ops.relu import relu, relu_backward
 from handgrad.ops.softmax import softmax, softmax_backward
 from handgrad.ops.unembedding import unembedding, unembedding_backward
 
-TAKE_WANTED = frozenset({conv2d, divide, linear, linear_gelu, linear_relu, matmul, multiply, power})
-"""The forwards that take ``wanted``."""
+TAKE_WANTED: frozenset[Callable[..., Any]] = frozenset(
+    {conv2d, divide, linear, linear_gelu, linear_relu, matmul, multiply, power}
+)
+"""The operations that take the option ``wanted``; whoever calls another may not pass it."""
 
 __all__ = [
     "TAKE_WANTED",
@@ -225,6 +233,8 @@ __all__ = [
     "maximum_backward",
     "mean",
     "mean_backward",
+    "merge_heads",
+    "merge_heads_backward",
     "min",
     "min_backward",
     "minimum",
@@ -269,6 +279,8 @@ __all__ = [
     "softplus_backward",
     "split",
     "split_backward",
+    "split_heads",
+    "split_heads_backward",
     "sqrt",
     "sqrt_backward",
     "stack",

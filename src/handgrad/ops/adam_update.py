@@ -30,13 +30,13 @@ def adam_update(
         m ← β₁ m + (1 - β₁) g,    v ← β₂ v + (1 - β₂) g²
         x ← x - lr · (m / (1 - β₁ᵗ)) / (√(v / (1 - β₂ᵗ)) + eps)
 
-    t is ``step``, counted from 1. Weight decay shrinks x by lr · weight_decay before the step where ``decoupled``
+    t is ``step``, counted from 1. Weight decay shrinks x by lr · weight_decay before the step if ``decoupled``
     (AdamW), else adds weight_decay · x to the gradient (Adam). g is ``grad`` times ``grad_scale``; ``grad`` is left as
     it is.
     """
     step_size = lr / (1 - beta1**step)
     sqrt_correction = math.sqrt(1 - beta2**step)
-    scratch = np.empty(min(_BLOCK, data.size), dtype=data.dtype)
+    scratch = np.empty(min(_BLOCK, data.size), dtype=data.dtype, like=data)
     for start in range(0, data.size, _BLOCK):
         block = slice(start, min(start + _BLOCK, data.size))
         x, g, m, v = data[block], grad[block], exp_avg[block], exp_avg_sq[block]

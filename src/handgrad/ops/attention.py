@@ -2,14 +2,26 @@
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from handgrad.arrays import Array
-from handgrad.ops.dropout import dropout, dropout_backward
-from handgrad.ops.shapes import kind_of, unbroadcast
-from handgrad.ops.softmax import softmax_backward
+from handgrad.ops.dropout import DropoutSaved, dropout, dropout_backward
+from handgrad.ops.shapes import kind_of, largest, unbroadcast
+from handgrad.ops.softmax import SoftmaxSaved, softmax_backward
+
+
+class AttentionSaved(NamedTuple):
+    """The inputs, the weights (..., T, S) as they left softmax, the factor 1 / √D, and the weights after dropout."""
+
+    q: Array
+    k: Array
+    v: Array
+    weights: Array
+    scale: float
+    dropped: Array
+    dropout: DropoutSaved
 
 
 def attention(
@@ -20,14 +32,13 @@ def attention(
     causal: bool = True,
     dropout_p: float = 0.0,
     rng: np.random.Generator | None = None,
-) -> tuple[Array, tuple[Any, ...]]:
+) -> tuple[Array, AttentionSaved]:
     """softmax(q kᵀ / √D + mask) v: each query takes the mean of the values, weighted by its likeness to their keys.
 
-    q (..., T, D), k (..., S, D), v (..., S, E), leading axes broadcast; returns y (..., T, E). Where ``causal``, the
+    q (..., T, D), k (..., S, D), v (..., S, E), leading axes broadcast; returns y (..., T, E). If ``causal``, the
     T queries are the last of S positions and see no later key: query t attends to s ≤ t + S - T. ``mask`` broadcasts
-    to (..., T, S): true where attending is allowed, or of a floating dtype and added to the scores (a constant: no
-    gradient is given for it). A query that may attend to nothing gets zeros. ``dropout_p`` drops weights, drawn by
-    ``rng``.
+    to (..., T, S): true where attending is allowed, or of a floating dtype and added to the scores (it is a constant,
+    without a gradient). A query that may attend to nothing gets zeros. ``dropout_p`` drops weights, drawn by ``rng``.
 
     Raises ValueError for more causal queries than keys, TypeError for a mask that is neither boolean nor floating.
     """
@@ -37,7 +48,7 @@ def attention(
     scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0
     scores = (q * scale) @ k.swapaxes(-1, -2)
     if causal:
-        scores += _causal_bias(T, S, scores.dtype.char)
+        scores += np.asarray(_causal_bias(T, S, scores.dtype.char), like=scores)
     if mask is not None:
         if mask.dtype.kind not in "bf":
             raise TypeError(f"attention: mask must be boolean (true: may attend) or floating (added), not {mask.dtype}")
@@ -45,10 +56,10 @@ def attention(
         scores = scores + bias.astype(scores.dtype)
     weights = _softmax_or_zero(scores)
     dropped, dropout_saved = dropout(weights, dropout_p, training=dropout_p > 0, rng=rng)
-    return dropped @ v, (q, k, v, weights, scale, dropped, dropout_saved)
+    return dropped @ v, AttentionSaved(q, k, v, weights, scale, dropped, dropout_saved)
 
 
-def attention_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array, Array]:
+def attention_backward(dy: Array, saved: AttentionSaved) -> tuple[Array, Array, Array]:
     """Gradients of attention for q, k and v.
 
     With S = q kᵀ / √D + mask, P = softmax(S) by rows and y = P v, from the end to the beginning:
@@ -56,24 +67,24 @@ def attention_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array,
         P = softmax(S)            so  dS_ts = P_ts (dP_ts - Σ_j dP_tj P_tj)
         S_ts = Σ_d q_td k_sd/√D   so  dq_td = Σ_s dS_ts k_sd / √D,   dq = dS k / √D
                                       dk_sd = Σ_t dS_ts q_td / √D,   dk = dSᵀ q / √D.
-    The transpose in dk stands because a key is summed over the queries that looked at it. Masked scores have
-    P = 0, hence dS = 0. Dropout on P stands between the first line and the second.
+    dk has the transpose because a key is summed over the queries that looked at it. Masked scores have P = 0, hence
+    dS = 0. Dropout on P comes between the first line and the second.
     """
     q, k, v, weights, scale, dropped, dropout_saved = saved
     dv = dropped.swapaxes(-1, -2) @ dy
     d_weights = dropout_backward(dy @ v.swapaxes(-1, -2), dropout_saved)
-    d_scores = softmax_backward(d_weights, (weights, -1))
+    d_scores = softmax_backward(d_weights, SoftmaxSaved(weights, -1))
     d_scores *= scale
     dq = d_scores @ k
     dk = d_scores.swapaxes(-1, -2) @ q
-    # Where leading axes were broadcast, as for heads that share their keys, the sum over all who used them.
+    # If leading axes were broadcast, as for heads that share their keys, the sum over all who used them.
     return tuple(unbroadcast(d, kind_of(x)) for d, x in ((dq, q), (dk, k), (dv, v)))  # type: ignore[return-value]
 
 
 def _softmax_or_zero(scores: Array) -> Array:
     """Softmax over the last axis, in place; rows that are -inf throughout become zeros instead of NaN."""
-    largest = scores.max(axis=-1, keepdims=True, initial=-np.inf)
-    scores -= np.where(largest == -np.inf, 0, largest)
+    top = largest(scores, -1)
+    scores -= np.where(top == -np.inf, 0, top)
     np.exp(scores, out=scores)
     total = scores.sum(axis=-1, keepdims=True)
     scores /= np.where(total == 0, 1, total)
@@ -82,7 +93,7 @@ def _softmax_or_zero(scores: Array) -> Array:
 
 @lru_cache(maxsize=16)
 def _causal_bias(T: int, S: int, dtype: str) -> Array:
-    """(T, S) of zeros where query t may see key s, -inf above; shared, so never to be written."""
+    """(T, S): 0 where query t may see key s, -inf elsewhere. Callers share it, so nobody may write to it."""
     bias = np.triu(np.full((T, S), -np.inf, dtype=dtype), k=1 + S - T)
     bias.flags.writeable = False
     return bias

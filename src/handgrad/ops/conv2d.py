@@ -1,7 +1,7 @@
 """Two-dimensional convolution (cross-correlation, as every network library calls it)."""
 
 import operator
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -12,6 +12,20 @@ from handgrad.ops.shapes import check_bias
 Pair = tuple[int, int]
 
 
+class Conv2dSaved(NamedTuple):
+    """The padded input if weight's gradient is wanted, weight if x's is; sizes and options."""
+
+    padded: Array | None
+    weight: Array | None
+    shape: tuple[int, ...]
+    padded_shape: tuple[int, ...]
+    weight_shape: tuple[int, ...]
+    has_bias: bool
+    strides: Pair
+    padding: Pair
+    dilations: Pair
+
+
 def conv2d(
     x: Array,
     weight: Array,
@@ -20,13 +34,14 @@ def conv2d(
     padding: int | Pair = 0,
     dilation: int | Pair = 1,
     wanted: tuple[bool, ...] = (True, True, True),
-) -> tuple[Array, tuple[Any, ...]]:
+) -> tuple[Array, Conv2dSaved]:
     """Each output is the sum of a window of x, weighted: y_nouv = b_o + Σ_cij W_ocij x_nc,su+di-p,sv+dj-p.
 
     x (N, C, H, W), weight (O, C, I, J), bias (O,) or None, as in PyTorch; returns y (N, O, U, V) with
     U = (H + 2p - d(I - 1) - 1) // s + 1 for stride s, padding p (with zeros) and dilation d; V likewise.
 
-    Raises ValueError where the shapes do not fit one another.
+    Raises ValueError if the shapes do not fit one another, TypeError for a stride, padding or dilation that is not an
+    integer or two.
     """
     strides, dilations = _pair(stride, "stride"), _pair(dilation, "dilation")
     pad_h, pad_w = _pair(padding, "padding")
@@ -44,13 +59,22 @@ def conv2d(
     y = np.tensordot(windows, weight, axes=((1, 4, 5), (1, 2, 3)))  # N U V O
     if bias is not None:
         y += bias
-    kept = (padded if wanted[1] else None, weight if wanted[0] else None)
-    saved = (*kept, x.shape, padded.shape, weight.shape, bias is not None, strides, (pad_h, pad_w), dilations)
-    return np.ascontiguousarray(np.moveaxis(y, -1, 1)), saved
+    saved = Conv2dSaved(
+        padded if wanted[1] else None,
+        weight if wanted[0] else None,
+        x.shape,
+        padded.shape,
+        weight.shape,
+        bias is not None,
+        strides,
+        (pad_h, pad_w),
+        dilations,
+    )
+    return np.ascontiguousarray(np.moveaxis(y, -1, 1), like=y), saved
 
 
-def conv2d_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, Array | None, Array | None]:
-    """Gradients of conv2d for x, weight and bias (None where there is none, or it is not wanted).
+def conv2d_backward(dy: Array, saved: Conv2dSaved) -> tuple[Array | None, Array | None, Array | None]:
+    """Gradients of conv2d for x, weight and bias (None if conv2d got no bias, or if it is not wanted).
 
     y is linear in each: W_ocij meets the window's element (i, j) at every place (u, v),
         dW_ocij = Σ_nuv dy_nouv x_nc,su+di,sv+dj,   db_o = Σ_nuv dy_nouv,
@@ -65,7 +89,7 @@ def conv2d_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, Ar
         d_weight = np.tensordot(dy, windows, axes=((0, 2, 3), (0, 2, 3)))
     if weight is not None:
         d_windows = np.moveaxis(np.tensordot(weight, dy, axes=((0,), (1,))), 3, 0)  # N C I J U V
-        d_padded = np.zeros(padded_shape, dy.dtype)
+        d_padded = np.zeros(padded_shape, dy.dtype, like=dy)
         _, _, U, V = dy.shape
         for i in range(weight_shape[2]):
             for j in range(weight_shape[3]):

@@ -1,53 +1,63 @@
 """Cross entropy straight from the logits, fused with its softmax."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from handgrad.arrays import Array
-from handgrad.ops.shapes import as_rows
+from handgrad.ops.shapes import as_array, as_rows, largest
 
 Reduction = Literal["mean", "sum", "none"]
 
 
+class CrossEntropySaved(NamedTuple):
+    """Probabilities (N, V) and labels (N,) by rows, whether a row counts (its target is not ignored), and options."""
+
+    probabilities: Array
+    labels: Array
+    counted: Array
+    shape: tuple[int, ...]
+    reduction: Reduction
+
+
 def cross_entropy(
     logits: Array, targets: Array, ignore_index: int = -100, reduction: Reduction = "mean"
-) -> tuple[Array, tuple[Any, ...]]:
+) -> tuple[Array, CrossEntropySaved]:
     """-log softmax(logits)[target] in nats: how surprised the model is by the right answer.
 
     logits (..., V), targets (...) integers in [0, V) or ``ignore_index``; a scalar for reduction "mean" (over
-    the targets not ignored; NaN where all are) and "sum", of the targets' shape for "none".
+    the targets not ignored; NaN if all are) and "sum", of the targets' shape for "none".
 
-    Raises ValueError where shapes do not match, TypeError for targets that are not integers, IndexError for one
+    Raises ValueError if shapes do not match, TypeError for targets that are not integers, IndexError for one
     outside [0, V).
     """
-    targets = np.asarray(targets)
+    targets = as_array(targets)
     check_targets(logits, targets, ignore_index, reduction)
     rows, labels = as_rows(logits), targets.reshape(-1)
     counted = labels != ignore_index
     labels = np.where(counted, labels, 0)
-    probabilities = rows - rows.max(axis=-1, keepdims=True, initial=-np.inf)
+    probabilities = rows - largest(rows, -1)
     at_target = np.take_along_axis(probabilities, labels[:, None], axis=-1)[:, 0]
     np.exp(probabilities, out=probabilities)
     normaliser = probabilities.sum(axis=-1)
     probabilities /= normaliser[:, None]
     losses = np.where(counted, np.log(normaliser) - at_target, 0)
-    saved = (probabilities, labels, counted, logits.shape, reduction)
+    saved = CrossEntropySaved(probabilities, labels, counted, logits.shape, reduction)
     return reduced(losses.reshape(targets.shape), counted, reduction), saved
 
 
-def cross_entropy_backward(d_loss: Array | float, saved: tuple[Any, ...]) -> Array:
+def cross_entropy_backward(d_loss: Array | float, saved: CrossEntropySaved) -> Array:
     """Gradient of cross_entropy for the logits z.
 
     For one row, L = log Σ_j exp(z_j) - z_t. The derivative of the first term is the softmax p, so
         dz = p - onehot(t):
     probability moves from what was predicted to what came. A row weighs d_loss ("sum", "none": its own
-    d_loss), d_loss / count ("mean"), or nothing where it is ignored.
+    d_loss), d_loss / count ("mean"), or nothing if its target is ignored.
     """
     probabilities, labels, counted, shape, reduction = saved
     weight = weight_of_rows(d_loss, counted, reduction, probabilities.dtype)
     d_logits: Array = probabilities * weight[:, None]
-    d_logits[np.arange(len(labels)), labels] -= weight
+    d_logits[np.arange(labels.size, like=labels), labels] -= weight
     return d_logits.reshape(shape)
 
 
@@ -57,7 +67,7 @@ def reduced(losses: Array, counted: Array, reduction: Reduction) -> Array:
         return losses
     total = losses.sum()
     with np.errstate(invalid="ignore"):
-        return np.asarray(total if reduction == "sum" else total / total.dtype.type(counted.sum()))
+        return as_array(total if reduction == "sum" else total / counted.sum().astype(total.dtype))
 
 
 def weight_of_rows(d_loss: Array | float, counted: Array, reduction: Reduction, dtype: np.dtype[Any]) -> Array:
@@ -65,7 +75,7 @@ def weight_of_rows(d_loss: Array | float, counted: Array, reduction: Reduction, 
     weight = counted.astype(dtype)
     if reduction == "mean":
         weight /= max(int(counted.sum()), 1)
-    weight *= np.asarray(d_loss, dtype=dtype).reshape(-1)
+    weight *= np.asarray(d_loss, dtype=dtype, like=counted).reshape(-1)
     return weight
 
 
@@ -82,7 +92,7 @@ def check_targets(logits: Array, targets: Array, ignore_index: int, reduction: s
     outside = (targets != ignore_index) & ((targets < 0) | (targets >= logits.shape[-1]))
     if outside.any():
         raise IndexError(
-            f"cross_entropy: target {targets[outside].flat[0]} is neither a class in [0, {logits.shape[-1]}) "
+            f"cross_entropy: target {int(targets[outside][0])} is neither a class in [0, {logits.shape[-1]}) "
             f"nor ignore_index {ignore_index}"
         )
     if reduction not in ("mean", "sum", "none"):

@@ -1,16 +1,24 @@
 """Einstein's summation: any sum of products over named indices."""
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from handgrad.arrays import Array
-from handgrad.ops.shapes import kind_of, unbroadcast
+from handgrad.ops.shapes import as_array, kind_of, unbroadcast
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def einsum(*operands: Array, subscripts: str) -> tuple[Array, tuple[Any, ...]]:
+class EinsumSaved(NamedTuple):
+    """The operands, the indices of each, and those of the output."""
+
+    operands: tuple[Array, ...]
+    inputs: list[str]
+    output: str
+
+
+def einsum(*operands: Array, subscripts: str) -> tuple[Array, EinsumSaved]:
     """Products of the operands' elements, summed over every index that the output does not name.
 
     ``subscripts`` is NumPy's: "bhtd,bhsd->bhts"; without an arrow the output has the indices that occur once, in
@@ -20,16 +28,16 @@ def einsum(*operands: Array, subscripts: str) -> tuple[Array, tuple[Any, ...]]:
     """
     inputs, output = _explicit(subscripts, operands)
     y = np.einsum(f"{','.join(inputs)}->{output}", *operands, optimize=len(operands) > 1)
-    return np.asarray(y), (operands, inputs, output)
+    return as_array(y), EinsumSaved(operands, inputs, output)
 
 
-def einsum_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, ...]:
+def einsum_backward(dy: Array, saved: EinsumSaved) -> tuple[Array | None, ...]:
     """Gradients of einsum for each operand.
 
     y_o = Σ a_i b_j, over all indices that are not in o: dy and b contribute to ∂L/∂a_i wherever they occur together,
         da_i = Σ dy_o b_j over all indices that are not in i,
-    which is the einsum with a and y exchanged. An index that stands in a alone was summed over: every a_i there gets
-    the same. One that a names twice read only a diagonal: elsewhere the gradient is zero.
+    which is the einsum with a and y exchanged. An index of a alone was summed over: every a_i along it gets the same.
+    An index that a names twice read only a diagonal: elsewhere the gradient is zero.
     """
     operands, inputs, output = saved
     gradients: list[Array | None] = []
@@ -47,13 +55,13 @@ def einsum_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, ..
         )
         sizes = {label: operand.shape[inputs[k].index(label)] for label in labels}
         wanted = tuple(sizes[label] for label in labels)
-        # Where the operand's size is 1 and the others' is not, it was broadcast; where it stands alone, it was summed.
+        # If the operand's size is 1 and the others' is not, it was broadcast; if the index is its alone, it was summed.
         gradient = unbroadcast(
             gradient,
             (tuple(min(g, w) if w == 1 else g for g, w in zip(gradient.shape, wanted, strict=True)), operand.dtype),
         )
         if len(labels) == operand.ndim:
-            gradients.append(np.broadcast_to(np.asarray(gradient), operand.shape).copy())
+            gradients.append(np.broadcast_to(as_array(gradient), operand.shape).copy())
             continue
         d_operand = np.zeros_like(operand)
         np.einsum(f"{inputs[k]}->{labels}", d_operand)[...] = gradient  # a view of the diagonal

@@ -1,14 +1,21 @@
 """Rows of a table, picked by integer ids."""
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from handgrad.arrays import Array
-from handgrad.ops.shapes import as_rows
+from handgrad.ops.shapes import as_array, as_rows, sums_of_runs
 
 
-def embedding(weight: Array, ids: Array) -> tuple[Array, tuple[Any, ...]]:
+class EmbeddingSaved(NamedTuple):
+    """The ids, and the table, whose shape and dtype the gradient has."""
+
+    ids: Array
+    weight: Array
+
+
+def embedding(weight: Array, ids: Array) -> tuple[Array, EmbeddingSaved]:
     """Row ``ids[...]`` of the table for each id: ``y = weight[ids]``.
 
     weight (V, C), ids (...) of an integer dtype in [0, V); returns y (..., C).
@@ -16,12 +23,12 @@ def embedding(weight: Array, ids: Array) -> tuple[Array, tuple[Any, ...]]:
     Raises ValueError for a table of other than two axes, TypeError for ids that are not integers, IndexError for one
     outside the table: a negative id, which NumPy would count from the end, is outside too.
     """
-    ids = np.asarray(ids)
+    ids = as_array(ids)
     check_ids(weight, ids)
-    return weight[ids], (ids, weight)
+    return weight[ids], EmbeddingSaved(ids, weight)
 
 
-def embedding_backward(dy: Array, saved: tuple[Any, ...]) -> Array:
+def embedding_backward(dy: Array, saved: EmbeddingSaved) -> Array:
     """Gradient of embedding for the table.
 
     y_n = W_{ids n}, so row v of W reaches the loss through every n with ids_n = v, and through no other:
@@ -34,10 +41,10 @@ def embedding_backward(dy: Array, saved: tuple[Any, ...]) -> Array:
         return d_weight
     order = np.argsort(ids, axis=None, kind="stable")
     sorted_ids = ids.reshape(-1)[order]
-    is_first = np.ones(len(order), dtype=bool)
+    is_first = np.ones_like(sorted_ids, dtype=bool)
     is_first[1:] = sorted_ids[1:] != sorted_ids[:-1]
     first = np.flatnonzero(is_first)
-    d_weight[sorted_ids[first]] = np.add.reduceat(as_rows(dy)[order], first, axis=0)
+    d_weight[sorted_ids[first]] = sums_of_runs(as_rows(dy)[order], first)
     return d_weight
 
 
@@ -48,5 +55,5 @@ def check_ids(weight: Array, ids: Array) -> None:
     if ids.dtype.kind not in "iu":
         raise TypeError(f"embedding: ids must be integers, not {ids.dtype}")
     if ids.size and (ids.min() < 0 or ids.max() >= len(weight)):
-        outside = ids.min() if ids.min() < 0 else ids.max()
+        outside = int(ids.min() if ids.min() < 0 else ids.max())
         raise IndexError(f"embedding: id {outside} is outside the table of {len(weight)} rows")

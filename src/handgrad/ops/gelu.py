@@ -1,7 +1,7 @@
 """Gaussian error linear units (Hendrycks & Gimpel 2016, https://arxiv.org/abs/1606.08415)."""
 
 import math
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -14,11 +14,21 @@ SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 CUBIC = 0.044715
 
 
-def gelu(x: Array, approximate: Approximate = "tanh") -> tuple[Array, tuple[Any, ...]]:
+class GeluSaved(NamedTuple):
+    """The input, and Φ(x), the share of it that passed."""
+
+    x: Array
+    share: Array
+    approximate: Approximate
+
+
+def gelu(x: Array, approximate: Approximate = "tanh") -> tuple[Array, GeluSaved]:
     """x · Φ(x), Φ the distribution function of the normal law; x of any shape.
 
     approximate="tanh", GPT-2's form:  Φ(x) ≈ ½ (1 + tanh u),  u = √(2/π) (x + 0.044715 x³)
     approximate="none", the exact one: Φ(x) = ½ (1 + erf(x/√2)).
+
+    Raises ValueError for another ``approximate``.
     """
     if approximate == "tanh":
         u = np.square(x, out=np.empty_like(x))
@@ -33,10 +43,10 @@ def gelu(x: Array, approximate: Approximate = "tanh") -> tuple[Array, tuple[Any,
         raise ValueError(f'gelu: approximate must be "tanh" or "none", not {approximate!r}')
     share += 1
     share *= 0.5
-    return x * share, (x, share, approximate)
+    return x * share, GeluSaved(x, share, approximate)
 
 
-def gelu_backward(dy: Array, saved: tuple[Any, ...]) -> Array:
+def gelu_backward(dy: Array, saved: GeluSaved) -> Array:
     """Gradient of gelu for x.
 
     By the product rule dy/dx = Φ(x) + x Φ'(x), where

@@ -1,6 +1,6 @@
 """Layer normalisation (Ba, Kiros & Hinton 2016, https://arxiv.org/abs/1607.06450)."""
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,14 +8,22 @@ from handgrad.arrays import Array
 from handgrad.ops.shapes import as_rows
 
 
-def layer_norm(x: Array, gain: Array, bias: Array, eps: float = 1e-5) -> tuple[Array, tuple[Any, ...]]:
+class LayerNormSaved(NamedTuple):
+    """x̂ (..., C), 1 / √(var x + eps) (..., 1), and gain."""
+
+    x_hat: Array
+    inverse_std: Array
+    gain: Array
+
+
+def layer_norm(x: Array, gain: Array, bias: Array, eps: float = 1e-5) -> tuple[Array, LayerNormSaved]:
     """Each last-axis vector brought to mean 0 and variance 1, then stretched and moved.
 
     x (..., C), gain (C,), bias (C,); returns y (..., C) with
         x̂ = (x - mean x) / √(var x + eps),   y = gain · x̂ + bias     (equations 3 and 4 of the paper;
     the variance is the mean square deviation, without Bessel's correction).
 
-    Raises ValueError where gain or bias has another shape.
+    Raises ValueError if gain or bias has another shape.
     """
     check_layer_norm(x, gain, bias)
     centred = x - x.mean(axis=-1, keepdims=True)
@@ -24,10 +32,10 @@ def layer_norm(x: Array, gain: Array, bias: Array, eps: float = 1e-5) -> tuple[A
     x_hat = np.multiply(centred, inverse_std, out=centred)
     y = x_hat * gain
     y += bias
-    return y, (x_hat, inverse_std, gain)
+    return y, LayerNormSaved(x_hat, inverse_std, gain)
 
 
-def layer_norm_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array, Array]:
+def layer_norm_backward(dy: Array, saved: LayerNormSaved) -> tuple[Array, Array, Array]:
     """Gradients of layer_norm for x, gain and bias.
 
     Gain and bias act elementwise: d_gain = Σ dy · x̂ and d_bias = Σ dy over all but the last axis, and x̂ gets
@@ -36,7 +44,7 @@ def layer_norm_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array
     Summed over i against dx̂_i:
         dx = (dx̂ - mean(dx̂) - x̂ · mean(dx̂ · x̂)) / σ.
     In words: dx̂ less its part along the constant vector and its part along x̂, the two directions that normalising
-    takes away (x̂ to the last bit only where eps is 0; the formula holds for any eps).
+    takes away (x̂ to the last bit only if eps is 0; the formula holds for any eps).
     """
     x_hat, inverse_std, gain = saved
     d_gain = as_rows(dy * x_hat).sum(axis=0)

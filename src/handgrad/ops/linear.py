@@ -1,31 +1,40 @@
 """y = x W + b, the layer that does nearly all of a GPT's arithmetic."""
 
-from typing import Any
+from typing import NamedTuple
 
 from handgrad.arrays import Array
 from handgrad.ops.shapes import as_rows, check_bias
 
 
+class LinearSaved(NamedTuple):
+    """x if weight's gradient is wanted, weight if x's is; x's shape."""
+
+    x: Array | None
+    weight: Array | None
+    shape: tuple[int, ...]
+    has_bias: bool
+
+
 def linear(
     x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)
-) -> tuple[Array, tuple[Any, ...]]:
+) -> tuple[Array, LinearSaved]:
     """An affine map of the last axis: ``y = x @ weight + bias``.
 
     x (..., I), weight (I, O), bias (O,) or None; returns y (..., O) and what the backward needs.
-    Weights stand as (in, out), as in GPT-2's own checkpoints.
+    Weights are (in, out), as in GPT-2's own checkpoints.
 
-    Raises ValueError where the last size of x is not the first of weight, or bias has another shape.
+    Raises ValueError if the last size of x is not the first of weight, or bias has another shape.
     """
     check_linear(x, weight, bias)
     y = as_rows(x) @ weight
     if bias is not None:
         y += bias
-    saved = (x if wanted[1] else None, weight if wanted[0] else None, x.shape, bias is not None)
+    saved = LinearSaved(x if wanted[1] else None, weight if wanted[0] else None, x.shape, bias is not None)
     return y.reshape(*x.shape[:-1], weight.shape[1]), saved
 
 
-def linear_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, Array | None, Array | None]:
-    """Gradients of linear for x, weight and bias (None where there is none, or it is not wanted).
+def linear_backward(dy: Array, saved: LinearSaved) -> tuple[Array | None, Array | None, Array | None]:
+    """Gradients of linear for x, weight and bias (None if linear got no bias, or if it is not wanted).
 
     With the leading axes flattened to n, y_no = Σ_i x_ni W_io + b_o. By the chain rule
         ∂L/∂x_ni = Σ_o dy_no W_io      so  dx = dy Wᵀ

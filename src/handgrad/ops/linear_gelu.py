@@ -1,10 +1,17 @@
 """gelu(x W + b), the first half of a transformer's feed-forward network, as one operation."""
 
-from typing import Any
+from typing import NamedTuple
 
 from handgrad.arrays import Array
-from handgrad.ops.gelu import Approximate, gelu, gelu_backward
-from handgrad.ops.linear import linear, linear_backward
+from handgrad.ops.gelu import Approximate, GeluSaved, gelu, gelu_backward
+from handgrad.ops.linear import LinearSaved, linear, linear_backward
+
+
+class LinearGeluSaved(NamedTuple):
+    """What the two operations saved."""
+
+    linear: LinearSaved
+    gelu: GeluSaved
 
 
 def linear_gelu(
@@ -13,7 +20,7 @@ def linear_gelu(
     bias: Array | None = None,
     approximate: Approximate = "tanh",
     wanted: tuple[bool, ...] = (True, True, True),
-) -> tuple[Array, tuple[Any, ...]]:
+) -> tuple[Array, LinearGeluSaved]:
     """``y = gelu(x @ weight + bias)``: x (..., I), weight (I, O), bias (O,) or None; returns y (..., O).
 
     One operation, so that compiled code adds the bias where it reads the value for gelu.
@@ -22,10 +29,9 @@ def linear_gelu(
     """
     h, linear_saved = linear(x, weight, bias, wanted)
     y, gelu_saved = gelu(h, approximate)
-    return y, (linear_saved, gelu_saved)
+    return y, LinearGeluSaved(linear_saved, gelu_saved)
 
 
-def linear_gelu_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, Array | None, Array | None]:
+def linear_gelu_backward(dy: Array, saved: LinearGeluSaved) -> tuple[Array | None, Array | None, Array | None]:
     """Gradients of linear_gelu for x, weight and bias: by the chain rule the two backwards, in reverse."""
-    linear_saved, gelu_saved = saved
-    return linear_backward(gelu_backward(dy, gelu_saved), linear_saved)
+    return linear_backward(gelu_backward(dy, saved.gelu), saved.linear)

@@ -1,15 +1,22 @@
 """max(x W + b, 0), the first half of a feed-forward network with rectified linear units, as one operation."""
 
-from typing import Any
+from typing import NamedTuple
 
 from handgrad.arrays import Array
-from handgrad.ops.linear import linear, linear_backward
-from handgrad.ops.relu import relu, relu_backward
+from handgrad.ops.linear import LinearSaved, linear, linear_backward
+from handgrad.ops.relu import ReluSaved, relu, relu_backward
+
+
+class LinearReluSaved(NamedTuple):
+    """What the two operations saved."""
+
+    linear: LinearSaved
+    relu: ReluSaved
 
 
 def linear_relu(
     x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)
-) -> tuple[Array, tuple[Any, ...]]:
+) -> tuple[Array, LinearReluSaved]:
     """``y = max(x @ weight + bias, 0)``: x (..., I), weight (I, O), bias (O,) or None; returns y (..., O).
 
     One operation, so that compiled code adds the bias where it reads the value for relu.
@@ -18,10 +25,9 @@ def linear_relu(
     """
     h, linear_saved = linear(x, weight, bias, wanted)
     y, relu_saved = relu(h)
-    return y, (linear_saved, relu_saved)
+    return y, LinearReluSaved(linear_saved, relu_saved)
 
 
-def linear_relu_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, Array | None, Array | None]:
+def linear_relu_backward(dy: Array, saved: LinearReluSaved) -> tuple[Array | None, Array | None, Array | None]:
     """Gradients of linear_relu for x, weight and bias: by the chain rule the two backwards, in reverse."""
-    linear_saved, relu_saved = saved
-    return linear_backward(relu_backward(dy, relu_saved), linear_saved)
+    return linear_backward(relu_backward(dy, saved.relu), saved.linear)

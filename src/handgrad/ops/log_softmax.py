@@ -1,20 +1,28 @@
 """The logarithm of softmax."""
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from handgrad.arrays import Array
+from handgrad.ops.shapes import largest
 
 
-def log_softmax(x: Array, axis: int = -1) -> tuple[Array, tuple[Any, ...]]:
+class LogSoftmaxSaved(NamedTuple):
+    """The output, and the axis."""
+
+    y: Array
+    axis: int
+
+
+def log_softmax(x: Array, axis: int = -1) -> tuple[Array, LogSoftmaxSaved]:
     """log of softmax, as x_i - log Σ_j exp(x_j): no logarithm of a number that has rounded to zero."""
-    y = x - x.max(axis=axis, keepdims=True, initial=-np.inf)
+    y = x - largest(x, axis)
     y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
-    return y, (y, axis)
+    return y, LogSoftmaxSaved(y, axis)
 
 
-def log_softmax_backward(dy: Array, saved: tuple[Any, ...]) -> Array:
+def log_softmax_backward(dy: Array, saved: LogSoftmaxSaved) -> Array:
     """Gradient of log_softmax for x.
 
     ∂y_i/∂x_j = δ_ij - exp(y_j), hence dx_j = dy_j - exp(y_j) Σ_i dy_i.

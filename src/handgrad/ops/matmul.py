@@ -1,6 +1,6 @@
 """The matrix product, with NumPy's rules for vectors and for stacks of matrices."""
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,28 +8,37 @@ from handgrad.arrays import Array
 from handgrad.ops.shapes import as_rows, unbroadcast
 
 
-def matmul(a: Array, b: Array, wanted: tuple[bool, bool] = (True, True)) -> tuple[Array, tuple[Any, ...]]:
+class MatmulSaved(NamedTuple):
+    """b if a's gradient is wanted, a if b's is; the shapes of both."""
+
+    b: Array | None
+    a: Array | None
+    a_shape: tuple[int, ...]
+    b_shape: tuple[int, ...]
+
+
+def matmul(a: Array, b: Array, wanted: tuple[bool, bool] = (True, True)) -> tuple[Array, MatmulSaved]:
     """a @ b: a (..., I, J), b (..., J, K) give (..., I, K), leading axes broadcast; a vector is a row on the left, a
     column on the right, and its axis is dropped from the result.
 
-    Raises ValueError where the shapes do not fit.
+    Raises ValueError if the shapes do not fit.
     """
     if 0 in (a.ndim, b.ndim) or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ValueError(f"matmul: a {a.shape} and b {b.shape} do not fit: a's last size must be b's last but one")
-    saved = (b if wanted[0] else None, a if wanted[1] else None, a.shape, b.shape)
+    saved = MatmulSaved(b if wanted[0] else None, a if wanted[1] else None, a.shape, b.shape)
     if a.ndim > 2 and b.ndim == 2:
         # One large product instead of a stack of small ones.
         return (as_rows(a) @ b).reshape(*a.shape[:-1], b.shape[1]), saved
-    return np.matmul(a, b), saved
+    return a @ b, saved
 
 
-def matmul_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array | None, Array | None]:
+def matmul_backward(dy: Array, saved: MatmulSaved) -> tuple[Array | None, Array | None]:
     """Gradients of matmul for a and b.
 
     y_ik = Σ_j a_ij b_jk gives
         ∂L/∂a_ij = Σ_k dy_ik b_jk      so  da = dy bᵀ
         ∂L/∂b_jk = Σ_i a_ij dy_ik      so  db = aᵀ dy,
-    for each matrix of a stack, and summed where one matrix served several.
+    for each matrix of a stack, and summed if one matrix served several.
     """
     b, a, a_shape, b_shape = saved
     # A vector is a row on the left, a column on the right.

@@ -1,38 +1,47 @@
 """Mean squared error."""
 
-from typing import Any, Literal
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from handgrad.arrays import Array
-from handgrad.ops.shapes import kind_of, unbroadcast
+from handgrad.ops.shapes import Kind, as_array, kind_of, unbroadcast
+
+Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
 
-def mse(
-    prediction: Array, target: Array, reduction: Literal["mean", "sum", "none"] = "mean"
-) -> tuple[Array, tuple[Any, ...]]:
+class MseSaved(NamedTuple):
+    """prediction - target, and the option."""
+
+    difference: Array
+    prediction: Kind
+    target: Kind
+    reduction: Reduction
+
+
+def mse(prediction: Array, target: Array, reduction: Reduction = "mean") -> tuple[Array, MseSaved]:
     """(prediction - target)², its mean over all elements ("mean"), its sum, or each of them ("none").
 
-    Raises ValueError where the shapes differ (broadcasting here is nearly always a mistake) or for another reduction.
+    Raises ValueError if the shapes differ (broadcasting here is nearly always a mistake) or for another reduction.
     """
     if prediction.shape != target.shape:
         raise ValueError(f"mse: prediction {prediction.shape} and target {target.shape} must have the same shape")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f'mse: reduction must be "mean", "sum" or "none", not {reduction!r}')
     difference = prediction - target
-    saved = (difference, kind_of(prediction), kind_of(target), reduction)
+    saved = MseSaved(difference, kind_of(prediction), kind_of(target), reduction)
     squares = np.square(difference)
     if reduction == "none":
         return squares, saved
     total = squares.sum()
     with np.errstate(invalid="ignore"):
-        return np.asarray(total if reduction == "sum" else total / total.dtype.type(squares.size)), saved
+        return as_array(total if reduction == "sum" else total / total.dtype.type(squares.size)), saved
 
 
-def mse_backward(d_loss: Array | float, saved: tuple[Any, ...]) -> tuple[Array | None, Array | None]:
+def mse_backward(d_loss: Array | float, saved: MseSaved) -> tuple[Array | None, Array | None]:
     """∂(p - t)²/∂p = 2 (p - t), and its opposite for t; the mean gives each a share of 1/n."""
     difference, prediction, target, reduction = saved
-    slope = np.asarray(2 * difference * d_loss, difference.dtype)
+    slope = as_array(2 * difference * d_loss).astype(difference.dtype, copy=False)
     if reduction == "mean":
         slope = slope / slope.dtype.type(max(slope.size, 1))
     return unbroadcast(slope, prediction), None if target is None else unbroadcast(-slope, target)

@@ -3,227 +3,329 @@
 Outputs are views of the input where NumPy gives views.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from handgrad.arrays import Array
-from handgrad.ops.shapes import kind_of, unbroadcast
+from handgrad.ops.shapes import Kind, as_array, inverse, is_array, kind_of, sums_of_runs, unbroadcast
 
-Result = tuple[Array, tuple[Any, ...]]
-Saved = tuple[Any, ...]
+Shape = tuple[int, ...]
 
 
-def reshape(x: Array, shape: Sequence[int]) -> Result:
+class ReshapeSaved(NamedTuple):
+    """The shape that x had."""
+
+    shape: Shape
+
+
+def reshape(x: Array, shape: Sequence[int]) -> tuple[Array, ReshapeSaved]:
     """The same elements in the same order, in another shape; one size may be -1."""
-    return x.reshape(shape), (x.shape,)
+    return x.reshape(shape), ReshapeSaved(x.shape)
 
 
-def reshape_backward(dy: Array, saved: Saved) -> Array:
+def reshape_backward(dy: Array, saved: ReshapeSaved) -> Array:
     """Back into the shape that x had."""
-    (shape,) = saved
-    return dy.reshape(shape)
+    return dy.reshape(saved.shape)
 
 
-def copy(x: Array) -> Result:
+def copy(x: Array) -> tuple[Array, tuple[()]]:
     """The same values in memory of their own, in order."""
     return x.copy(), ()
 
 
-def copy_backward(dy: Array, saved: Saved) -> Array:
+def copy_backward(dy: Array, saved: tuple[()]) -> Array:
     """The same values: dy."""
     return dy
 
 
-def permute(x: Array, axes: Sequence[int]) -> Result:
+class PermuteSaved(NamedTuple):
+    """The permutation, and how many axes x had."""
+
+    axes: tuple[int, ...]
+    ndim: int
+
+
+def permute(x: Array, axes: Sequence[int]) -> tuple[Array, PermuteSaved]:
     """Axis i of the output is axis axes[i] of x."""
-    return x.transpose(axes), (tuple(axes), x.ndim)
+    return x.transpose(axes), PermuteSaved(tuple(axes), x.ndim)
 
 
-def permute_backward(dy: Array, saved: Saved) -> Array:
+def permute_backward(dy: Array, saved: PermuteSaved) -> Array:
     """The inverse permutation."""
     axes, ndim = saved
-    return dy.transpose(np.argsort([a % ndim for a in axes]))
+    return dy.transpose(inverse([a % ndim for a in axes]))
 
 
-def broadcast_to(x: Array, shape: Sequence[int]) -> Result:
+class BroadcastToSaved(NamedTuple):
+    """Shape and dtype of x."""
+
+    x: Kind
+
+
+def broadcast_to(x: Array, shape: Sequence[int]) -> tuple[Array, BroadcastToSaved]:
     """x stretched to a shape by NumPy's rules; a view that cannot be written to."""
-    return np.broadcast_to(x, shape), (kind_of(x),)
+    return np.broadcast_to(x, shape), BroadcastToSaved(kind_of(x))
 
 
-def broadcast_to_backward(dy: Array, saved: Saved) -> Array | None:
+def broadcast_to_backward(dy: Array, saved: BroadcastToSaved) -> Array | None:
     """The sum over all uses of each element."""
-    return unbroadcast(dy, saved[0])
+    return unbroadcast(dy, saved.x)
 
 
-def repeat(x: Array, repeats: int | Sequence[int], axis: int | None = None) -> Result:
+class RepeatSaved(NamedTuple):
+    """x's shape, how often each element of the axis is repeated, and the axis; None if x was flattened."""
+
+    shape: Shape
+    counts: Array
+    axis: int | None
+
+
+def repeat(x: Array, repeats: int | Sequence[int], axis: int | None = None) -> tuple[Array, RepeatSaved]:
     """Each element of an axis (None: of the flattened x) ``repeats`` times, or each its own number of times."""
     size = x.size if axis is None else x.shape[axis]
     counts = np.broadcast_to(np.asarray(repeats), (size,))
-    return np.repeat(x, counts, axis=axis), (x.shape, counts, axis)
+    y = np.repeat(x, counts if isinstance(x, np.ndarray) else counts.tolist(), axis=axis)
+    return y, RepeatSaved(x.shape, counts, axis)
 
 
-def repeat_backward(dy: Array, saved: Saved) -> Array:
+def repeat_backward(dy: Array, saved: RepeatSaved) -> Array:
     """An element used n times gets the sum of n gradients."""
     shape, counts, axis = saved
     along = 0 if axis is None else axis
     line_shape = (counts.size,) if axis is None else shape
-    dx = np.zeros(line_shape, dy.dtype)
-    used = np.flatnonzero(counts)  # reduceat has no empty segments
+    dx = np.zeros(line_shape, dy.dtype, like=dy)
+    used = np.flatnonzero(counts)  # runs must not be empty
     if used.size and dy.size:
         starts = (np.cumsum(counts) - counts)[used]
-        np.moveaxis(dx, along, 0)[used] = np.moveaxis(np.add.reduceat(dy, starts, axis=along), along, 0)
+        np.moveaxis(dx, along, 0)[np.asarray(used, like=dy)] = sums_of_runs(np.moveaxis(dy, along, 0), starts)
     return dx.reshape(shape)
 
 
-def concatenate(*arrays: Array, axis: int | None = 0) -> Result:
+class ConcatenateSaved(NamedTuple):
+    """The shape of each array, and the axis; None if they were flattened."""
+
+    shapes: tuple[Shape, ...]
+    axis: int | None
+
+
+def concatenate(*arrays: Array, axis: int | None = 0) -> tuple[Array, ConcatenateSaved]:
     """Arrays one after another along an axis that is there; None flattens them first."""
     y = np.concatenate(arrays, axis=axis)
-    return y, (tuple(a.shape for a in arrays), axis)
+    return y, ConcatenateSaved(tuple(a.shape for a in arrays), axis)
 
 
-def concatenate_backward(dy: Array, saved: Saved) -> tuple[Array, ...]:
+def concatenate_backward(dy: Array, saved: ConcatenateSaved) -> tuple[Array, ...]:
     """Cut where they were joined."""
     shapes, axis = saved
     along = 0 if axis is None else axis
-    sizes = [int(np.prod(shape)) if axis is None else shape[axis] for shape in shapes]
-    parts = np.split(dy, np.cumsum(sizes)[:-1], axis=along)
+    sizes = [math.prod(shape) if axis is None else shape[axis] for shape in shapes]
+    parts = np.split(dy, list(accumulate(sizes))[:-1], axis=along)
     return tuple(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
 
 
-def stack(*arrays: Array, axis: int = 0) -> Result:
+class StackSaved(NamedTuple):
+    """The new axis."""
+
+    axis: int
+
+
+def stack(*arrays: Array, axis: int = 0) -> tuple[Array, StackSaved]:
     """Arrays of one shape along a new axis."""
-    return np.stack(arrays, axis=axis), (axis,)
+    return np.stack(arrays, axis=axis), StackSaved(axis)
 
 
-def stack_backward(dy: Array, saved: Saved) -> tuple[Array, ...]:
+def stack_backward(dy: Array, saved: StackSaved) -> tuple[Array, ...]:
     """Taken apart along that axis."""
-    (axis,) = saved
-    return tuple(np.moveaxis(dy, axis, 0))
+    return tuple(np.moveaxis(dy, saved.axis, 0))
 
 
-def split(x: Array, sizes: Sequence[int], axis: int = 0) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
+class SplitSaved(NamedTuple):
+    """The shape of each piece, their dtype, and the axis."""
+
+    shapes: tuple[Shape, ...]
+    dtype: np.dtype[Any]
+    axis: int
+
+
+def split(x: Array, sizes: Sequence[int], axis: int = 0) -> tuple[tuple[Array, ...], SplitSaved]:
     """Pieces of these sizes, which must add up to x's, one after another along an axis: several outputs.
 
-    Raises ValueError where they do not add up.
+    Raises ValueError if they do not add up.
     """
     if sum(sizes) != x.shape[axis] or any(size < 0 for size in sizes):
         raise ValueError(f"split: sizes {list(sizes)} do not add up to {x.shape[axis]}, the size of axis {axis}")
-    pieces = tuple(np.split(x, np.cumsum(sizes)[:-1], axis=axis)) if len(sizes) else ()
-    return pieces, (tuple(piece.shape for piece in pieces), x.dtype, axis)
+    pieces = tuple(np.split(x, list(accumulate(sizes))[:-1], axis=axis)) if len(sizes) else ()
+    return pieces, SplitSaved(tuple(piece.shape for piece in pieces), x.dtype, axis)
 
 
-def split_backward(d_pieces: Sequence[Array | None], saved: Saved) -> Array:
+def split_backward(d_pieces: Sequence[Array | None], saved: SplitSaved) -> Array:
     """Joined again; a piece that did not reach the loss (None) counts as zeros."""
     shapes, dtype, axis = saved
-    parts = [np.zeros(s, dtype) if d is None else d for d, s in zip(d_pieces, shapes, strict=True)]
+    some = next((d for d in d_pieces if d is not None), None)
+    parts = [np.zeros(s, dtype, like=some) if d is None else d for d, s in zip(d_pieces, shapes, strict=True)]
     return np.concatenate(parts, axis=axis)
 
 
-def diagonal(x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Result:
+class DiagonalSaved(NamedTuple):
+    """x's shape and dtype, and the options."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    offset: int
+    axis1: int
+    axis2: int
+
+
+def diagonal(x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> tuple[Array, DiagonalSaved]:
     """The elements whose indices on axis1 and axis2 differ by offset, along a new last axis."""
-    return np.diagonal(x, offset, axis1, axis2), (x.shape, x.dtype, offset, axis1, axis2)
+    return np.diagonal(x, offset, axis1, axis2), DiagonalSaved(x.shape, x.dtype, offset, axis1, axis2)
 
 
-def diagonal_backward(dy: Array, saved: Saved) -> Array:
+def diagonal_backward(dy: Array, saved: DiagonalSaved) -> Array:
     """Zero off the diagonal."""
     shape, dtype, offset, axis1, axis2 = saved
-    dx = np.zeros(shape, dtype)
-    rows = np.arange(dy.shape[-1]) + np.maximum(-offset, 0)
+    dx = np.zeros(shape, dtype, like=dy)
+    rows = np.arange(dy.shape[-1], like=dy) + max(-offset, 0)
     np.moveaxis(dx, (axis1, axis2), (0, 1))[rows, rows + offset] = np.moveaxis(dy, -1, 0)
     return dx
 
 
-def triu(x: Array, k: int = 0) -> Result:
-    """The last two axes with zeros below diagonal k."""
+class TriangleSaved(NamedTuple):
+    """The diagonal at which triu or tril cut."""
+
+    k: int
+
+
+def triu(x: Array, k: int = 0) -> tuple[Array, TriangleSaved]:
+    """The last two axes with zeros below diagonal k.
+
+    Raises ValueError if x has fewer than two.
+    """
     if x.ndim < 2:
         raise ValueError(f"triu: x must have at least two axes, not shape {x.shape}")
-    return np.triu(x, k), (k,)
+    return np.triu(x, k), TriangleSaved(k)
 
 
-def triu_backward(dy: Array, saved: Saved) -> Array:
+def triu_backward(dy: Array, saved: TriangleSaved) -> Array:
     """What was made zero no longer reaches the loss."""
-    return np.triu(dy, saved[0])
+    return np.triu(dy, saved.k)
 
 
-def tril(x: Array, k: int = 0) -> Result:
-    """The last two axes with zeros above diagonal k."""
+def tril(x: Array, k: int = 0) -> tuple[Array, TriangleSaved]:
+    """The last two axes with zeros above diagonal k.
+
+    Raises ValueError if x has fewer than two.
+    """
     if x.ndim < 2:
         raise ValueError(f"tril: x must have at least two axes, not shape {x.shape}")
-    return np.tril(x, k), (k,)
+    return np.tril(x, k), TriangleSaved(k)
 
 
-def tril_backward(dy: Array, saved: Saved) -> Array:
+def tril_backward(dy: Array, saved: TriangleSaved) -> Array:
     """What was made zero no longer reaches the loss."""
-    return np.tril(dy, saved[0])
+    return np.tril(dy, saved.k)
 
 
-def getitem(x: Array, index: Any) -> Result:
+class GetitemSaved(NamedTuple):
+    """x's shape and dtype, and the index."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    index: Any
+
+
+def getitem(x: Array, index: Any) -> tuple[Array, GetitemSaved]:
     """x[index] with NumPy's basic, integer and boolean indices; a single element too is an array, and a view."""
     y = x[index]
-    if not isinstance(y, np.ndarray):
+    if not is_array(y):
         y = x[(*(index if isinstance(index, tuple) else (index,)), ...)]
-    return y, (x.shape, x.dtype, index)
+    return y, GetitemSaved(x.shape, x.dtype, index)
 
 
-def getitem_backward(dy: Array, saved: Saved) -> Array:
+def getitem_backward(dy: Array, saved: GetitemSaved) -> Array:
     """dx_i = Σ dy_j over all j that were taken from i: zero for an element not taken, the sum for one taken twice."""
     shape, dtype, index = saved
-    dx = np.zeros(shape, dtype)
+    dx = np.zeros(shape, dtype, like=dy)
     if _may_repeat(index):
-        np.add.at(dx, index, dy)
+        _add_at(dx, index, dy)
     else:
         dx[index] = dy
     return dx
 
 
-def setitem(x: Array, value: Array | float, index: Any) -> Result:
-    """x with ``value`` in the place of x[index]; where an index stands twice the last one written stays."""
+class SetitemSaved(NamedTuple):
+    """x's shape, the index, and shape and dtype of the value."""
+
+    shape: Shape
+    index: Any
+    value: Kind
+
+
+def setitem(x: Array, value: Array | float, index: Any) -> tuple[Array, SetitemSaved]:
+    """x with ``value`` in the place of x[index]; if the index names an element twice, the value written last stays."""
     y = x.copy()
     y[index] = value
-    return y, (x.shape, index, kind_of(value))
+    return y, SetitemSaved(x.shape, index, kind_of(value))
 
 
-def setitem_backward(dy: Array, saved: Saved) -> tuple[Array, Array | None]:
-    """What was overwritten no longer reaches the loss; the value gets the gradient of the places it stands in."""
+def setitem_backward(dy: Array, saved: SetitemSaved) -> tuple[Array, Array | None]:
+    """What was overwritten no longer reaches the loss; the value gets the gradient of the places that it is in."""
     shape, index, kind = saved
     dx = dy.copy()
     dx[index] = 0
     if kind is None:
         return dx, None
-    d_value = np.asarray(dy[index])
+    d_value = as_array(dy[index])
     if _may_repeat(index):
-        number = np.arange(d_value.size).reshape(d_value.shape)
-        stayed = np.full(shape, -1)
+        number = np.arange(d_value.size, like=dy).reshape(d_value.shape)
+        stayed = np.full(shape, -1, like=dy)
         stayed[index] = number
         d_value = np.where(stayed[index] == number, d_value, 0)
     # A value may have leading axes of size 1 that the place has not.
-    extra = np.maximum(len(kind[0]) - d_value.ndim, 0)
+    extra = max(len(kind[0]) - d_value.ndim, 0)
     return dx, unbroadcast(d_value.reshape((1,) * extra + d_value.shape), kind)
 
 
-def view_of(x: Array, positions: Array) -> Result:
+class ViewOfSaved(NamedTuple):
+    """x's shape and dtype, and the positions."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    positions: Array
+
+
+def view_of(x: Array, positions: Array) -> tuple[Array, ViewOfSaved]:
     """The elements at these positions of the flattened x, which are all different; a copy."""
-    return x.reshape(-1)[positions], (x.shape, x.dtype, positions)
+    return x.reshape(-1)[positions], ViewOfSaved(x.shape, x.dtype, positions)
 
 
-def view_of_backward(dy: Array, saved: Saved) -> Array:
+def view_of_backward(dy: Array, saved: ViewOfSaved) -> Array:
     """Each gradient at its position, zero elsewhere."""
     shape, dtype, positions = saved
-    dx: Array = np.zeros(int(np.prod(shape)), dtype)
+    dx: Array = np.zeros(math.prod(shape), dtype, like=dy)
     dx[positions] = dy
     return dx.reshape(shape)
 
 
-def with_view(x: Array, value: Array, positions: Array) -> Result:
+class WithViewSaved(NamedTuple):
+    """x's shape, and the positions."""
+
+    shape: Shape
+    positions: Array
+
+
+def with_view(x: Array, value: Array, positions: Array) -> tuple[Array, WithViewSaved]:
     """x with ``value`` at these positions of the flattened array, which are all different."""
     y = x.copy().reshape(-1)
     y[positions] = value
-    return y.reshape(x.shape), (x.shape, positions)
+    return y.reshape(x.shape), WithViewSaved(x.shape, positions)
 
 
-def with_view_backward(dy: Array, saved: Saved) -> tuple[Array, Array]:
+def with_view_backward(dy: Array, saved: WithViewSaved) -> tuple[Array, Array]:
     """What was overwritten no longer reaches the loss; the value in its place does."""
     shape, positions = saved
     dx = dy.copy().reshape(-1)
@@ -233,6 +335,22 @@ def with_view_backward(dy: Array, saved: Saved) -> tuple[Array, Array]:
 
 
 def _may_repeat(index: Any) -> bool:
-    """Whether one element may be named twice: only integer arrays can."""
+    """Whether one element may be named twice: only integer arrays can do that."""
     parts = index if isinstance(index, tuple) else (index,)
-    return any(isinstance(part, list | np.ndarray) and np.asarray(part).dtype.kind in "iu" for part in parts)
+    return any((isinstance(part, list) or is_array(part)) and as_array(part).dtype.kind in "iu" for part in parts)
+
+
+def _add_at(dx: Array, index: Any, dy: Array) -> None:
+    """dx[index] += dy, but an element that the index names several times gets all of its dy, one after another."""
+    if isinstance(dx, np.ndarray):
+        np.add.at(dx, index, dy)
+        return
+    # Other libraries' ufuncs need not have methods. In each round, every element gets the first dy that is left for it.
+    flat, dy = dx.reshape(-1), dy.reshape(-1)
+    left = np.arange(dx.size, like=dx).reshape(dx.shape)[index].reshape(-1)
+    while left.size:
+        positions, first = np.unique(left, return_index=True)
+        flat[positions] += dy[first]
+        later = np.ones_like(left, dtype=bool)
+        later[first] = False
+        left, dy = left[later], dy[later]

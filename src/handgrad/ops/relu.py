@@ -1,23 +1,28 @@
 """Rectified linear units."""
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from handgrad.arrays import Array
 
 
-def relu(x: Array) -> tuple[Array, tuple[Any, ...]]:
+class ReluSaved(NamedTuple):
+    """The output."""
+
+    y: Array
+
+
+def relu(x: Array) -> tuple[Array, ReluSaved]:
     """max(x, 0), for x of any shape; NaN stays NaN."""
     y = np.maximum(x, 0)
-    return y, (y,)
+    return y, ReluSaved(y)
 
 
-def relu_backward(dy: Array, saved: tuple[Any, ...]) -> Array:
+def relu_backward(dy: Array, saved: ReluSaved) -> Array:
     """Gradient of relu for x.
 
-    The slope is 1 where x > 0 and 0 where x < 0. At the kink x = 0 any number between serves; PyTorch takes
-    0, and so do we. The output tells the two sides apart, so the input need not be kept.
+    The slope is 1 where x > 0 and 0 where x < 0. At the kink x = 0 any number between the two will do;
+    PyTorch takes 0, and so do we. The output tells the two sides apart, so the input need not be kept.
     """
-    (y,) = saved
-    return np.where(y <= 0, 0, dy)
+    return np.where(saved.y <= 0, 0, dy)

@@ -1,9 +1,15 @@
-"""How arrays are seen as rows, and how a gradient finds back to the shape it came from."""
+"""What operations share: arrays seen as rows, and gradients summed back to the shape that they came from.
+
+Arrays may be NumPy's or another library's (CuPy's): operations ask for NumPy's interface alone, ``__array_function__``
+and ``__array_ufunc__``. What an operation makes itself, it makes with ``like=`` or from its inputs, so that it is an
+array of the same library.
+"""
 
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from itertools import pairwise
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -15,21 +21,33 @@ Kind: TypeAlias = tuple[tuple[int, ...], np.dtype[Any]] | None
 """Shape and dtype of an operand that has a gradient; None for a number, and for integers and booleans."""
 
 
-def as_rows(x: Array) -> Array:
-    """x (..., C) as (N, C), N the product of the leading sizes; a view where the memory allows one.
+def is_array(x: Any) -> TypeGuard[Array]:
+    """Whether x is an array, NumPy's or another library's; False for numbers, lists and NumPy's scalars."""
+    return isinstance(x, np.ndarray) or hasattr(x, "__array_function__")
 
-    Unlike ``reshape(-1, C)`` this also holds for arrays without elements.
+
+def as_array(x: Any) -> Array:
+    """An array of another library as it is; anything else, such as a number or a list, as a NumPy array."""
+    if hasattr(x, "__array_function__") and not isinstance(x, np.ndarray):
+        return x
+    return np.asarray(x)
+
+
+def as_rows(x: Array) -> Array:
+    """x (..., C) as (N, C), N the product of the leading sizes; a view if the memory allows one.
+
+    Unlike ``reshape(-1, C)`` this also works for arrays without elements.
     """
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def kind_of(x: Any, wanted: bool = True) -> Kind:
-    """What unbroadcast must know of an operand, all that ``saved`` need hold of it; None where none is wanted."""
-    return (x.shape, x.dtype) if wanted and isinstance(x, np.ndarray) and x.dtype.kind == "f" else None
+    """What unbroadcast must know of an operand; None for an operand that has no gradient, or if none is wanted."""
+    return (x.shape, x.dtype) if wanted and is_array(x) and x.dtype.kind == "f" else None
 
 
 def unbroadcast(gradient: Array, kind: Kind) -> Array | None:
-    """The gradient of an operand that NumPy stretched to the shape of ``gradient``; None where ``kind`` is None.
+    """The gradient of an operand that NumPy stretched to the shape of ``gradient``; None if ``kind`` is None.
 
     Broadcasting uses one element many times, y_nm = x_m, so that by the chain rule its gradient is the sum over its
     uses: dx_m = Σ_n dy_nm. Every operation that broadcasts comes back through here.
@@ -44,6 +62,23 @@ def unbroadcast(gradient: Array, kind: Kind) -> Array | None:
     return gradient.astype(dtype, copy=False)
 
 
+def largest(x: Array, axis: int | tuple[int, ...]) -> Array:
+    """The largest x along these axes, which stay with size 1; -inf over no elements."""
+    if x.size:
+        return x.max(axis=axis, keepdims=True)
+    # NumPy's max takes initial=-inf for this; other libraries' need not.
+    return np.full_like(x.sum(axis=axis, keepdims=True), -np.inf)
+
+
+def sums_of_runs(x: Array, starts: Array) -> Array:
+    """The sum of x over its first axis, from each start to the next; starts are distinct and increase from 0."""
+    if isinstance(x, np.ndarray):
+        return np.add.reduceat(x, starts, axis=0)
+    # Other libraries' ufuncs need not have methods. Added in the order of reduceat, whose first element waits.
+    edges = [*starts.tolist(), x.shape[0]]
+    return np.stack([x[a] + x[a + 1 : b].sum(axis=0) for a, b in pairwise(edges)])
+
+
 def check_bias(name: str, bias: Array | None, size: int) -> None:
     """Raises ValueError for a bias that is not of shape (size,): NumPy would broadcast others, and hide a mistake."""
     if bias is not None and bias.shape != (size,):
@@ -53,7 +88,7 @@ def check_bias(name: str, bias: Array | None, size: int) -> None:
 def axes_of(x: Array, axis: Axis) -> tuple[int, ...]:
     """``axis`` as a tuple of axes counted from 0.
 
-    Raises as NumPy does for one that is not there, is named twice, or is no integer.
+    Raises as NumPy does for an axis that x does not have, one named twice, and one that is no integer.
     """
     if axis is None:
         return tuple(range(x.ndim))
@@ -69,13 +104,18 @@ def axes_of(x: Array, axis: Axis) -> tuple[int, ...]:
 
 def keep_axes(y: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
     """A result reduced over ``axes`` of an array of ``shape``, with these as axes of size 1, kept or not before."""
-    return np.asarray(y).reshape([1 if i in axes else size for i, size in enumerate(shape)])
+    return as_array(y).reshape([1 if i in axes else size for i, size in enumerate(shape)])
+
+
+def inverse(axes: Sequence[int]) -> tuple[int, ...]:
+    """The permutation that undoes this one: transpose(axes), then transpose(inverse(axes)) changes nothing."""
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
 
 
 def sizes_of(given: Sequence[Any]) -> tuple[int, ...]:
     """The integers of f(2, 3) and of f((2, 3)), as these arrive in f's ``*given``.
 
-    Raises TypeError where they are not integers.
+    Raises TypeError if they are not integers.
     """
     try:
         if len(given) == 1 and not isinstance(given[0], int | np.integer):

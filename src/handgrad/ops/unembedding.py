@@ -1,27 +1,35 @@
 """Logits: how much a vector looks like each row of the token table (Press & Wolf 2017 tie it to the embedding's)."""
 
-from typing import Any
+from typing import NamedTuple
 
 from handgrad.arrays import Array
 from handgrad.ops.shapes import as_rows, check_bias
 
 
-def unembedding(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, tuple[Any, ...]]:
+class UnembeddingSaved(NamedTuple):
+    """The two factors."""
+
+    x: Array
+    weight: Array
+    has_bias: bool
+
+
+def unembedding(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, UnembeddingSaved]:
     """``logits = x @ weightᵀ + bias``: linear with the table of an embedding, a row for each token.
 
     x (..., C), weight (V, C), bias (V,) or None; returns logits (..., V).
 
-    Raises ValueError where the last size of x is not that of weight, or bias has another shape.
+    Raises ValueError if the last size of x is not that of weight, or bias has another shape.
     """
     check_unembedding(x, weight, bias)
     logits = as_rows(x) @ weight.T
     if bias is not None:
         logits += bias
-    return logits.reshape(*x.shape[:-1], weight.shape[0]), (x, weight, bias is not None)
+    return logits.reshape(*x.shape[:-1], weight.shape[0]), UnembeddingSaved(x, weight, bias is not None)
 
 
-def unembedding_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array, Array | None]:
-    """Gradients of unembedding for x, weight and bias (None where there is none).
+def unembedding_backward(dy: Array, saved: UnembeddingSaved) -> tuple[Array, Array, Array | None]:
+    """Gradients of unembedding for x, weight and bias (None if unembedding got no bias).
 
     y_nv = Σ_c x_nc W_vc + b_v gives
         ∂L/∂x_nc = Σ_v dy_nv W_vc      so  dx = dy W

@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 
 from handgrad import ops
-from handgrad.arrays import Array
 from handgrad.backend import function_for
 from handgrad.nn import Parameter
-from handgrad.optim.optimizer import Group, Optimizer, Run
+from handgrad.optim.optimizer import Group, Optimizer, Piece
 from handgrad.threads import Team
 
 
@@ -37,17 +36,15 @@ class Adam(Optimizer):
         if not group["eps"] >= 0:
             raise ValueError(f"{type(self).__name__}: eps must be at least 0, not {group['eps']}")
 
-    def _update(self, run: Run, data: Array, grad: Array, group: Group, grad_scale: float, team: Team) -> None:
-        if not run.state:
-            run.state = {"exp_avg": run.zeros(), "exp_avg_sq": run.zeros()}
-        arrays = (data, grad, run.state["exp_avg"], run.state["exp_avg_sq"])
-        update = function_for(ops.adam_update, data, grad)
+    def _update(self, piece: Piece, group: Group, grad_scale: float, team: Team) -> None:
+        arrays = (piece.data, piece.grad, piece.state["exp_avg"], piece.state["exp_avg_sq"])
+        update = function_for(ops.adam_update, piece.data, piece.grad)
         beta1, beta2 = group["betas"]
 
-        def update_piece(piece: slice) -> None:
+        def update_span(span: slice) -> None:
             update(
-                *(array[piece] for array in arrays),
-                step=run.step,
+                *(array[span] for array in arrays),
+                step=piece.step,
                 lr=group["lr"],
                 beta1=beta1,
                 beta2=beta2,
@@ -57,7 +54,7 @@ class Adam(Optimizer):
                 grad_scale=grad_scale,
             )
 
-        team.map(update_piece, team.pieces(run.size))
+        team.map(update_span, team.pieces(piece.data.size))
 
 
 class AdamW(Adam):

@@ -1,60 +1,97 @@
-"""What all optimizers share: parameter groups, the flat runs of memory they walk over, and their state."""
+"""What all optimizers share: parameter groups, the blocks of memory they walk over, and their state."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.nn import Parameter
+from handgrad.nn.parameter import Part, Place, parts_of
 from handgrad.threads import ALONE, Team
 
 Group = dict[str, Any]
 
 
-class Run:
-    """Parameters that lie one after another in memory, seen as one flat array, with their optimizer state.
+@dataclass
+class Piece:
+    """Parameters that make a step in one pass: they lie one after another and have made equally many steps before.
 
-    Parameters of a GPT share one array, so that each group is a single run and a step a single pass; a parameter
-    with an array of its own is a run by itself.
+    All arrays are flat, of one size, and views: to write into them moves the parameters and their state.
+    """
+
+    parameters: list[Parameter]
+    data: Array
+    grad: Array
+    state: dict[str, Array]
+    """By the optimizer's names for them."""
+    step: int
+    """The number of the step to make, counted from 1."""
+    is_new: bool
+    """Whether these parameters have no state yet; the arrays are zeros then."""
+
+    @property
+    def parts(self) -> list[Part]:
+        """Each parameter with its span of the arrays."""
+        return parts_of(self.parameters)
+
+
+class Block:
+    """Consecutive parameters of a group that lie one after another in the same flat arrays, with their state.
+
+    Parameters of a GPT share one arena, so that each group is a single block, and a step a single pass. A parameter
+    with memory of its own is a block by itself.
+
+    The state is flat too: an array of the block's size for each of the optimizer's names, made once. A step walks over
+    the block in pieces. If a parameter is frozen, it drops out of them, and its part of the state waits for it.
     """
 
     def __init__(self, parameters: list[Parameter]) -> None:
         self.parameters = parameters
-        self.size = sum(parameter.size for parameter in parameters)
-        self.step = 0
+        self.parts = parts_of(parameters)
+        self.size = self.parts[-1].span.stop
+        self.steps = [0] * len(parameters)
+        """How many steps each parameter has made."""
+        self.has_state = [False] * len(parameters)
+        """Whether each parameter's part of the state has been written. SGD writes none without momentum."""
         self.state: dict[str, Array] = {}
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.parameters[0].dtype
+    def allocate(self, names: Iterable[str]) -> None:
+        """Makes the arrays of the state that are not there yet, of zeros."""
+        for name in names:
+            if name not in self.state:
+                self.state[name] = np.zeros(self.size, self.parameters[0].dtype)
 
-    @property
-    def learns(self) -> bool:
-        return self.parameters[0].requires_grad
+    def ready(self) -> list[range]:
+        """The pieces of the next step, by the indices of their parameters: all that require a gradient and have one."""
+        pieces: list[range] = []
+        for index, parameter in enumerate(self.parameters):
+            if not parameter.requires_grad or parameter.grad is None:
+                continue
+            if pieces and pieces[-1].stop == index and self._moves_with_the_one_before(index):
+                pieces[-1] = range(pieces[-1].start, index + 1)
+            else:
+                pieces.append(range(index, index + 1))
+        return pieces
 
-    def data(self) -> Array:
-        return self._flat([parameter.data for parameter in self.parameters])
+    def _moves_with_the_one_before(self, index: int) -> bool:
+        before = index - 1
+        return (
+            self.steps[before] == self.steps[index]
+            and self.has_state[before] == self.has_state[index]
+            # They did when the block was made, but an arena that was made later may have moved them.
+            and _is_followed_by(self.parameters[before], self.parameters[index])
+        )
 
-    def grad(self) -> Array | None:
-        """The gradients as one flat array; None where there is none yet."""
-        grads = [parameter.grad for parameter in self.parameters]
-        return None if grads[0] is None else self._flat([grad for grad in grads if grad is not None])
-
-    def zeros(self) -> Array:
-        """A new flat array for a state of the optimizer."""
-        return np.zeros(self.size, self.dtype)
-
-    def _flat(self, arrays: list[Array]) -> Array:
-        first = arrays[0]
-        if len(arrays) == 1:
-            flat = first.reshape(-1)
-            if not np.shares_memory(flat, first) and first.size:
-                raise ValueError("optimizer: a parameter's array must be contiguous in memory")
-            return flat
-        itemsize = first.dtype.itemsize
-        start = (_address(first) - _address(first.base)) // itemsize
-        return first.base.reshape(-1)[start : start + self.size]  # type: ignore[union-attr]
+    def piece(self, indices: range) -> Piece:
+        """The parameters of these indices, seen as flat arrays."""
+        first, last = indices[0], indices[-1]
+        span = slice(self.parts[first].span.start, self.parts[last].span.stop)
+        data, grad = _flat(self.parameters[first], self.parameters[last])
+        state = {name: array[span] for name, array in self.state.items()}
+        parameters = self.parameters[first : last + 1]
+        return Piece(parameters, data, grad, state, self.steps[first] + 1, not self.has_state[first])
 
 
 class Optimizer:
@@ -100,7 +137,7 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__}: no parameters to optimize")
         for group in self.param_groups:
             self._check(group)
-        self._cut_into_runs()
+        self._blocks = self._new_blocks()
 
     def step(self, *, grad_scale: float = 1.0, team: Team = ALONE) -> None:
         """One update of every parameter that requires a gradient and has one.
@@ -108,15 +145,18 @@ class Optimizer:
         Gradients count ``grad_scale`` times, which clips them without a pass over memory. The threads of ``team`` may
         share the work; the result is the same.
         """
-        if self._learning != self._which_learn():
-            self.load_state_dict(self.state_dict())  # which cuts the runs anew
-        for group, runs in zip(self.param_groups, self._runs, strict=True):
-            for run in runs:
-                grad = run.grad()
-                if grad is not None and run.learns:
-                    run.step += 1
-                    self._update(run, run.data(), grad, group, grad_scale, team)
-                    for parameter in run.parameters:
+        for group, blocks in zip(self.param_groups, self._blocks, strict=True):
+            uses_state = self._uses_state(group)
+            for block in blocks:
+                for indices in block.ready():
+                    if uses_state:
+                        block.allocate(self.state_names)
+                    piece = block.piece(indices)
+                    for index in indices:
+                        block.steps[index] += 1
+                        block.has_state[index] |= uses_state
+                    self._update(piece, group, grad_scale, team)
+                    for parameter in piece.parameters:
                         parameter.mark_changed()
 
     def zero_grad(self) -> None:
@@ -128,21 +168,16 @@ class Optimizer:
         """All of them, in the order of their indices."""
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
-    def _which_learn(self) -> list[bool]:
-        return [parameter.requires_grad for parameter in self._parameters()]
-
-    def _cut_into_runs(self, steps: dict[int, int] | None = None) -> None:
-        """``steps``: how many each parameter has made, by index; a run makes them together."""
-        self._learning = self._which_learn()
-        made = {id(parameter): (steps or {}).get(index, 0) for index, parameter in enumerate(self._parameters())}
-        self._runs = [_runs_of(group["params"], made) for group in self.param_groups]
-
     def _check(self, group: Group) -> None:
         for name in ("lr", "weight_decay"):
             if not group[name] >= 0:
                 raise ValueError(f"{type(self).__name__}: {name} must be at least 0, not {group[name]}")
 
-    def _update(self, run: Run, data: Array, grad: Array, group: Group, grad_scale: float, team: Team) -> None:
+    def _uses_state(self, group: Group) -> bool:
+        """Whether a step of this group reads and writes the arrays of ``state_names``."""
+        return bool(self.state_names)
+
+    def _update(self, piece: Piece, group: Group, grad_scale: float, team: Team) -> None:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -151,10 +186,11 @@ class Optimizer:
         Arrays are copies, of the parameters' shapes.
         """
         state: dict[int, dict[str, Any]] = {}
-        for index, (run, part, parameter) in enumerate(self._places()):
-            if run.step:
-                arrays = {name: array[part].reshape(parameter.shape).copy() for name, array in run.state.items()}
-                state[index] = {"step": run.step, **arrays}
+        for index, (block, i) in enumerate(self._positions()):
+            if block.steps[i]:
+                arrays = block.state if block.has_state[i] else {}
+                copies = {name: block.parts[i].of(array).copy() for name, array in arrays.items()}
+                state[index] = {"step": block.steps[i], **copies}
         groups, count = [], 0
         for group in self.param_groups:
             indices = list(range(count, count + len(group["params"])))
@@ -165,9 +201,8 @@ class Optimizer:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Takes over what ``state_dict`` gave of an optimizer with the same groups of the same parameters.
 
-        Raises ValueError where they differ; nothing is changed then.
+        Raises ValueError if they differ; nothing is changed then.
         """
-        steps: dict[int, int] = {}
         own = [len(group["params"]) for group in self.param_groups]
         theirs = [len(group["params"]) for group in saved["param_groups"]]
         if own != theirs:
@@ -184,48 +219,60 @@ class Optimizer:
                         f"{type(self).__name__}: {name} of parameter {index} has shape {np.shape(value)}, "
                         f"not {parameter.shape}"
                     )
-            steps[index] = int(step)
         for group, options in zip(self.param_groups, saved["param_groups"], strict=True):
             group.update({name: value for name, value in options.items() if name != "params"})
-        self._cut_into_runs(steps)
-        for index, (run, part, _) in enumerate(self._places()):
+        self._blocks = self._new_blocks()
+        for index, (block, i) in enumerate(self._positions()):
             values = dict(saved["state"].get(index, {}))
-            run.step = int(values.pop("step", 0))
+            block.steps[i] = int(values.pop("step", 0))
+            if values:
+                block.allocate(self.state_names)
+                block.has_state[i] = True
             for name, value in values.items():
-                run.state.setdefault(name, run.zeros())[part] = np.reshape(value, -1)
+                block.parts[i].of(block.state[name])[...] = value
 
-    def _places(self) -> Iterator[tuple[Run, slice, Parameter]]:
-        """Each parameter, in order, with the run it lies in and its part of the run's flat arrays."""
-        for runs in self._runs:
-            for run in runs:
-                start = 0
-                for parameter in run.parameters:
-                    yield run, slice(start, start + parameter.size), parameter
-                    start += parameter.size
+    def _new_blocks(self) -> list[list[Block]]:
+        """The blocks of each group, without steps or state."""
+        return [_blocks_of(group["params"]) for group in self.param_groups]
+
+    def _positions(self) -> Iterator[tuple[Block, int]]:
+        """For each parameter, in the order of their indices, its block and its number there."""
+        return ((block, i) for blocks in self._blocks for block in blocks for i in range(len(block.parameters)))
 
 
-def _runs_of(parameters: list[Parameter], steps: dict[int, int]) -> list[Run]:
-    """The parameters, in their order, cut where one does not follow the one before in memory, or in its steps."""
-    runs: list[list[Parameter]] = []
+def _blocks_of(parameters: list[Parameter]) -> list[Block]:
+    """The parameters, in their order, cut if one does not follow the one before in memory."""
+    blocks: list[list[Parameter]] = []
     for parameter in parameters:
-        last = runs[-1][-1] if runs else None
-        if last is not None and steps[id(last)] == steps[id(parameter)] and _follows(last, parameter):
-            runs[-1].append(parameter)
+        if blocks and _is_followed_by(blocks[-1][-1], parameter):
+            blocks[-1].append(parameter)
         else:
-            runs.append([parameter])
-    return [Run(run) for run in runs]
+            blocks.append([parameter])
+    return [Block(block) for block in blocks]
 
 
-def _follows(first: Parameter, second: Parameter) -> bool:
-    if first.grad is None or second.grad is None or first.requires_grad != second.requires_grad:
-        return False
-    pairs = ((first.data, second.data), (first.grad, second.grad))
-    return all(
-        a.base is not None and a.base is b.base and _address(a) + a.nbytes == _address(b) and a.flags.c_contiguous
-        for a, b in pairs
-    )
+def _is_followed_by(first: Parameter, second: Parameter) -> bool:
+    place = _place_of(first)
+    return place is not None and place.is_followed_by(_place_of(second))
 
 
-def _address(array: Array | None) -> int:
-    assert array is not None
-    return int(array.__array_interface__["data"][0])
+def _place_of(parameter: Parameter) -> Place | None:
+    """Optimizers take plain tensors too, which lie in no flat array."""
+    return parameter.place if isinstance(parameter, Parameter) else None
+
+
+def _flat(first: Parameter, last: Parameter) -> tuple[Array, Array]:
+    """Values and gradients of parameters that follow each other, or of a single one, as flat arrays."""
+    begin, end = _place_of(first), _place_of(last)
+    if begin is not None and end is not None:
+        span = slice(begin.span.start, end.span.stop)
+        return begin.data[span], begin.grad[span]
+    assert first.grad is not None
+    return _flattened(first.data), _flattened(first.grad)
+
+
+def _flattened(array: Array) -> Array:
+    flat = array.reshape(-1)
+    if not np.shares_memory(flat, array) and array.size:
+        raise ValueError("optimizer: a parameter's array must be contiguous in memory")
+    return flat

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 
-from handgrad.arrays import Array
 from handgrad.nn import Parameter
-from handgrad.optim.optimizer import Group, Optimizer, Run
+from handgrad.optim.optimizer import Group, Optimizer, Piece
 from handgrad.threads import Team
 
 
@@ -12,7 +11,7 @@ class SGD(Optimizer):
     """x ← x - lr · d, with d the gradient, or with momentum
 
     g ← g + weight_decay · x,   b ← momentum · b + (1 - dampening) · g   (b = g at the first step),
-    d = b, or g + momentum · b where ``nesterov``.
+    d = b, or g + momentum · b if ``nesterov``.
     """
 
     state_names = ("momentum_buffer",)
@@ -36,15 +35,18 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("SGD: nesterov needs a momentum above 0 and no dampening")
 
-    def _update(self, run: Run, data: Array, grad: Array, group: Group, grad_scale: float, team: Team) -> None:
-        momentum = group["momentum"]
+    def _uses_state(self, group: Group) -> bool:
+        return bool(group["momentum"])
+
+    def _update(self, piece: Piece, group: Group, grad_scale: float, team: Team) -> None:
+        data, grad, momentum = piece.data, piece.grad, group["momentum"]
         if grad_scale != 1:
             grad = grad * grad_scale
         direction = grad + group["weight_decay"] * data if group["weight_decay"] else grad
         if momentum:
-            buffer = run.state.get("momentum_buffer")
-            if buffer is None:
-                run.state["momentum_buffer"] = buffer = direction.copy()
+            buffer = piece.state["momentum_buffer"]
+            if piece.is_new:
+                buffer[...] = direction
             else:
                 buffer *= momentum
                 buffer += (1 - group["dampening"]) * direction

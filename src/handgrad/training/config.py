@@ -9,15 +9,14 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from handgrad.errors import InputError
 from handgrad.files import read_file
-from handgrad.models import GPTConfig
-from handgrad.nn.layers import Activation
+from handgrad.models import Architecture, GPTConfig
 from handgrad.optim import SGD, Adam, AdamW, Optimizer, schedules
 
 MODEL_FIELDS = tuple(field.name for field in fields(GPTConfig) if field.name != "vocab_size")
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Architecture):
     """The settings of a run; the defaults are the preset ``quick``.
 
     Raises InputError for a value that cannot be.
@@ -31,14 +30,6 @@ class TrainConfig:
     """Attention heads in each block."""
     n_embd: int = 128
     """Width of the residual stream."""
-    dropout: float = 0.0
-    """Probability of dropping an activation in training."""
-    bias: bool = True
-    """Biases in the linear layers."""
-    activation: Activation = "gelu"
-    """Nonlinearity of the feed-forward network; gelu is the tanh form."""
-    tie_weights: bool = True
-    """The output head uses the token embedding's table."""
 
     tokenizer: Literal["char", "word", "bpe"] = "char"
     """How text becomes tokens."""

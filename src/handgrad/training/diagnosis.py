@@ -7,24 +7,26 @@ from typing import Any
 import numpy as np
 
 from handgrad.backend import Call, watching
-from handgrad.models import GPT, gpt2_name
+from handgrad.models import LanguageModel
 from handgrad.nn import Parameter
 from handgrad.nn.module import Layer
 
 
-def first_weight(model: GPT) -> str | None:
+def first_weight(model: LanguageModel) -> str | None:
     """The first parameter, in the order of the forward, with a value that is not finite; None where there is none."""
-    return next((gpt2_name(name) for name, p in model.named_parameters() if not np.isfinite(p.data).all()), None)
+    return next(
+        (model.stored_name(name) for name, p in model.named_parameters() if not np.isfinite(p.data).all()), None
+    )
 
 
-def first_gradient(model: GPT) -> str | None:
+def first_gradient(model: LanguageModel) -> str | None:
     """The first parameter, in the order of the backward, whose gradient is not finite; None where there is none."""
     gradients = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
-    return next((gpt2_name(name) for name, grad in reversed(gradients) if not np.isfinite(grad).all()), None)
+    return next((model.stored_name(name) for name, grad in reversed(gradients) if not np.isfinite(grad).all()), None)
 
 
 @contextmanager
-def watched(model: GPT) -> Iterator[list[str]]:
+def watched(model: LanguageModel) -> Iterator[list[str]]:
     """While entered, the layers through which numbers go that are not finite are added to the list, in words."""
     found: list[str] = []
     layers = {id(layer): name for name, layer in model.named_modules() if isinstance(layer, Layer)}

@@ -9,14 +9,14 @@ from handgrad.arrays import Array
 from handgrad.autograd import no_grad
 from handgrad.data import sequential_batches
 from handgrad.data.batches import Batch
-from handgrad.models import GPT
+from handgrad.models import LanguageModel
 from handgrad.threads import ALONE, Team
 
 TOKENS_PER_BATCH = 2048
 _BATCHES_AT_A_TIME = 64
 
 
-def evaluate(model: GPT, tokens: Array, team: Team = ALONE, batches: int = 0) -> float:
+def evaluate(model: LanguageModel, tokens: Array, team: Team = ALONE, batches: int = 0) -> float:
     """Mean cross entropy in nats per token over all of ``tokens`` but the first, without dropout.
 
     The tokens are cut into windows of the model's block_size that do not overlap, the last one shorter. ``batches``

@@ -10,9 +10,10 @@ from typing import TypeVar
 
 from handgrad.errors import InputError
 from handgrad.files import flush_directory, read_file, write_atomically
-from handgrad.models import GPT
+from handgrad.models import LanguageModel
+from handgrad.models.formats.checkpoint import DamagedError
 from handgrad.optim import Optimizer
-from handgrad.training.checkpoint import DamagedError, Progress, write_checkpoint
+from handgrad.training.checkpoint import Progress, write_checkpoint
 
 T = TypeVar("T")
 
@@ -23,7 +24,7 @@ _POINTER_BYTES = 1000
 _TRIES = 100
 
 
-def save_checkpoint(run: Path, model: GPT, optimizer: Optimizer, progress: Progress) -> str:
+def save_checkpoint(run: Path, model: LanguageModel, optimizer: Optimizer, progress: Progress) -> str:
     """Writes a checkpoint, points ``last`` at it, and returns its name."""
     directory = run / "checkpoints"
     directory.mkdir(exist_ok=True)

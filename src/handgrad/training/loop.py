@@ -13,16 +13,10 @@ from handgrad.data import TokenData, random_batch
 from handgrad.data.batches import Batch
 from handgrad.errors import InputError
 from handgrad.lock import the_only_one
-from handgrad.models import GPT
+from handgrad.models import LanguageModel, new_model
+from handgrad.models.formats.checkpoint import DamagedError, check_size, read_state
 from handgrad.optim import Optimizer
-from handgrad.training.checkpoint import (
-    DamagedError,
-    Progress,
-    check_size,
-    load_checkpoint,
-    load_weights,
-    read_state,
-)
+from handgrad.training.checkpoint import Progress, load_checkpoint, load_weights
 from handgrad.training.diagnosis import first_gradient, first_weight
 from handgrad.training.evaluation import bits_per_character, evaluate
 from handgrad.training.keeping import (
@@ -57,11 +51,11 @@ class DivergedError(ArithmeticError):
 class Reporter:
     """Is told what happens; does nothing. The command line's shows it."""
 
-    def started(self, model: GPT, data: TokenData, progress: Progress) -> None: ...
+    def started(self, model: LanguageModel, data: TokenData, progress: Progress) -> None: ...
 
     def stepped(self, metrics: Metrics) -> None: ...
 
-    def evaluated(self, metrics: Metrics, model: GPT) -> None: ...
+    def evaluated(self, metrics: Metrics, model: LanguageModel) -> None: ...
 
     def noticed(self, sentence: str) -> None:
         """Something was amiss and has been dealt with: a damaged checkpoint, a skipped step, a loss that stands out."""
@@ -110,7 +104,7 @@ def train(
         return trainer.run_until(should_stop)
 
 
-def _begin_or_continue(run: Run, reporter: Reporter) -> tuple[GPT, Optimizer, Progress]:
+def _begin_or_continue(run: Run, reporter: Reporter) -> tuple[LanguageModel, Optimizer, Progress]:
     if not checkpoints_of(run.path):
         if run.metrics_path.exists() and read_metrics(run.metrics_path):
             raise InputError(f"{run.path} has metrics but no checkpoint: it cannot go on; begin a new run with --out")
@@ -123,7 +117,7 @@ def _begin_or_continue(run: Run, reporter: Reporter) -> tuple[GPT, Optimizer, Pr
     check_is_exact(run)
     damaged = []
 
-    def load(checkpoint: Path) -> tuple[GPT, Optimizer, Progress]:
+    def load(checkpoint: Path) -> tuple[LanguageModel, Optimizer, Progress]:
         try:
             state = read_state(checkpoint)
             check_size(checkpoint, run.model_config)
@@ -160,14 +154,20 @@ def _point_at_the_best(run: Path, progress: Progress, reporter: Reporter) -> Non
         point(run, "best", name)
 
 
-def _new(run: Run) -> tuple[GPT, Optimizer]:
-    model = GPT(run.model_config, seed=run.config.seed)
+def _new(run: Run) -> tuple[LanguageModel, Optimizer]:
+    model = new_model(run.model_config, seed=run.config.seed)
     return model, run.config.make_optimizer(model.decay_groups(run.config.weight_decay))
 
 
 class _Trainer:
     def __init__(
-        self, run: Run, data: TokenData, model: GPT, optimizer: Optimizer, progress: Progress, reporter: Reporter
+        self,
+        run: Run,
+        data: TokenData,
+        model: LanguageModel,
+        optimizer: Optimizer,
+        progress: Progress,
+        reporter: Reporter,
     ) -> None:
         self.run, self.config, self.data, self.model, self.optimizer = run, run.config, data, model, optimizer
         self.progress, self.reporter = progress, reporter

@@ -10,20 +10,21 @@ _MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
 
 
 def check_fits_memory(config: TrainConfig, model: GPTConfig, replicas: int) -> None:
-    """Raises InputError where training takes more memory than the machine has.
+    """Raises InputError if training takes more memory than the machine has.
 
-    Counted are the least that it takes, in float32: the weights, a gradient for each replica, the optimizer's moments,
-    and of a batch the logits and, in each block, ten arrays of the residual stream's width.
+    This counts the least that it takes, in float32: the weights, a gradient for each replica, the optimizer's moments,
+    and of a batch what the forward's matrix products give, which its backward needs.
     """
     available = _physical_memory()
-    tokens = config.batch_size * config.block_size
     arrays = 1 + replicas + _MOMENTS[config.optimizer]
-    needed = 4 * (arrays * model.n_parameters + tokens * (model.vocab_size + 10 * model.n_embd * model.n_layer))
+    products = model.products(config.batch_size, config.block_size)
+    kept = sum(each.rows * each.columns * each.count for each in products if not each.is_backward)
+    needed = 4 * (arrays * model.n_parameters + kept)
     if available is not None and needed > available:
         raise InputError(
-            f"training {model.n_parameters:,} parameters with {tokens:,} tokens in a batch takes at least "
-            f"{needed / 2**30:,.1f} GiB of memory, and this machine has {available / 2**30:,.1f}; make n_layer, "
-            "n_embd, block_size or batch_size smaller"
+            f"training {model.n_parameters:,} parameters with {config.batch_size * config.block_size:,} tokens in a "
+            f"batch takes at least {needed / 2**30:,.1f} GiB of memory, and this machine has "
+            f"{available / 2**30:,.1f}; make n_layer, n_embd, block_size or batch_size smaller"
         )
 
 

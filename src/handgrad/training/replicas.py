@@ -14,7 +14,7 @@ from handgrad.backend import function_for
 from handgrad.data.batches import Batch
 from handgrad.data.workers import available_cores
 from handgrad.heap import keep_freed_memory
-from handgrad.models import GPT
+from handgrad.models import LanguageModel
 from handgrad.optim import Optimizer
 from handgrad.optim.clip import clip_scale
 from handgrad.threads import Team
@@ -43,7 +43,7 @@ class Replicas:
     one order, so that results depend on the number of replicas but never on timing.
     """
 
-    def __init__(self, model: GPT, count: int) -> None:
+    def __init__(self, model: LanguageModel, count: int) -> None:
         self.models = [model, *(model.replica() for _ in range(count - 1))]
         self.team = Team(max(count, available_cores()))
 
@@ -90,7 +90,7 @@ class Replicas:
                     share.append(part)
         return shares
 
-    def _ready(self, index: int, dropout_seed: tuple[int, ...]) -> GPT:
+    def _ready(self, index: int, dropout_seed: tuple[int, ...]) -> LanguageModel:
         """A replica that will drop what it drops at this step, however often it is asked."""
         model = self.models[index]
         if model.config.dropout:

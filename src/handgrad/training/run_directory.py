@@ -8,7 +8,7 @@ from typing import Any
 from handgrad.data import TokenData, open_token_files, write_token_files
 from handgrad.errors import InputError
 from handgrad.files import read_json, write_json
-from handgrad.models import GPT, GPTConfig
+from handgrad.models import GPTConfig, LanguageModel
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 from handgrad.training.beginning import check_is_free, is_beginning, laid_out
 from handgrad.training.checkpoint import load_model
@@ -65,7 +65,7 @@ class Run:
             )
         return data
 
-    def model(self, wanted: str, notice: Callable[[str], None] = lambda sentence: None) -> tuple[GPT, Path]:
+    def model(self, wanted: str, notice: Callable[[str], None] = lambda sentence: None) -> tuple[LanguageModel, Path]:
         """The model in ``best``, ``last`` or a checkpoint by its name, and the checkpoint that it came from.
 
         Where ``best`` or ``last`` is damaged, which ``notice`` is told, another serves. Raises InputError where none

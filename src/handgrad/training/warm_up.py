@@ -1,20 +1,18 @@
 """What only the first step of a process needs time for, done before the clock runs."""
 
-from dataclasses import replace
-
 import numpy as np
 
-from handgrad.models import GPT
+from handgrad.models import new_model
 from handgrad.system.backend_choice import current_backend
 from handgrad.training.replicas import Replicas
 from handgrad.training.run_directory import Run
 
 
 def compile_kernels(run: Run) -> None:
-    """Makes a step with the smallest GPT of the run's kind, so that all kernels it takes are compiled or loaded."""
+    """Makes a step with the smallest model of the run's kind, so that all kernels it takes are compiled or loaded."""
     if current_backend() != "numba":
         return
-    model = GPT(replace(run.model_config, vocab_size=2, block_size=2, n_layer=1, n_head=1, n_embd=2))
+    model = new_model(run.model_config.smallest())
     replicas = Replicas(model, 2)
     ids = np.zeros((2, 2), np.int64)
     try:

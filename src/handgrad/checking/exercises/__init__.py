@@ -1,7 +1,8 @@
-"""Exercises: operations whose backward is the reader's to write, from easy to hard.
+"""Exercises: operations whose backward the reader writes, from easy to hard.
 
-Each file is what the reader is given: the forward, whole, beside a backward that is not yet written. The same file is
-what an answer is checked against, as the forward alone says what the gradients are. No backward stands in ``ops``.
+Each file is what the reader is given: a whole forward, and a backward that is not yet written. An answer is checked
+against central differences of this forward, as the forward alone determines the gradients. ``ops`` may contain an
+operation of the same name, with its backward; neither the file nor the check of an answer uses it.
 """
 
 import ast
@@ -30,6 +31,7 @@ class Exercise:
     """An operation to differentiate, with the inputs and options that answers are checked on."""
 
     forward: Callable[..., tuple[Array, tuple[Any, ...]]]
+    """The exercise's own, whose module is the file that the reader is given; never the one in ``ops``."""
     backward: Callable[..., Any]
     """Not yet written: it raises NotImplementedError."""
     inputs: dict[str, Array]

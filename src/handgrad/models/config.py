@@ -1,0 +1,109 @@
+"""The architecture of a GPT, described once: its settings, its sizes, and the matrix products that follow from them."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple, get_args
+
+from handgrad.errors import InputError
+from handgrad.models.products import Product, products_of_attention, products_of_map
+from handgrad.nn.layers import Activation
+from handgrad.nn.transformer import Norm
+
+_TOO_LARGE = 1 << 31
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What a GPT is built from, apart from its sizes. Every default is what GPT-2 does."""
+
+    dropout: float = 0.0
+    """Probability of dropping an activation in training."""
+    bias: bool = True
+    """Biases in the linear layers."""
+    norm: Norm = "layer"
+    """Normalisation before each part of a block and before the output head."""
+    activation: Activation = "gelu"
+    """Nonlinearity of the feed-forward network; gelu is the tanh form."""
+    tie_weights: bool = True
+    """The output head uses the token embedding's table."""
+
+
+class LinearMap(NamedTuple):
+    """A linear layer of the model: the attribute that holds it, its sizes, and how many of its kind there are."""
+
+    part: str
+    inputs: int
+    outputs: int
+    copies: int
+    bias: bool
+
+
+@dataclass(frozen=True)
+class GPTConfig(Architecture):
+    """The shape of a GPT.
+
+    ``bias`` is that of the linear layers, and of an output head that is not tied to the token embedding; LayerNorm
+    always has gain and bias. ``activation``: gelu (tanh form), gelu_exact or relu.
+
+    Raises InputError for sizes that make no model.
+    """
+
+    vocab_size: int
+    block_size: int
+    n_layer: int
+    n_head: int
+    n_embd: int
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
+            value = getattr(self, name)
+            if type(value) is not int:
+                raise InputError(f"{name} must be an integer, not {value!r}")
+            if value < 1:
+                raise InputError(f"{name} must be at least 1, not {value}")
+            if value >= _TOO_LARGE:
+                raise InputError(f"{name} must be less than {_TOO_LARGE:,}, not {str(value)[:30]}")
+        if self.n_embd % self.n_head:
+            raise InputError(f"n_embd {self.n_embd} must be a multiple of n_head {self.n_head}")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout must lie in [0, 1), not {self.dropout}")
+        for name, choices in (("activation", get_args(Activation)), ("norm", get_args(Norm))):
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)!r}")
+
+    @property
+    def maps(self) -> tuple[LinearMap, ...]:
+        """Every linear map of the model, by the attribute that holds it."""
+        C, hidden, L = self.n_embd, 4 * self.n_embd, self.n_layer
+        return (
+            LinearMap("project_in", C, 3 * C, L, self.bias),
+            LinearMap("project_out", C, C, L, self.bias),
+            LinearMap("expand", C, hidden, L, self.bias),
+            LinearMap("contract", hidden, C, L, self.bias),
+            LinearMap("head", C, self.vocab_size, 1, self.bias and not self.tie_weights),
+        )
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers a model of this shape learns, known before it is made."""
+        C = self.n_embd
+        learned_by_maps = sum(each.copies * each.outputs * (each.inputs + each.bias) for each in self.maps)
+        shared = C * self.vocab_size if self.tie_weights else 0
+        tables = (self.vocab_size + self.block_size) * C
+        norms = (2 * self.n_layer + 1) * 2 * C
+        return learned_by_maps - shared + tables + norms
+
+    def products(self, windows: int, length: int) -> list[Product]:
+        """All matrix products of a training step on so many windows of ``length`` tokens.
+
+        They are named by the part of the model that makes them, as the attribute that holds it.
+        """
+        products = []
+        for each in self.maps:
+            by_rows = each.part == "head"  # its table lies as (V, C)
+            products += products_of_map(each.part, windows * length, each.inputs, each.outputs, each.copies, by_rows)
+        heads, D = windows * self.n_head * self.n_layer, self.n_embd // self.n_head
+        return products + products_of_attention("attend", length, D, heads)
+
+    def smallest(self) -> "GPTConfig":
+        """The smallest model of the same kind: all the same code runs in it."""
+        return replace(self, vocab_size=2, block_size=2, n_layer=1, n_head=1, n_embd=2)

@@ -1,0 +1,120 @@
+"""handgrad's own checkpoint: a directory of three files, and the run that it belongs to.
+
+``state.json`` holds how far the run had come, the sizes and SHA-256 of the two files of arrays, and its own SHA-256.
+Who writes checkpoints is ``training``; what is read here is all that a model needs of them.
+"""
+
+import hashlib
+import json
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from handgrad.arrays import Array
+from handgrad.errors import InputError
+from handgrad.files import read_file, read_json
+from handgrad.models.config import GPTConfig
+from handgrad.models.formats.weights import config_from, read_weights
+
+FORMAT_VERSION = 2
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+_HEADER = 1 << 20
+"""Bytes that the names and shapes of a model's arrays may take."""
+_POINTER_BYTES = 1000
+
+
+class DamagedError(InputError):
+    """A checkpoint is not as it was written."""
+
+
+def read_model(checkpoint: Path) -> tuple[dict[str, Array], GPTConfig]:
+    """The weights in a checkpoint, and the model that they belong to.
+
+    Raises DamagedError if the file of weights is not as it was written, InputError if nothing says which model it is.
+    """
+    read_state(checkpoint, (MODEL,))
+    arrays, config = read_weights(checkpoint / MODEL)
+    if config is None:  # written before files of weights named their configuration: the run knows it
+        config = config_of_run(checkpoint.absolute().parent.parent)
+    check_size(checkpoint, config)
+    return arrays, config
+
+
+def config_of_run(run: Path) -> GPTConfig:
+    """The model that a run's config.json describes. Raises InputError if it describes no model."""
+    path = run / "config.json"
+    content = read_json(path)
+    try:
+        return config_from(content.get("model"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: of its model, {error}") from None
+
+
+def last_checkpoint(run: Path) -> Path:
+    """The checkpoint that a run's ``last`` names. Raises InputError if there is none."""
+    name = read_file(run / "last", _POINTER_BYTES).decode(errors="replace").strip()
+    checkpoint = run / "checkpoints" / name
+    if not name or Path(name).name != name or not checkpoint.is_dir():
+        raise InputError(f"{run / 'last'} names no checkpoint of {run}")
+    return checkpoint
+
+
+def read_state(checkpoint: Path, files: tuple[str, ...] = (MODEL, OPTIMIZER)) -> dict[str, Any]:
+    """What state.json holds. Raises DamagedError if it is not what was written, or if one of ``files`` is not."""
+    if checkpoint.is_symlink():
+        raise DamagedError(f"{checkpoint} is damaged: it is a link, and no directory of this run")
+    _check_is_a_file(checkpoint / STATE)
+    try:
+        state = read_json(checkpoint / STATE)
+    except InputError as error:
+        raise DamagedError(f"{checkpoint} is damaged: {error}") from None
+    if state.get("version") == 1:
+        raise InputError(f"{checkpoint / STATE} is of version 1, which had no hashes; only {FORMAT_VERSION} is read")
+    if state.pop("sha256", None) != hash_of(state):
+        raise DamagedError(f"{checkpoint} is damaged: {STATE} does not have the SHA-256 that it names")
+    if state.get("version") != FORMAT_VERSION:
+        raise InputError(
+            f"{checkpoint / STATE} is of version {state.get('version')}; only {FORMAT_VERSION} is read here"
+        )
+    try:
+        named = {name: (state["files"][name]["bytes"], state["files"][name]["sha256"]) for name in files}
+    except (KeyError, TypeError) as error:
+        raise DamagedError(f"{checkpoint} is damaged: {STATE} says nothing of {error}") from None
+    for name, (size, sha256) in named.items():
+        path = checkpoint / name
+        _check_is_a_file(path)
+        if path.stat().st_size != size:
+            raise DamagedError(f"{checkpoint} is damaged: {name} has {path.stat().st_size:,} bytes, not {size:,}")
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                raise DamagedError(f"{checkpoint} is damaged: {name} does not have the SHA-256 that {STATE} names")
+    return state
+
+
+def check_size(checkpoint: Path, config: GPTConfig) -> None:
+    """Raises InputError if the file of weights is too small or too large for a model of this shape.
+
+    It is asked before such a model is made: the shape in a damaged config.json may be larger than memory.
+    """
+    size, needed = (checkpoint / MODEL).stat().st_size, 4 * config.n_parameters
+    if not needed <= size <= needed + _HEADER:
+        raise InputError(
+            f"{checkpoint / MODEL} has {size:,} bytes; the model that the run's config.json describes, with "
+            f"{config.n_parameters:,} parameters, takes {needed:,} and a little more"
+        )
+
+
+def hash_of(state: Mapping[str, Any]) -> str:
+    """The SHA-256 of the values, however they are laid out."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def _check_is_a_file(path: Path) -> None:
+    """A link could lead out of the checkpoint, and a pipe would never end. Raises DamagedError for anything such."""
+    try:
+        kind = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise DamagedError(f"{path.parent} is damaged: it has no {path.name}") from None
+    if not stat.S_ISREG(kind):
+        raise DamagedError(f"{path.parent} is damaged: {path.name} is no file of its own")

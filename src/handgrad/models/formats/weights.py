@@ -1,0 +1,53 @@
+"""A file of weights: safetensors, with the model's configuration in its metadata."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from handgrad.arrays import Array
+from handgrad.errors import InputError
+from handgrad.files import write_atomically
+from handgrad.models.config import GPTConfig
+from handgrad.saving import read_safetensors, safetensors_bytes
+
+_CONFIG = "handgrad.model"
+
+
+def weights_bytes(arrays: Mapping[str, Array], config: GPTConfig) -> bytes:
+    """The content of a file that holds these arrays and says which model they belong to."""
+    return safetensors_bytes(arrays, {"format": "np", _CONFIG: json.dumps(asdict(config))})
+
+
+def write_weights(path: str | os.PathLike[str], arrays: Mapping[str, Array], config: GPTConfig) -> None:
+    """Writes such a file, whole or not at all."""
+    write_atomically(Path(path), weights_bytes(arrays, config))
+
+
+def read_weights(path: Path) -> tuple[dict[str, Array], GPTConfig | None]:
+    """The arrays in a file of weights, and the configuration that it names; None if it names no configuration.
+
+    Raises InputError if the file is missing or damaged, or if safetensors is not installed.
+    """
+    arrays, metadata = read_safetensors(path)
+    if _CONFIG not in metadata:
+        return arrays, None
+    try:
+        return arrays, config_from(json.loads(metadata[_CONFIG]))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: of the model that it describes, {error}") from None
+
+
+def config_from(described: Any) -> GPTConfig:
+    """A configuration from JSON. Fields that it lacks, being newer, have their defaults.
+
+    Raises ValueError, in words that follow on the name of a file, if it describes no model.
+    """
+    if not isinstance(described, dict):
+        raise ValueError(f"the description is {str(described)[:80]!r} and no object")
+    try:
+        return GPTConfig(**described)
+    except (TypeError, InputError) as error:
+        raise ValueError(str(error)) from None

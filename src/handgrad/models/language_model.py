@@ -1,0 +1,156 @@
+"""What training, generation, checking and benchmarking are written against: a model that predicts the next token."""
+
+import copy
+import os
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from handgrad.arrays import Array
+from handgrad.autograd import Tensor
+from handgrad.models.arena import Arena
+from handgrad.models.config import GPTConfig
+from handgrad.models.formats.gpt2_names import gpt2_name
+from handgrad.models.formats.weights import write_weights
+from handgrad.models.products import Product
+from handgrad.nn import ArrayOrTensor, CrossEntropyLoss, Layer, Module, Parameter, is_on_tape
+from handgrad.nn.parameter import Role
+
+
+class LanguageModel(Module):
+    """Logits for the token after each of a window's tokens, their loss, and the way back from both.
+
+    A subclass builds its parts, then calls ``__init__`` here with its configuration. Its ``forward`` takes ids (B, T)
+    to logits (B, T, V); its ``backward`` begins with ``d_logits`` and goes through the parts in reverse.
+
+    All parameters lie in one flat array and all gradients in another: the ``arena``.
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        self.config = config
+        self.cross_entropy = CrossEntropyLoss()
+        # Those that decay come first, so that each group of an optimizer is one piece of memory.
+        self.arena = Arena(sorted(self.parameters(), key=lambda parameter: not _decays(parameter)))
+
+    def __call__(self, ids: Any) -> Any:
+        return super().__call__(ids if is_on_tape(ids) or hasattr(ids, "dtype") else np.asarray(ids))
+
+    def logits(self, ids: ArrayOrTensor) -> Any:
+        """Logits (B, T, V) for the token after each of ids (B, T), T ≤ block_size: what a call of the model returns."""
+        return self(ids)
+
+    def loss(self, ids: Any, targets: Any) -> Any:
+        """Mean cross entropy in nats of targets (B, T), the tokens that follow ids (B, T).
+
+        A float by hand; of a Tensor of ids a Tensor, whose own ``backward()`` is the way back.
+        """
+        if is_on_tape(ids, targets):
+            return self.cross_entropy(self(ids if is_on_tape(ids) else Tensor(ids)), targets)
+        with self.one_pass():
+            return float(self.cross_entropy(self(ids), targets))
+
+    def d_logits(self, dy: Any) -> Any:
+        """∂L/∂logits: from ∂L/∂loss after ``loss``; after a call of the model it is what was given.
+
+        Raises ValueError if dy is not what the forward asks for.
+        """
+        if self.cross_entropy.awaits_backward:
+            if np.ndim(dy) != 0:
+                raise ValueError(
+                    f"{type(self).__name__}: after loss, backward takes ∂L/∂loss, a number; after a call of the "
+                    "model, ∂L/∂logits"
+                )
+            return self.cross_entropy.backward(dy)
+        if np.ndim(dy) != 3 and any(isinstance(part, Layer) and part.awaits_backward for part in self.modules()):
+            raise ValueError(
+                f"{type(self).__name__}: after a call of the model, backward needs ∂L/∂logits (B, T, V); after loss, "
+                "nothing"
+            )
+        return dy
+
+    def products(self, windows: int, length: int) -> list[Product]:
+        """All matrix products of a training step on so many windows of ``length`` tokens, by the part that makes
+        them.
+        """
+        return self.config.products(windows, length)
+
+    def parameters_by_role(self) -> dict[Role, list[Parameter]]:
+        """The parameters of each role, in the order of the arena."""
+        found: dict[Role, list[Parameter]] = {"matrix": [], "embedding": [], "head": [], "vector": []}
+        for parameter in self.arena.parameters:
+            found[parameter.role].append(parameter)
+        return found
+
+    def decay_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Parameter groups for an optimizer: matrices, embeddings and the head decay, biases and gains do not."""
+        parameters = self.arena.parameters
+        return [
+            {"params": [p for p in parameters if _decays(p)], "weight_decay": weight_decay},
+            {"params": [p for p in parameters if not _decays(p)], "weight_decay": 0.0},
+        ]
+
+    def zero_grad(self) -> None:
+        """Fills all gradients with zeros."""
+        self.arena.grad[...] = 0
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers are learned."""
+        return self.arena.data.size
+
+    def replica(self) -> Self:
+        """A model that shares these parameters, and owns its gradients and what its layers keep."""
+        twins = {id(parameter): Parameter.sharing(parameter) for parameter in self.arena.parameters}
+        twin: Self = _rebuilt(self, dict(twins))
+        twin.arena = self.arena.share(list(twins.values()))
+        return twin
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the weights, with the names of GPT-2's published ones, and the configuration into one safetensors
+        file, which ``handgrad.models.load`` reads.
+
+        Raises InputError if safetensors is not installed, OSError if the file cannot be written.
+        """
+        write_weights(path, self.stored_state(), self.config)
+
+    def stored_name(self, name: str) -> str:
+        """The name in files of a parameter that is called ``name`` here."""
+        return gpt2_name(name)
+
+    def stored_state(self) -> dict[str, Array]:
+        """Every parameter's value, not copied, by its name in files."""
+        return {self.stored_name(name): np.ascontiguousarray(p.data) for name, p in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Array | Tensor]) -> None:
+        """Copies values in, by the names here or by those in files. Nothing is changed unless everything fits.
+
+        Raises ValueError that lists all names missing, unexpected and wrongly shaped.
+        """
+        own = {self.stored_name(name): name for name, _ in self.named_parameters()}
+        super().load_state_dict({own.get(name, name): value for name, value in state.items()})
+
+
+def _decays(parameter: Parameter) -> bool:
+    return parameter.role != "vector"
+
+
+def _rebuilt(value: Any, made: dict[int, Any]) -> Any:
+    """The same modules once more, for another thread, without what their layers keep.
+
+    ``made`` has what takes the place of each parameter, and is given what takes the place of each module.
+    """
+    if id(value) in made:
+        return made[id(value)]
+    if isinstance(value, Module):
+        twin = made[id(value)] = object.__new__(type(value))
+        vars(twin).update({name: _rebuilt(held, made) for name, held in vars(value).items() if name != "_kept"})
+        return twin
+    if isinstance(value, Tensor | np.random.Generator):  # buffers and generators change as they are used
+        made[id(value)] = copy.deepcopy(value)
+        return made[id(value)]
+    if isinstance(value, list | tuple):
+        return type(value)(_rebuilt(item, made) for item in value)
+    if isinstance(value, dict):
+        return {key: _rebuilt(item, made) for key, item in value.items()}
+    return value

@@ -1,0 +1,67 @@
+"""Models from a configuration, and from what was saved of one."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from handgrad.arrays import Array
+from handgrad.errors import InputError
+from handgrad.models.config import GPTConfig
+from handgrad.models.formats.checkpoint import MODEL, STATE, config_of_run, last_checkpoint, read_model
+from handgrad.models.formats.weights import read_weights
+from handgrad.models.gpt import GPT
+from handgrad.models.language_model import LanguageModel
+
+
+def new_model(config: GPTConfig, *, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> LanguageModel:
+    """A model of this configuration with new weights. One seed gives one model."""
+    return GPT(config, seed=seed, dtype=dtype)
+
+
+def load(path: str | os.PathLike[str]) -> LanguageModel:
+    """The model in a run's directory (its last checkpoint), in a checkpoint, or in a file of weights.
+
+    A file of weights is what ``model.save`` writes, or the model.safetensors of a checkpoint. The model is out of
+    training, as ``model.eval()`` leaves it.
+
+    Raises InputError if there is no model at ``path``, if what is there is damaged, or if safetensors is not installed.
+    """
+    path = Path(path)
+    if (path / "config.json").exists():
+        checkpoint = last_checkpoint(path)
+        arrays, config = read_model(checkpoint)
+        if config != config_of_run(path):
+            raise InputError(f"{checkpoint} holds another model than the one that {path / 'config.json'} describes")
+        return _filled(config, arrays, checkpoint / MODEL)
+    if (path / STATE).exists() or (path / MODEL).exists():
+        arrays, config = read_model(path)
+        return _filled(config, arrays, path / MODEL)
+    if path.is_dir():
+        raise InputError(f"{path} holds no model: it is neither a run, which has a config.json, nor a checkpoint")
+    if path.name == MODEL and (path.parent / STATE).exists():
+        return load(path.parent)
+    arrays, found = read_weights(path)
+    if found is None:
+        raise InputError(f"{path} does not say which model its arrays belong to; model.save(path) writes files that do")
+    return _filled(found, arrays, path)
+
+
+def fill(model: LanguageModel, arrays: Mapping[str, Array], source: Path) -> None:
+    """Copies arrays into a model, by their names in files. Raises InputError, naming ``source``, if they do not fit."""
+    try:
+        model.load_state_dict(arrays)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{source} does not fit its model: {error}") from None
+
+
+def _filled(config: GPTConfig, arrays: Mapping[str, Array], source: Path) -> LanguageModel:
+    held = sum(array.size for array in arrays.values())
+    if held != config.n_parameters:  # before such a model is made: a damaged description may be larger than memory
+        raise InputError(f"{source} holds {held:,} numbers; the model that it describes has {config.n_parameters:,}")
+    is_double = any(array.dtype == np.float64 for array in arrays.values())
+    model = new_model(config, dtype=np.float64 if is_double else np.float32)
+    fill(model, arrays, source)
+    return model.eval()

@@ -1,0 +1,153 @@
+"""Self-attention: project to queries, keys and values, attend, project back (Vaswani et al. 2017, section 3.2)."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from handgrad import ops
+from handgrad.arrays import Array
+from handgrad.autograd import default_generator
+from handgrad.nn.layers import Dropout, Linear
+from handgrad.nn.module import ArrayOrTensor, Layer, Module
+
+Generator = np.random.Generator
+
+
+class Attend(Layer):
+    """Multi-head self-attention on a fused projection: (B, T, 3C) to (B, T, C). No parameters.
+
+    Splitting into heads, attention and merging are one operation, which compiled code does without moving a head.
+    """
+
+    def __init__(self, n_head: int, causal: bool = True, dropout: float = 0.0, *, rng: Generator | None = None) -> None:
+        self.n_head = n_head
+        self.causal = causal
+        self.dropout = dropout
+        self.rng = rng
+
+    def forward(self, qkv: ArrayOrTensor, mask: ArrayOrTensor | None = None) -> ArrayOrTensor:
+        return self.apply(
+            ops.multi_head_attention,
+            qkv,
+            n_head=self.n_head,
+            mask=mask,
+            causal=self.causal,
+            dropout_p=self.dropout if self.training else 0.0,
+            rng=default_generator() if self.rng is None else self.rng,
+        )
+
+
+class SplitHeads(Layer):
+    """A fused projection (B, T, 3C) as queries, keys and values, each (B, n_head, T, D)."""
+
+    def __init__(self, n_head: int) -> None:
+        self.n_head = n_head
+
+    def forward(self, qkv: ArrayOrTensor) -> tuple[Any, Any, Any]:
+        return self.apply(ops.split_heads, qkv, n_head=self.n_head)
+
+
+class AttendHeads(Layer):
+    """softmax(q kᵀ / √D + mask) v for each head: queries, keys and values (B, n_head, T, D) to (B, n_head, T, D)."""
+
+    def __init__(self, causal: bool = True, dropout: float = 0.0, *, rng: Generator | None = None) -> None:
+        self.causal = causal
+        self.dropout = dropout
+        self.rng = rng
+
+    def forward(
+        self, q: ArrayOrTensor, k: ArrayOrTensor, v: ArrayOrTensor, mask: ArrayOrTensor | None = None
+    ) -> ArrayOrTensor:
+        return self.apply(
+            ops.attention,
+            q,
+            k,
+            v,
+            mask=mask,
+            causal=self.causal,
+            dropout_p=self.dropout if self.training else 0.0,
+            rng=default_generator() if self.rng is None else self.rng,
+        )
+
+
+class MergeHeads(Layer):
+    """The outputs of all heads (B, n_head, T, D) side by side: (B, T, C)."""
+
+    def forward(self, y: ArrayOrTensor) -> ArrayOrTensor:
+        return self.apply(ops.merge_heads, y)
+
+
+class AttendBetween(Module):
+    """Multi-head self-attention whose queries and keys each go through a module first: (B, T, 3C) to (B, T, C).
+
+    The modules take and return (B, n_head, T, D): a norm, a rotation by position.
+    """
+
+    def __init__(
+        self,
+        on_queries: Module,
+        on_keys: Module,
+        n_head: int,
+        causal: bool = True,
+        dropout: float = 0.0,
+        *,
+        rng: Generator | None = None,
+    ) -> None:
+        self.split = SplitHeads(n_head)
+        self.on_queries = on_queries
+        self.on_keys = on_keys
+        self.attend = AttendHeads(causal, dropout, rng=rng)
+        self.merge = MergeHeads()
+
+    def forward(self, qkv: ArrayOrTensor, mask: ArrayOrTensor | None = None) -> ArrayOrTensor:
+        q, k, v = self.split(qkv)
+        return self.merge(self.attend(self.on_queries(q), self.on_keys(k), v, mask))
+
+    def backward(self, dy: Array) -> Array:
+        dq, dk, dv = self.attend.backward(self.merge.backward(dy))
+        return self.split.backward((self.on_queries.backward(dq), self.on_keys.backward(dk), dv))
+
+
+class MultiHeadAttention(Module):
+    """Causal self-attention with n_head heads: (B, T, n_embd) to (B, T, n_embd).
+
+    ``mask`` (broadcast to (B, n_head, T, T)) is true where attending is allowed, or is added to the scores.
+    ``on_queries`` and ``on_keys``, given together, are modules that queries and keys (B, n_head, T, D) go through
+    before they meet.
+
+    Raises ValueError if n_head does not divide n_embd, or if only one of the two modules is given.
+    """
+
+    attend: Attend | AttendBetween
+
+    def __init__(
+        self,
+        n_embd: int,
+        n_head: int,
+        bias: bool = True,
+        dropout: float = 0.0,
+        causal: bool = True,
+        *,
+        on_queries: Module | None = None,
+        on_keys: Module | None = None,
+        rng: Generator | None = None,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        if n_head < 1 or n_embd % n_head:
+            raise ValueError(f"MultiHeadAttention: n_embd {n_embd} must be a multiple of n_head {n_head}")
+        self.project_in = Linear(n_embd, 3 * n_embd, bias, rng=rng, dtype=dtype)
+        if on_queries is None and on_keys is None:
+            self.attend = Attend(n_head, causal, dropout, rng=rng)
+        elif on_queries is not None and on_keys is not None:
+            self.attend = AttendBetween(on_queries, on_keys, n_head, causal, dropout, rng=rng)
+        else:
+            raise ValueError("MultiHeadAttention: on_queries and on_keys must be given together")
+        self.project_out = Linear(n_embd, n_embd, bias, rng=rng, dtype=dtype)
+        self.dropout = Dropout(dropout, rng=rng)
+
+    def forward(self, x: ArrayOrTensor, mask: ArrayOrTensor | None = None) -> ArrayOrTensor:
+        return self.dropout(self.project_out(self.attend(self.project_in(x), mask)))
+
+    def backward(self, dy: Array) -> Array:
+        return self.project_in.backward(self.attend.backward(self.project_out.backward(self.dropout.backward(dy))))

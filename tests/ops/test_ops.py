@@ -1,0 +1,53 @@
+"""What holds for all operations, and heads."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from handgrad import ops
+
+
+def test_take_wanted_names_the_operations_with_that_option() -> None:
+    functions = {getattr(ops, name) for name in ops.__all__ if inspect.isfunction(getattr(ops, name))}
+    assert {f for f in functions if "wanted" in inspect.signature(f).parameters} == ops.TAKE_WANTED
+
+
+def test_split_heads_gives_views_of_heads_side_by_side() -> None:
+    """Two heads of queries, one of keys and values, D = 3: the columns of head h are hD to (h + 1)D."""
+    qkv = np.arange(2 * 4 * 12.0).reshape(2, 4, 12)
+    (q, k, v), _ = ops.split_heads(qkv, 2, 1)
+    np.testing.assert_array_equal(q[:, 1], qkv[..., 3:6])
+    np.testing.assert_array_equal(k[:, 0], qkv[..., 6:9])
+    np.testing.assert_array_equal(v[:, 0], qkv[..., 9:])
+    assert all(np.shares_memory(part, qkv) for part in (q, k, v))
+
+
+def test_merge_heads_undoes_split_heads() -> None:
+    qkv = np.random.default_rng(0).standard_normal((2, 4, 18))
+    parts, _ = ops.split_heads(qkv, 3)
+    merged = [ops.merge_heads(part)[0] for part in parts]
+    np.testing.assert_array_equal(np.concatenate(merged, axis=-1), qkv)
+
+
+def test_heads_refuse_sizes_that_do_not_divide() -> None:
+    with pytest.raises(ValueError, match=r"last size 13 is not a multiple of 2 \+ 2 x 1 heads"):
+        ops.split_heads(np.ones((3, 13)), 2, 1)
+    with pytest.raises(ValueError, match=r"last size 16 is not a multiple of 2 \+ 2 x 2 heads"):
+        ops.split_heads(np.ones((3, 16)), 2)
+    with pytest.raises(ValueError, match="at least 1, not 2 and 0"):
+        ops.split_heads(np.ones((3, 16)), 2, 0)
+    for shape in ((4, 3), (2, 0, 4, 3)):
+        with pytest.raises(ValueError, match="at least one head"):
+            ops.merge_heads(np.ones(shape))
+    with pytest.raises(ValueError, match="multi_head_attention: last size 16 is not a multiple of 3 x 2 heads"):
+        ops.multi_head_attention(np.ones((3, 16)), 2)
+
+
+def test_the_weights_of_multi_head_attention_are_found_by_name() -> None:
+    qkv = np.random.default_rng(0).standard_normal((2, 5, 24))
+    _, saved = ops.multi_head_attention(qkv, 2)
+    weights = saved.attention.weights
+    assert weights.shape == (2, 2, 5, 5)
+    np.testing.assert_allclose(weights.sum(axis=-1), 1)
+    np.testing.assert_array_equal(weights, np.tril(weights))
