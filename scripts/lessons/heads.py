@@ -36,8 +36,7 @@ def weights_of(model: GPT, ids: Array) -> list[Array]:
     def watch(call: Call, run: Callable[[], Any]) -> Any:
         output, saved = run()
         if call.operation == "multi_head_attention":
-            _, (_, _, _, weights, *_) = saved
-            found.append(weights[0])
+            found.append(saved.attention.weights[0])
         return output, saved
 
     with in_numpy(), watching(watch), no_grad():
