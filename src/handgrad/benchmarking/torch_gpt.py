@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from handgrad.models import GPTConfig, LanguageModel
 from handgrad.nn import Parameter
 
+NORMS = {"layer": nn.LayerNorm}
+ACTIVATIONS = {"gelu": nn.GELU(approximate="tanh"), "gelu_exact": nn.GELU(), "relu": nn.ReLU()}
+
 
 class Attention(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
@@ -33,9 +36,7 @@ class FeedForward(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.expand = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
-        self.activation = {"gelu": nn.GELU(approximate="tanh"), "gelu_exact": nn.GELU(), "relu": nn.ReLU()}[
-            config.activation
-        ]
+        self.activation = ACTIVATIONS[config.activation]
         self.contract = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,9 +46,9 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.norm_1 = nn.LayerNorm(config.n_embd)
+        self.norm_1 = NORMS[config.norm](config.n_embd)
         self.attention = Attention(config)
-        self.norm_2 = nn.LayerNorm(config.n_embd)
+        self.norm_2 = NORMS[config.norm](config.n_embd)
         self.feed_forward = FeedForward(config)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ class TorchGPT(nn.Module):
         self.token_embedding = nn.Embedding(config.vocab_size, config.n_embd)
         self.position_embedding = nn.Embedding(config.block_size, config.n_embd)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-        self.norm = nn.LayerNorm(config.n_embd)
+        self.norm = NORMS[config.norm](config.n_embd)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=config.bias and not config.tie_weights)
         if config.tie_weights:
             self.head.weight = self.token_embedding.weight

@@ -6,7 +6,7 @@ from typing import NamedTuple, get_args
 from handgrad.errors import InputError
 from handgrad.models.products import Product, products_of_attention, products_of_map
 from handgrad.nn.layers import Activation
-from handgrad.nn.transformer import Norm
+from handgrad.nn.transformer import Norm, new_norm
 
 _TOO_LARGE = 1 << 31
 
@@ -89,7 +89,8 @@ class GPTConfig(Architecture):
         learned_by_maps = sum(each.copies * each.outputs * (each.inputs + each.bias) for each in self.maps)
         shared = C * self.vocab_size if self.tie_weights else 0
         tables = (self.vocab_size + self.block_size) * C
-        norms = (2 * self.n_layer + 1) * 2 * C
+        vectors = sum(parameter.size for parameter in new_norm(self.norm, 1).parameters())  # gain, perhaps a bias
+        norms = (2 * self.n_layer + 1) * vectors * C
         return learned_by_maps - shared + tables + norms
 
     def products(self, windows: int, length: int) -> list[Product]:
