@@ -72,7 +72,7 @@ def test_source_is_pulled_and_nothing_else_is_touched() -> None:
     page = "before\n\n<!-- source: handgrad.ops.relu: relu -->\n```python\nold\n```\n\nafter `code`\n"
     after = filled(page)
     assert after.startswith("before\n\n<!-- source: handgrad.ops.relu: relu -->\n```python\ndef relu(")
-    assert after.endswith("    return y, (y,)\n```\n\nafter `code`\n")
+    assert after.endswith("    return y, ReluSaved(y)\n```\n\nafter `code`\n")
     methods = filled(
         "<!-- source: handgrad.nn.transformer: FeedForward.forward FeedForward.backward -->\n```python\n```\n"
     )
