@@ -137,7 +137,9 @@ def check(data: dict[str, Any]) -> str | None:
         assert abs(_means(norms)[0] / data["runs"][name]["grad_norm"][0] - 1) < 0.02
     for name, one in data["runs"].items():
         if one["val_loss"] is None:
-            assert run(name, 2 * one["steps"])[2] is None
+            # It leaps at each step. When the numbers overflow is decided by last bits; that the run is lost is not.
+            losses, _, final = run(name, 2 * one["steps"])
+            assert final is None or final > 1000 * losses[0]
     return None
 
 
