@@ -8,7 +8,7 @@ import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.nn import Parameter
-from handgrad.nn.parameter import Part, parts_of
+from handgrad.nn.parameter import Part, Place, parts_of
 from handgrad.threads import ALONE, Team
 
 Group = dict[str, Any]
@@ -251,15 +251,21 @@ def _blocks_of(parameters: list[Parameter]) -> list[Block]:
     return [Block(block) for block in blocks]
 
 
+def _place(parameter: Parameter) -> Place | None:
+    return parameter.place if isinstance(parameter, Parameter) else None  # a plain Tensor may be optimized too
+
+
 def _is_followed_by(first: Parameter, second: Parameter) -> bool:
-    return first.place is not None and first.place.is_followed_by(second.place)
+    place = _place(first)
+    return place is not None and place.is_followed_by(_place(second))
 
 
 def _flat(first: Parameter, last: Parameter) -> tuple[Array, Array]:
     """Values and gradients of parameters that follow each other, or of a single one, as flat arrays."""
-    if first.place is not None and last.place is not None:
-        span = slice(first.place.span.start, last.place.span.stop)
-        return first.place.data[span], first.place.grad[span]
+    begin, end = _place(first), _place(last)
+    if begin is not None and end is not None:
+        span = slice(begin.span.start, end.span.stop)
+        return begin.data[span], begin.grad[span]
     assert first.grad is not None
     return _flattened(first.data), _flattened(first.grad)
 
