@@ -251,19 +251,18 @@ def _blocks_of(parameters: list[Parameter]) -> list[Block]:
     return [Block(block) for block in blocks]
 
 
+def _place(parameter: Parameter) -> Place | None:
+    return parameter.place if isinstance(parameter, Parameter) else None  # a plain Tensor may be optimized too
+
+
 def _is_followed_by(first: Parameter, second: Parameter) -> bool:
-    place = _place_of(first)
-    return place is not None and place.is_followed_by(_place_of(second))
-
-
-def _place_of(parameter: Parameter) -> Place | None:
-    """Optimizers take plain tensors too, which lie in no flat array."""
-    return parameter.place if isinstance(parameter, Parameter) else None
+    place = _place(first)
+    return place is not None and place.is_followed_by(_place(second))
 
 
 def _flat(first: Parameter, last: Parameter) -> tuple[Array, Array]:
     """Values and gradients of parameters that follow each other, or of a single one, as flat arrays."""
-    begin, end = _place_of(first), _place_of(last)
+    begin, end = _place(first), _place(last)
     if begin is not None and end is not None:
         span = slice(begin.span.start, end.span.stop)
         return begin.data[span], begin.grad[span]
