@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handgrad import nn, ops
+from handgrad import Tensor, nn, ops
 from handgrad.models import GPT, Architecture, GPTConfig, LanguageModel, Product, new_model
 from handgrad.training import TrainConfig, preset
 
@@ -211,3 +211,40 @@ def test_a_model_of_ones_own_needs_its_parts_a_forward_and_a_backward() -> None:
     assert twin.loss(x, y) == model.loss(x, y)
     with pytest.raises(ValueError, match="Bigram: after loss, backward takes ∂L/∂loss, a number"):
         model.backward(np.ones((1, 3, 11)))
+
+
+def test_a_part_without_a_backward_puts_the_whole_model_on_the_tape() -> None:
+    class Bent(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return 2 * x.tanh()
+
+    class Odd(GPT):
+        def __init__(self, config: GPTConfig) -> None:
+            self.bent = Bent()
+            super().__init__(config)
+
+        def forward(self, ids: Any) -> Any:
+            return self.bent(super().forward(ids))
+
+        def backward(self, dy: Any = 1.0) -> None:
+            raise AssertionError("the tape goes back")
+
+    model = Odd(SMALL)
+    x, y = np.random.default_rng(0).integers(0, 11, (2, 3, 8))
+    for loss in (model.loss(x, y), model.loss(Tensor(x), y)):
+        model.zero_grad()
+        loss.backward()
+        assert np.abs(model.token_embedding.weight.grad).max() > 0
+    assert not any(isinstance(part, nn.Layer) and part.awaits_backward for part in model.modules())
+
+
+def test_a_loss_on_the_tape_leaves_a_pass_by_hand_alone() -> None:
+    model = new_model(SMALL, dtype=np.float64)
+    x, y = np.random.default_rng(0).integers(0, 11, (2, 3, 8))
+    model.loss(x, y)
+    model.loss(Tensor(y), Tensor(x))
+    model.backward()
+    by_hand = model.arena.grad.copy()
+    model.zero_grad()
+    model.loss(Tensor(x), Tensor(y)).backward()
+    np.testing.assert_allclose(model.arena.grad, by_hand, atol=1e-15)

@@ -48,7 +48,8 @@ class LanguageModel(Module):
         if is_on_tape(ids, targets):
             return self.cross_entropy(self(ids if is_on_tape(ids) else Tensor(ids)), targets)
         with self.one_pass():
-            return float(self.cross_entropy(self(ids), targets))
+            loss = self.cross_entropy(self(ids), targets)
+        return loss if is_on_tape(loss) else float(loss)  # a part without a backward puts the whole model on the tape
 
     def d_logits(self, dy: Any) -> Any:
         """∂L/∂logits: from ∂L/∂loss after ``loss``; after a call of the model it is what was given.

@@ -1,7 +1,7 @@
 """What every layer is: it finds its parameters and children by attribute, and is driven by hand or on the tape."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
@@ -193,7 +193,8 @@ class Module:
     @contextmanager
     def one_pass(self) -> Iterator[None]:
         """Inside, all calls of this module and its parts by hand are one pass; for a loss, which calls two of them."""
-        with _new_pass(self.modules()):
+        modules = list(self.modules())
+        with _new_pass(modules) if all(map(_has_backward, modules)) else nullcontext():
             yield
 
     def forget(self) -> None:
