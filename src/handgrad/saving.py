@@ -28,10 +28,8 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
     """
     arrays: dict[str, Array] = {}
     described = _describe(state, "", arrays)
-    metadata = {"format": "np"}
-    if not (isinstance(state, dict) and set(arrays) == set(state)):
-        metadata[_KEY] = json.dumps(described)
-    write_atomically(Path(path), safetensors_bytes(arrays, metadata))
+    is_flat = isinstance(state, dict) and set(arrays) == set(state)
+    write_atomically(Path(path), safetensors_bytes(arrays, None if is_flat else {_KEY: json.dumps(described)}))
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -46,8 +44,14 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise InputError(f"{path} is damaged: {error}") from None
 
 
-def safetensors_bytes(arrays: Mapping[str, Array], metadata: dict[str, str]) -> bytes:
-    """The content of a safetensors file. Raises InputError if safetensors is not installed."""
+def safetensors_bytes(arrays: Mapping[str, Array], metadata: dict[str, str] | None = None) -> bytes:
+    """The content of a safetensors file. Without metadata it says that the arrays are NumPy's.
+
+    ``metadata`` may have one entry only: safetensors writes several in any order, and the same state must give the same
+    bytes. Raises InputError if safetensors is not installed.
+    """
+    metadata = {"format": "np"} if metadata is None else metadata
+    assert len(metadata) == 1
     try:
         from safetensors.numpy import save
     except ImportError:

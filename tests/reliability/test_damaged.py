@@ -18,6 +18,7 @@ from support import TINY, Output, read_lines
 from handgrad.data import write_token_files
 from handgrad.errors import InputError
 from handgrad.files import read_json
+from handgrad.models.formats.checkpoint import DamagedError, hash_of, read_state
 from handgrad.training import (
     Reporter,
     create_run,
@@ -29,7 +30,7 @@ from handgrad.training import (
     resumed,
     train,
 )
-from handgrad.training.checkpoint import DamagedError, _hash_of, read_progress, read_state
+from handgrad.training.checkpoint import read_progress
 from handgrad.training.keeping import checkpoints_of, read_pointer
 from handgrad.training.metrics import Metrics, MetricsLog, read_metrics
 
@@ -316,7 +317,7 @@ def test_old_and_foreign_state(stopped: Path) -> None:
     content = json.loads(state)
     content.pop("sha256")
     content["version"] = 3
-    content["sha256"] = _hash_of(content)
+    content["sha256"] = hash_of(content)
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="is of version 3; only 2 is read") as caught:
         read_state(path.parent)

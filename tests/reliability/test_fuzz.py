@@ -40,6 +40,7 @@ from handgrad.experiments import (
 from handgrad.experiments.report import markdown_table, side_by_side
 from handgrad.files import read_text
 from handgrad.lock import the_only_one
+from handgrad.models.formats.checkpoint import MODEL, OPTIMIZER, STATE, hash_of, read_state
 from handgrad.optim import AdamW
 from handgrad.plotting.bits import draw_bits
 from handgrad.plotting.curves import draw_curves
@@ -58,7 +59,7 @@ from handgrad.training import (
     resumed,
     train,
 )
-from handgrad.training.checkpoint import MODEL, OPTIMIZER, STATE, _hash_of, load_checkpoint, read_state
+from handgrad.training.checkpoint import load_checkpoint
 from handgrad.training.metrics import MetricsLog
 from handgrad.training.spikes import take_in
 
@@ -160,7 +161,7 @@ def rehashed(path: Path) -> None:
         for name in (MODEL, OPTIMIZER):
             content = (checkpoint / name).read_bytes()
             state["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        state["sha256"] = _hash_of({name: value for name, value in state.items() if name != "sha256"})
+        state["sha256"] = hash_of({name: value for name, value in state.items() if name != "sha256"})
         (checkpoint / STATE).write_text(json.dumps(state))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass

@@ -70,7 +70,7 @@ def write_checkpoint(
         files = {}
         contents: dict[str, Callable[[], bytes]] = {  # one after another, as each may be large
             MODEL: lambda: weights_bytes(model.stored_state(), model.config),
-            OPTIMIZER: lambda: safetensors_bytes(moments, {"format": "np"}),
+            OPTIMIZER: lambda: safetensors_bytes(moments),
         }
         for file, make in contents.items():
             content = make()

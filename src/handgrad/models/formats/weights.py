@@ -18,7 +18,7 @@ _CONFIG = "handgrad.model"
 
 def weights_bytes(arrays: Mapping[str, Array], config: GPTConfig) -> bytes:
     """The content of a file that holds these arrays and says which model they belong to."""
-    return safetensors_bytes(arrays, {"format": "np", _CONFIG: json.dumps(asdict(config))})
+    return safetensors_bytes(arrays, {_CONFIG: json.dumps(asdict(config))})
 
 
 def write_weights(path: str | os.PathLike[str], arrays: Mapping[str, Array], config: GPTConfig) -> None:
