@@ -89,9 +89,9 @@ class Call:
     """Its name in ``ops``."""
     is_backward: bool
     inputs: tuple[Any, ...]
-    """Of a forward the operation's inputs, None for one left out; of a backward dy and what the forward saved."""
+    """The inputs of a forward (None if one is left out), or dy and what the forward saved for a backward."""
     options: Mapping[str, Any]
-    """Of a forward what it is called with besides; of a backward nothing."""
+    """The options of a forward; empty for a backward."""
     layer: object | None
     """The ``nn.Layer`` that applied the operation, by hand or on the tape; None for a function of tensors."""
 

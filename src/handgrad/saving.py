@@ -29,7 +29,8 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
     arrays: dict[str, Array] = {}
     described = _describe(state, "", arrays)
     is_flat = isinstance(state, dict) and set(arrays) == set(state)
-    write_atomically(Path(path), safetensors_bytes(arrays, None if is_flat else {_KEY: json.dumps(described)}))
+    content = safetensors_bytes(arrays) if is_flat else safetensors_bytes(arrays, (_KEY, json.dumps(described)))
+    write_atomically(Path(path), content)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -44,19 +45,18 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise InputError(f"{path} is damaged: {error}") from None
 
 
-def safetensors_bytes(arrays: Mapping[str, Array], metadata: dict[str, str] | None = None) -> bytes:
-    """The content of a safetensors file. Without metadata it says that the arrays are NumPy's.
+def safetensors_bytes(arrays: Mapping[str, Array], metadata: tuple[str, str] = ("format", "np")) -> bytes:
+    """The content of a safetensors file, with one entry of metadata, a name and a text.
 
-    ``metadata`` may have one entry only: safetensors writes several in any order, and the same state must give the same
-    bytes. Raises InputError if safetensors is not installed.
+    One, as safetensors writes several in any order, and the same arrays must give the same bytes.
+
+    Raises InputError if safetensors is not installed.
     """
-    metadata = {"format": "np"} if metadata is None else metadata
-    assert len(metadata) == 1
     try:
         from safetensors.numpy import save
     except ImportError:
         raise InputError(_MISSING) from None
-    content: bytes = save(dict(arrays), metadata)
+    content: bytes = save(dict(arrays), dict([metadata]))
     return content
 
 

@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from handgrad.models.formats.checkpoint import MODEL, STATE, hash_of
 from handgrad.saving import read_safetensors, safetensors_bytes
 from handgrad.tokenizers import CharTokenizer
 from handgrad.training import TrainConfig, create_run, open_run, train
+from handgrad.training.checkpoint import load_model
 
 SMALL = GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=12)
 VARIANTS = [
@@ -165,20 +166,24 @@ def test_what_is_damaged_is_refused_by_name(run_directory: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("described", "says"),
     [
-        ("[1]", "the description is"),
-        ('{"vocab_size": 11}', "missing"),
+        ("[1]", "it must be an object"),
+        ("[" * 100_000, "damaged"),
+        ('{"vocab_size": 11}', "it has no block_size"),
         (
             '{"vocab_size": 11, "block_size": 8, "n_layer": 2, "n_head": 5, "n_embd": 12}',
             "must be a multiple",
         ),
-        ('{"vocab_size": 11, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 12, "spin": 1}', "spin"),
+        (
+            '{"vocab_size": 11, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 12, "spin": 1}',
+            "it has a field 'spin', which",
+        ),
         ('{"vocab_size": 2000000000, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 1200}', "numbers"),
         ("{", "damaged"),
     ],
 )
 def test_a_description_that_fits_no_model_is_refused(described: str, says: str, tmp_path: Path) -> None:
     model = new_model(SMALL)
-    content = safetensors_bytes(model.stored_state(), {"handgrad.model": described})
+    content = safetensors_bytes(model.stored_state(), ("handgrad.model", described))
     (tmp_path / "w.safetensors").write_bytes(content)
     with pytest.raises(InputError, match=says):
         load(tmp_path / "w.safetensors")
@@ -192,6 +197,59 @@ def test_what_is_no_model_is_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("to be or not to be")
     with pytest.raises(InputError, match=r"text\.txt is damaged"):
         load(tmp_path / "text.txt")
+
+
+def test_a_directory_of_another_program_is_told_from_a_run(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(InputError, match=r"config\.json is not that of a handgrad run"):
+        load(tmp_path)
+
+
+def test_a_run_without_a_checkpoint_says_so(run_directory: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_directory, tmp_path / "run")
+    (tmp_path / "run" / "last").unlink()
+    with pytest.raises(InputError, match="run has no checkpoint yet"):
+        load(tmp_path / "run")
+
+
+def test_a_file_is_found_in_its_folder_and_through_a_link(run_directory: Path, tmp_path: Path) -> None:
+    model = new_model(SMALL, seed=3)
+    (tmp_path / "folder").mkdir()
+    model.save(tmp_path / "folder" / "model.safetensors")
+    np.testing.assert_array_equal(load(tmp_path / "folder").arena.data, model.arena.data)
+    (tmp_path / "link").symlink_to(open_run(run_directory).model("last")[1])
+    np.testing.assert_array_equal(load(tmp_path / "link").arena.data, load(run_directory).arena.data)
+    with pytest.raises(InputError, match=r"cannot be read|no such file"):
+        load(tmp_path / ("long" * 2000))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("bias", "x", "bias must be true or false, not 'x'"),
+        ("bias", 0.5, "bias must be true or false, not '0.5'"),
+        ("tie_weights", "no", "tie_weights must be true or false"),
+        ("dropout", "x", r"dropout must lie in \[0, 1\), not x"),
+        ("dropout", None, r"dropout must lie in \[0, 1\), not None"),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_refused(field: str, value: Any, says: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=says):
+        replace(SMALL, **{field: value})
+    described = json.dumps({**asdict(SMALL), field: value})
+    content = safetensors_bytes(new_model(SMALL).stored_state(), ("handgrad.model", described))
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match=says):
+        load(tmp_path / "w.safetensors")
+
+
+def test_a_checkpoint_of_another_model_does_not_continue_a_run(run_directory: Path, tmp_path: Path) -> None:
+    """Heads do not show in the shapes of the weights."""
+    run = open_run(run_directory)
+    _, checkpoint = run.model("last")
+    with pytest.raises(InputError, match="does not fit its model"):
+        load_model(checkpoint, replace(run.model_config, n_head=3))
+    load_model(checkpoint, replace(run.model_config, dropout=0.3))  # may change when training begins anew
 
 
 def test_without_safetensors_one_sentence_names_it(tmp_path: Path) -> None:

@@ -162,3 +162,18 @@ def test_the_rule(dtypes: tuple[str, str], expected: str) -> None:
 def test_a_number_widens_nothing() -> None:
     assert promoted_arrays([np.ones(3, np.float32), np.float64(2)])[1].dtype == np.float32
     assert promoted_arrays([np.ones(3, np.float32), np.array(2.0)])[0].dtype == np.float32
+
+
+def test_large_integers_keep_their_digits_both_ways() -> None:
+    layer, x = nn.Linear(1, 1, rng=np.random.default_rng(0), dtype=np.float64), np.array([[2**24 + 1]])
+    assert float(layer(x)[0, 0]) == float(layer(Tensor(x)).data[0, 0])
+    assert float(layer(x)[0, 0]) != float(layer(x - 1)[0, 0])
+
+
+def test_a_module_without_a_backward_has_the_same_dtypes() -> None:
+    class Doubled(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return 2 * x
+
+    for dtype in (np.float16, ">f4", np.float32):
+        assert Doubled()(np.ones(3, dtype)).dtype == np.float32

@@ -10,6 +10,7 @@ from other_array import OtherArray
 from handgrad import use_backend
 from handgrad.checking.modules import ModuleCase, gpt_cases, layer_cases
 from handgrad.models import GPTConfig, LanguageModel, new_model
+from handgrad.optim import AdamW
 
 CONFIG = GPTConfig(vocab_size=7, block_size=8, n_layer=2, n_head=2, n_embd=6)
 
@@ -59,6 +60,22 @@ def test_a_whole_gpt(config: GPTConfig, dtype: Any) -> None:
     np.testing.assert_array_equal(host(other.arena.grad), ours.arena.grad)
     other.zero_grad()
     assert not host(other.arena.grad).any()
+
+
+def test_an_optimizer_moves_it() -> None:
+    x, y = np.random.default_rng(0).integers(0, 7, (2, 3, 5))
+    ours, other = (new_model(CONFIG, seed=1) for _ in range(2))
+    other.arena.move(OtherArray)
+    for model, ids, targets in ((ours, x, y), (other, OtherArray(x), OtherArray(y))):
+        optimizer = AdamW(model.decay_groups(0.1), lr=1e-2)
+        for _ in range(3):
+            model.zero_grad()
+            model.loss(ids, targets)
+            model.backward()
+            optimizer.step()
+    np.testing.assert_array_equal(host(other.arena.data), ours.arena.data)
+    other.arena.move(OtherArray.host)
+    np.testing.assert_array_equal(other.state_dict()["norm.weight"], ours.norm.weight.data)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("case", [*layer_cases(), *gpt_cases()], ids=lambda case: case.name)

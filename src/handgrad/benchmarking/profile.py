@@ -36,7 +36,7 @@ def profile(case: Case, steps: int, replicas: int = 0) -> list[Row]:
     model = case.make_model()
     shared = Replicas(model, count)
     optimizer = case.train.make_optimizer(model.decay_groups(case.train.weight_decay))
-    clock = Clock({layer: part for each in shared.models for layer, part in parts_of(each).items()})
+    clock = Clock({layer: part for each in shared.models for layer, part in layers_with_products(each).items()})
     with cores_for(count), watching(clock.watch):
         for step in range(_WARM_UP_STEPS + steps):
             if step == _WARM_UP_STEPS:
@@ -78,7 +78,7 @@ class Clock:
         return result
 
 
-def parts_of(model: LanguageModel) -> dict[Layer, str]:
+def layers_with_products(model: LanguageModel) -> dict[Layer, str]:
     """The layers that make matrix products, with what the model calls them: each has a row of its own.
 
     All others share a row with the layers of the same operation.

@@ -18,6 +18,7 @@ from handgrad.data import Corpus, TokenData, count_unknown, encode_corpus, load_
 from handgrad.errors import InputError
 from handgrad.generation import write
 from handgrad.lock import the_only_one
+from handgrad.models.formats.checkpoint import read_pointer
 from handgrad.tokenizers import make_tokenizer
 from handgrad.training import (
     DivergedError,
@@ -39,7 +40,6 @@ from handgrad.training import (
 )
 from handgrad.training.checkpoint import read_progress
 from handgrad.training.config import MODEL_FIELDS
-from handgrad.training.keeping import read_pointer
 from handgrad.training.resuming import was_cut_off
 
 _GIVEN_BY_WEIGHTS = (*(name for name in MODEL_FIELDS if name != "dropout"), "tokenizer", "vocab_size")

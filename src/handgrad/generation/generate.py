@@ -61,7 +61,7 @@ def _next_logits(model: LanguageModel, context: list[int]) -> Array:
         model.eval()
     try:
         with no_grad():
-            logits: Array = model(np.array([context]))[0, -1]
+            logits: Array = model.logits(np.array([context]))[0, -1]
             return logits
     finally:
         if was_training:

@@ -33,7 +33,7 @@ class Arena:
     def move(self, convert: Callable[[Array], Array]) -> None:
         """Moves values and gradients into arrays of another library, such as ``model.arena.move(cupy.asarray)``.
 
-        The model is then driven by hand with ids of that library.
+        The model is then driven by hand with ids of that library. To save it, move it back first.
         """
         self.data, self.grad = convert(self.data), convert(self.grad)
         for parameter, span in self.parts:

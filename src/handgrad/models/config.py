@@ -64,8 +64,11 @@ class GPTConfig(Architecture):
                 raise InputError(f"{name} must be less than {_TOO_LARGE:,}, not {str(value)[:30]}")
         if self.n_embd % self.n_head:
             raise InputError(f"n_embd {self.n_embd} must be a multiple of n_head {self.n_head}")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout must lie in [0, 1), not {self.dropout}")
+        for name in ("bias", "tie_weights"):
+            if type(getattr(self, name)) is not bool:
+                raise InputError(f"{name} must be true or false, not {str(getattr(self, name))[:80]!r}")
+        if type(self.dropout) not in (float, int) or not 0 <= self.dropout < 1:
+            raise InputError(f"dropout must lie in [0, 1), not {str(self.dropout)[:80]}")
         for name, choices in (("activation", get_args(Activation)), ("norm", get_args(Norm))):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)!r}")
@@ -84,14 +87,14 @@ class GPTConfig(Architecture):
 
     @property
     def n_parameters(self) -> int:
-        """How many numbers a model of this shape learns, known before it is made."""
+        """How many parameters a model of this shape has, known before it is made."""
         C = self.n_embd
-        learned_by_maps = sum(each.copies * each.outputs * (each.inputs + each.bias) for each in self.maps)
+        in_maps = sum(each.copies * each.outputs * (each.inputs + each.bias) for each in self.maps)
         shared = C * self.vocab_size if self.tie_weights else 0
         tables = (self.vocab_size + self.block_size) * C
         vectors = sum(parameter.size for parameter in new_norm(self.norm, 1).parameters())  # gain, perhaps a bias
         norms = (2 * self.n_layer + 1) * vectors * C
-        return learned_by_maps - shared + tables + norms
+        return in_maps - shared + tables + norms
 
     def products(self, windows: int, length: int) -> list[Product]:
         """All matrix products of a training step on so many windows of ``length`` tokens.

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from handgrad.autograd import Tensor
 from handgrad.models.config import GPTConfig
+from handgrad.models.formats.gpt2_names import gpt2_name
 from handgrad.models.language_model import LanguageModel
 from handgrad.nn import (
     ArrayOrTensor,
@@ -73,6 +74,10 @@ class GPT(LanguageModel):
         # The sum of the two embeddings gives dx to both; one row of positions served the whole batch.
         self.position_embedding.backward(dx.sum(axis=0))
         self.token_embedding.backward(dx)
+
+    def stored_name(self, name: str) -> str:
+        """As in GPT-2's published checkpoints."""
+        return gpt2_name(name)
 
     def _initialise(self, n_layer: int, rng: np.random.Generator) -> None:
         for module in self.modules():

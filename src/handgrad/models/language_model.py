@@ -11,7 +11,6 @@ from handgrad.arrays import Array
 from handgrad.autograd import Tensor
 from handgrad.models.arena import Arena
 from handgrad.models.config import GPTConfig
-from handgrad.models.formats.gpt2_names import gpt2_name
 from handgrad.models.formats.weights import write_weights
 from handgrad.models.products import Product
 from handgrad.nn import ArrayOrTensor, CrossEntropyLoss, Layer, Module, Parameter, is_on_tape
@@ -52,7 +51,7 @@ class LanguageModel(Module):
         return loss if is_on_tape(loss) else float(loss)  # a part without a backward puts the whole model on the tape
 
     def d_logits(self, dy: Any) -> Any:
-        """∂L/∂logits: from ∂L/∂loss after ``loss``; after a call of the model it is what was given.
+        """∂L/∂logits, from ∂L/∂loss after ``loss``. After a call of the model, dy is ∂L/∂logits itself.
 
         Raises ValueError if dy is not what the forward asks for.
         """
@@ -97,7 +96,7 @@ class LanguageModel(Module):
 
     @property
     def n_parameters(self) -> int:
-        """How many numbers are learned."""
+        """How many parameters the model has, counted as numbers."""
         return self.arena.data.size
 
     def replica(self) -> Self:
@@ -108,8 +107,8 @@ class LanguageModel(Module):
         return twin
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the weights, with the names of GPT-2's published ones, and the configuration into one safetensors
-        file, which ``handgrad.models.load`` reads.
+        """Writes the weights, by their names in files, and the configuration into one safetensors file, which
+        ``handgrad.models.load`` reads.
 
         Raises InputError if safetensors is not installed, OSError if the file cannot be written.
         """
@@ -117,7 +116,7 @@ class LanguageModel(Module):
 
     def stored_name(self, name: str) -> str:
         """The name in files of a parameter that is called ``name`` here."""
-        return gpt2_name(name)
+        return name
 
     def stored_state(self) -> dict[str, Array]:
         """Every parameter's value, not copied, by its name in files."""
@@ -151,7 +150,8 @@ def _rebuilt(value: Any, made: dict[int, Any]) -> Any:
         made[id(value)] = copy.deepcopy(value)
         return made[id(value)]
     if isinstance(value, list | tuple):
-        return type(value)(_rebuilt(item, made) for item in value)
+        items = [_rebuilt(item, made) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     if isinstance(value, dict):
         return {key: _rebuilt(item, made) for key, item in value.items()}
     return value

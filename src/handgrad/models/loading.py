@@ -30,23 +30,34 @@ def load(path: str | os.PathLike[str]) -> LanguageModel:
     Raises InputError if there is no model at ``path``, if what is there is damaged, or if safetensors is not installed.
     """
     path = Path(path)
-    if (path / "config.json").exists():
-        checkpoint = last_checkpoint(path)
-        arrays, config = read_model(checkpoint)
-        if config != config_of_run(path):
-            raise InputError(f"{checkpoint} holds another model than the one that {path / 'config.json'} describes")
-        return _filled(config, arrays, checkpoint / MODEL)
-    if (path / STATE).exists() or (path / MODEL).exists():
-        arrays, config = read_model(path)
-        return _filled(config, arrays, path / MODEL)
-    if path.is_dir():
-        raise InputError(f"{path} holds no model: it is neither a run, which has a config.json, nor a checkpoint")
-    if path.name == MODEL and (path.parent / STATE).exists():
-        return load(path.parent)
+    try:
+        path = path.resolve() if path.is_symlink() else path
+        if (path / "config.json").is_file():
+            return _of_run(path)
+        if (path / STATE).is_file():
+            arrays, config = read_model(path)
+            return _filled(config, arrays, path / MODEL)
+        if path.is_dir():
+            if (path / MODEL).is_file():
+                return load(path / MODEL)
+            raise InputError(f"{path} holds no model: it is neither a run, which has a config.json, nor a checkpoint")
+        if path.name == MODEL and (path.parent / STATE).is_file():
+            return load(path.parent)
+    except OSError as error:
+        raise InputError(f"{str(path)[:200]} cannot be read: {error.strerror or error}") from None
     arrays, found = read_weights(path)
     if found is None:
         raise InputError(f"{path} does not say which model its arrays belong to; model.save(path) writes files that do")
     return _filled(found, arrays, path)
+
+
+def _of_run(run: Path) -> LanguageModel:
+    expected = config_of_run(run)
+    checkpoint = last_checkpoint(run)
+    arrays, config = read_model(checkpoint)
+    if config != expected:
+        raise InputError(f"{checkpoint} holds another model than the one that {run / 'config.json'} describes")
+    return _filled(config, arrays, checkpoint / MODEL)
 
 
 def fill(model: LanguageModel, arrays: Mapping[str, Array], source: Path) -> None:

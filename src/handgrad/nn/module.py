@@ -10,7 +10,7 @@ import numpy as np
 
 from handgrad.arrays import Array
 from handgrad.autograd import Tensor, is_grad_enabled
-from handgrad.autograd.operands import as_array, floating, promoted, promoted_arrays
+from handgrad.autograd.operands import as_array, as_tensor, floating, promoted, promoted_arrays
 from handgrad.autograd.taped import apply_several
 from handgrad.backend import Forward, Pair, gradients_of, outputs_of, pair_for
 from handgrad.nn.parameter import Buffer, Parameter
@@ -42,7 +42,8 @@ class Module:
 
     Called with arrays it is driven by hand: ``backward`` takes ∂L/∂output to ∂L/∂input and adds to the ``grad`` of
     each parameter on its way. A call from outside begins a new pass, and drops what an earlier pass has kept here and
-    below. Within one pass a layer runs once.
+    below. Within one pass a layer runs once. Only a call, ``module(x)``, makes what is below one pass: layers that are
+    called one by one, or by a ``forward`` that is called directly, each have a pass of their own.
 
     Called with a Tensor it runs on the tape, and ``backward`` of the result does all that. A module without a
     ``backward`` for its ``forward``, or one that holds such a module, always runs on the tape.
@@ -192,7 +193,7 @@ class Module:
 
     @contextmanager
     def one_pass(self) -> Iterator[None]:
-        """Inside, all calls of this module and its parts by hand are one pass; for a loss, which calls two of them."""
+        """Inside, calls of this module and its parts by hand are one pass: a loss calls a model, then its own layer."""
         modules = list(self.modules())
         with _new_pass(modules) if all(map(_has_backward, modules)) else nullcontext():
             yield
@@ -235,7 +236,7 @@ class Layer(Module):
         """
         if self._is_given_tensors(inputs) or is_on_tape(*options.values()):
             # What is differentiated is computed in floats, and in one dtype, as by the functions of tensors.
-            given = iter(promoted(*(floating(value) for value in inputs if value is not None)))
+            given = iter(promoted(*(as_tensor(value) for value in inputs if value is not None), fractions=True))
             tensors = [None if value is None else next(given) for value in inputs]
             made = apply_several(operation, *tensors, layer=self, **options)
             return made[0] if len(made) == 1 else tuple(made)
@@ -305,7 +306,7 @@ class Layer(Module):
         if self._kept is None:
             raise RuntimeError(
                 f"{type(self).__name__}: backward without a forward that kept what it needs: there was none, it ran "
-                "under no_grad(), its backward came already, or a later call dropped it"
+                "under no_grad() or on the tape, its backward came already, or a later call dropped it"
             )
         if self._kept.of_pass.is_broken:
             raise RuntimeError(
@@ -388,7 +389,7 @@ def _is_backward_of_its_forward(kind: type[Module]) -> bool:
 
 
 def _on_tape(value: Any) -> Any:
-    return Tensor.holding(value) if isinstance(value, np.ndarray) else value
+    return Tensor.holding(as_array(value)) if isinstance(value, np.ndarray) else value
 
 
 def _held(kind: type[Held], name: str, value: Any) -> Iterator[tuple[str, Held]]:

@@ -36,7 +36,7 @@ class Parameter(Tensor):
 
     ``data`` is the value, ``grad`` the gradient (None before the first backward). Assigning to ``data`` copies
     into the array that is there, so that whoever holds a view of it (an optimizer, a replica) stays right.
-    ``role`` says what the parameter is for.
+    ``role`` says what the parameter is for; one that is not told is a vector, which does not decay.
 
     A parameter can live in flat arrays that it shares with others (see ``bind``): ``place`` then says where, its
     ``grad`` is always an array, and assigning None fills it with zeros. ``place`` is None if its memory is its own, as

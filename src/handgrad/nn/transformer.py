@@ -19,7 +19,7 @@ NORMS: dict[Norm, Callable[..., Layer]] = {"layer": LayerNorm}
 
 
 def new_norm(norm: Norm, n_embd: int, *, dtype: npt.DTypeLike = np.float32) -> Layer:
-    """The normalisation of that name for vectors of n_embd. Raises ValueError for a name that is not known."""
+    """The normalisation of that name for vectors of n_embd. Raises ValueError for an unknown name."""
     if norm not in NORMS:
         raise ValueError(f"norm must be {' or '.join(get_args(Norm))}, not {norm!r}")
     return NORMS[norm](n_embd, dtype=dtype)

@@ -61,7 +61,7 @@ class Block:
         """Makes the arrays of the state that are not there yet, of zeros."""
         for name in names:
             if name not in self.state:
-                self.state[name] = np.zeros(self.size, self.parameters[0].dtype)
+                self.state[name] = np.zeros(self.size, self.parameters[0].dtype, like=self.parameters[0].data)
 
     def ready(self) -> list[range]:
         """The pieces of the next step, by the indices of their parameters: all that require a gradient and have one."""

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,9 @@ def load_model(checkpoint: Path, config: GPTConfig) -> LanguageModel:
 
 def load_weights(checkpoint: Path, model: LanguageModel) -> None:
     """Copies a checkpoint's weights into a model. Raises InputError if they do not fit or are damaged."""
-    arrays, _ = read_weights(checkpoint / MODEL)
+    arrays, config = read_weights(checkpoint / MODEL)
+    if config is not None and replace(config, dropout=model.config.dropout) != model.config:
+        raise InputError(f"{checkpoint / MODEL} does not fit its model: it is of {config}, not of {model.config}")
     fill(model, arrays, checkpoint / MODEL)
 
 

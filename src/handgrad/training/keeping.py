@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from handgrad.errors import InputError
-from handgrad.files import flush_directory, read_file, write_atomically
+from handgrad.files import flush_directory, write_atomically
 from handgrad.models import LanguageModel
-from handgrad.models.formats.checkpoint import DamagedError
+from handgrad.models.formats.checkpoint import DamagedError, read_pointer
 from handgrad.optim import Optimizer
 from handgrad.training.checkpoint import Progress, write_checkpoint
 
@@ -20,7 +20,6 @@ T = TypeVar("T")
 POINTERS = ("last", "best")
 _NAME = re.compile(r"step-(\d{8,18})(?:\.(\d{1,9}))?")
 _DAMAGED = "damaged-"
-_POINTER_BYTES = 1000
 _TRIES = 100
 
 
@@ -54,14 +53,6 @@ def prune(run: Path, keep: int) -> None:
             with contextlib.suppress(OSError):
                 os.rename(run / "checkpoints" / name, leaving)
             shutil.rmtree(leaving, ignore_errors=True)
-
-
-def read_pointer(run: Path, pointer: str) -> str | None:
-    """The name of the checkpoint that ``last`` or ``best`` points at; None before there is one."""
-    try:
-        return read_file(run / pointer, _POINTER_BYTES).decode(errors="replace").strip() or None
-    except InputError:
-        return None
 
 
 def checkpoints_of(run: Path) -> list[str]:

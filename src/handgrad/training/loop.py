@@ -14,7 +14,7 @@ from handgrad.data.batches import Batch
 from handgrad.errors import InputError
 from handgrad.lock import the_only_one
 from handgrad.models import LanguageModel, new_model
-from handgrad.models.formats.checkpoint import DamagedError, check_size, read_state
+from handgrad.models.formats.checkpoint import DamagedError, check_size, read_pointer, read_state
 from handgrad.optim import Optimizer
 from handgrad.training.checkpoint import Progress, load_checkpoint, load_weights
 from handgrad.training.diagnosis import first_gradient, first_weight
@@ -25,7 +25,6 @@ from handgrad.training.keeping import (
     load_intact,
     point,
     prune,
-    read_pointer,
     save_checkpoint,
     set_aside,
     step_of,

@@ -13,7 +13,7 @@ def check_fits_memory(config: TrainConfig, model: GPTConfig, replicas: int) -> N
     """Raises InputError if training takes more memory than the machine has.
 
     This counts the least that it takes, in float32: the weights, a gradient for each replica, the optimizer's moments,
-    and of a batch what the forward's matrix products give, which its backward needs.
+    and of a batch as many numbers as the forward's matrix products give: at least so many are kept for the backward.
     """
     available = _physical_memory()
     arrays = 1 + replicas + _MOMENTS[config.optimizer]

@@ -9,6 +9,7 @@ from handgrad.data import TokenData, open_token_files, write_token_files
 from handgrad.errors import InputError
 from handgrad.files import read_json, write_json
 from handgrad.models import GPTConfig, LanguageModel
+from handgrad.models.formats.weights import config_from
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 from handgrad.training.beginning import check_is_free, is_beginning, laid_out
 from handgrad.training.checkpoint import load_model
@@ -132,7 +133,7 @@ def open_run(path: Path) -> Run:
         raise InputError(f"{path / 'config.json'} is not that of a handgrad run of version {FORMAT_VERSION}")
     try:
         config = PRESETS["quick"].updated(content["config"], str(path / "config.json"))
-        model_config = GPTConfig(**content["model"])
+        model_config = config_from(content["model"])
         if model_config != config.model_config(model_config.vocab_size):
             raise ValueError("its model is not that of its config")
         return Run(

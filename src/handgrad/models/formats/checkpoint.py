@@ -1,7 +1,7 @@
 """handgrad's own checkpoint: a directory of three files, and the run that it belongs to.
 
 ``state.json`` holds how far the run had come, the sizes and SHA-256 of the two files of arrays, and its own SHA-256.
-Who writes checkpoints is ``training``; what is read here is all that a model needs of them.
+``training`` writes checkpoints; this reads what a model needs of them.
 """
 
 import hashlib
@@ -37,33 +37,44 @@ def read_model(checkpoint: Path) -> tuple[dict[str, Array], GPTConfig]:
     arrays, config = read_weights(checkpoint / MODEL)
     if config is None:  # written before files of weights named their configuration: the run knows it
         config = config_of_run(checkpoint.absolute().parent.parent)
-    check_size(checkpoint, config)
     return arrays, config
 
 
 def config_of_run(run: Path) -> GPTConfig:
-    """The model that a run's config.json describes. Raises InputError if it describes no model."""
+    """The model that a run's config.json describes. Raises InputError if it is no run's, or describes no model."""
     path = run / "config.json"
     content = read_json(path)
+    if content.get("format") != "handgrad-run":
+        raise InputError(f"{path} is not that of a handgrad run")
     try:
         return config_from(content.get("model"))
     except ValueError as error:
-        raise InputError(f"{path} is damaged: of its model, {error}") from None
+        raise InputError(f"{path} is damaged, or of a newer version: its description of the model: {error}") from None
 
 
 def last_checkpoint(run: Path) -> Path:
     """The checkpoint that a run's ``last`` names. Raises InputError if there is none."""
-    name = read_file(run / "last", _POINTER_BYTES).decode(errors="replace").strip()
+    name = read_pointer(run, "last")
+    if name is None:
+        raise InputError(f"{run} has no checkpoint yet")
     checkpoint = run / "checkpoints" / name
-    if not name or Path(name).name != name or not checkpoint.is_dir():
+    if Path(name).name != name or not checkpoint.is_dir():
         raise InputError(f"{run / 'last'} names no checkpoint of {run}")
     return checkpoint
+
+
+def read_pointer(run: Path, pointer: str) -> str | None:
+    """The name of the checkpoint that ``last`` or ``best`` points at; None before there is one."""
+    try:
+        return read_file(run / pointer, _POINTER_BYTES).decode(errors="replace").strip() or None
+    except InputError:
+        return None
 
 
 def read_state(checkpoint: Path, files: tuple[str, ...] = (MODEL, OPTIMIZER)) -> dict[str, Any]:
     """What state.json holds. Raises DamagedError if it is not what was written, or if one of ``files`` is not."""
     if checkpoint.is_symlink():
-        raise DamagedError(f"{checkpoint} is damaged: it is a link, and no directory of this run")
+        raise DamagedError(f"{checkpoint} is damaged: it is a link, not a directory of this run")
     _check_is_a_file(checkpoint / STATE)
     try:
         state = read_json(checkpoint / STATE)
@@ -117,4 +128,4 @@ def _check_is_a_file(path: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         raise DamagedError(f"{path.parent} is damaged: it has no {path.name}") from None
     if not stat.S_ISREG(kind):
-        raise DamagedError(f"{path.parent} is damaged: {path.name} is no file of its own")
+        raise DamagedError(f"{path.parent} is damaged: {path.name} is not a file of its own")

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ _CONFIG = "handgrad.model"
 
 def weights_bytes(arrays: Mapping[str, Array], config: GPTConfig) -> bytes:
     """The content of a file that holds these arrays and says which model they belong to."""
-    return safetensors_bytes(arrays, {_CONFIG: json.dumps(asdict(config))})
+    return safetensors_bytes(arrays, (_CONFIG, json.dumps(asdict(config))))
 
 
 def write_weights(path: str | os.PathLike[str], arrays: Mapping[str, Array], config: GPTConfig) -> None:
@@ -36,8 +36,8 @@ def read_weights(path: Path) -> tuple[dict[str, Array], GPTConfig | None]:
         return arrays, None
     try:
         return arrays, config_from(json.loads(metadata[_CONFIG]))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: of the model that it describes, {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged, or of a newer version: its description of the model: {error}") from None
 
 
 def config_from(described: Any) -> GPTConfig:
@@ -46,8 +46,11 @@ def config_from(described: Any) -> GPTConfig:
     Raises ValueError, in words that follow on the name of a file, if it describes no model.
     """
     if not isinstance(described, dict):
-        raise ValueError(f"the description is {str(described)[:80]!r} and no object")
-    try:
-        return GPTConfig(**described)
-    except (TypeError, InputError) as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(f"it must be an object, not {str(described)[:80]!r}")
+    known = [field.name for field in fields(GPTConfig)]
+    needed = [field.name for field in fields(GPTConfig) if field.default is MISSING]
+    if unknown := [name for name in described if name not in known]:
+        raise ValueError(f"it has a field {unknown[0][:80]!r}, which this version does not know")
+    if missing := [name for name in needed if name not in described]:
+        raise ValueError(f"it has no {missing[0]}")
+    return GPTConfig(**described)  # whose InputError is a ValueError
