@@ -154,7 +154,7 @@ def test_linear_layers_of_one_shape_are_told_apart(is_taped: bool) -> None:
                 model.backward(1.0)
     times = {name: len(seconds) for name, seconds in clock.seconds.items()}
     names = ("first", "second", "first backward", "second backward")
-    # The third model is none of the clock's, so its layers go by their operation.
+    # The clock does not know the third model, so its layers go by their operation.
     expected = {**dict.fromkeys(names, 2), "linear": 2, "linear backward": 2, "layer_norm": 3, "layer_norm backward": 3}
     assert {name: count for name, count in times.items() if not name.startswith("sum")} == expected
 

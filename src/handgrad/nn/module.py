@@ -1,8 +1,7 @@
 """What every layer is: it finds its parameters and children by attribute, and is driven by hand or on the tape."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
 from functools import cache
 from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
@@ -14,25 +13,12 @@ from handgrad.autograd.operands import as_array, as_tensor, floating, promoted, 
 from handgrad.autograd.taped import apply_several
 from handgrad.backend import Forward, Pair, gradients_of, outputs_of, pair_for
 from handgrad.nn.parameter import Buffer, Parameter
+from handgrad.nn.passes import Pass, current_pass, drop, new_pass
 
 Found = TypeVar("Found", bound=Tensor)
 Held = TypeVar("Held")
 ArrayOrTensor: TypeAlias = Array | Tensor
 """What a layer is called with and returns: an array by hand, a Tensor on the tape."""
-
-
-class Pass:
-    """One forward by hand, begun by a call from outside. What its layers keep belongs to it."""
-
-    __slots__ = ("is_broken",)
-
-    def __init__(self) -> None:
-        self.is_broken = False
-        """Whether a later pass dropped something that this one kept, so that its backward would be wrong."""
-
-
-# The pass that runs in this thread. Inside it all parts are driven by hand: they need not look whether they can be.
-_current_pass: ContextVar[Pass | None] = ContextVar("current_pass", default=None)
 
 
 class Module:
@@ -62,11 +48,11 @@ class Module:
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if not is_on_tape(*inputs, *options.values()):
-            if _current_pass.get() is not None and _has_backward(self):
+            if current_pass() is not None and _has_backward(self):
                 return self.forward(*inputs, **options)
             modules = list(self.modules())
             if all(map(_has_backward, modules)):
-                with _new_pass(modules):
+                with new_pass(modules):
                     return self.forward(*inputs, **options)
         return self.forward(*map(_on_tape, inputs), **{name: _on_tape(value) for name, value in options.items()})
 
@@ -195,12 +181,12 @@ class Module:
     def one_pass(self) -> Iterator[None]:
         """Inside, calls of this module and its parts by hand are one pass: a loss calls a model, then its own layer."""
         modules = list(self.modules())
-        with _new_pass(modules) if all(map(_has_backward, modules)) else nullcontext():
+        with new_pass(modules) if all(map(_has_backward, modules)) else nullcontext():
             yield
 
     def forget(self) -> None:
         """Drops what forwards have kept for a backward that will not come, after an interrupted step."""
-        _drop(self.modules())
+        drop(self.modules())
 
 
 class Kept(NamedTuple):
@@ -252,14 +238,14 @@ class Layer(Module):
 
     def _pass_that_may_keep(self) -> Pass:
         """The pass that runs, or one of this layer alone if ``forward`` was called past ``__call__``."""
-        current = _current_pass.get()
+        current = current_pass()
         if self._kept is not None:
             if self._kept.of_pass is current:
                 raise RuntimeError(
                     f"{type(self).__name__}: forward ran a second time in one pass, and by hand a layer keeps only one "
                     "for its backward; call the model with a Tensor: on the tape a layer may be used again and again"
                 )
-            _drop((self,))
+            drop((self,))
         return current or Pass()
 
     def _is_given_tensors(self, inputs: tuple[Any, ...]) -> bool:
@@ -329,29 +315,6 @@ class Layer(Module):
                 raise ValueError(f"{type(self).__name__}: backward takes ∂L/∂output of shape {shape}, not {dy.shape}")
             dy = np.full(shape, dy, dtype)
         return dy
-
-
-@contextmanager
-def _new_pass(modules: Iterable[Module]) -> Iterator[None]:
-    """Begins a pass by hand of these modules, unless one runs already."""
-    if _current_pass.get() is not None:
-        yield
-        return
-    if is_grad_enabled():
-        _drop(modules)
-    token = _current_pass.set(Pass())
-    try:
-        yield
-    finally:
-        _current_pass.reset(token)
-
-
-def _drop(modules: Iterable[Module]) -> None:
-    """Lets go of what layers have kept. Their passes are broken by it: what other layers kept of them is of no use."""
-    for module in modules:
-        if isinstance(module, Layer) and module._kept is not None:
-            module._kept.of_pass.is_broken = True
-            module._keep(None)
 
 
 def in_floats(x: ArrayOrTensor) -> ArrayOrTensor:
