@@ -235,7 +235,7 @@ def test_a_checkpoint_that_is_a_link_is_none(stopped: Path, tmp_path: Path) -> N
     inside = stopped / "checkpoints" / "step-00000014"
     inside.rename(tmp_path / "outside")
     inside.symlink_to(tmp_path / "outside")
-    with pytest.raises(DamagedError, match="it is a link, and no directory of this run"):
+    with pytest.raises(DamagedError, match="it is a link, not a directory of this run"):
         read_state(inside)
 
 
@@ -265,7 +265,7 @@ def test_a_link_in_the_place_of_the_lock_is_not_written_through(stopped: Path, h
     (stopped / "lock").unlink()
     (stopped / "lock").symlink_to(precious)
     done = handgrad("train", "--resume", stopped)
-    assert (done.code, "lock is no file of its own; remove it" in done.err) == (2, True)
+    assert (done.code, "lock is not a file of its own; remove it" in done.err) == (2, True)
     assert precious.read_text() == "words"
 
 
