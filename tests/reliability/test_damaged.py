@@ -265,7 +265,7 @@ def test_a_link_in_the_place_of_the_lock_is_not_written_through(stopped: Path, h
     (stopped / "lock").unlink()
     (stopped / "lock").symlink_to(precious)
     done = handgrad("train", "--resume", stopped)
-    assert (done.code, "lock is not a file of its own; remove it" in done.err) == (2, True)
+    assert (done.code, "lock is no file of its own; remove it" in done.err) == (2, True)
     assert precious.read_text() == "words"
 
 
