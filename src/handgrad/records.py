@@ -1,7 +1,7 @@
 """Dataclasses from what a file holds, which may be anything."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import MISSING, fields
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -18,15 +18,24 @@ def record(kind: type[T], values: Any, **checked: Any) -> T:
     Raises ValueError, in words that follow on the name of a file, for anything that does not fit: another field, a
     missing one, another type, a number that is not finite.
     """
+    hints = get_type_hints(kind)
+    named = check_names(kind, values, set(checked))
+    return kind(**{name: _checked(name, hints[name], value) for name, value in named.items()}, **checked)
+
+
+def check_names(kind: type, values: Any, given: Set[str] = frozenset()) -> Mapping[str, Any]:
+    """The values, if they are an object whose names are those of a dataclass's fields, apart from those in ``given``.
+
+    Fields with a default may be missing. Raises ValueError, in words that follow on the name of a file, if not.
+    """
     if not isinstance(values, Mapping):
         raise ValueError(f"it must hold an object, not a {type(values).__name__}")
-    hints = {name: hint for name, hint in get_type_hints(kind).items() if name not in checked}
-    needed = {field.name for field in fields(kind) if field.default is MISSING}  # type: ignore[arg-type]
-    if missing := sorted(needed - set(checked) - set(values)):
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    if missing := sorted(needed - given - set(values)):
         raise ValueError(f"it has no {missing[0]}")
-    if unknown := sorted(set(values) - set(hints), key=str):
+    if unknown := sorted(set(values) - ({field.name for field in fields(kind)} - given), key=str):
         raise ValueError(f"it has an unknown field {str(unknown[0])[:80]!r}")
-    return kind(**{name: _checked(name, hints[name], value) for name, value in values.items()}, **checked)
+    return values
 
 
 def _checked(name: str, hint: Any, value: Any) -> Any:

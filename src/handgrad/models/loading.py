@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,12 +53,24 @@ def load(path: str | os.PathLike[str]) -> LanguageModel:
 
 
 def _of_run(run: Path) -> LanguageModel:
-    expected = config_of_run(run)
-    checkpoint = last_checkpoint(run)
-    arrays, config = read_model(checkpoint)
-    if config != expected:
-        raise InputError(f"{checkpoint} holds another model than the one that {run / 'config.json'} describes")
+    config = config_of_run(run)
+    return load_checkpoint_of_run(last_checkpoint(run), config)
+
+
+def load_checkpoint_of_run(checkpoint: Path, config: GPTConfig) -> LanguageModel:
+    """The model in a checkpoint of a run whose config.json describes ``config``, out of training.
+
+    Raises DamagedError if the file of weights is not as it was written, InputError if it holds another model.
+    """
+    arrays, found = read_model(checkpoint)
+    check_is_of(found, config, checkpoint / MODEL)
     return _filled(config, arrays, checkpoint / MODEL)
+
+
+def check_is_of(found: GPTConfig, config: GPTConfig, source: Path) -> None:
+    """Raises InputError if weights of ``found`` are not those of ``config``. Dropout may differ: it has no weights."""
+    if replace(found, dropout=config.dropout) != config:
+        raise InputError(f"{source} does not fit its model: it is of {found}, not of {config}")
 
 
 def fill(model: LanguageModel, arrays: Mapping[str, Array], source: Path) -> None:

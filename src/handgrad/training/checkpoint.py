@@ -9,25 +9,24 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from handgrad.errors import InputError
 from handgrad.files import flush_directory, write_flushed
-from handgrad.models import GPTConfig, LanguageModel, new_model
+from handgrad.models import GPTConfig, LanguageModel
 from handgrad.models.formats.checkpoint import (
     FORMAT_VERSION,
     MODEL,
     OPTIMIZER,
     STATE,
     DamagedError,
-    check_size,
     hash_of,
     read_state,
 )
 from handgrad.models.formats.weights import read_weights, weights_bytes
-from handgrad.models.loading import fill
+from handgrad.models.loading import check_is_of, fill, load_checkpoint_of_run
 from handgrad.optim import Optimizer
 from handgrad.records import record
 from handgrad.saving import load, safetensors_bytes
@@ -99,19 +98,19 @@ def read_progress(checkpoint: Path) -> Progress:
 
 
 def load_model(checkpoint: Path, config: GPTConfig) -> LanguageModel:
-    """A model with a checkpoint's weights, out of training. Raises InputError where they do not fit or are damaged."""
-    read_state(checkpoint)
-    check_size(checkpoint, config)
-    model = new_model(config)
-    load_weights(checkpoint, model)
-    return model.eval()
+    """A model with a checkpoint's weights, out of training.
+
+    Raises DamagedError if a file of the checkpoint is damaged, InputError if the weights are of another model.
+    """
+    read_state(checkpoint)  # the optimizer's file too: a checkpoint is intact as a whole
+    return load_checkpoint_of_run(checkpoint, config)
 
 
 def load_weights(checkpoint: Path, model: LanguageModel) -> None:
     """Copies a checkpoint's weights into a model. Raises InputError if they do not fit or are damaged."""
     arrays, config = read_weights(checkpoint / MODEL)
-    if config is not None and replace(config, dropout=model.config.dropout) != model.config:
-        raise InputError(f"{checkpoint / MODEL} does not fit its model: it is of {config}, not of {model.config}")
+    if config is not None:
+        check_is_of(config, model.config, checkpoint / MODEL)
     fill(model, arrays, checkpoint / MODEL)
 
 

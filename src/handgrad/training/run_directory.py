@@ -9,6 +9,7 @@ from handgrad.data import TokenData, open_token_files, write_token_files
 from handgrad.errors import InputError
 from handgrad.files import read_json, write_json
 from handgrad.models import GPTConfig, LanguageModel
+from handgrad.models.formats.checkpoint import RUN_VERSION, read_run_config
 from handgrad.models.formats.weights import config_from
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 from handgrad.training.beginning import check_is_free, is_beginning, laid_out
@@ -18,8 +19,6 @@ from handgrad.training.keeping import load_intact
 from handgrad.training.numerics import Numerics
 from handgrad.training.presets import PRESETS
 from handgrad.training.tensorboard import check_can_write_events
-
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def create_run(
     model_config = config.model_config(data.tokenizer.vocab_size)
     content = {
         "format": "handgrad-run",
-        "version": FORMAT_VERSION,
+        "version": RUN_VERSION,
         "config": asdict(config),
         "model": asdict(model_config),
         "data": {
@@ -128,9 +127,7 @@ def open_run(path: Path) -> Run:
         if is_beginning(path):
             raise InputError(f"{path} is not a run yet: it was cut off before its first step; begin again with --out")
         raise InputError(f"{path} is not a run: it has no config.json; give the directory that train --out made")
-    content = read_json(path / "config.json")
-    if content.get("format") != "handgrad-run" or content.get("version") != FORMAT_VERSION:
-        raise InputError(f"{path / 'config.json'} is not that of a handgrad run of version {FORMAT_VERSION}")
+    content = read_run_config(path)
     try:
         config = PRESETS["quick"].updated(content["config"], str(path / "config.json"))
         model_config = config_from(content["model"])

@@ -17,6 +17,7 @@ from handgrad.files import read_file, read_json
 from handgrad.models.config import GPTConfig
 from handgrad.models.formats.weights import config_from, read_weights
 
+RUN_VERSION = 1
 FORMAT_VERSION = 2
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _HEADER = 1 << 20
@@ -42,14 +43,22 @@ def read_model(checkpoint: Path) -> tuple[dict[str, Array], GPTConfig]:
 
 def config_of_run(run: Path) -> GPTConfig:
     """The model that a run's config.json describes. Raises InputError if it is no run's, or describes no model."""
+    try:
+        return config_from(read_run_config(run).get("model"))
+    except InputError:
+        raise
+    except ValueError as error:
+        path = run / "config.json"
+        raise InputError(f"{path} is damaged, or of a newer version: its description of the model: {error}") from None
+
+
+def read_run_config(run: Path) -> dict[str, Any]:
+    """What a run's config.json holds. Raises InputError if it is no run's, or that of another version."""
     path = run / "config.json"
     content = read_json(path)
-    if content.get("format") != "handgrad-run":
-        raise InputError(f"{path} is not that of a handgrad run")
-    try:
-        return config_from(content.get("model"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged, or of a newer version: its description of the model: {error}") from None
+    if content.get("format") != "handgrad-run" or content.get("version") != RUN_VERSION:
+        raise InputError(f"{path} is not that of a handgrad run of version {RUN_VERSION}")
+    return content
 
 
 def last_checkpoint(run: Path) -> Path:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from handgrad.arrays import Array
 from handgrad.errors import InputError
 from handgrad.files import write_atomically
 from handgrad.models.config import GPTConfig
+from handgrad.records import check_names
 from handgrad.saving import read_safetensors, safetensors_bytes
 
 _CONFIG = "handgrad.model"
@@ -45,12 +46,4 @@ def config_from(described: Any) -> GPTConfig:
 
     Raises ValueError, in words that follow on the name of a file, if it describes no model.
     """
-    if not isinstance(described, dict):
-        raise ValueError(f"it must be an object, not {str(described)[:80]!r}")
-    known = [field.name for field in fields(GPTConfig)]
-    needed = [field.name for field in fields(GPTConfig) if field.default is MISSING]
-    if unknown := [name for name in described if name not in known]:
-        raise ValueError(f"it has a field {unknown[0][:80]!r}, which this version does not know")
-    if missing := [name for name in needed if name not in described]:
-        raise ValueError(f"it has no {missing[0]}")
-    return GPTConfig(**described)  # whose InputError is a ValueError
+    return GPTConfig(**check_names(GPTConfig, described))  # whose InputError is a ValueError
