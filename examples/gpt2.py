@@ -18,7 +18,7 @@ import tyro
 import handgrad
 from handgrad import Tensor, nn, no_grad, optim
 from handgrad.data import Corpus, load_dataset, load_text, random_batch, sequential_batches
-from handgrad.errors import InputError
+from handgrad.system.errors import InputError
 from handgrad.tokenizers import Tokenizer, load_tokenizer, make_tokenizer
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from handgrad.processor import choose_blas_kernels
+from handgrad.system.processor import choose_blas_kernels
 
 choose_blas_kernels()  # before NumPy is loaded: a run that is begun here can then go on in a process of its own
 
@@ -18,8 +18,8 @@ from support import SHAKESPEARE, TEXT, TINY, Output
 
 from handgrad.cli.main import main
 from handgrad.data import Corpus, encode_corpus
+from handgrad.runs import Run, create_run
 from handgrad.tokenizers import make_tokenizer
-from handgrad.training import Run, create_run
 
 # In the background of a script SIGINT is ignored, and would be by the processes that tests send it to.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from handgrad import nn
-from handgrad.autograd import Taped
-from handgrad.training import TrainConfig
+from handgrad.autograd import Tensor
+from handgrad.runs import TrainConfig
 
 SHAKESPEARE = Path(__file__).parent.parent.parent / "shared" / "data" / "tinyshakespeare.txt"
 TEXT = "the quick brown fox jumps over the lazy dog; the five boxing wizards jump quickly.\n" * 40
@@ -49,9 +49,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def watch_dtypes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The dtypes, from now on, of every array that is made for a tensor and of every gradient that a leaf is given."""
     seen: list[str] = []
-    hold, accumulate = Taped._hold, nn.Parameter.accumulate
+    hold, accumulate = Tensor._hold, nn.Parameter.accumulate
 
-    def watched_hold(self: Taped, data: np.ndarray) -> None:
+    def watched_hold(self: Tensor, data: np.ndarray) -> None:
         seen.append(str(data.dtype))
         hold(self, data)
 
@@ -59,7 +59,7 @@ def watch_dtypes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(str(gradient.dtype))
         accumulate(self, gradient)
 
-    monkeypatch.setattr(Taped, "_hold", watched_hold)
+    monkeypatch.setattr(Tensor, "_hold", watched_hold)
     monkeypatch.setattr(nn.Parameter, "accumulate", watched_accumulate)
     return seen
 

@@ -11,7 +11,7 @@ import pytest
 from handgrad import nn
 from handgrad.cli.main import COMMANDS
 from handgrad.ops import softmax
-from handgrad.training import PRESETS
+from handgrad.runs import PRESETS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import sys
 import figures
 import pages
 
-from handgrad.errors import InputError
+from handgrad.system.errors import InputError
 
 
 def main() -> int:

@@ -12,13 +12,13 @@ import pages
 import style
 from matplotlib.figure import Figure
 
-from handgrad.arrays import Array
 from handgrad.autograd import no_grad
 from handgrad.backend import Call, watching
 from handgrad.experiments.report import markdown_table
 from handgrad.models import GPT, GPTConfig
+from handgrad.runs import open_run
+from handgrad.system.arrays import Array
 from handgrad.system.backend_choice import forced_backend, use_backend
-from handgrad.training import open_run
 
 RUN = pages.ROOT / "runs" / "tokenizers" / "runs" / "char"
 """Where the experiment's command puts it; HANDGRAD_LESSON_RUN names another."""

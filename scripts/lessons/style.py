@@ -56,7 +56,7 @@ def own_settings() -> AbstractContextManager[None]:
 def as_svg(figure: Figure, data: Any) -> str:
     """The picture; in it stands the hash of what it shows."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Description": hash_of(data)})
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Description": sha256_of(data)})
     return buffer.getvalue()
 
 
@@ -65,6 +65,6 @@ def words_of(picture: str) -> list[str]:
     return re.findall(r"<(?:dc:description|text)\b[^>]*>([^<]*)<", picture)
 
 
-def hash_of(data: Any) -> str:
+def sha256_of(data: Any) -> str:
     """Of the values, however they are laid out."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

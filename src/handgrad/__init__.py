@@ -4,6 +4,8 @@ import builtins
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from handgrad.system.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from handgrad import (
         autograd,
@@ -16,24 +18,28 @@ if TYPE_CHECKING:
         ops,
         optim,
         plotting,
+        runs,
         tokenizers,
         training,
     )
     from handgrad.autograd import *
     from handgrad.autograd.functions import *
-    from handgrad.saving import load, save
     from handgrad.system.backend_choice import current_backend, use_backend
-
-__version__ = "0.1.0"
+    from handgrad.system.state_files import load, save
 
 _ROOMS = (
     "autograd", "benchmarking", "checking", "data", "generation", "models", "nn", "ops", "optim", "plotting",
-    "tokenizers", "training",
+    "runs", "tokenizers", "training",
 )  # fmt: skip
 # Where public names stand. Tensors, what makes them and what is done to them have the names of NumPy and PyTorch.
-_HOMES = ("handgrad.autograd", "handgrad.autograd.functions", "handgrad.saving", "handgrad.system.backend_choice")
+_HOMES = (
+    "handgrad.autograd",
+    "handgrad.autograd.functions",
+    "handgrad.system.state_files",
+    "handgrad.system.backend_choice",
+)
 _FROM_HOMES = {
-    "handgrad.saving": ("load", "save"),
+    "handgrad.system.state_files": ("load", "save"),
     "handgrad.system.backend_choice": ("current_backend", "use_backend"),
 }
 

@@ -13,12 +13,22 @@ from support import Output
 
 from handgrad import Tensor, backend, nn
 from handgrad.backend import Call, watching
-from handgrad.benchmarking import Contender, alternate, as_json, case_of, compare, comparison, flops_of, ours, profile
+from handgrad.benchmarking import (
+    Contender,
+    alternate,
+    as_json,
+    case_of,
+    compare,
+    flops_of,
+    handgrad_contender,
+    profile,
+    side_by_side,
+)
 from handgrad.benchmarking.cases import Case
-from handgrad.benchmarking.memory import measure_memory
+from handgrad.benchmarking.peak_memory import measure_memory
 from handgrad.benchmarking.profile import Clock
-from handgrad.errors import InputError
-from handgrad.training import PRESETS
+from handgrad.runs import PRESETS
+from handgrad.system.errors import InputError
 
 TINY = Case(
     "tiny",
@@ -42,7 +52,7 @@ def test_the_products_of_a_step_are_those_that_run(monkeypatch: pytest.MonkeyPat
             seen += 6 * 2 * B * T * T * (C // 3) // 2
         return run()
 
-    contender = ours(TINY, replicas=1)
+    contender = handgrad_contender(TINY, replicas=1)
     with watching(count):
         contender.run()
     contender.close()
@@ -92,7 +102,7 @@ def test_every_contender_gets_the_same_batches_in_every_process() -> None:
 
 
 def test_our_steps_learn() -> None:
-    contender = ours(replace(TINY, train=replace(TINY.train, lr=1e-2, warmup_steps=0)))
+    contender = handgrad_contender(replace(TINY, train=replace(TINY.train, lr=1e-2, warmup_steps=0)))
     with contender.around():
         losses = [contender.run() for _ in range(120)]
     contender.close()
@@ -101,8 +111,8 @@ def test_our_steps_learn() -> None:
 
 @pytest.mark.parametrize("work", ["training", "evaluation", "generation"])
 def test_a_comparison_without_pytorch(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "has_torch", lambda: False)
-    monkeypatch.setattr(comparison, "measure_memory", lambda *_: None)
+    monkeypatch.setattr(side_by_side, "has_torch", lambda: False)
+    monkeypatch.setattr(side_by_side, "measure_memory", lambda *_: None)
     options = {"rounds": 2, "compiled": True, "bfloat16": True, "replicas": 0, "say": lambda _: None}
     one = compare(TINY, work, **options)
     assert one.ratios == one.apart == one.memory == {}

@@ -18,7 +18,6 @@ from support import Output
 
 import handgrad as package
 from handgrad import ops
-from handgrad.arrays import Array
 from handgrad.checking import (
     Exercise,
     Verdict,
@@ -29,7 +28,8 @@ from handgrad.checking import (
     write_exercise,
 )
 from handgrad.checking.hints import _plain
-from handgrad.errors import InputError
+from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
 
 Handgrad = Callable[..., Output]
 SOLUTIONS = Path(__file__).parent / "solutions"
@@ -121,19 +121,19 @@ MISTAKES = {
             "the gradient there: a path is missing"
         ],
     ),
-    "gain not summed": (
+    "weight not summed": (
         "rms_norm",
         "x, g, r = saved; d = dy * g; h = x * r; return (d - h * (d * h).mean(-1, keepdims=True)) * r, dy * h",
         [
-            r"the gradient for gain has shape \(2, 3, 5\) where gain has \(5,\); its sum over axes 0 and 1 would be "
-            "right: .*"
+            r"the gradient for weight has shape \(2, 3, 5\) where weight has \(5,\); its sum over axes 0 and 1 would "
+            "be right: .*"
         ],
     ),
-    "gain averaged": (
+    "weight averaged": (
         "rms_norm",
         "x, g, r = saved; d = dy * g; h = x * r; "
         "return (d - h * (d * h).mean(-1, keepdims=True)) * r, (dy * h).mean(axis=(0, 1))",
-        ["the gradient for gain is 1/6 times what it should be"],
+        ["the gradient for weight is 1/6 times what it should be"],
     ),
     "the norm taken for a constant": (
         "rms_norm",
@@ -330,8 +330,8 @@ def test_every_exercise_has_a_mistake_that_is_named() -> None:
 
 
 def test_rows_of_what_is_wrong_and_of_what_is_right(checked: Callable[..., Verdict]) -> None:
-    name, body, _ = MISTAKES["gain averaged"]
-    assert [(result.part, result.passed) for result in checked(name, body).results] == [("x", True), ("gain", False)]
+    name, body, _ = MISTAKES["weight averaged"]
+    assert [(result.part, result.passed) for result in checked(name, body).results] == [("x", True), ("weight", False)]
 
 
 def test_what_is_saved_is_the_readers_to_change(checked: Callable[..., Verdict]) -> None:
@@ -446,15 +446,15 @@ def test_from_the_first_call_to_the_next_exercise(
 
 def test_a_wrong_answer_has_its_rows_its_sentence_and_exit_code_1(handgrad: Handgrad, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    text = completed(exercise_named("rms_norm").text, MISTAKES["gain averaged"][1])
+    text = completed(exercise_named("rms_norm").text, MISTAKES["weight averaged"][1])
     path.write_text(text, encoding="utf-8")
     done = handgrad("check", "--exercise", "rms_norm", "--answer", path)
     assert (done.code, done.err) == (1, "")
-    _, subject, x, gain, empty, sentence = done.out.splitlines()
+    _, subject, x, weight, empty, sentence = done.out.splitlines()
     assert (subject, empty) == ("rms_norm", "")
     assert "WRONG" not in x
-    assert re.fullmatch(r"  gain +8\.3e-01 +WRONG", gain)
-    assert sentence == "the gradient for gain is 1/6 times what it should be"
+    assert re.fullmatch(r"  weight +8\.3e-01 +WRONG", weight)
+    assert sentence == "the gradient for weight is 1/6 times what it should be"
 
 
 def test_what_an_answer_prints_is_shown_once(
@@ -566,7 +566,7 @@ def test_the_file_needs_the_array_type_and_numpy_alone(exercise: Exercise) -> No
     nodes = list(ast.walk(ast.parse(exercise.text)))
     found = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
     found |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    assert found <= {"math", "typing", "numpy", "handgrad.arrays"}
+    assert found <= {"math", "typing", "numpy", "handgrad.system.arrays"}
 
 
 def solution_of(name: str) -> ModuleType:
@@ -809,9 +809,9 @@ def test_an_operation_that_computes_something_else_is_noticed(monkeypatch: pytes
     put_into_ops(monkeypatch, "silu", wrong_silu_of_ops, wrong_silu_backward_of_ops)
     assert error_beside_ops(silu) > 1e-12
     for takes, error in (
-        (lambda x, gain, eps=1e-5, wanted=None: rms_norm.forward(x, gain, eps), 0),
-        (lambda x, gain, eps=1e-5: rms_norm.forward(x, gain), pytest.approx(0.06, rel=0.5)),  # eps is not heeded
-        (lambda x, gain, bias: rms_norm.forward(x, gain), None),
+        (lambda x, weight, eps=1e-5, wanted=None: rms_norm.forward(x, weight, eps), 0),
+        (lambda x, weight, eps=1e-5: rms_norm.forward(x, weight), pytest.approx(0.06, rel=0.5)),  # eps is not heeded
+        (lambda x, weight, bias: rms_norm.forward(x, weight), None),
     ):
         monkeypatch.setattr(ops, "rms_norm", takes, raising=False)
         assert error_beside_ops(rms_norm) == error

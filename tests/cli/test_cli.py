@@ -20,9 +20,9 @@ from handgrad.cli.main import COMMANDS
 from handgrad.cli.sample import decoded_as_it_comes
 from handgrad.data import open_token_files
 from handgrad.generation import opening
+from handgrad.runs import open_run
+from handgrad.runs.retention import read_pointer
 from handgrad.tokenizers import BPETokenizer, CharTokenizer
-from handgrad.training import open_run
-from handgrad.training.keeping import read_pointer
 
 Handgrad = Callable[..., Output]
 SMALL = [

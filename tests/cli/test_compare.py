@@ -14,9 +14,10 @@ import pytest
 from support import TEXT, Output, read_lines, start
 
 from handgrad.experiments import measures, open_comparison
-from handgrad.lock import the_only_one
+from handgrad.runs import open_run
 from handgrad.system.backend_choice import use_backend
-from handgrad.training import DivergedError, open_run
+from handgrad.system.locks import the_only_one
+from handgrad.training import DivergedError
 from handgrad.training.loop import Reporter
 
 Handgrad = Callable[..., Output]
@@ -140,7 +141,7 @@ def test_what_was_measured_is_measured_anew_where_it_is_lost(
     (out / "results.json").write_text('{"format": "handgrad-results", "version": 1}')
     monkeypatch.setattr("handgrad.cli.compare.train", pytest.fail)
     # Done is done, also for a machine on which it could not go on.
-    monkeypatch.setattr("handgrad.training.numerics.platform.machine", lambda: "abacus")
+    monkeypatch.setattr("handgrad.runs.environment.platform.machine", lambda: "abacus")
     again = handgrad("compare", "--resume", out)
     assert (again.code, again.err.count("\n")) == (0, 1)
     assert "results.json is not what a comparison wrote: 'measures'; what it told is measured anew" in again.err
@@ -148,7 +149,7 @@ def test_what_was_measured_is_measured_anew_where_it_is_lost(
 
 
 STAGES = {
-    "laying out a run": "handgrad.training.run_directory.write_token_files",
+    "laying out a run": "handgrad.runs.directory.write_token_files",
     "measuring": "handgrad.cli.compare.measure",
     "drawing": "handgrad.cli.compare.draw_panel",
     "reporting": "handgrad.experiments.report.write_json",
@@ -245,7 +246,7 @@ def test_another_machine_is_said_and_allowed_where_asked(
     with monkeypatch.context() as patch:
         patch.setattr("handgrad.cli.progress.TrainingDisplay.stepped", stepped)
         assert begin("--tokenizers", "char").code == 130
-    monkeypatch.setattr("handgrad.training.numerics.platform.machine", lambda: "abacus")
+    monkeypatch.setattr("handgrad.runs.environment.platform.machine", lambda: "abacus")
     refused = handgrad("compare", "--resume", out)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "is not bit-exact, because processor was" in refused.err

@@ -25,7 +25,7 @@ from handgrad.data import (
     sequential_batches,
     write_token_files,
 )
-from handgrad.errors import InputError
+from handgrad.system.errors import InputError
 from handgrad.tokenizers import CharTokenizer
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 5

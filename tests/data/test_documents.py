@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from handgrad.data.documents import Document, Stream, Survey, batches, find_documents, survey
 from handgrad.data.preparing import no_report
-from handgrad.errors import InputError
+from handgrad.system.errors import InputError
 from handgrad.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer
 
 Surveyed = Callable[..., Survey]

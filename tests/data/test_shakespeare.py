@@ -6,8 +6,9 @@ from support import read_lines
 
 from handgrad.data import encode_corpus, load_text, open_token_files, write_token_files
 from handgrad.data.corpora import SHAKESPEARE_SHA256
+from handgrad.runs import create_run, preset
 from handgrad.tokenizers import CharTokenizer
-from handgrad.training import create_run, preset, train
+from handgrad.training import train
 
 
 def test_it_is_the_published_text_and_nothing_is_lost(shakespeare: Path, tmp_path: Path) -> None:

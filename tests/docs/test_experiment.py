@@ -13,10 +13,11 @@ import pytest
 from handgrad.data import count_unknown, load_text
 from handgrad.experiments import CANDIDATES, Measures, read_results
 from handgrad.experiments.budget import characters_per_token
-from handgrad.experiments.comparison import encoded
-from handgrad.files import read_json
+from handgrad.experiments.tokenizer_comparison import encoded
 from handgrad.models import GPT
-from handgrad.training import TrainConfig, bits_per_character, evaluate, preset
+from handgrad.runs import TrainConfig, preset
+from handgrad.system.files import read_json
+from handgrad.training import bits_per_character, evaluate
 
 PAGE = pages.page_path("experiments/tokenizers")
 TRAINING_CHARACTERS = 1_003_854

@@ -45,7 +45,7 @@ def test_a_picture_of_other_data_or_words_is_not_current(tmp_path: Path) -> None
     (path, picture), *_ = figures.drawn("valley").items()
     assert len(style.words_of(picture)) > 20
     for name, changed in (
-        ("other-data", picture.replace(style.hash_of(figures.read("valley")), "0" * 64)),
+        ("other-data", picture.replace(style.sha256_of(figures.read("valley")), "0" * 64)),
         ("other-words", picture.replace(">SGD, lr 0.01<", ">SGD, lr 0.02<")),
     ):
         assert changed != picture

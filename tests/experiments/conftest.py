@@ -6,7 +6,7 @@ import pytest
 from support import TINY
 
 from handgrad.data import Corpus
-from handgrad.experiments import Budget, Comparison, Measures, create_comparison, measure, measures
+from handgrad.experiments import Budget, Measures, TokenizerComparison, create_comparison, measure, measures
 from handgrad.system.backend_choice import use_backend
 from handgrad.training import train
 
@@ -29,7 +29,7 @@ def numpy_alone() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, dict[str, Measures]]:
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[TokenizerComparison, dict[str, Measures]]:
     use_backend("numpy")
     comparison = create_comparison(tmp_path_factory.mktemp("compared") / "out", CORPUS, SMALL, tuple(BUDGETS), BUDGETS)
     with pytest.MonkeyPatch.context() as patch:

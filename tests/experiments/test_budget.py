@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from conftest import CORPUS, SMALL
 
-from handgrad.errors import InputError
 from handgrad.experiments import Budget, budget, budgets_for
 from handgrad.experiments.candidates import candidate
-from handgrad.experiments.comparison import encoded
+from handgrad.experiments.tokenizer_comparison import encoded
+from handgrad.system.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,16 @@ import pytest
 from conftest import BUDGETS, CORPUS, SMALL
 
 from handgrad.data import Corpus, load_text
-from handgrad.errors import InputError
-from handgrad.experiments import Budget, Comparison, Measures, create_comparison, measure, open_comparison
-from handgrad.training import check_is_free, find_checkpoint, open_run
-from handgrad.training.keeping import checkpoints_of, point
+from handgrad.experiments import Budget, Measures, TokenizerComparison, create_comparison, measure, open_comparison
+from handgrad.runs import check_is_free, find_checkpoint, open_run
+from handgrad.runs.retention import checkpoints_of, point
+from handgrad.system.errors import InputError
 
-Compared = tuple[Comparison, dict[str, Measures]]
+Compared = tuple[TokenizerComparison, dict[str, Measures]]
 
 
 @pytest.fixture
-def copy(compared: Compared, tmp_path: Path) -> Comparison:
+def copy(compared: Compared, tmp_path: Path) -> TokenizerComparison:
     shutil.copytree(compared[0].path, tmp_path / "copy")
     return open_comparison(tmp_path / "copy")
 
@@ -107,7 +107,7 @@ def test_a_layout_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("handgrad.experiments.comparison.write_json", interrupted)
+    monkeypatch.setattr("handgrad.experiments.tokenizer_comparison.write_json", interrupted)
     with pytest.raises(KeyboardInterrupt):
         create_comparison(tmp_path / "out", CORPUS, SMALL, ["char"], BUDGETS)
     assert list(tmp_path.iterdir()) == []
@@ -125,14 +125,14 @@ def test_a_layout_that_was_cut_off_is_begun_again(compared: Compared, tmp_path: 
     assert open_comparison(tmp_path) == replace(compared[0], path=tmp_path)
 
 
-def test_another_text_is_refused(copy: Comparison) -> None:
+def test_another_text_is_refused(copy: TokenizerComparison) -> None:
     (copy.path / "text.txt").write_text(CORPUS.text + " ")
     with pytest.raises(InputError, match=r"text\.txt is not the text that .* began with"):
         copy.corpus()
 
 
 @pytest.mark.parametrize("what", ["steps", "swapped", "no config", "text"])
-def test_another_run_in_the_place_of_one_is_refused(what: str, copy: Comparison) -> None:
+def test_another_run_in_the_place_of_one_is_refused(what: str, copy: TokenizerComparison) -> None:
     _, word, lowercase = copy.entries
     path = copy.run_path(word)
     if what == "steps":
@@ -153,7 +153,7 @@ def test_another_run_in_the_place_of_one_is_refused(what: str, copy: Comparison)
         copy.run(copy.entries[0] if what == "swapped" else word)
 
 
-def test_a_run_that_was_removed_begins_anew(copy: Comparison) -> None:
+def test_a_run_that_was_removed_begins_anew(copy: TokenizerComparison) -> None:
     entry = copy.entries[0]
     assert copy.is_done(entry)
     shutil.rmtree(copy.run_path(entry))
@@ -162,7 +162,7 @@ def test_a_run_that_was_removed_begins_anew(copy: Comparison) -> None:
     assert not copy.is_done(entry)
 
 
-def test_a_run_is_done_when_all_that_is_measured_says_so(copy: Comparison, compared: Compared) -> None:
+def test_a_run_is_done_when_all_that_is_measured_says_so(copy: TokenizerComparison, compared: Compared) -> None:
     entry = copy.entries[0]
     path = copy.run_path(entry)
     assert not copy.is_done(replace(entry, steps=entry.steps + 1))

@@ -13,15 +13,15 @@ import pytest
 from conftest import CORPUS, SMALL
 from support import read_lines
 
-from handgrad.errors import InputError
-from handgrad.experiments import Comparison, Measures, Writing, compare_with, measure, measures
+from handgrad.experiments import Measures, TokenizerComparison, Writing, compare_with, measure, measures
 from handgrad.experiments.measures import bits_curve, vocabulary_parameters
 from handgrad.generation import generate
 from handgrad.models import GPT
-from handgrad.training import find_checkpoint, load_model, open_run
-from handgrad.training.keeping import checkpoints_of, point
+from handgrad.runs import find_checkpoint, load_model, open_run
+from handgrad.runs.retention import checkpoints_of, point
+from handgrad.system.errors import InputError
 
-Compared = tuple[Comparison, dict[str, Measures]]
+Compared = tuple[TokenizerComparison, dict[str, Measures]]
 TRAINING, VALIDATION = CORPUS.split()
 
 

@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 
-from handgrad.errors import InputError
-from handgrad.experiments import Comparison, Measures, Writing, known_results, read_results, table, write_report
+from handgrad.experiments import (
+    Measures,
+    TokenizerComparison,
+    Writing,
+    known_results,
+    read_results,
+    table,
+    write_report,
+)
 from handgrad.experiments.report import markdown_table, side_by_side
+from handgrad.system.errors import InputError
 
-Compared = tuple[Comparison, dict[str, Measures]]
+Compared = tuple[TokenizerComparison, dict[str, Measures]]
 
 
 @pytest.fixture(scope="session")

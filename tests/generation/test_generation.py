@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from handgrad import nn
-from handgrad.arrays import Array
 from handgrad.autograd import is_grad_enabled, no_grad
-from handgrad.errors import InputError
 from handgrad.generation import Strategy, generate
 from handgrad.models import GPT, GPTConfig
+from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
 
 CONFIG = GPTConfig(vocab_size=11, block_size=6, n_layer=2, n_head=2, n_embd=12)
 PROBABILITIES = np.array([0.05, 0.4, 0.1, 0.15, 0.3])

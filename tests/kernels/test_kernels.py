@@ -17,12 +17,12 @@ import handgrad
 from handgrad import nn, ops
 from handgrad.backend import Pair, function_for, gradients_of, pair_for, text_pair
 from handgrad.checking.kernels import kernel_cases
-from handgrad.errors import InputError
 from handgrad.models import GPT, GPTConfig
 from handgrad.nn import GELU, Layer, LayerNorm, Linear
 from handgrad.optim import AdamW
 from handgrad.system import backend_choice
 from handgrad.system.backend_choice import current_backend, use_backend
+from handgrad.system.errors import InputError
 
 table = pytest.importorskip("handgrad.kernels", reason="Numba is not installed")
 everything = table.kernel.everything
@@ -95,8 +95,8 @@ def test_gelu(shape: tuple[int, ...], scale: float) -> None:
 @pytest.mark.parametrize("offset", [0, 5])
 def test_layer_norm(shape: tuple[int, ...], offset: float) -> None:
     rng = np.random.default_rng(0)
-    x, gain, bias = (rng.standard_normal(s).astype(np.float32) for s in (shape, shape[-1:], shape[-1:]))
-    inputs = [x + np.float32(offset), gain, bias]
+    x, weight, bias = (rng.standard_normal(s).astype(np.float32) for s in (shape, shape[-1:], shape[-1:]))
+    inputs = [x + np.float32(offset), weight, bias]
     pairs = zip(both_ways(kernels, "layer_norm", inputs), both_ways(ops, "layer_norm", inputs), strict=True)
     for a, b in pairs:
         if shape[-1] == 1:  # the variance is 0: 1 / √eps magnifies the last bits of both
@@ -113,7 +113,7 @@ def test_extreme_inputs_of_gelu() -> None:
 @pytest.mark.parametrize("size", [3, 5, 7, 128])
 def test_extreme_inputs_of_layer_norm(size: int) -> None:
     rng = np.random.default_rng(0)
-    gain, bias = (rng.standard_normal(size).astype(np.float32) for _ in range(2))
+    weight, bias = (rng.standard_normal(size).astype(np.float32) for _ in range(2))
     noise = rng.standard_normal((6, size)).astype(np.float32)
     for rows in (
         np.full((4, size), 1e4),  # constant: nothing but bias comes out
@@ -122,11 +122,11 @@ def test_extreme_inputs_of_layer_norm(size: int) -> None:
         noise * 1e-6,
         noise + 1e4,
     ):
-        assert_as_good_as_the_text("layer_norm", [rows.astype(np.float32), gain, bias])
+        assert_as_good_as_the_text("layer_norm", [rows.astype(np.float32), weight, bias])
     for special in (np.nan, np.inf, -np.inf):
         rows = noise.copy()
         rows[2, 1] = special
-        assert_as_good_as_the_text("layer_norm", [rows, gain, bias])
+        assert_as_good_as_the_text("layer_norm", [rows, weight, bias])
 
 
 def linear_inputs(rows: tuple[int, ...], inputs: int, outputs: int, bias: bool = True, seed: int = 0) -> Arrays:
@@ -219,7 +219,7 @@ def test_a_layer_takes_a_gradient_of_any_float_and_of_no_other_shape(layer: Laye
 def test_what_would_reach_outside_an_array_is_refused() -> None:
     x = np.ones((2, 8), np.float32)
     for module in (kernels, ops):
-        with pytest.raises(ValueError, match=r"gain must have shape \(8,\)"):
+        with pytest.raises(ValueError, match=r"weight must have shape \(8,\)"):
             module.layer_norm(x, x[0, :4], x[0])
         with pytest.raises(ValueError, match=r"bias must have shape \(8,\)"):
             module.layer_norm(x, x[0], x[0, :1])
@@ -665,7 +665,7 @@ def test_products_are_right_where_the_library_of_numpy_is_not_found() -> None:
         "from handgrad import ops\n"
         "from handgrad.backend import pair_for, text_pair\n"
         "from handgrad.system.backend_choice import use_backend\n"
-        "from handgrad.threads import Team\n"
+        "from handgrad.system.threads import Team\n"
         "use_backend('numba')\n"
         "import importlib\n"
         "assert importlib.import_module('handgrad.kernels.sgemm')._of_numpy() is None\n"

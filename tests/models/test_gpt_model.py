@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from handgrad import nn
-from handgrad.arrays import Array
 from handgrad.autograd import no_grad
-from handgrad.errors import InputError
 from handgrad.models import GPT, GPTConfig
 from handgrad.models.formats.gpt2_names import gpt2_name
 from handgrad.nn import module as nn_module
-from handgrad.training import preset
+from handgrad.runs import preset
+from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
 
 SMALL = GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=12)
 UNTIED = replace(SMALL, tie_weights=False)

@@ -9,7 +9,7 @@ import pytest
 
 from handgrad import Tensor, nn, ops
 from handgrad.models import GPT, Architecture, GPTConfig, LanguageModel, Product, new_model
-from handgrad.training import TrainConfig, preset
+from handgrad.runs import TrainConfig, preset
 
 SMALL = GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=12)
 VARIANTS = [

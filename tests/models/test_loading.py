@@ -14,13 +14,14 @@ import pytest
 
 import handgrad
 from handgrad.data import encode_corpus, load_text
-from handgrad.errors import InputError
 from handgrad.models import GPT, GPTConfig, load, new_model
-from handgrad.models.formats.checkpoint import MODEL, STATE, hash_of
-from handgrad.saving import read_safetensors, safetensors_bytes
+from handgrad.models.formats.checkpoint import MODEL, STATE, sha256_of
+from handgrad.runs import TrainConfig, create_run, open_run
+from handgrad.runs.checkpoints import load_model
+from handgrad.system.errors import InputError
+from handgrad.system.state_files import read_safetensors, safetensors_bytes
 from handgrad.tokenizers import CharTokenizer
-from handgrad.training import TrainConfig, create_run, open_run, train
-from handgrad.training.checkpoint import load_model
+from handgrad.training import train
 
 SMALL = GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=12)
 VARIANTS = [
@@ -137,7 +138,7 @@ def strip_description(checkpoint: Path) -> None:
     state = json.loads((checkpoint / STATE).read_text())
     state["files"][MODEL] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     del state["sha256"]
-    state["sha256"] = hash_of(state)
+    state["sha256"] = sha256_of(state)
     (checkpoint / STATE).write_text(json.dumps(state))
 
 

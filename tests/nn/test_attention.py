@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from handgrad import Tensor, nn, ops, use_backend
-from handgrad.arrays import Array
 from handgrad.checking import relative_error
 from handgrad.checking.numerical import central_differences
+from handgrad.system.arrays import Array
 
 
 class Same(nn.Layer):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from handgrad import nn
-from handgrad.arrays import Array
 from handgrad.autograd import default_generator, enable_grad, is_grad_enabled, manual_seed, no_grad
 from handgrad.nn.parameter import Place
+from handgrad.system.arrays import Array
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from handgrad import Tensor, nn, no_grad, ops
-from handgrad.arrays import Array
 from handgrad.models import GPT, GPTConfig, LanguageModel
+from handgrad.system.arrays import Array
 
 CONFIG = GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=12)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from handgrad import Tensor, nn
-from handgrad.arrays import Array
 from handgrad.autograd.operands import promoted_arrays
 from handgrad.checking.modules import ModuleCase, gpt_cases, layer_cases
+from handgrad.system.arrays import Array
 
 WIDE = np.array([[3, 0, -2, 1], [-1, 4, 2, -3]]) * np.ones((3, 2, 4), int)
 

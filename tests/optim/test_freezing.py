@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from handgrad import nn, ops
-from handgrad.arrays import Array
 from handgrad.backend import function_for
 from handgrad.models.arena import Arena
 from handgrad.optim import SGD, Adam, AdamW, Optimizer
-from handgrad.threads import Team
+from handgrad.system.arrays import Array
+from handgrad.system.threads import Team
 
 SHAPES = [(3, 5), (7,), (40, 17), (1,), (2, 3), (9, 4), (5,)]
 STEPS = 30

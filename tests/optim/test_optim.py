@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from handgrad import nn
-from handgrad.arrays import Array
 from handgrad.models import GPT, GPTConfig
 from handgrad.models.arena import Arena
 from handgrad.optim import SGD, Adam, AdamW, Optimizer, clip_grad_norm, schedules
-from handgrad.optim.optimizer import Block, Piece
+from handgrad.optim.optimizer import FlatBlock, Piece
+from handgrad.system.arrays import Array
 
 OPTIMIZERS: list[Callable[..., Optimizer]] = [SGD, Adam, AdamW]
 CONFIG = GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=12)
@@ -146,7 +146,7 @@ def test_a_step_leaves_the_gradient_as_it_is(make: Callable[..., Optimizer]) -> 
 # Blocks of memory
 
 
-def pieces_of(block: Block) -> list[Piece]:
+def pieces_of(block: FlatBlock) -> list[Piece]:
     return [block.piece(indices) for indices in block.ready()]
 
 

@@ -10,8 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from handgrad import Tensor
-from handgrad.arrays import Array
 from handgrad.checking import relative_error
+from handgrad.system.arrays import Array
 
 Shape = tuple[int, ...]
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from handgrad.benchmarking import Contender, case_of, compare, ours, torchs
+from handgrad.benchmarking import Contender, case_of, compare, handgrad_contender, pytorch_contender
 from handgrad.benchmarking.cases import Case
-from handgrad.training import PRESETS
+from handgrad.runs import PRESETS
 
 
 def small(preset: str) -> Case:
@@ -26,36 +26,40 @@ def results(contender: Contender, calls: int) -> list[float]:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_training_step_is_the_same(preset: str) -> None:
     case = small(preset)
-    theirs = torchs(case)
+    theirs = pytorch_contender(case)
     theirs.prepare()
-    assert results(ours(case), 12) == pytest.approx(results(theirs, 12), abs=1e-4)
+    assert results(handgrad_contender(case), 12) == pytest.approx(results(theirs, 12), abs=1e-4)
 
 
 @pytest.mark.parametrize("work", ["evaluation", "generation"])
 def test_other_work_is_the_same(work: str) -> None:
     case = small("shakespeare-cpu")
-    assert results(ours(case, work), 1) == pytest.approx(results(torchs(case, work), 1), abs=1e-5)
+    assert results(handgrad_contender(case, work), 1) == pytest.approx(
+        results(pytorch_contender(case, work), 1), abs=1e-5
+    )
 
 
 def test_bfloat16_is_near() -> None:
     case = small("shakespeare-cpu")
-    assert results(ours(case), 3) == pytest.approx(results(torchs(case, bfloat16=True), 3), abs=2e-2)
+    assert results(handgrad_contender(case), 3) == pytest.approx(
+        results(pytorch_contender(case, bfloat16=True), 3), abs=2e-2
+    )
 
 
 def test_a_form_that_does_not_run_here_is_said_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from handgrad.benchmarking import comparison
+    from handgrad.benchmarking import side_by_side
 
     def failing(case: Case, work: str, **form: bool) -> Contender:
         def fail() -> None:
             raise RuntimeError("no compiler\nand more")
 
         return (
-            replace(torchs(case, work, bfloat16=form["bfloat16"]), prepare=fail)
+            replace(pytorch_contender(case, work, bfloat16=form["bfloat16"]), prepare=fail)
             if form["compiled"]
-            else torchs(case, work, **form)
+            else pytorch_contender(case, work, **form)
         )
 
-    monkeypatch.setattr(comparison, "torchs", failing)
+    monkeypatch.setattr(side_by_side, "pytorch_contender", failing)
     said: list[str] = []
     one = compare(small("quick"), "evaluation", rounds=2, compiled=True, bfloat16=False, replicas=0, say=said.append)
     assert list(one.ratios) == ["PyTorch eager"]

@@ -8,11 +8,11 @@ import torch
 from support import SHAKESPEARE
 
 from handgrad import optim
-from handgrad.arrays import Array
 from handgrad.benchmarking.torch_gpt import paired, torch_twin
 from handgrad.checking import relative_error
 from handgrad.models import GPT, GPTConfig
 from handgrad.nn.layers import Activation
+from handgrad.system.arrays import Array
 
 PARAGRAPH = (
     "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of "

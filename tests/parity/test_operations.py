@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from handgrad import ops
-from handgrad.arrays import Array
 from handgrad.checking import relative_error
+from handgrad.system.arrays import Array
 
 Shape = tuple[int, ...]
 
@@ -96,9 +96,9 @@ def test_embedding(ids_shape: Shape, n_embd: int, vocab: int, seed: int) -> None
 def test_layer_norm(leading: Shape, size: int, eps: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((*leading, size)) * 3 + 2
-    gain, bias = rng.standard_normal(size), rng.standard_normal(size)
+    weight, bias = rng.standard_normal(size), rng.standard_normal(size)
     tolerance = 1e-10 if size > 1 else 1e-9  # a lone number has no gradient, and torch rounds that zero to 1e-13
-    compare(ops.layer_norm, [x, gain, bias], lambda x, g, b: F.layer_norm(x, (size,), g, b, eps), tolerance, eps=eps)
+    compare(ops.layer_norm, [x, weight, bias], lambda x, g, b: F.layer_norm(x, (size,), g, b, eps), tolerance, eps=eps)
 
 
 @repeatedly
@@ -327,7 +327,7 @@ def _float32_cases() -> dict[str, tuple[Callable[..., Any], list[Array | None], 
         "layer_norm": (
             ops.layer_norm,
             [x, normal(5), normal(5)],
-            lambda x, gain, bias: F.layer_norm(x, (5,), gain, bias),
+            lambda x, weight, bias: F.layer_norm(x, (5,), weight, bias),
             {},
         ),
         "gelu, tanh": (ops.gelu, [2 * x], lambda x: F.gelu(x, approximate="tanh"), {}),

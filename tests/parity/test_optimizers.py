@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from handgrad import optim
-from handgrad.arrays import Array
 from handgrad.checking import relative_error
 from handgrad.models.arena import Arena
 from handgrad.nn import Parameter
+from handgrad.system.arrays import Array
 
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-6}
 STEPS = 20

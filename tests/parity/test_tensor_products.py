@@ -139,8 +139,8 @@ def test_embedding(shape: Shape, width: int, dtype: str, seed: int) -> None:
 @given(SHAPES, st.lists(st.integers(3, 5), min_size=1, max_size=2).map(tuple), st.booleans(), FLOATS, SEED)
 def test_layer_norm(leading: Shape, normalized: Shape, affine: bool, dtype: str, seed: int) -> None:
     x = draw_array(seed, (*leading, *normalized), dtype)
-    gain, bias = draw_array(seed + 1, normalized, dtype), draw_array(seed + 2, normalized, dtype)
-    arrays = [x, gain, bias] if affine else [x]
+    weight, bias = draw_array(seed + 1, normalized, dtype), draw_array(seed + 2, normalized, dtype)
+    arrays = [x, weight, bias] if affine else [x]
     agree(
         lambda x, *rest: handgrad.layer_norm(x, normalized, *rest),
         lambda x, *rest: F.layer_norm(x, normalized, *rest),

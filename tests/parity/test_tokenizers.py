@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from support import SHAKESPEARE, TEXT
 
-from handgrad.errors import InputError
 from handgrad.system import backend_choice
+from handgrad.system.errors import InputError
 from handgrad.tokenizers import BPETokenizer
 from handgrad.tokenizers.splitting import splitter
 

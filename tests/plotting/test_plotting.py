@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from handgrad.errors import InputError
 from handgrad.plotting import plot_curves
+from handgrad.system.errors import InputError
 
 ROWS = [
     {"step": 0, "loss": None, "val_loss": 4.0, "lr": None, "grad_norm": None},

@@ -16,23 +16,14 @@ from scenes import check_nothing_is_broken, result
 from support import TINY, Output, read_lines
 
 from handgrad.data import write_token_files
-from handgrad.errors import InputError
-from handgrad.files import read_json
-from handgrad.models.formats.checkpoint import DamagedError, hash_of, read_state
-from handgrad.training import (
-    Reporter,
-    create_run,
-    find_checkpoint,
-    load_intact,
-    load_model,
-    open_run,
-    read_config_file,
-    resumed,
-    train,
-)
-from handgrad.training.checkpoint import read_progress
-from handgrad.training.keeping import checkpoints_of, read_pointer
-from handgrad.training.metrics import Metrics, MetricsLog, read_metrics
+from handgrad.models.formats.checkpoint import DamagedError, read_state, sha256_of
+from handgrad.runs import create_run, find_checkpoint, load_intact, load_model, open_run, read_config_file, resumed
+from handgrad.runs.checkpoints import read_progress
+from handgrad.runs.metrics import Metrics, MetricsLog, read_metrics
+from handgrad.runs.retention import checkpoints_of, read_pointer
+from handgrad.system.errors import InputError
+from handgrad.system.files import read_json
+from handgrad.training import Reporter, train
 
 NewRun = Callable[..., Any]
 PARTS = ("model.safetensors", "optimizer.safetensors", "state.json")
@@ -317,7 +308,7 @@ def test_old_and_foreign_state(stopped: Path) -> None:
     content = json.loads(state)
     content.pop("sha256")
     content["version"] = 3
-    content["sha256"] = hash_of(content)
+    content["sha256"] = sha256_of(content)
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="is of version 3; only 2 is read") as caught:
         read_state(path.parent)

@@ -25,7 +25,6 @@ from support import TEXT, Output
 
 import handgrad
 from handgrad.data import Corpus, load_text, open_token_files, random_batch
-from handgrad.errors import InputError
 from handgrad.experiments import (
     Budget,
     create_comparison,
@@ -38,18 +37,12 @@ from handgrad.experiments import (
     write_report,
 )
 from handgrad.experiments.report import markdown_table, side_by_side
-from handgrad.files import read_text
-from handgrad.lock import the_only_one
-from handgrad.models.formats.checkpoint import MODEL, OPTIMIZER, STATE, hash_of, read_state
+from handgrad.models.formats.checkpoint import MODEL, OPTIMIZER, STATE, read_state, sha256_of
 from handgrad.optim import AdamW
 from handgrad.plotting.bits import draw_bits
 from handgrad.plotting.curves import draw_curves
-from handgrad.tokenizers import BPETokenizer, CharTokenizer, WordTokenizer, load_tokenizer
-from handgrad.tokenizers.counting import utf8
-from handgrad.training import (
-    DivergedError,
+from handgrad.runs import (
     TrainConfig,
-    check_fits_memory,
     find_checkpoint,
     load_intact,
     load_model,
@@ -57,11 +50,16 @@ from handgrad.training import (
     read_config_file,
     read_metrics,
     resumed,
-    train,
 )
-from handgrad.training.checkpoint import load_checkpoint
-from handgrad.training.metrics import MetricsLog
-from handgrad.training.spikes import take_in
+from handgrad.runs.checkpoints import load_checkpoint
+from handgrad.runs.metrics import MetricsLog
+from handgrad.system.errors import InputError
+from handgrad.system.files import read_text
+from handgrad.system.locks import the_only_one
+from handgrad.tokenizers import BPETokenizer, CharTokenizer, WordTokenizer, load_tokenizer
+from handgrad.tokenizers.counting import utf8
+from handgrad.training import DivergedError, check_fits_memory, train
+from handgrad.training.stability import record_loss
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="limits of POSIX systems")
 SECONDS = 20
@@ -143,7 +141,7 @@ def use_checkpoint(path: Path) -> None:
         model = load_model(checkpoint, run.model_config).train()
         optimizer = AdamW(model.decay_groups(0.1))
         progress = load_checkpoint(checkpoint, state, model, optimizer)
-        take_in(1.0, progress)
+        record_loss(1.0, progress)
         ids = np.zeros((2, 4), np.int64)
         with np.errstate(over="ignore", invalid="ignore"):
             model.loss(ids, ids)
@@ -161,7 +159,7 @@ def rehashed(path: Path) -> None:
         for name in (MODEL, OPTIMIZER):
             content = (checkpoint / name).read_bytes()
             state["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        state["sha256"] = hash_of({name: value for name, value in state.items() if name != "sha256"})
+        state["sha256"] = sha256_of({name: value for name, value in state.items() if name != "sha256"})
         (checkpoint / STATE).write_text(json.dumps(state))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
@@ -265,7 +263,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     from support import TINY
 
     from handgrad.data import encode_corpus
-    from handgrad.training import create_run
+    from handgrad.runs import create_run
 
     root = tmp_path_factory.mktemp("whole")
     corpus = Corpus(TEXT, "test text")

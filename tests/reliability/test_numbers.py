@@ -18,12 +18,13 @@ from test_damaged import Listener
 
 from handgrad.backend import Call, watching
 from handgrad.cli.progress import TrainingDisplay
-from handgrad.errors import InputError
 from handgrad.models import GPT
-from handgrad.training import DivergedError, Metrics, Run, find_checkpoint, load_model, open_run, train
-from handgrad.training.checkpoint import Progress, read_progress
-from handgrad.training.keeping import checkpoints_of, read_pointer
-from handgrad.training.spikes import take_in
+from handgrad.runs import Metrics, Run, find_checkpoint, load_model, open_run
+from handgrad.runs.checkpoints import Progress, read_progress
+from handgrad.runs.retention import checkpoints_of, read_pointer
+from handgrad.system.errors import InputError
+from handgrad.training import DivergedError, train
+from handgrad.training.stability import record_loss
 
 NewRun = Callable[..., Run]
 
@@ -255,7 +256,7 @@ def test_what_counts_as_standing_out() -> None:
     for step in range(2000):
         progress.step = step
         level = 2.0 + 2 * math.exp(-step / 200) + (1.0 if step >= 1900 else 0.0)
-        if take_in(level + 0.1 * rng.standard_normal(), progress):
+        if record_loss(level + 0.1 * rng.standard_normal(), progress):
             seen.append(step)
     assert seen[0] == 1900
     assert seen[-1] < 1960

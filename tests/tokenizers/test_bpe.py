@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handgrad.errors import InputError
 from handgrad.system import backend_choice
+from handgrad.system.errors import InputError
 from handgrad.tokenizers import BPETokenizer, load_tokenizer, make_tokenizer
-from handgrad.tokenizers.merges import Merge, Pair, learn_merges, merge_all, merged
+from handgrad.tokenizers.bpe.learning import Merge, learn_merges
+from handgrad.tokenizers.bpe.merging import TokenPair, merge_all, merged
 from handgrad.tokenizers.splitting import NAMES, splitter
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))
@@ -75,7 +76,7 @@ def merges_by_counting(pieces: dict[bytes, int], parts: list[bytes], size: int) 
     words = {piece: [parts.index(bytes([byte])) for byte in piece] for piece in pieces}
     parts, merges = list(parts), []
     while len(parts) < size:
-        counts: Counter[Pair] = Counter()
+        counts: Counter[TokenPair] = Counter()
         for piece, word in words.items():
             for pair in pairwise(word):
                 counts[pair] += pieces[piece]

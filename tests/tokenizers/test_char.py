@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handgrad.errors import InputError
+from handgrad.system.errors import InputError
 from handgrad.tokenizers import SPECIAL_TOKENS, CharTokenizer, Tokenizer, load_tokenizer, make_tokenizer
 
 # All of Unicode but surrogates, which are no characters; NUL, newlines and the highest planes included.

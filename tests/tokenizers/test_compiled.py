@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handgrad.errors import InputError
 from handgrad.system import backend_choice
 from handgrad.system.backend_choice import use_backend
-from handgrad.tokenizers import BPETokenizer, WordTokenizer, speed
-from handgrad.tokenizers.byte_pairs import BYTES, BytePairs
+from handgrad.system.errors import InputError
+from handgrad.tokenizers import BPETokenizer, WordTokenizer, kernel_choice
+from handgrad.tokenizers.bpe.byte_pairs import BYTES, BytePairs
+from handgrad.tokenizers.bpe.learning import learn_merges
 from handgrad.tokenizers.counting import count_pieces
-from handgrad.tokenizers.merges import learn_merges
 from handgrad.tokenizers.splitting import NAMES, WORDS, splitter
 
 pytest.importorskip("numba")
@@ -74,7 +74,7 @@ def in_both(monkeypatch: pytest.MonkeyPatch, function: Callable[[], Any]) -> lis
     found = []
     for wanted in ("numpy", "numba"):
         monkeypatch.setattr(backend_choice, "_forced", wanted)
-        assert (speed.kernels_for(0) is None) is (wanted == "numpy")
+        assert (kernel_choice.kernels_for(0) is None) is (wanted == "numpy")
         found.append(function())
     return found
 
@@ -188,7 +188,7 @@ def test_words_are_counted_alike(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def nobody_chose(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("HANDGRAD_BACKEND", raising=False)
-    monkeypatch.setattr(speed, "_worked_on", 0)
+    monkeypatch.setattr(kernel_choice, "_worked_on", 0)
     use_backend(None)
     yield
     monkeypatch.undo()
@@ -196,10 +196,10 @@ def nobody_chose(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_kernels_are_loaded_once_there_is_work_for_them(nobody_chose: None, kernels: ModuleType) -> None:
-    assert speed.kernels_for(speed.WORTH_LOADING - 1) is None
-    assert speed.kernels_for(1) is kernels
-    assert speed.kernels_for(0) is kernels
-    assert speed.can_be_compiled()
+    assert kernel_choice.kernels_for(kernel_choice.WORTH_LOADING - 1) is None
+    assert kernel_choice.kernels_for(1) is kernels
+    assert kernel_choice.kernels_for(0) is kernels
+    assert kernel_choice.can_be_compiled()
 
 
 def test_the_environment_chooses_for_tokenizers_too(
@@ -208,14 +208,14 @@ def test_the_environment_chooses_for_tokenizers_too(
     monkeypatch.setenv("HANDGRAD_BACKEND", "numba32")
     use_backend(None)
     with pytest.raises(InputError, match="HANDGRAD_BACKEND must be numpy or numba, not 'numba32'"):
-        speed.kernels_for(1)
+        kernel_choice.kernels_for(1)
     monkeypatch.setenv("HANDGRAD_BACKEND", "numba")
     use_backend(None)
-    assert speed.kernels_for(1) is kernels
+    assert kernel_choice.kernels_for(1) is kernels
     monkeypatch.setenv("HANDGRAD_BACKEND", "numpy")
     use_backend(None)
-    assert speed.kernels_for(speed.WORTH_LOADING) is None
-    assert not speed.can_be_compiled()
+    assert kernel_choice.kernels_for(kernel_choice.WORTH_LOADING) is None
+    assert not kernel_choice.can_be_compiled()
 
 
 def test_use_backend_reaches_tokenizers(nobody_chose: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,4 +226,4 @@ def test_use_backend_reaches_tokenizers(nobody_chose: None, monkeypatch: pytest.
         use_backend(name)
         tokenizer.encode(SAMPLE)
         assert len(merged) == times
-        assert speed.can_be_compiled() is (name != "numpy")
+        assert kernel_choice.can_be_compiled() is (name != "numpy")

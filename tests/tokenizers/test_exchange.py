@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handgrad.errors import InputError
+from handgrad.system.errors import InputError
 from handgrad.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
 
 SAMPLE = "She sells sea shells, she'll sell 12345 more; SHE'S selling!\n\n  ok\té日本 " * 20

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handgrad.errors import InputError
+from handgrad.system.errors import InputError
 from handgrad.tokenizers import CharTokenizer, WordTokenizer, load_tokenizer, make_tokenizer
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))

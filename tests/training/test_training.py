@@ -14,25 +14,23 @@ from support import TINY, read_lines
 from threadpoolctl import threadpool_info
 
 from handgrad.autograd import no_grad
-from handgrad.errors import InputError
 from handgrad.models import GPT
-from handgrad.training import (
-    DivergedError,
+from handgrad.runs import (
     Metrics,
-    Reporter,
     Run,
     TrainConfig,
-    bits_per_character,
-    evaluate,
+    choose_replicas,
+    environment,
     find_checkpoint,
     load_model,
     open_run,
     preset,
-    train,
 )
+from handgrad.runs.retention import read_pointer
+from handgrad.system.errors import InputError
+from handgrad.training import DivergedError, Reporter, bits_per_character, evaluate, train
 from handgrad.training import replicas as replicas_module
-from handgrad.training.keeping import read_pointer
-from handgrad.training.replicas import Replicas, choose_replicas, cores_for
+from handgrad.training.replicas import Replicas, cores_for
 
 TIMED = ("seconds", "tokens_per_second")
 NewRun = Callable[..., Run]
@@ -311,7 +309,7 @@ def test_integers_serve_as_floats() -> None:
 def test_how_many_replicas_are_chosen(
     cores: int, wanted: int, batch_size: int, chosen: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replicas_module, "available_cores", lambda: cores)
+    monkeypatch.setattr(environment, "available_cores", lambda: cores)
     assert choose_replicas(wanted, batch_size) == chosen
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from handgrad.arrays import Array
 from handgrad.autograd.dtypes import checked_dtype, float32
-from handgrad.autograd.operands import TensorLike, as_array
+from handgrad.autograd.operands import as_tensor_array
 from handgrad.autograd.random import default_generator
-from handgrad.autograd.tensor import Tensor
+from handgrad.autograd.tensor import Tensor, TensorLike
 from handgrad.ops.shapes import sizes_of
+from handgrad.system.arrays import Array
 
 Sizes = int | Sequence[int]
 Dtype = npt.DTypeLike | None
@@ -37,7 +37,7 @@ def ones(*size: Sizes, dtype: Dtype = float32, requires_grad: bool = False) -> T
 
 def full(size: Sizes, fill_value: Any, dtype: Dtype = None, requires_grad: bool = False) -> Tensor:
     """All ``fill_value``; of its dtype where none is given."""
-    value = as_array(fill_value.item() if isinstance(fill_value, np.generic) else fill_value, dtype)
+    value = as_tensor_array(fill_value.item() if isinstance(fill_value, np.generic) else fill_value, dtype)
     return _leaf(np.full(sizes_of((size,)), value, value.dtype), requires_grad)
 
 
@@ -106,19 +106,19 @@ def ones_like(x: TensorLike, dtype: Dtype = None, requires_grad: bool = False) -
 
 def full_like(x: TensorLike, fill_value: Any, dtype: Dtype = None, requires_grad: bool = False) -> Tensor:
     """``fill_value`` in x's shape and dtype."""
-    like = as_array(x, dtype)
+    like = as_tensor_array(x, dtype)
     return _leaf(np.full(like.shape, fill_value, like.dtype), requires_grad)
 
 
 def rand_like(x: TensorLike, dtype: Dtype = None, requires_grad: bool = False) -> Tensor:
     """``rand`` in x's shape and dtype."""
-    like = as_array(x, dtype)
+    like = as_tensor_array(x, dtype)
     return rand(like.shape, dtype=like.dtype, requires_grad=requires_grad)
 
 
 def randn_like(x: TensorLike, dtype: Dtype = None, requires_grad: bool = False) -> Tensor:
     """``randn`` in x's shape and dtype."""
-    like = as_array(x, dtype)
+    like = as_tensor_array(x, dtype)
     return randn(like.shape, dtype=like.dtype, requires_grad=requires_grad)
 
 

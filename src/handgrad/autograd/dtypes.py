@@ -1,9 +1,12 @@
-"""The dtypes that tensors have."""
+"""The dtypes that tensors have, and how data gets one of them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from handgrad.system.arrays import Array
 
 float32 = np.dtype("float32")
 float64 = np.dtype("float64")
@@ -23,3 +26,46 @@ def checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     if found not in DTYPES:
         raise TypeError(f"dtype must be float32, float64, int32, int64 or bool, not {found}")
     return found
+
+
+def check_differentiable(dtype: np.dtype[Any]) -> None:
+    """Raises TypeError for a dtype that has no gradients."""
+    if dtype.kind != "f":
+        raise TypeError(
+            f"requires_grad: a tensor of {dtype} has no gradient, only float32 and float64 have; make it one with "
+            "astype(handgrad.float32)"
+        )
+
+
+def supported_array(value: Any, dtype: npt.DTypeLike | None = None) -> Array:
+    """An array of a dtype that tensors may have: that of an array, float32 for Python's floats, int64 for its ints.
+
+    Other integers become int64, float16 becomes float32. Raises TypeError for anything that holds no numbers.
+    """
+    array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else _from_sequence(value)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if dtype is not None:
+        return array.astype(checked_dtype(dtype), copy=False)
+    if array.dtype in DTYPES:
+        return array
+    kind = array.dtype.kind
+    if kind in "iu" or array.dtype == np.float16:
+        return array.astype(np.int64 if kind in "iu" else float32)
+    raise TypeError(f"tensor: {array.dtype} holds no numbers that a tensor can hold; these are float, int and bool")
+
+
+def _from_sequence(value: Any) -> Array:
+    array = np.asarray(value)
+    if array.dtype.kind != "f":
+        return array
+    # Numbers are float32, however deep in lists; arrays of float64 keep what they have.
+    wide = any(inner.ndim and inner.dtype == np.float64 for inner in _arrays_in(value))
+    return array if wide else array.astype(float32)
+
+
+def _arrays_in(value: Any) -> Iterator[Array]:
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _arrays_in(item)

@@ -2,7 +2,7 @@
 
 A tensor that is no view takes the history of its new values. A view's memory is its base's: there the history is the
 base's, with the new values put into the view's place, and every view of that base finds its own history there, when
-it is next asked (``Taped._follow_base``).
+it is next asked (``Tensor._follow_base``).
 """
 
 from typing import Any, TypeVar
@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from handgrad import ops
+from handgrad.autograd.applying import apply
 from handgrad.autograd.grad_mode import is_grad_enabled
-from handgrad.autograd.memory import positions_of
+from handgrad.autograd.shared_memory import positions_of
 from handgrad.autograd.tape import Node
-from handgrad.autograd.taped import Taped, apply
+from handgrad.autograd.tensor import Tensor
 from handgrad.backend import Forward, outputs_of, text_pair
 
-Changed = TypeVar("Changed", bound=Taped)
+Changed = TypeVar("Changed", bound=Tensor)
 
 
 def change_in_place(x: Changed, operation: Forward, *others: Any, **options: Any) -> Changed:
@@ -26,9 +27,9 @@ def change_in_place(x: Changed, operation: Forward, *others: Any, **options: Any
     view that was made under no_grad, which shares another tensor's memory without its history.
     """
     recorded = is_recorded(x, *others)
-    before = Taped.made.holding(x._data)
+    before = Tensor.holding(x._data)
     if recorded:
-        before = Taped.made.holding(x._data.copy())  # what the operation saves of it must stay as it is
+        before = Tensor.holding(x._data.copy())  # what the operation saves of it must stay as it is
         before._requires_grad, before._node, before._output = x.requires_grad, x._node, x._output
     after = apply(operation, before, *others, **options)
     if after._data.shape != x._data.shape:
@@ -40,13 +41,13 @@ def change_in_place(x: Changed, operation: Forward, *others: Any, **options: Any
     return x
 
 
-def is_recorded(x: Taped, *others: Any) -> bool:
+def is_recorded(x: Tensor, *others: Any) -> bool:
     """Whether a change of x, computed from x and others, is part of its history.
 
     Raises RuntimeError where it should be and cannot.
     """
     if not is_grad_enabled() or not any(
-        value.requires_grad for value in (x, x._base, *others) if isinstance(value, Taped)
+        value.requires_grad for value in (x, x._base, *others) if isinstance(value, Tensor)
     ):
         return False
     for tensor in (x, x._base):
@@ -63,7 +64,7 @@ def is_recorded(x: Taped, *others: Any) -> bool:
     return True
 
 
-def _take_history(x: Taped, after: Taped) -> None:
+def _take_history(x: Tensor, after: Tensor) -> None:
     base = x._base
     if base is None:
         x._requires_grad, x._node, x._output = after._requires_grad, after._node, after._output

@@ -4,67 +4,45 @@ float32 is the default. Numbers and 0-d tensors never widen an array, integers a
 a float64 array does. So ``scores / math.sqrt(48)`` and ``weights * mask`` stay float32.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from handgrad import ops
-from handgrad.arrays import Array
-from handgrad.autograd.dtypes import DTYPES, checked_dtype, float32, float64
-from handgrad.autograd.taped import Taped, apply
-
-if TYPE_CHECKING:
-    from handgrad.autograd.tensor import Tensor
+from handgrad.autograd.applying import apply
+from handgrad.autograd.dtypes import float32, float64, supported_array
+from handgrad.autograd.tensor import Number, Tensor, TensorLike, unwrapped
+from handgrad.system.arrays import Array
 
 _FLOATS = frozenset((float32, float64))
-Number: TypeAlias = float | int | bool
-TensorLike: TypeAlias = Taped | Array | Number | Sequence[Any]
-"""What a function takes for a tensor."""
 
 
-def as_array(value: Any, dtype: npt.DTypeLike | None = None) -> Array:
-    """An array of a dtype that tensors may have: that of an array, float32 for Python's floats, int64 for its ints.
-
-    Other integers become int64, float16 becomes float32. Raises TypeError for anything that holds no numbers.
-    """
-    if isinstance(value, Taped):
-        array = value.data
-    elif isinstance(value, np.ndarray | np.generic):
-        array = np.asarray(value)
-    else:
-        array = _from_sequence(value)
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if dtype is not None:
-        return array.astype(checked_dtype(dtype), copy=False)
-    if array.dtype in DTYPES:
-        return array
-    kind = array.dtype.kind
-    if kind in "iu" or array.dtype == np.float16:
-        return array.astype(np.int64 if kind in "iu" else float32)
-    raise TypeError(f"tensor: {array.dtype} holds no numbers that a tensor can hold; these are float, int and bool")
+def as_tensor_array(value: Any, dtype: npt.DTypeLike | None = None) -> Array:
+    """The array of what a function takes for a tensor, as ``supported_array`` gives it."""
+    return supported_array(unwrapped(value), dtype)
 
 
-def as_tensor(value: TensorLike) -> "Tensor":
+def as_tensor(value: TensorLike) -> Tensor:
     """The tensor itself, or a constant over an array or made from numbers."""
-    if isinstance(value, Taped):
-        return value  # type: ignore[return-value]
+    if isinstance(value, Tensor):
+        return value
     if _holds_history(value):
         return apply(ops.stack, *promoted_tensors(*value))  # type: ignore[misc]
-    return Taped.made.holding(as_array(value))
+    return Tensor.holding(as_tensor_array(value))
 
 
-def floating(value: TensorLike) -> "Tensor":
+def floating(value: TensorLike) -> Tensor:
     """The same in float32 where it was integer or boolean: what has fractions is computed in floats."""
     tensor = as_tensor(value)
     return tensor if tensor.dtype.kind == "f" else apply(ops.astype, tensor, dtype=float32)
 
 
-def operand(value: TensorLike) -> "Tensor | Number":
+def operand(value: TensorLike) -> Tensor | Number:
     """A tensor, or a Python number as it is: NumPy then gives it the dtype of the array that it meets."""
-    if isinstance(value, Taped):
-        return value  # type: ignore[return-value]
+    if isinstance(value, Tensor):
+        return value
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, float | int):
@@ -72,13 +50,13 @@ def operand(value: TensorLike) -> "Tensor | Number":
     return as_tensor(value)
 
 
-def promoted(*values: TensorLike, fractions: bool = False) -> "list[Tensor | Number]":
+def promoted(*values: TensorLike, fractions: bool = False) -> list[Tensor | Number]:
     """The operands in their common dtype, by the rule above; one of them is a tensor.
 
     ``fractions``: the operation gives fractions also for integers, so that these become float32.
     """
     operands = [operand(value) for value in values]
-    tensors = [value for value in operands if isinstance(value, Taped)]
+    tensors = [value for value in operands if isinstance(value, Tensor)]
     if not tensors:
         tensors = [as_tensor(operands[0])]
         operands[0] = tensors[0]
@@ -89,12 +67,12 @@ def promoted(*values: TensorLike, fractions: bool = False) -> "list[Tensor | Num
     if dtype.kind != "f" and (fractions or any(isinstance(value, float) for value in operands)):
         dtype = float32
     return [
-        apply(ops.astype, value, dtype=dtype) if isinstance(value, Taped) and value.data.dtype != dtype else value
+        apply(ops.astype, value, dtype=dtype) if isinstance(value, Tensor) and value.data.dtype != dtype else value
         for value in operands
     ]
 
 
-def promoted_tensors(*values: TensorLike) -> "list[Tensor]":
+def promoted_tensors(*values: TensorLike) -> list[Tensor]:
     """The same for operations that take no bare numbers."""
     return promoted(*map(as_tensor, values))  # type: ignore[return-value]
 
@@ -108,7 +86,7 @@ def promoted_arrays(values: Sequence[Any]) -> list[Any]:
     dtypes = {getattr(value, "dtype", None) for value in given}
     if len(dtypes) <= 1 and dtypes <= _FLOATS:
         return list(values)  # nearly always
-    arrays = [as_array(value) for value in given]
+    arrays = [as_tensor_array(value) for value in given]
     common = _common(arrays)
     if common.kind != "f":
         common = float32
@@ -130,33 +108,7 @@ def _common_of(arrays: Sequence[Array]) -> np.dtype[Any]:
     return np.result_type(*(floats or {array.dtype for array in arrays}))
 
 
-def _from_sequence(value: Any) -> Array:
-    array = np.asarray(_plain(value))
-    if array.dtype.kind != "f":
-        return array
-    # Numbers are float32, however deep in lists; arrays of float64 keep what they have.
-    wide = any(inner.ndim and inner.dtype == np.float64 for inner in _arrays_in(value))
-    return array if wide else array.astype(float32)
-
-
-def _plain(value: Any) -> Any:
-    """Nested lists with the arrays of tensors in them."""
-    if isinstance(value, Taped):
-        return value.data
-    return [_plain(item) for item in value] if isinstance(value, list | tuple | range) else value
-
-
-def _arrays_in(value: Any) -> Iterator[Array]:
-    if isinstance(value, Taped):
-        yield value.data
-    elif isinstance(value, np.ndarray):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _arrays_in(item)
-
-
 def _holds_history(value: Any) -> bool:
-    if isinstance(value, Taped):
+    if isinstance(value, Tensor):
         return value.requires_grad
     return isinstance(value, list | tuple) and any(_holds_history(item) for item in value)

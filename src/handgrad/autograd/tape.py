@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.backend import Pair, gradients_of
+from handgrad.system.arrays import Array
 
 _numbers = itertools.count()
 

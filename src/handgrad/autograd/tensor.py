@@ -1,34 +1,76 @@
-"""Tensor: the array with a history, and the operators and methods that NumPy's and PyTorch's users expect of it."""
+"""Tensor: an array that remembers how it was computed, and the way back through that history."""
 
-from collections.abc import Iterator
-from typing import Any
+from __future__ import annotations
+
+import copy
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from handgrad import ops
-from handgrad.arrays import Array
-from handgrad.autograd.functions import elementwise, network, products, rearranging, reductions
+from handgrad.autograd.dtypes import check_differentiable, supported_array
 from handgrad.autograd.grad_mode import is_grad_enabled
-from handgrad.autograd.in_place import change_in_place
-from handgrad.autograd.operands import TensorLike, as_array, operand, promoted
-from handgrad.autograd.taped import Taped, check_differentiable
+from handgrad.autograd.shared_memory import positions_of
+from handgrad.autograd.tape import Edge, Node, Version, run_backward
+from handgrad.backend import outputs_of, text_pair
+from handgrad.ops.shapes import Axis, as_array
+from handgrad.system.arrays import Array
+
+Ints: TypeAlias = int | Sequence[int]
+_LOCKS = [threading.Lock() for _ in range(64)]
 
 
-class Tensor(Taped):
+class Tensor:
     """An array of numbers that remembers how it was computed.
 
     ``data`` (anything NumPy makes an array of) is copied: arrays keep their dtype, Python's floats become float32,
     its ints int64. dtypes are float32, float64, int32, int64, bool; only floats may require a gradient.
 
     Raises TypeError for other data, and for ``requires_grad`` of integers or booleans.
+
+    ``data`` is then the array itself. In-place changes through tensors, their views, optimizers and ``load_state_dict``
+    are counted, and a backward that would need the old values raises; raw writes into ``data`` (``x.data[0] = 1``)
+    cannot be seen.
     """
 
+    __slots__ = (
+        "__dict__", "__weakref__", "_base", "_base_history", "_data", "_grad", "_history", "_is_apart", "_keeps_grad",
+        "_node", "_output", "_requires_grad", "_version",
+    )  # fmt: skip
+
+    # NumPy then leaves array + tensor to the tensor, and np.exp(tensor) raises instead of losing the gradient.
+    __array_ufunc__: ClassVar[None] = None
+
+    _data: Array
+    _grad: Array | None
+    _requires_grad: bool
+    _node: Node | None
+    _output: int
+    _version: Version
+
     def __init__(self, data: Any, dtype: npt.DTypeLike | None = None, requires_grad: bool = False) -> None:
-        self._hold(np.array(as_array(data, dtype), order="C"))
+        self._hold(np.array(supported_array(unwrapped(data), dtype), order="C"))
         if requires_grad:
             check_differentiable(self._data.dtype)
             self._requires_grad = True
+
+    def _hold(self, data: Array) -> None:
+        """The state of a tensor that has no history and shares memory with no other."""
+        self._data = data
+        self._grad = None
+        self._requires_grad = False
+        self._node, self._output = None, 0
+        self._version = Version()
+        # A view knows whose memory it looks at, and when the history of that tensor was last changed in place.
+        self._base: Tensor | None = None
+        self._base_history = self._history = 0
+        # A view that was made under no_grad: its memory is its base's, its history is not.
+        self._is_apart = False
+        self._keeps_grad = False
 
     # -- what it is
 
@@ -50,11 +92,6 @@ class Tensor(Taped):
     def dtype(self) -> np.dtype[Any]:
         return self._data.dtype
 
-    @property
-    def T(self) -> "Tensor":  # noqa: N802
-        """All axes in reverse order."""
-        return rearranging.transpose(self)
-
     def numel(self) -> int:
         """How many elements."""
         return self._data.size
@@ -71,7 +108,7 @@ class Tensor(Taped):
         """Nested lists of Python numbers."""
         return self._data.tolist()
 
-    def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Sets ``requires_grad`` and returns the tensor."""
         self.requires_grad = requires_grad
         return self
@@ -88,9 +125,6 @@ class Tensor(Taped):
         if self._data.ndim == 0:
             raise TypeError("len() of a 0-d tensor")
         return len(self._data)
-
-    def __iter__(self) -> "Iterator[Tensor]":
-        return (rearranging.getitem(self, i) for i in range(len(self)))
 
     def __bool__(self) -> bool:
         return bool(self._data)
@@ -112,159 +146,298 @@ class Tensor(Taped):
         kind = "" if self.dtype in (np.float32, np.int64, np.bool_) else f", dtype={self.dtype}"
         return f"tensor({numbers}{kind}{', requires_grad=True' if self.requires_grad else ''})"
 
-    # -- operators
+    # -- data and gradient
 
-    __add__ = elementwise.add
-    __sub__ = elementwise.subtract
-    __mul__ = elementwise.multiply
-    __truediv__ = elementwise.divide
-    __floordiv__ = elementwise.floor_divide
-    __mod__ = elementwise.remainder
-    __pow__ = elementwise.power
-    __matmul__ = products.matmul
-    __neg__ = elementwise.negative
-    __pos__ = rearranging.copy
-    __abs__ = elementwise.absolute
-    __invert__ = elementwise.bitwise_not
-    __and__ = __rand__ = elementwise.bitwise_and
-    __or__ = __ror__ = elementwise.bitwise_or
-    __xor__ = __rxor__ = elementwise.bitwise_xor
+    @property
+    def data(self) -> Array:
+        """The NumPy array. Assigning copies into it."""
+        return self._data
 
-    def __radd__(self, other: TensorLike) -> "Tensor":
-        return elementwise.add(other, self)
+    @data.setter
+    def data(self, value: Any) -> None:
+        self._data[...] = fitting(value, self._data.shape, f"{type(self).__name__}: data")
+        self.mark_changed()
 
-    def __rsub__(self, other: TensorLike) -> "Tensor":
-        return elementwise.subtract(other, self)
+    def mark_changed(self) -> None:
+        """Counts a change of the memory; for those who wrote into ``data`` themselves, as optimizers do."""
+        self._version.count += 1
 
-    def __rmul__(self, other: TensorLike) -> "Tensor":
-        return elementwise.multiply(other, self)
+    @property
+    def grad(self) -> Array | None:
+        """∂loss/∂self after a backward, an array of its shape and dtype; gradients add up until ``zero_grad``."""
+        return self._grad
 
-    def __rtruediv__(self, other: TensorLike) -> "Tensor":
-        return elementwise.divide(other, self)
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        self._assign_grad(None if value is None else fitting(value, self._data.shape, f"{type(self).__name__}: grad"))
 
-    def __rfloordiv__(self, other: TensorLike) -> "Tensor":
-        return elementwise.floor_divide(other, self)
+    def _assign_grad(self, value: Array | None) -> None:
+        self._grad = None if value is None else np.array(value, self._data.dtype, order="C")
 
-    def __rmod__(self, other: TensorLike) -> "Tensor":
-        return elementwise.remainder(other, self)
+    def zero_grad(self) -> None:
+        """Forgets the gradient."""
+        self.grad = None
 
-    def __rpow__(self, other: TensorLike) -> "Tensor":
-        return elementwise.power(other, self)
+    def accumulate(self, gradient: Array) -> None:
+        """Adds to the gradient; what is used twice gets the sum of both."""
+        gradient = fitting(gradient, self._data.shape, f"{type(self).__name__}: a gradient")
+        with _LOCKS[id(self) // 16 % len(_LOCKS)]:  # backwards in several threads may meet at one leaf
+            if self._grad is None:
+                self._grad = np.array(gradient, dtype=self._data.dtype, order="C", like=gradient)
+            else:
+                self._grad += gradient
 
-    def __rmatmul__(self, other: TensorLike) -> "Tensor":
-        return products.matmul(other, self)
+    def retain_grad(self) -> None:
+        """Asks for ``grad`` also here, at a tensor that was computed; leaves have it anyway."""
+        edge = self._edge()
+        if edge is None:
+            raise RuntimeError(f"retain_grad: this {type(self).__name__} requires no gradient")
+        if not self._keeps_grad:
+            self._keeps_grad = True
+            self._listen()
 
-    def __iadd__(self, other: TensorLike) -> "Tensor":  # type: ignore[misc]
-        return self._change(ops.add, other)
+    def _listen(self) -> None:
+        if self._keeps_grad and self._node is not None:
+            self._node.listeners.append((self._output, weakref.ref(self)))
 
-    def __isub__(self, other: TensorLike) -> "Tensor":  # type: ignore[misc]
-        return self._change(ops.subtract, other)
+    def comes_from(self, node: Node) -> bool:
+        """Whether the node made this tensor, as it is now: a change in place gives it another."""
+        return self._node is node
 
-    def __imul__(self, other: TensorLike) -> "Tensor":  # type: ignore[misc]
-        return self._change(ops.multiply, other)
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a backward should reach this tensor. May be set on a leaf, one that was not computed."""
+        self._follow_base()
+        return self._requires_grad
 
-    def __itruediv__(self, other: TensorLike) -> "Tensor":  # type: ignore[misc]
-        return self._change(ops.divide, other)
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self.is_leaf:
+            if value:
+                check_differentiable(self._data.dtype)
+            self._requires_grad = bool(value)
+        elif not value:
+            raise RuntimeError("requires_grad: a computed tensor requires a gradient; detach() gives one that does not")
 
-    def __ipow__(self, other: TensorLike) -> "Tensor":  # type: ignore[misc]
-        return self._change(ops.power, other)
+    @property
+    def is_leaf(self) -> bool:
+        """True for a tensor that no recorded operation made: a parameter, an input."""
+        self._follow_base()
+        return self._node is None
 
-    def __imatmul__(self, other: TensorLike) -> "Tensor":  # type: ignore[misc]
-        return self._change(ops.matmul, other)
+    def detach(self) -> Tensor:
+        """The same memory without the history; a change of one is a change of the other's values, as in PyTorch."""
+        tensor = Tensor.holding(self._data)
+        tensor._version = self._version
+        return tensor
 
-    def _change(self, operation: Any, other: TensorLike) -> "Tensor":
-        value = operand(other)
-        if isinstance(value, Taped):
-            _, value = promoted(self, value)
-        return change_in_place(self, operation, value)
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A leaf of its own memory."""
+        if not self.is_leaf:
+            raise RuntimeError("copy: a computed tensor cannot be copied with its history; copy detach() instead")
+        twin = self.holding(copy.deepcopy(self._data, memo))
+        twin._grad, twin._requires_grad = copy.deepcopy(self._grad, memo), self._requires_grad
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
 
-    def __eq__(self, other: Any) -> Any:
-        return NotImplemented if other is None else elementwise.equal(self, other)
+    # -- the way back
 
-    def __ne__(self, other: Any) -> Any:
-        return NotImplemented if other is None else elementwise.not_equal(self, other)
+    def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
+        """Adds ∂(Σ self · gradient)/∂leaf to the ``grad`` of every leaf that requires it.
 
-    __lt__ = elementwise.less
-    __le__ = elementwise.less_equal
-    __gt__ = elementwise.greater
-    __ge__ = elementwise.greater_equal
-    __hash__ = object.__hash__
+        ``gradient``, of this shape, may be left out for a single number, where it is 1. The graph is freed on the
+        way, unless ``retain_graph``.
 
-    __getitem__ = rearranging.getitem
-    __setitem__ = rearranging.setitem
+        Raises RuntimeError where nothing requires a gradient, where a gradient is missing, where the graph was freed
+        before, and where something that it saved was changed in place.
+        """
+        edge = self._edge()
+        if edge is None:
+            raise RuntimeError(
+                "backward: this tensor requires no gradient: it was computed under no_grad(), detached, from tensors "
+                "made without requires_grad=True, or by a layer that was called with an array, which drives it by hand"
+            )
+        if gradient is None:
+            if self._data.size != 1:
+                raise RuntimeError(
+                    f"backward: a tensor of shape {self._data.shape} is no single number; reduce it first, as with "
+                    "sum() or mean(), or pass the gradient, of the same shape"
+                )
+            gradient = np.ones_like(self._data)
+        gradient = fitting(gradient, self._data.shape, "backward: a gradient").astype(self._data.dtype, copy=False)
+        target, output = edge
+        # A slope may be infinite (that of √x at 0); what to think of it is for whoever reads the gradient.
+        with np.errstate(all="ignore"):
+            if isinstance(target, Node):
+                run_backward(target, output, gradient, retain_graph)
+            else:
+                target.accumulate(gradient)
 
-    # -- functions that are methods too
+    # -- recording
 
-    abs = elementwise.absolute
-    astype = elementwise.astype
-    ceil = elementwise.ceil
-    clip = elementwise.clip
-    cos = elementwise.cos
-    exp = elementwise.exp
-    floor = elementwise.floor
-    gelu = elementwise.gelu
-    isfinite = elementwise.isfinite
-    isinf = elementwise.isinf
-    isnan = elementwise.isnan
-    log = elementwise.log
-    masked_fill = elementwise.masked_fill
-    maximum = elementwise.maximum
-    minimum = elementwise.minimum
-    nonzero = elementwise.nonzero
-    relu = elementwise.relu
-    round = elementwise.round
-    sigmoid = elementwise.sigmoid
-    sign = elementwise.sign
-    sin = elementwise.sin
-    softplus = elementwise.softplus
-    sqrt = elementwise.sqrt
-    square = elementwise.square
-    tan = elementwise.tan
-    tanh = elementwise.tanh
+    @classmethod
+    def holding(cls, data: Array) -> Self:
+        """A tensor over this very array, without a history."""
+        tensor = cls.__new__(cls)
+        tensor._hold(data)
+        return tensor
 
-    all = reductions.all
-    any = reductions.any
-    argmax = reductions.argmax
-    argmin = reductions.argmin
-    cumprod = reductions.cumprod
-    cumsum = reductions.cumsum
-    logsumexp = reductions.logsumexp
-    max = reductions.max
-    mean = reductions.mean
-    min = reductions.min
-    norm = reductions.norm
-    prod = reductions.prod
-    std = reductions.std
-    sum = reductions.sum
-    var = reductions.var
+    def _edge(self) -> Edge | None:
+        """Where a gradient of this tensor goes; None where it goes nowhere."""
+        if not self.requires_grad:
+            return None
+        return (self, 0) if self._node is None else (self._node, self._output)
 
-    broadcast_to = rearranging.broadcast_to
-    chunk = rearranging.chunk
-    clone = rearranging.copy
-    contiguous = rearranging.contiguous
-    copy = rearranging.copy
-    diagonal = rearranging.diagonal
-    expand_dims = rearranging.expand_dims
-    flatten = rearranging.flatten
-    permute = rearranging.permute
-    repeat = rearranging.repeat
-    reshape = rearranging.reshape
-    split = rearranging.split
-    squeeze = rearranging.squeeze
-    swapaxes = rearranging.swapaxes
-    trace = rearranging.trace
-    transpose = rearranging.transpose
-    tril = rearranging.tril
-    triu = rearranging.triu
-    unsqueeze = rearranging.unsqueeze
-    view = rearranging.view
+    def _looks_at(self, source: Tensor, recording: bool) -> None:
+        """Notes that this tensor is a view of ``source``."""
+        self._version = source._version
+        self._is_apart = source._is_apart or not recording
+        self._base = source if source._base is None else source._base
+        self._base_history = self._base._history
 
-    dot = products.dot
-    matmul = products.matmul
-    mm = products.mm
+    def _follow_base(self) -> None:
+        """After a recorded change of the memory that a view looks at, takes the view's history from there."""
+        base = self._base
+        if base is not None and base._history != self._base_history and not self._is_apart:
+            self._base_history = base._history
+            pair = text_pair(ops.view_of)
+            _, saved = outputs_of(pair, (base._data,), {"positions": positions_of(self._data, base._data)})
+            self._node = Node("a view", pair, saved, (base._edge(),), (), (self._data.dtype,))
+            self._requires_grad, self._output = base.requires_grad, 0
+            self._listen()
 
-    log_softmax = network.log_softmax
-    softmax = network.softmax
+    # -- operators and methods, which ``methods`` attaches: they are functions, and functions are made of tensors
+
+    if TYPE_CHECKING:
+
+        @property
+        def T(self) -> Tensor: ...  # noqa: N802
+        def __iter__(self) -> Iterator[Tensor]: ...
+        def __add__(self, b: TensorLike) -> Tensor: ...
+        def __sub__(self, b: TensorLike) -> Tensor: ...
+        def __mul__(self, b: TensorLike) -> Tensor: ...
+        def __truediv__(self, b: TensorLike) -> Tensor: ...
+        def __floordiv__(self, b: TensorLike) -> Tensor: ...
+        def __mod__(self, b: TensorLike) -> Tensor: ...
+        def __pow__(self, b: TensorLike) -> Tensor: ...
+        def __matmul__(self, b: TensorLike) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __pos__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __invert__(self) -> Tensor: ...
+        def __and__(self, b: TensorLike) -> Tensor: ...
+        def __rand__(self, b: TensorLike) -> Tensor: ...
+        def __or__(self, b: TensorLike) -> Tensor: ...
+        def __ror__(self, b: TensorLike) -> Tensor: ...
+        def __xor__(self, b: TensorLike) -> Tensor: ...
+        def __rxor__(self, b: TensorLike) -> Tensor: ...
+        def __radd__(self, other: TensorLike) -> Tensor: ...
+        def __rsub__(self, other: TensorLike) -> Tensor: ...
+        def __rmul__(self, other: TensorLike) -> Tensor: ...
+        def __rtruediv__(self, other: TensorLike) -> Tensor: ...
+        def __rfloordiv__(self, other: TensorLike) -> Tensor: ...
+        def __rmod__(self, other: TensorLike) -> Tensor: ...
+        def __rpow__(self, other: TensorLike) -> Tensor: ...
+        def __rmatmul__(self, other: TensorLike) -> Tensor: ...
+        def __iadd__(self, other: TensorLike) -> Tensor: ...
+        def __isub__(self, other: TensorLike) -> Tensor: ...
+        def __imul__(self, other: TensorLike) -> Tensor: ...
+        def __itruediv__(self, other: TensorLike) -> Tensor: ...
+        def __ipow__(self, other: TensorLike) -> Tensor: ...
+        def __imatmul__(self, other: TensorLike) -> Tensor: ...
+        def __eq__(self, other: Any) -> Any: ...
+        def __ne__(self, other: Any) -> Any: ...
+        def __lt__(self, b: TensorLike) -> Tensor: ...
+        def __le__(self, b: TensorLike) -> Tensor: ...
+        def __gt__(self, b: TensorLike) -> Tensor: ...
+        def __ge__(self, b: TensorLike) -> Tensor: ...
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def __setitem__(self, index: Any, value: TensorLike) -> None: ...
+        def abs(self) -> Tensor: ...
+        def astype(self, dtype: npt.DTypeLike) -> Tensor: ...
+        def ceil(self) -> Tensor: ...
+        def clip(self, min: TensorLike | None = None, max: TensorLike | None = None) -> Tensor: ...
+        def cos(self) -> Tensor: ...
+        def exp(self) -> Tensor: ...
+        def floor(self) -> Tensor: ...
+        def gelu(self, approximate: Literal["tanh", "none"] = "tanh") -> Tensor: ...
+        def isfinite(self) -> Tensor: ...
+        def isinf(self) -> Tensor: ...
+        def isnan(self) -> Tensor: ...
+        def log(self) -> Tensor: ...
+        def masked_fill(self, mask: TensorLike, value: TensorLike) -> Tensor: ...
+        def maximum(self, b: TensorLike) -> Tensor: ...
+        def minimum(self, b: TensorLike) -> Tensor: ...
+        def nonzero(self) -> tuple[Tensor, ...]: ...
+        def relu(self) -> Tensor: ...
+        def round(self, decimals: int = 0) -> Tensor: ...
+        def sigmoid(self) -> Tensor: ...
+        def sign(self) -> Tensor: ...
+        def sin(self) -> Tensor: ...
+        def softplus(self, beta: float = 1.0, threshold: float = 20.0) -> Tensor: ...
+        def sqrt(self) -> Tensor: ...
+        def square(self) -> Tensor: ...
+        def tan(self) -> Tensor: ...
+        def tanh(self) -> Tensor: ...
+        def all(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def any(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
+        def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor: ...
+        def cumprod(self, axis: int | None = None) -> Tensor: ...
+        def cumsum(self, axis: int | None = None) -> Tensor: ...
+        def logsumexp(
+            self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False
+        ) -> Tensor: ...
+        def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def norm(self, ord: float | None = None, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def std(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor: ...
+        def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor: ...
+        def broadcast_to(self, shape: Ints) -> Tensor: ...
+        def chunk(self, chunks: int, dim: int = 0, *, axis: int | None = None) -> tuple[Tensor, ...]: ...
+        def clone(self) -> Tensor: ...
+        def contiguous(self) -> Tensor: ...
+        def copy(self) -> Tensor: ...
+        def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor: ...
+        def expand_dims(self, axis: Ints) -> Tensor: ...
+        def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor: ...
+        def permute(self, *axes: Ints) -> Tensor: ...
+        def repeat(self, repeats: Ints | TensorLike, axis: int | None = None) -> Tensor: ...
+        def reshape(self, *shape: Ints) -> Tensor: ...
+        def split(self, split_size: Ints, dim: int = 0, *, axis: int | None = None) -> tuple[Tensor, ...]: ...
+        def squeeze(self, axis: Axis = None) -> Tensor: ...
+        def swapaxes(self, axis1: int, axis2: int) -> Tensor: ...
+        def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor: ...
+        def transpose(self, *axes: Ints | None) -> Tensor: ...
+        def tril(self, k: int = 0, *, diagonal: int | None = None) -> Tensor: ...
+        def triu(self, k: int = 0, *, diagonal: int | None = None) -> Tensor: ...
+        def unsqueeze(self, dim: int) -> Tensor: ...
+        def view(self, *shape: Ints) -> Tensor: ...
+        def dot(self, b: TensorLike) -> Tensor: ...
+        def matmul(self, b: TensorLike) -> Tensor: ...
+        def mm(self, b: TensorLike) -> Tensor: ...
+        def log_softmax(self, axis: int = -1, *, dim: int | None = None) -> Tensor: ...
+        def softmax(self, axis: int = -1, *, dim: int | None = None) -> Tensor: ...
 
 
-Taped.made = Tensor
+Number: TypeAlias = float | int | bool
+TensorLike: TypeAlias = Tensor | Array | Number | Sequence[Any]
+"""What a function takes for a tensor."""
+
+
+def unwrapped(value: Any) -> Any:
+    """A tensor's array; of nested lists the same, with the arrays of the tensors in them."""
+    if isinstance(value, Tensor):
+        return value._data
+    return [unwrapped(item) for item in value] if isinstance(value, list | tuple | range) else value
+
+
+def fitting(value: Any, shape: tuple[int, ...], what: str) -> Array:
+    """value as an array of just that shape: NumPy would broadcast silently."""
+    array = as_array(value._data if isinstance(value, Tensor) else value)
+    if array.shape != shape:
+        raise ValueError(f"{what} of shape {array.shape} cannot be assigned to one of shape {shape}")
+    return array

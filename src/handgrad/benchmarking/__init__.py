@@ -1,21 +1,22 @@
 """Side by side with PyTorch: one training step of each as a callable, times in turn, peaks of memory, profiles.
 
 In a program:
-    from handgrad.benchmarking import alternate, case_of, ours, torchs
-    times = alternate([ours(case_of("explicit-char")), torchs(case_of("explicit-char"))], rounds=20)
+    from handgrad.benchmarking import alternate, case_of, handgrad_contender, pytorch_contender
+    case = case_of("explicit-char")
+    times = alternate([handgrad_contender(case), pytorch_contender(case)], rounds=20)
     times.ratio("handgrad", "PyTorch eager")
 """
 
 from handgrad.benchmarking.cases import Case, case_of
-from handgrad.benchmarking.comparison import Comparison, as_json, compare, machine
-from handgrad.benchmarking.contenders import Contender, has_torch, ours, torchs
-from handgrad.benchmarking.floor import floor, flops_of
+from handgrad.benchmarking.contenders import Contender, handgrad_contender, has_torch, pytorch_contender
+from handgrad.benchmarking.floor import flops_of, products_contender
 from handgrad.benchmarking.profile import Row, profile
+from handgrad.benchmarking.side_by_side import BenchmarkResult, as_json, compare, machine
 from handgrad.benchmarking.timing import Times, alternate
 
 __all__ = [
     "Case",
-    "Comparison",
+    "BenchmarkResult",
     "Contender",
     "Row",
     "Times",
@@ -23,11 +24,11 @@ __all__ = [
     "as_json",
     "case_of",
     "compare",
-    "floor",
+    "products_contender",
     "flops_of",
     "has_torch",
     "machine",
-    "ours",
+    "handgrad_contender",
     "profile",
-    "torchs",
+    "pytorch_contender",
 ]

@@ -6,11 +6,11 @@ from functools import cache
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.data.batches import Batch
-from handgrad.errors import InputError
 from handgrad.models import GPTConfig, LanguageModel, Product, new_model
-from handgrad.training import PRESETS, TrainConfig
+from handgrad.runs import PRESETS, TrainConfig
+from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
 
 _CHARACTERS = 69
 """Of tiny Shakespeare, with the special tokens."""

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from handgrad.arrays import Array
 from handgrad.benchmarking.cases import Case
-from handgrad.data.workers import available_cores
-from handgrad.errors import InputError
 from handgrad.generation import generate
 from handgrad.nn.parameter import Role
-from handgrad.training import choose_replicas, evaluate
+from handgrad.runs import choose_replicas
+from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
+from handgrad.system.processor import available_cores
+from handgrad.training import evaluate
 from handgrad.training.evaluation import TOKENS_PER_BATCH
 from handgrad.training.replicas import Replicas, cores_for
 
@@ -41,7 +42,7 @@ def has_torch() -> bool:
     return find_spec("torch") is not None
 
 
-def ours(case: Case, work: Work = "training", replicas: int = 0) -> Contender:
+def handgrad_contender(case: Case, work: Work = "training", replicas: int = 0) -> Contender:
     """handgrad's. A training step is a batch's loss and gradient, clipping, and the optimizer, as ``train`` makes it.
 
     ``replicas`` 0 chooses their number as ``train`` does.
@@ -75,7 +76,9 @@ def ours(case: Case, work: Work = "training", replicas: int = 0) -> Contender:
     return Contender(OURS, runs[work], around, close=shared.close)
 
 
-def torchs(case: Case, work: Work = "training", *, compiled: bool = False, bfloat16: bool = False) -> Contender:
+def pytorch_contender(
+    case: Case, work: Work = "training", *, compiled: bool = False, bfloat16: bool = False
+) -> Contender:
     """PyTorch's, from the same weights on all cores, with its fused attention and its fused Adam; ``compiled`` by
     TorchInductor, ``bfloat16`` with autocast.
 

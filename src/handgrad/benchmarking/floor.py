@@ -7,8 +7,8 @@ import numpy as np
 from handgrad.benchmarking.cases import Case
 from handgrad.benchmarking.contenders import Contender
 from handgrad.models import Product
-from handgrad.threads import Team
-from handgrad.training import choose_replicas
+from handgrad.runs import choose_replicas
+from handgrad.system.threads import Team
 from handgrad.training.replicas import cores_for
 
 
@@ -17,7 +17,7 @@ def flops_of(case: Case) -> int:
     return sum(product.flops for product in case.products(1))
 
 
-def floor(case: Case, replicas: int = 0) -> Contender:
+def products_contender(case: Case, replicas: int = 0) -> Contender:
     """Does the products of a step and nothing else, in as many single-threaded callers as there are replicas."""
     count = choose_replicas(replicas, case.batch_size)
     work, team = multiplier(case.products(count), count), Team(count)

@@ -11,8 +11,8 @@ from handgrad.benchmarking.cases import Case
 from handgrad.benchmarking.floor import multiplier
 from handgrad.models import LanguageModel
 from handgrad.nn import Layer
-from handgrad.threads import Team
-from handgrad.training import choose_replicas
+from handgrad.runs import choose_replicas
+from handgrad.system.threads import Team
 from handgrad.training.replicas import Replicas, cores_for
 
 _WARM_UP_STEPS = 3

@@ -4,8 +4,8 @@ from typing import Any
 
 from handgrad.benchmarking.cases import text
 from handgrad.benchmarking.contenders import Contender
+from handgrad.runs.environment import installed_versions
 from handgrad.tokenizers import BPETokenizer
-from handgrad.training.numerics import installed_versions
 
 VOCAB_SIZE = 2048
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.checking.exercises import Exercise
 from handgrad.checking.hints import as_array, what_is_wrong
 from handgrad.checking.numerical import relative_error
 from handgrad.checking.results import TOLERANCE, Result
-from handgrad.errors import InputError
-from handgrad.files import read_file, write_atomically
+from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
+from handgrad.system.files import read_file, write_atomically
 
 
 @dataclass(frozen=True)

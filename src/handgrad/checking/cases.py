@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from handgrad.arrays import Array
+from handgrad.system.arrays import Array
 
 Options = Callable[[], dict[str, Any]]
 

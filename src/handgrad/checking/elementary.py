@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from handgrad import ops
-from handgrad.arrays import Array
 from handgrad.checking.cases import OperationCase
+from handgrad.system.arrays import Array
 
 
 def elementary_cases() -> list[OperationCase]:

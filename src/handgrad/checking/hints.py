@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.checking.exercises import Exercise
 from handgrad.checking.numerical import relative_error
 from handgrad.checking.results import TOLERANCE
+from handgrad.system.arrays import Array
 
 Again = Callable[[Array], list[Any] | None]
 """The answer's gradients for another dy; None where they cannot be had."""

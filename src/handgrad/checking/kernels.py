@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from handgrad import ops
-from handgrad.arrays import Array
 from handgrad.backend import Pair, function_for, gradients_of, pair_for, text_pair
 from handgrad.checking.results import Result
+from handgrad.system.arrays import Array
 
 Inputs = tuple[Array, ...]
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from handgrad import nn
-from handgrad.arrays import Array
 from handgrad.autograd import Tensor, no_grad
 from handgrad.checking.numerical import central_differences, relative_error
 from handgrad.checking.operations import away_from_the_kink, split_qkv
 from handgrad.checking.results import Result
 from handgrad.models import GPTConfig, LanguageModel, new_model
+from handgrad.system.arrays import Array
 
 
 @dataclass(frozen=True)

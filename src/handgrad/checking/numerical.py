@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from handgrad.arrays import Array
+from handgrad.system.arrays import Array
 
 # Of the four-point rule in float64: the rule's own error grows as STEP⁴, that of rounding as 1e-16 / STEP.
 STEP = 1e-3

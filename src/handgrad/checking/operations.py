@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 
 from handgrad import ops
-from handgrad.arrays import Array
 from handgrad.autograd import Tensor
-from handgrad.autograd.taped import apply_several
+from handgrad.autograd.applying import apply_several
 from handgrad.backend import gradients_of, pair_for, text_pair
 from handgrad.checking.cases import OperationCase, Options
 from handgrad.checking.elementary import elementary_cases
 from handgrad.checking.kernels import kernel_error
 from handgrad.checking.numerical import central_differences, relative_error
 from handgrad.checking.results import Result
+from handgrad.system.arrays import Array
 
 
 def operation_cases() -> list[OperationCase]:
@@ -46,7 +46,7 @@ def operation_cases() -> list[OperationCase]:
         OperationCase("linear, no bias", ops.linear, {"x": x, "weight": normal(5, 7)}),
         OperationCase("unembedding", ops.unembedding, {"x": x, "weight": normal(7, 5), "bias": normal(7)}),
         OperationCase("embedding", ops.embedding, {"weight": normal(7, 4)}, lambda: {"ids": ids}),
-        OperationCase("layer_norm", ops.layer_norm, {"x": x, "gain": normal(5), "bias": normal(5)}),
+        OperationCase("layer_norm", ops.layer_norm, {"x": x, "weight": normal(5), "bias": normal(5)}),
         OperationCase("gelu, tanh", ops.gelu, {"x": 2 * x}),
         OperationCase("gelu, exact", ops.gelu, {"x": 2 * x}, lambda: {"approximate": "none"}),
         OperationCase("linear_gelu", ops.linear_gelu, {"x": x, "weight": normal(5, 7), "bias": normal(7)}),

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
-from handgrad.errors import InputError
+from handgrad.system.errors import InputError
 
 T = TypeVar("T")
 

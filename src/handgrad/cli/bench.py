@@ -11,14 +11,24 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from handgrad.benchmarking import Comparison, Times, alternate, as_json, case_of, compare, has_torch, machine, profile
-from handgrad.benchmarking.memory import Memory
+from handgrad.benchmarking import (
+    BenchmarkResult,
+    Times,
+    alternate,
+    as_json,
+    case_of,
+    compare,
+    has_torch,
+    machine,
+    profile,
+)
+from handgrad.benchmarking.peak_memory import Memory
 from handgrad.benchmarking.tokenizing import encoders
 from handgrad.cli.arguments import parse
 from handgrad.cli.console import make_console, warn
 from handgrad.cli.main import OK
-from handgrad.errors import InputError
-from handgrad.files import write_json
+from handgrad.system.errors import InputError
+from handgrad.system.files import write_json
 
 _SIZES = ("explicit-char", "autograd-char", "shakespeare-cpu")
 _MIB = 1 << 20
@@ -71,7 +81,7 @@ def run(argv: list[str]) -> int:
         return _profile(arguments, console)
     if not has_torch():
         warn("PyTorch is not installed, so handgrad is timed alone; `make parity` installs it")
-    comparisons: list[Comparison] = []
+    comparisons: list[BenchmarkResult] = []
     tokenizing: Times | None = None
     for work in arguments.work:
         if work == "tokenizing":
@@ -98,7 +108,7 @@ def run(argv: list[str]) -> int:
     return OK
 
 
-def _table(one: Comparison) -> Table:
+def _table(one: BenchmarkResult) -> Table:
     table = Table(caption=_caption(one), caption_justify="left", box=SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for heading in ("ms", "ratio", "floor", "apart", "MiB", "own", "pages"):
@@ -126,7 +136,7 @@ def _counted(memory: Memory) -> list[str]:
     return [*megabytes, f"{pages:.0f}" if pages < 10_000 else f"{pages / 1000:.0f}k"]
 
 
-def _caption(one: Comparison) -> str:
+def _caption(one: BenchmarkResult) -> str:
     """What the columns mean."""
     lines = [f"medians of {one.rounds} rounds in turn; {one.replicas} replicas; ratio: handgrad's time ÷ this one's"]
     if one.flops is not None:

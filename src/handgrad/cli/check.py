@@ -21,7 +21,7 @@ from handgrad.checking import (
 from handgrad.cli.arguments import parse
 from handgrad.cli.console import make_console
 from handgrad.cli.main import FAILED, OK
-from handgrad.errors import InputError
+from handgrad.system.errors import InputError
 
 _PART_WIDTH = 48
 

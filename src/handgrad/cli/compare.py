@@ -15,11 +15,10 @@ from handgrad.cli.interrupts import Interrupts, sigterm_raises
 from handgrad.cli.main import FAILED, INTERRUPTED, OK
 from handgrad.cli.progress import TrainingDisplay
 from handgrad.data import load_dataset, load_text
-from handgrad.errors import InputError
 from handgrad.experiments import (
     CANDIDATES,
     Budget,
-    Comparison,
+    TokenizerComparison,
     budgets_for,
     candidate,
     create_comparison,
@@ -30,21 +29,20 @@ from handgrad.experiments import (
     table,
     write_report,
 )
-from handgrad.lock import the_only_one
-from handgrad.training import (
-    DivergedError,
+from handgrad.runs import (
     Run,
     TrainConfig,
     check_is_free,
     clear_leftovers,
-    compile_kernels,
     next_free,
     preset,
     read_config_file,
     resumed,
-    train,
     was_cut_off,
 )
+from handgrad.system.errors import InputError
+from handgrad.system.locks import the_only_one
+from handgrad.training import DivergedError, compile_kernels, train
 
 
 @dataclass
@@ -98,7 +96,7 @@ def run(argv: list[str]) -> int:
         raise InputError(f"cannot go on in {where}: {error.strerror or error}; what is done stays; {again}") from None
 
 
-def _new(source: Source, argv: list[str], console: Console) -> Comparison:
+def _new(source: Source, argv: list[str], console: Console) -> TokenizerComparison:
     given = preset(source.preset)
     config = given if source.config is None else given.updated(read_config_file(source.config), str(source.config))
     config = parse(Arguments, argv, "compare", Arguments(settings=config)).settings
@@ -122,7 +120,7 @@ def _new(source: Source, argv: list[str], console: Console) -> Comparison:
         return create_comparison(out, corpus, config, names, budgets, console.print)
 
 
-def _asked_to_resume(source: Source, argv: list[str]) -> Comparison:
+def _asked_to_resume(source: Source, argv: list[str]) -> TokenizerComparison:
     assert source.resume is not None
     alone = Source(resume=source.resume, allow_inexact=source.allow_inexact)
     if parse(Arguments, argv, "compare") != Arguments(source=alone):
@@ -130,7 +128,7 @@ def _asked_to_resume(source: Source, argv: list[str]) -> Comparison:
     return open_comparison(source.resume)
 
 
-def _compare(comparison: Comparison, allow_inexact: bool, again: str, console: Console) -> int:
+def _compare(comparison: TokenizerComparison, allow_inexact: bool, again: str, console: Console) -> int:
     known = known_results(comparison, warn)
     measured = dict(known)
     diverged: dict[str, str] = {}

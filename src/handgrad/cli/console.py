@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 from rich.console import Console
 
-from handgrad.errors import InputError
 from handgrad.system.backend_choice import current_backend
+from handgrad.system.errors import InputError
 
 
 class _Console(Console):
@@ -72,7 +72,7 @@ def compiling_is_said() -> Iterator[None]:
     if current_backend() != "numba":
         yield
         return
-    from handgrad.compiled import told_when_compiling
+    from handgrad.system.compiling import told_when_compiling
 
     def tell() -> None:
         say("handgrad: compiling the kernels for this machine, once; this takes a few seconds")

@@ -7,16 +7,17 @@ from typing import Annotated
 
 import tyro
 
-from handgrad.arrays import Array
 from handgrad.cli.arguments import parse
 from handgrad.cli.console import compiling_is_said, warn
 from handgrad.cli.main import OK
 from handgrad.cli.progress import describe_bits
 from handgrad.data import count_unknown
-from handgrad.errors import InputError
-from handgrad.files import read_text
-from handgrad.threads import Team
-from handgrad.training import Run, bits_per_character, choose_replicas, evaluate, open_run
+from handgrad.runs import Run, choose_replicas, open_run
+from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
+from handgrad.system.files import read_text
+from handgrad.system.threads import Team
+from handgrad.training import bits_per_character, evaluate
 from handgrad.training.replicas import cores_for
 
 

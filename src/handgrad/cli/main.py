@@ -6,9 +6,9 @@ import os
 import sys
 from importlib import import_module
 
-from handgrad import __version__
-from handgrad.errors import InputError
-from handgrad.processor import choose_blas_kernels
+from handgrad.system.errors import InputError
+from handgrad.system.processor import choose_blas_kernels
+from handgrad.system.version import __version__
 
 COMMANDS = {
     "train": "train a GPT on a text, or resume a run",

@@ -8,9 +8,9 @@ import tyro
 
 from handgrad.cli.arguments import parse
 from handgrad.cli.main import OK
-from handgrad.errors import InputError
 from handgrad.plotting import plot_curves
-from handgrad.training import open_run, read_metrics
+from handgrad.runs import open_run, read_metrics
+from handgrad.system.errors import InputError
 
 
 @dataclass

@@ -25,7 +25,7 @@ from handgrad.cli.console import make_console, standard_input
 from handgrad.cli.interrupts import sigterm_raises
 from handgrad.cli.main import OK
 from handgrad.data import Prepared, Stream, check_is_empty, load_dataset, prepare_token_files
-from handgrad.errors import InputError
+from handgrad.system.errors import InputError
 from handgrad.tokenizers import KINDS, Tokenizer, load_tokenizer, make_tokenizer
 
 _STANDARD_INPUT = Path("-")

@@ -9,8 +9,9 @@ from handgrad.cli.console import warn
 from handgrad.data import TokenData
 from handgrad.generation import write
 from handgrad.models import LanguageModel
-from handgrad.training import Metrics, Reporter, Run
-from handgrad.training.checkpoint import Progress as RunProgress
+from handgrad.runs import Metrics, Run
+from handgrad.runs.checkpoints import Progress as RunProgress
+from handgrad.training import Reporter
 
 _PLAIN_SECONDS = 2.0
 _SAMPLE_TOKENS = 200

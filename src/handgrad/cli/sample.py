@@ -11,10 +11,10 @@ import tyro
 from handgrad.cli.arguments import parse
 from handgrad.cli.console import compiling_is_said, warn
 from handgrad.cli.main import OK
-from handgrad.errors import InputError
 from handgrad.generation import Strategy, generate, opening
+from handgrad.runs import open_run
+from handgrad.system.errors import InputError
 from handgrad.tokenizers import Tokenizer
-from handgrad.training import open_run
 
 
 @dataclass

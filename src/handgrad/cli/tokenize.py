@@ -10,12 +10,12 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from handgrad.arrays import Array
 from handgrad.cli.arguments import parse
 from handgrad.cli.console import make_console, standard_input
 from handgrad.cli.main import OK
 from handgrad.data import count_unknown
-from handgrad.files import not_utf8
+from handgrad.system.arrays import Array
+from handgrad.system.files import not_utf8
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 
 # Light grounds under black, which read well on dark terminals and on light ones.

@@ -15,19 +15,13 @@ from handgrad.cli.interrupts import Interrupts
 from handgrad.cli.main import FAILED, OK
 from handgrad.cli.progress import TrainingDisplay
 from handgrad.data import Corpus, TokenData, count_unknown, encode_corpus, load_dataset, load_text, open_token_files
-from handgrad.errors import InputError
 from handgrad.generation import write
-from handgrad.lock import the_only_one
 from handgrad.models.formats.checkpoint import read_pointer
-from handgrad.tokenizers import make_tokenizer
-from handgrad.training import (
-    DivergedError,
+from handgrad.runs import (
     Run,
     TrainConfig,
-    check_fits_memory,
     check_is_free,
     choose_replicas,
-    compile_kernels,
     create_run,
     load_intact,
     next_free,
@@ -36,11 +30,14 @@ from handgrad.training import (
     read_config_file,
     read_metrics,
     resumed,
-    train,
 )
-from handgrad.training.checkpoint import read_progress
-from handgrad.training.config import MODEL_FIELDS
-from handgrad.training.resuming import was_cut_off
+from handgrad.runs.checkpoints import read_progress
+from handgrad.runs.config import MODEL_FIELDS
+from handgrad.runs.resuming import was_cut_off
+from handgrad.system.errors import InputError
+from handgrad.system.locks import the_only_one
+from handgrad.tokenizers import make_tokenizer
+from handgrad.training import DivergedError, check_fits_memory, compile_kernels, train
 
 _GIVEN_BY_WEIGHTS = (*(name for name in MODEL_FIELDS if name != "dropout"), "tokenizer", "vocab_size")
 _SAMPLE_TOKENS = 300

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from handgrad.arrays import Array
+from handgrad.system.arrays import Array
 
 Batch = tuple[Array, Array]
 """(x, y), both int64 (B, T): y is x one token on."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from handgrad.errors import InputError
-from handgrad.files import not_utf8
+from handgrad.system.errors import InputError
+from handgrad.system.files import not_utf8
 from handgrad.tokenizers.splitting import place_to_cut
 
 CHUNK_BYTES = 1 << 21

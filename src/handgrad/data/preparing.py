@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.data.documents import CHUNK_BYTES, Chunk, Report, Stream, batches, find_documents, survey
 from handgrad.data.token_files import (
     TRAIN,
@@ -25,8 +24,9 @@ from handgrad.data.token_files import (
     write_the_rest,
 )
 from handgrad.data.workers import Pool, Workers, choose_workers
-from handgrad.errors import InputError
-from handgrad.files import check_new_or_empty, flush_directory
+from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
+from handgrad.system.files import check_new_or_empty, flush_directory
 from handgrad.tokenizers import Tokenizer
 from handgrad.tokenizers.counting import PieceCounts
 

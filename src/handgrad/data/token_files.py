@@ -14,11 +14,11 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib.format import dtype_to_descr, magic, write_array_header_1_0
 
-from handgrad.arrays import Array
 from handgrad.data.corpora import Corpus
-from handgrad.errors import InputError
-from handgrad.files import read_json, replacing, write_json
-from handgrad.records import record
+from handgrad.system.arrays import Array
+from handgrad.system.dataclasses_from_json import dataclass_from_json
+from handgrad.system.errors import InputError
+from handgrad.system.files import read_json, replacing, write_json
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 
 FORMAT_VERSION = 1
@@ -234,7 +234,7 @@ def open_token_files(directory: Path) -> TokenData:
         raise InputError(f"{directory} is not a directory of token files: it has no meta.json")
     content = read_json(directory / "meta.json")
     try:
-        meta = record(Meta, content)
+        meta = dataclass_from_json(Meta, content)
     except ValueError as error:
         raise InputError(f"{directory / 'meta.json'} is not that of token files: {error}") from None
     if meta.version != FORMAT_VERSION:

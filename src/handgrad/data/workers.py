@@ -1,7 +1,6 @@
 """Work on many parts of a text at once, on all cores, with the results in the order of the parts."""
 
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Self, TypeVar
 
-from handgrad.errors import InputError
 from handgrad.system.backend_choice import forced_backend, use_backend
+from handgrad.system.errors import InputError
+from handgrad.system.processor import available_cores
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -31,11 +31,6 @@ class Workers:
 
     kind: Literal["here", "threads", "processes"]
     count: int = 1
-
-
-def available_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_workers(releases_the_lock: bool, n_bytes: int) -> Workers:

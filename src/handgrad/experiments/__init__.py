@@ -2,14 +2,14 @@
 
 from handgrad.experiments.budget import Budget, budgets_for
 from handgrad.experiments.candidates import CANDIDATES, candidate
-from handgrad.experiments.comparison import Comparison, Entry, create_comparison, open_comparison
 from handgrad.experiments.measures import Curve, Measures, Writing, compare_with, measure
 from handgrad.experiments.report import draw_panel, known_results, read_results, table, write_report
+from handgrad.experiments.tokenizer_comparison import Entry, TokenizerComparison, create_comparison, open_comparison
 
 __all__ = [
     "CANDIDATES",
     "Budget",
-    "Comparison",
+    "TokenizerComparison",
     "Curve",
     "Entry",
     "Measures",

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
-from handgrad.benchmarking import Case, ours
+from handgrad.benchmarking import Case, handgrad_contender
 from handgrad.data import TokenData
-from handgrad.errors import InputError
-from handgrad.training import TrainConfig
+from handgrad.runs import TrainConfig
+from handgrad.system.errors import InputError
 
 Unit = Literal["steps", "characters", "seconds"]
 _FORM = re.compile(r"(?:([a-z-]+)=)?(\d+(?:_\d+)*(?:\.\d+)?(?:e\d{1,2})?) ?([a-z]*)")
@@ -82,7 +82,7 @@ def characters_per_token(data: TokenData) -> float:
 
 def seconds_per_step(config: TrainConfig, vocab_size: int) -> float:
     """The median of a few steps on this machine, with a model that is thrown away."""
-    stepping = ours(Case("comparison", config, vocab_size, config.block_size), replicas=config.replicas)
+    stepping = handgrad_contender(Case("comparison", config, vocab_size, config.block_size), replicas=config.replicas)
     times = []
     try:
         with stepping.around():

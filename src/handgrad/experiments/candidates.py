@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from handgrad.errors import InputError
+from handgrad.system.errors import InputError
 from handgrad.tokenizers import Tokenizer, WordTokenizer, make_tokenizer
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from handgrad.data import TokenData, count_unknown
-from handgrad.errors import InputError
 from handgrad.experiments.budget import characters_per_token
-from handgrad.experiments.comparison import Entry
+from handgrad.experiments.tokenizer_comparison import Entry
 from handgrad.generation import write
-from handgrad.training import Run, bits_per_character, read_metrics
+from handgrad.runs import Run, read_metrics
+from handgrad.system.errors import InputError
+from handgrad.training import bits_per_character
 
 SAMPLES, SAMPLE_TOKENS = 4, 500
 _LAST_LOSSES = 20

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from handgrad.errors import InputError
 from handgrad.experiments.candidates import candidate
-from handgrad.experiments.comparison import Comparison
 from handgrad.experiments.measures import SAMPLE_TOKENS, SAMPLES, Curve, Measures, Writing
-from handgrad.files import read_json, write_atomically, write_json
-from handgrad.records import record
-from handgrad.training import Run, read_metrics
+from handgrad.experiments.tokenizer_comparison import TokenizerComparison
+from handgrad.runs import Run, read_metrics
+from handgrad.system.dataclasses_from_json import dataclass_from_json
+from handgrad.system.errors import InputError
+from handgrad.system.files import read_json, write_atomically, write_json
 
 NOT_COMPARABLE = "not comparable"
 _SHOWN_SAMPLE = 600
@@ -58,14 +58,14 @@ NOTES = (
 )
 
 
-def draw_panel(comparison: Comparison, run: Run, name: str) -> None:
+def draw_panel(comparison: TokenizerComparison, run: Run, name: str) -> None:
     """Writes the curves of a run, for the report to show."""
     from handgrad.plotting import plot_curves  # matplotlib takes its time
 
     plot_curves({name: read_metrics(run.metrics_path)}, comparison.path / _panel(name))
 
 
-def write_report(comparison: Comparison, measured: Mapping[str, Measures], missing: Mapping[str, str]) -> None:
+def write_report(comparison: TokenizerComparison, measured: Mapping[str, Measures], missing: Mapping[str, str]) -> None:
     """Writes results.json, bits.png and results.md, in the order of the comparison.
 
     ``missing``: what became of runs that are not in the table, in a sentence.
@@ -83,7 +83,7 @@ def write_report(comparison: Comparison, measured: Mapping[str, Measures], missi
     write_atomically(comparison.path / "results.md", text.encode(errors="replace"))  # of names that are not UTF-8
 
 
-def known_results(comparison: Comparison, notice: Callable[[str], None]) -> dict[str, Measures]:
+def known_results(comparison: TokenizerComparison, notice: Callable[[str], None]) -> dict[str, Measures]:
     """What earlier sittings have measured of this comparison's runs, by their names.
 
     ``notice`` is told where results.json is damaged, so that all is to be measured anew.
@@ -114,7 +114,7 @@ def read_results(path: Path) -> list[Measures]:
     return _measures(read_json(path), path)
 
 
-def _head(comparison: Comparison) -> dict[str, Any]:
+def _head(comparison: TokenizerComparison) -> dict[str, Any]:
     """What results are of."""
     return {
         "format": "handgrad-results",
@@ -137,10 +137,10 @@ def _measures_of(values: Mapping[str, Any], curves: Mapping[str, Any]) -> Measur
     curve, samples = curves.get(candidate(values["tokenizer"]).name), values["samples"]
     if not (isinstance(samples, list) and samples and all(isinstance(sample, str) for sample in samples)):
         raise ValueError("samples must be texts")
-    one = record(
+    one = dataclass_from_json(
         Measures,
         {name: value for name, value in values.items() if name not in ("writing", "samples")},
-        writing=record(Writing, values["writing"]),
+        writing=dataclass_from_json(Writing, values["writing"]),
         samples=tuple(samples),
         curve=None if curve is None else Curve(**{name: _points(name, points) for name, points in curve.items()}),
     )
@@ -175,7 +175,9 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ruler, *others)) + "\n"
 
 
-def _markdown(comparison: Comparison, measured: Sequence[Measures], missing: Mapping[str, str], has_bits: bool) -> str:
+def _markdown(
+    comparison: TokenizerComparison, measured: Sequence[Measures], missing: Mapping[str, str], has_bits: bool
+) -> str:
     parts = [
         f"# {len(measured)} {'tokenizer' if len(measured) == 1 else 'tokenizers'}, one text, one model\n",
         f"The text is {_plain(comparison.source)} (SHA-256 `{comparison.corpus_sha256[:12]}…`).\n",

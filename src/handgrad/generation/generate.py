@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.autograd import no_grad
 from handgrad.generation.strategies import Strategy
 from handgrad.models import LanguageModel
+from handgrad.system.arrays import Array
 
 
 def generate(

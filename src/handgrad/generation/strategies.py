@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handgrad.arrays import Array
-from handgrad.errors import InputError
+from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
 
 
 @dataclass(frozen=True)

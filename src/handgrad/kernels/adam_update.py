@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from handgrad.arrays import Array
-from handgrad.compiled import compiled
+from handgrad.system.arrays import Array
+from handgrad.system.compiling import compiled
 
 
 def adam_update(

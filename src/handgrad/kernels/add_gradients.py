@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from handgrad.arrays import Array
-from handgrad.compiled import compiled
+from handgrad.system.arrays import Array
+from handgrad.system.compiling import compiled
 
 
 def add_gradients(total: Array, others: Sequence[Array]) -> float:

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
-from handgrad.compiled import compiled, inlined
 from handgrad.kernels.exponential import exp32
 from handgrad.kernels.into import matrices_of
 from handgrad.kernels.sgemm import multiply, multiply_at, multiply_bt
+from handgrad.system.arrays import Array
+from handgrad.system.compiling import compiled, inlined
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _MINUS_INFINITY = np.float32(-np.inf)

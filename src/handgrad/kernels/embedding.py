@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
-from handgrad.compiled import compiled
 from handgrad.kernels.into import NOTHING, Into, rows_of
 from handgrad.ops.embedding import check_ids
 from handgrad.ops.shapes import as_rows
+from handgrad.system.arrays import Array
+from handgrad.system.compiling import compiled
 
 
 class Saved(NamedTuple):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from handgrad.compiled import inlined
+from handgrad.system.compiling import inlined
 
 _LOG2_E = np.float32(1.4426950408889634)
 _LN2_HIGH = np.float32(0.693359375)

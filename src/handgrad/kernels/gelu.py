@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
-from handgrad.compiled import compiled, inlined
 from handgrad.kernels.exponential import exp32
 from handgrad.ops.gelu import CUBIC, SQRT_2_OVER_PI, Approximate
+from handgrad.system.arrays import Array
+from handgrad.system.compiling import compiled, inlined
 
 _MINUS_TWICE_SCALE = np.float32(-2 * SQRT_2_OVER_PI)
 _TWICE_SCALE = np.float32(2 * SQRT_2_OVER_PI)

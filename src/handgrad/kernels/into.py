@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from handgrad.arrays import Array
+from handgrad.system.arrays import Array
 
 Into: TypeAlias = tuple[Array | None, ...]
 """For each input the array that its gradient is added to, or None for a new one; where it is shorter, None."""

@@ -4,44 +4,44 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
-from handgrad.compiled import compiled
 from handgrad.kernels.into import NOTHING, Into, gradient_arrays, rows_of
 from handgrad.ops.layer_norm import check_layer_norm
 from handgrad.ops.shapes import as_rows
+from handgrad.system.arrays import Array
+from handgrad.system.compiling import compiled
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 class Saved(NamedTuple):
-    """What the backward needs: the normalised input, 1 / its standard deviation (..., 1), and the gain."""
+    """What the backward needs: the normalised input, 1 / its standard deviation (..., 1), and the weight."""
 
     x_hat: Array
     inverse_std: Array
-    gain: Array
+    weight: Array
 
 
-def layer_norm(x: Array, gain: Array, bias: Array, eps: float = 1e-5) -> tuple[Array, Saved]:
+def layer_norm(x: Array, weight: Array, bias: Array, eps: float = 1e-5) -> tuple[Array, Saved]:
     """As ``ops.layer_norm``."""
-    check_layer_norm(x, gain, bias)
-    x, gain, bias = (np.ascontiguousarray(array) for array in (x, gain, bias))
+    check_layer_norm(x, weight, bias)
+    x, weight, bias = (np.ascontiguousarray(array) for array in (x, weight, bias))
     y, x_hat = np.empty_like(x), np.empty_like(x)
     inverse_std = np.empty((*x.shape[:-1], 1), x.dtype)
-    _forward(as_rows(x), gain, bias, np.float32(eps), as_rows(y), as_rows(x_hat), inverse_std.reshape(-1))
-    return y, Saved(x_hat, inverse_std, gain)
+    _forward(as_rows(x), weight, bias, np.float32(eps), as_rows(y), as_rows(x_hat), inverse_std.reshape(-1))
+    return y, Saved(x_hat, inverse_std, weight)
 
 
 def layer_norm_backward(dy: Array, saved: Saved, into: Into = NOTHING) -> tuple[Array, Array | None, Array | None]:
     """As ``ops.layer_norm_backward``."""
-    x_hat, inverse_std, gain = saved
-    dx, d_gain, d_bias = np.empty_like(x_hat), *gradient_arrays((gain, gain), into)
+    x_hat, inverse_std, weight = saved
+    dx, d_weight, d_bias = np.empty_like(x_hat), *gradient_arrays((weight, weight), into)
     rows = rows_of(dy)
-    _backward(rows, as_rows(x_hat), inverse_std.reshape(-1), gain, as_rows(dx), d_gain, d_bias)
-    return dx, d_gain, d_bias
+    _backward(rows, as_rows(x_hat), inverse_std.reshape(-1), weight, as_rows(dx), d_weight, d_bias)
+    return dx, d_weight, d_bias
 
 
 @compiled
-def _forward(x, gain, bias, eps, y, x_hat, inverse_std):  # type: ignore[no-untyped-def]
+def _forward(x, weight, bias, eps, y, x_hat, inverse_std):  # type: ignore[no-untyped-def]
     N, C = x.shape
     for n in range(N):
         total = _ZERO
@@ -58,22 +58,22 @@ def _forward(x, gain, bias, eps, y, x_hat, inverse_std):  # type: ignore[no-unty
         for c in range(C):
             normalised = (x[n, c] - mean) * scale
             x_hat[n, c] = normalised
-            y[n, c] = normalised * gain[c] + bias[c]
+            y[n, c] = normalised * weight[c] + bias[c]
 
 
 @compiled
-def _backward(dy, x_hat, inverse_std, gain, dx, d_gain, d_bias):  # type: ignore[no-untyped-def]
+def _backward(dy, x_hat, inverse_std, weight, dx, d_weight, d_bias):  # type: ignore[no-untyped-def]
     N, C = dy.shape
     per_element = _ONE / np.float32(C)
     for n in range(N):
         total, along = _ZERO, _ZERO
         for c in range(C):
-            d_x_hat = dy[n, c] * gain[c]
+            d_x_hat = dy[n, c] * weight[c]
             total += d_x_hat
             along += d_x_hat * x_hat[n, c]
-            d_gain[c] += dy[n, c] * x_hat[n, c]
+            d_weight[c] += dy[n, c] * x_hat[n, c]
             d_bias[c] += dy[n, c]
         total *= per_element
         along *= per_element
         for c in range(C):
-            dx[n, c] = (dy[n, c] * gain[c] - total - x_hat[n, c] * along) * inverse_std[n]
+            dx[n, c] = (dy[n, c] * weight[c] - total - x_hat[n, c] * along) * inverse_std[n]

@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
-from handgrad.compiled import compiled, inlined
 from handgrad.kernels.into import NOTHING, Into, gradient_arrays, row, rows_of
 from handgrad.kernels.sgemm import multiply, multiply_at, multiply_bt
 from handgrad.ops.linear import check_linear
+from handgrad.system.arrays import Array
+from handgrad.system.compiling import compiled, inlined
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 

@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
-from handgrad.compiled import compiled, inlined
 from handgrad.kernels.attention import attend, attend_backward, block_size, new_weights
 from handgrad.kernels.into import matrices_of
 from handgrad.ops.multi_head_attention import check_heads
+from handgrad.system.arrays import Array
+from handgrad.system.compiling import compiled, inlined
 
 
 class Saved(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 from numba import types
 from numba.core.typing import signature
 
-from handgrad.compiled import inlined
+from handgrad.system.compiling import inlined
 
 # cblas_sgemm with sizes of 64 bits: of NumPy's wheels, and of Apple's Accelerate.
 _NAMES = ("scipy_cblas_sgemm64_", "cblas_sgemm64_", "cblas_sgemm$NEWLAPACK$ILP64")

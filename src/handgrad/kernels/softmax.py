@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
-from handgrad.compiled import compiled
 from handgrad.kernels.exponential import exp32
 from handgrad.kernels.into import rows_of
 from handgrad.ops.shapes import as_rows
+from handgrad.system.arrays import Array
+from handgrad.system.compiling import compiled
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _MINUS_INFINITY = np.float32(-np.inf)

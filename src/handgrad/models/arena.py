@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.nn import Parameter
 from handgrad.nn.parameter import Part, Place, parts_of
+from handgrad.system.arrays import Array
 
 
 class Arena:

@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.autograd import Tensor
 from handgrad.models.arena import Arena
 from handgrad.models.config import GPTConfig
@@ -15,6 +14,7 @@ from handgrad.models.formats.weights import write_weights
 from handgrad.models.products import Product
 from handgrad.nn import ArrayOrTensor, CrossEntropyLoss, Layer, Module, Parameter, is_on_tape
 from handgrad.nn.parameter import Role
+from handgrad.system.arrays import Array
 
 
 class LanguageModel(Module):

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from handgrad.arrays import Array
-from handgrad.errors import InputError
 from handgrad.models.config import GPTConfig
 from handgrad.models.formats.checkpoint import MODEL, STATE, config_of_run, last_checkpoint, read_model
 from handgrad.models.formats.weights import read_weights
 from handgrad.models.gpt import GPT
 from handgrad.models.language_model import LanguageModel
+from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
 
 
 def new_model(config: GPTConfig, *, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> LanguageModel:

@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from handgrad import ops
-from handgrad.arrays import Array
 from handgrad.autograd import default_generator
 from handgrad.nn.layers import Dropout, Linear
 from handgrad.nn.module import ArrayOrTensor, Layer, Module
+from handgrad.system.arrays import Array
 
 Generator = np.random.Generator
 

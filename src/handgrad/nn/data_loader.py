@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.autograd import Tensor, default_generator
+from handgrad.system.arrays import Array
 
 
 class Dataset(Protocol):

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.autograd import Tensor, default_generator
+from handgrad.system.arrays import Array
 
 
 def zeros(parameter: Tensor) -> None:

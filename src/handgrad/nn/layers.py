@@ -11,7 +11,7 @@ from handgrad.autograd import default_generator
 from handgrad.nn import init
 from handgrad.nn.module import ArrayOrTensor, Layer
 from handgrad.nn.parameter import Parameter
-from handgrad.ops.conv2d import Pair
+from handgrad.ops.conv2d import IntPair
 
 Activation = Literal["gelu", "gelu_exact", "relu"]
 """A nonlinearity by its name: gelu is GPT-2's tanh form."""
@@ -115,10 +115,10 @@ class Conv2d(Layer):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | Pair,
-        stride: int | Pair = 1,
-        padding: int | Pair = 0,
-        dilation: int | Pair = 1,
+        kernel_size: int | IntPair,
+        stride: int | IntPair = 1,
+        padding: int | IntPair = 0,
+        dilation: int | IntPair = 1,
         bias: bool = True,
         *,
         rng: Generator | None = None,

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.autograd import Tensor, is_grad_enabled
-from handgrad.autograd.operands import as_array, as_tensor, floating, promoted, promoted_arrays
-from handgrad.autograd.taped import apply_several
+from handgrad.autograd.applying import apply_several
+from handgrad.autograd.operands import as_tensor, as_tensor_array, floating, promoted, promoted_arrays
 from handgrad.backend import Forward, Pair, gradients_of, outputs_of, pair_for
 from handgrad.nn.parameter import Buffer, Parameter
 from handgrad.nn.passes import Pass, current_pass, drop, new_pass
+from handgrad.system.arrays import Array
 
 Found = TypeVar("Found", bound=Tensor)
 Held = TypeVar("Held")
@@ -152,7 +152,7 @@ class Module:
         problems = [f"{kind}: {', '.join(names)}" for kind, names in found.items() if names]
         if problems:
             raise ValueError(f"state does not fit {type(self).__name__}; " + "; ".join(problems))
-        arrays = {name: as_array(state[name], parameter.dtype) for name, parameter in own.items()}
+        arrays = {name: as_tensor_array(state[name], parameter.dtype) for name, parameter in own.items()}
         for name, parameter in own.items():
             parameter.data = arrays[name]
 
@@ -352,7 +352,7 @@ def _is_backward_of_its_forward(kind: type[Module]) -> bool:
 
 
 def _on_tape(value: Any) -> Any:
-    return Tensor.holding(as_array(value)) if isinstance(value, np.ndarray) else value
+    return Tensor.holding(as_tensor_array(value)) if isinstance(value, np.ndarray) else value
 
 
 def _held(kind: type[Held], name: str, value: Any) -> Iterator[tuple[str, Held]]:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self, cast
 
-from handgrad.arrays import Array
 from handgrad.autograd import Tensor
+from handgrad.system.arrays import Array
 
 Role = Literal["matrix", "embedding", "head", "vector"]
 """What a parameter is for: a linear map or convolution, a table of embeddings, the map to the logits, or a vector added

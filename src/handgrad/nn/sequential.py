@@ -6,10 +6,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from handgrad.arrays import Array
 from handgrad.nn.activations import GELU, ReLU, Sigmoid, Softplus, Tanh
 from handgrad.nn.layers import Linear
 from handgrad.nn.module import ArrayOrTensor, Layer, Module
+from handgrad.system.arrays import Array
 
 _ACTIVATIONS: dict[str, type[Layer]] = {
     "relu": ReLU,

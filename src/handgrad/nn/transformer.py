@@ -6,10 +6,10 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from handgrad.arrays import Array
 from handgrad.nn.attention import MultiHeadAttention
 from handgrad.nn.layers import Activation, Dropout, LayerNorm, Linear
 from handgrad.nn.module import ArrayOrTensor, Layer, Module, in_floats
+from handgrad.system.arrays import Array
 
 Generator = np.random.Generator
 

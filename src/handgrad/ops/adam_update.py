@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from handgrad.arrays import Array
+from handgrad.system.arrays import Array
 
 # Elements updated at a time: data, gradient, two moments and scratch of a block stay in a core's cache.
 _BLOCK = 16384

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from handgrad.arrays import Array
+from handgrad.system.arrays import Array
 
 # Elements taken at a time: a block stays in a core's cache until its squares are summed.
 _BLOCK = 16384

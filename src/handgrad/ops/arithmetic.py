@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.ops.shapes import Kind, as_array, is_array, kind_of, unbroadcast
+from handgrad.system.arrays import Array
 
 Operand = Array | float
 Gradients = tuple[Array | None, Array | None]

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.ops.dropout import DropoutSaved, dropout, dropout_backward
 from handgrad.ops.shapes import kind_of, largest, unbroadcast
 from handgrad.ops.softmax import SoftmaxSaved, softmax_backward
+from handgrad.system.arrays import Array
 
 
 class AttentionSaved(NamedTuple):

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from handgrad.arrays import Array
 from handgrad.ops.shapes import check_bias
+from handgrad.system.arrays import Array
 
-Pair = tuple[int, int]
+IntPair = tuple[int, int]
 
 
 class Conv2dSaved(NamedTuple):
@@ -21,18 +21,18 @@ class Conv2dSaved(NamedTuple):
     padded_shape: tuple[int, ...]
     weight_shape: tuple[int, ...]
     has_bias: bool
-    strides: Pair
-    padding: Pair
-    dilations: Pair
+    strides: IntPair
+    padding: IntPair
+    dilations: IntPair
 
 
 def conv2d(
     x: Array,
     weight: Array,
     bias: Array | None = None,
-    stride: int | Pair = 1,
-    padding: int | Pair = 0,
-    dilation: int | Pair = 1,
+    stride: int | IntPair = 1,
+    padding: int | IntPair = 0,
+    dilation: int | IntPair = 1,
     wanted: tuple[bool, ...] = (True, True, True),
 ) -> tuple[Array, Conv2dSaved]:
     """Each output is the sum of a window of x, weighted: y_nouv = b_o + Σ_cij W_ocij x_nc,su+di-p,sv+dj-p.
@@ -101,14 +101,14 @@ def conv2d_backward(dy: Array, saved: Conv2dSaved) -> tuple[Array | None, Array 
     return dx, d_weight, dy.sum(axis=(0, 2, 3)) if has_bias else None
 
 
-def _windows(x: Array, size: tuple[int, ...], strides: Pair, dilations: Pair) -> Array:
+def _windows(x: Array, size: tuple[int, ...], strides: IntPair, dilations: IntPair) -> Array:
     """(N, C, U, V, I, J): what each output looks at, a view."""
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilations, size, strict=True))
     every = sliding_window_view(x, reach, axis=(2, 3))
     return every[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
 
 
-def _pair(value: int | Pair, name: str) -> Pair:
+def _pair(value: int | IntPair, name: str) -> IntPair:
     try:
         first, second = value if isinstance(value, list | tuple) else (value, value)
         return operator.index(first), operator.index(second)

@@ -4,8 +4,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.ops.shapes import as_array, as_rows, largest
+from handgrad.system.arrays import Array
 
 Reduction = Literal["mean", "sum", "none"]
 

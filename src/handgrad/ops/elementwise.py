@@ -4,8 +4,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.ops.shapes import as_array
+from handgrad.system.arrays import Array
 
 
 class Input(NamedTuple):

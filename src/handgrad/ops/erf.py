@@ -6,7 +6,7 @@ error function", Mathematics of Computation 23, 1969), right to about one unit i
 
 import numpy as np
 
-from handgrad.arrays import Array
+from handgrad.system.arrays import Array
 
 # Coefficients from the highest power down: numerator, denominator.
 _SMALL = (

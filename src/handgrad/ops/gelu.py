@@ -5,8 +5,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.ops.erf import erf
+from handgrad.system.arrays import Array
 
 Approximate = Literal["tanh", "none"]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
+from handgrad.system.arrays import Array
 
 Gradient = Array | None
 

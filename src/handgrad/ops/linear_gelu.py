@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from handgrad.arrays import Array
 from handgrad.ops.gelu import Approximate, GeluSaved, gelu, gelu_backward
 from handgrad.ops.linear import LinearSaved, linear, linear_backward
+from handgrad.system.arrays import Array
 
 
 class LinearGeluSaved(NamedTuple):

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from handgrad.arrays import Array
 from handgrad.ops.linear import LinearSaved, linear, linear_backward
 from handgrad.ops.relu import ReluSaved, relu, relu_backward
+from handgrad.system.arrays import Array
 
 
 class LinearReluSaved(NamedTuple):

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.ops.shapes import as_rows, unbroadcast
+from handgrad.system.arrays import Array
 
 
 class MatmulSaved(NamedTuple):

@@ -4,8 +4,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.ops.shapes import Kind, as_array, kind_of, unbroadcast
+from handgrad.system.arrays import Array
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.ops.attention import AttentionSaved, attention, attention_backward
 from handgrad.ops.heads import (
     MergeHeadsSaved,
@@ -14,6 +13,7 @@ from handgrad.ops.heads import (
     split_heads,
     split_heads_backward,
 )
+from handgrad.system.arrays import Array
 
 
 class MultiHeadAttentionSaved(NamedTuple):

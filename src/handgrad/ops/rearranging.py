@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.ops.shapes import Kind, as_array, inverse, is_array, kind_of, sums_of_runs, unbroadcast
+from handgrad.system.arrays import Array
 
 Shape = tuple[int, ...]
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.ops.shapes import Axis, as_array, axes_of, inverse, keep_axes, largest
+from handgrad.system.arrays import Array
 
 Axes = tuple[int, ...]
 Shape = tuple[int, ...]

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
-from handgrad.arrays import Array
+from handgrad.system.arrays import Array
 
 Axis: TypeAlias = int | Sequence[int] | None
 """One axis, several, or None for all."""

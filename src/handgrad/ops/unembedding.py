@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from handgrad.arrays import Array
 from handgrad.ops.shapes import as_rows, check_bias
+from handgrad.system.arrays import Array
 
 
 class UnembeddingSaved(NamedTuple):

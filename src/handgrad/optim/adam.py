@@ -6,7 +6,7 @@ from handgrad import ops
 from handgrad.backend import function_for
 from handgrad.nn import Parameter
 from handgrad.optim.optimizer import Group, Optimizer, Piece
-from handgrad.threads import Team
+from handgrad.system.threads import Team
 
 
 class Adam(Optimizer):

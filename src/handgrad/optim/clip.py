@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.nn import Parameter
+from handgrad.system.arrays import Array
 
 
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:

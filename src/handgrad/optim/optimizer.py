@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.nn import Parameter
 from handgrad.nn.parameter import Part, Place, parts_of
-from handgrad.threads import ALONE, Team
+from handgrad.system.arrays import Array
+from handgrad.system.threads import ALONE, Team
 
 Group = dict[str, Any]
 
@@ -37,7 +37,7 @@ class Piece:
         return parts_of(self.parameters)
 
 
-class Block:
+class FlatBlock:
     """Consecutive parameters of a group that lie one after another in the same flat arrays, with their state.
 
     Parameters of a GPT share one arena, so that each group is a single block, and a step a single pass. A parameter
@@ -231,16 +231,16 @@ class Optimizer:
             for name, value in values.items():
                 block.parts[i].of(block.state[name])[...] = value
 
-    def _new_blocks(self) -> list[list[Block]]:
+    def _new_blocks(self) -> list[list[FlatBlock]]:
         """The blocks of each group, without steps or state."""
         return [_blocks_of(group["params"]) for group in self.param_groups]
 
-    def _positions(self) -> Iterator[tuple[Block, int]]:
+    def _positions(self) -> Iterator[tuple[FlatBlock, int]]:
         """For each parameter, in the order of their indices, its block and its number there."""
         return ((block, i) for blocks in self._blocks for block in blocks for i in range(len(block.parameters)))
 
 
-def _blocks_of(parameters: list[Parameter]) -> list[Block]:
+def _blocks_of(parameters: list[Parameter]) -> list[FlatBlock]:
     """The parameters, in their order, cut if one does not follow the one before in memory."""
     blocks: list[list[Parameter]] = []
     for parameter in parameters:
@@ -248,7 +248,7 @@ def _blocks_of(parameters: list[Parameter]) -> list[Block]:
             blocks[-1].append(parameter)
         else:
             blocks.append([parameter])
-    return [Block(block) for block in blocks]
+    return [FlatBlock(block) for block in blocks]
 
 
 def _place(parameter: Parameter) -> Place | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from handgrad.nn import Parameter
 from handgrad.optim.optimizer import Group, Optimizer, Piece
-from handgrad.threads import Team
+from handgrad.system.threads import Team
 
 
 class SGD(Optimizer):

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from matplotlib.figure import Figure
 
-from handgrad.files import write_atomically
+from handgrad.system.files import write_atomically
 
 _SHOWN = 1.6
 """How many times the worst run's best is shown: above it every run only falls from where a uniform guess starts."""

@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from handgrad.errors import InputError
-from handgrad.files import write_atomically
+from handgrad.system.errors import InputError
+from handgrad.system.files import write_atomically
 
 Rows = Sequence[Mapping[str, Any]]
 Series = tuple[list[int], list[float]]

@@ -6,7 +6,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
-from handgrad.errors import InputError
+from handgrad.system.errors import InputError
 
 BACKENDS = ("numpy", "numba")
 _forced: str | None = None
@@ -80,7 +80,7 @@ def _has_numba() -> bool:
     if find_spec("numba") is None:
         return False
     try:
-        import_module("handgrad.compiled")
+        import_module("handgrad.system.compiling")
     except Exception as error:
         warnings.warn(f"Numba cannot be imported ({error}): handgrad goes on with NumPy alone, slower", stacklevel=2)
         return False

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from handgrad.errors import InputError
-from handgrad.files import read_json
-from handgrad.tokenizers import exchange
+from handgrad.system.errors import InputError
+from handgrad.system.files import read_json
 from handgrad.tokenizers.base import FORMAT_VERSION, SPECIAL_TOKENS, Tokenizer, tokenizer_file
 from handgrad.tokenizers.bpe import BPETokenizer
+from handgrad.tokenizers.bpe.formats.huggingface import read_huggingface
 from handgrad.tokenizers.char import CharTokenizer
 from handgrad.tokenizers.word import WordTokenizer
 
@@ -41,7 +41,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     path = tokenizer_file(path)
     content = read_json(path)
     if "format" not in content and "model" in content:
-        return BPETokenizer.of(exchange.from_huggingface(content, path))
+        return BPETokenizer.of(read_huggingface(content, path))
     if content.get("format") != "handgrad-tokenizer" or content.get("version") != FORMAT_VERSION:
         raise InputError(f"{path} is not a handgrad tokenizer of version {FORMAT_VERSION}")
     kind = content.get("kind")

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from handgrad.arrays import Array
-from handgrad.errors import InputError
-from handgrad.files import write_atomically
+from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
+from handgrad.system.files import write_atomically
 from handgrad.tokenizers.counting import PieceCounts, batches, utf8
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<eos>")

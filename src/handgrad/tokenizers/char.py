@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from handgrad.arrays import Array
-from handgrad.errors import InputError
+from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
 from handgrad.tokenizers.base import read_flag, read_special_tokens
 from handgrad.tokenizers.vocabulary import VocabularyTokenizer
 

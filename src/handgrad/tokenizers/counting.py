@@ -6,8 +6,8 @@ from itertools import accumulate, chain
 
 import numpy as np
 
-from handgrad.arrays import Array
-from handgrad.tokenizers.speed import kernels_for
+from handgrad.system.arrays import Array
+from handgrad.tokenizers.kernel_choice import kernels_for
 from handgrad.tokenizers.splitting import splitter
 
 # How much is kept of the pieces, which with their merges then takes less than 300 MB, whatever the text: a piece counts

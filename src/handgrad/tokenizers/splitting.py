@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-from handgrad.errors import InputError
+from handgrad.system.errors import InputError
 from handgrad.tokenizers.unicode_classes import LETTERS, NUMBERS, WHITE_SPACE, Ranges
 
 Splitter = Callable[[str], list[str]]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from handgrad.errors import InputError
+from handgrad.system.errors import InputError
 from handgrad.tokenizers.base import Tokenizer
 from handgrad.tokenizers.counting import utf8
 

@@ -7,11 +7,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from handgrad.arrays import Array
-from handgrad.errors import InputError
+from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
 from handgrad.tokenizers.base import read_flag, read_special_tokens
 from handgrad.tokenizers.counting import count_pieces, joined, utf8, well_formed
-from handgrad.tokenizers.speed import can_be_compiled, kernels_for
+from handgrad.tokenizers.kernel_choice import can_be_compiled, kernels_for
 from handgrad.tokenizers.splitting import WORDS, splitter
 from handgrad.tokenizers.vocabulary import VocabularyTokenizer
 

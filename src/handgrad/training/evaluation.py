@@ -5,12 +5,12 @@ from itertools import islice
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.autograd import no_grad
 from handgrad.data import sequential_batches
 from handgrad.data.batches import Batch
 from handgrad.models import LanguageModel
-from handgrad.threads import ALONE, Team
+from handgrad.system.arrays import Array
+from handgrad.system.threads import ALONE, Team
 
 TOKENS_PER_BATCH = 2048
 _BATCHES_AT_A_TIME = 64

@@ -5,40 +5,24 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import numpy as np
-
-from handgrad.data import TokenData, random_batch
-from handgrad.data.batches import Batch
-from handgrad.errors import InputError
-from handgrad.lock import the_only_one
-from handgrad.models import LanguageModel, new_model
-from handgrad.models.formats.checkpoint import DamagedError, check_size, read_pointer, read_state
+from handgrad.data import TokenData
+from handgrad.models import LanguageModel
+from handgrad.models.formats.checkpoint import read_pointer
 from handgrad.optim import Optimizer
-from handgrad.training.checkpoint import Progress, load_checkpoint, load_weights
-from handgrad.training.diagnosis import first_gradient, first_weight
+from handgrad.runs.checkpoints import Progress
+from handgrad.runs.directory import Run
+from handgrad.runs.metrics import Metrics, MetricsLog
+from handgrad.runs.resuming import was_cut_off
+from handgrad.runs.retention import checkpoints_of, clear_leftovers, point, prune, save_checkpoint, step_of
+from handgrad.runs.tensorboard import EventFiles, check_can_write_events
+from handgrad.system.locks import the_only_one
 from handgrad.training.evaluation import bits_per_character, evaluate
-from handgrad.training.keeping import (
-    checkpoints_of,
-    clear_leftovers,
-    load_intact,
-    point,
-    prune,
-    save_checkpoint,
-    set_aside,
-    step_of,
-)
-from handgrad.training.metrics import Metrics, MetricsLog, read_metrics
-from handgrad.training.replicas import Replicas, cores_for
-from handgrad.training.resuming import check_is_exact, was_cut_off
-from handgrad.training.run_directory import Run
-from handgrad.training.spikes import take_in
-from handgrad.training.tensorboard import EventFiles, check_can_write_events
+from handgrad.training.replicas import cores_for
+from handgrad.training.stability import first_weight, record_loss
+from handgrad.training.starting import begin_or_continue
+from handgrad.training.step import Step
 
-# What a run's random numbers are for; with the seed and the step they give each use a generator of its own, so that
-# a resumed run draws what it would have drawn.
-_BATCHES, _DROPOUT = 1, 2
 _MOST_SKIPPED = 50
 """Steps in a row: by then it is the weights that are at fault, not a batch."""
 
@@ -81,7 +65,7 @@ def train(
     """Trains until max_steps: from the last checkpoint where the run has one, else from its first weights.
 
     ``should_stop`` is asked before each step: where it says yes, a checkpoint is written and training ends. Weights
-    after n steps depend on the configuration, the data, and what ``Numerics`` names, not on timing or on how often,
+    after n steps depend on the configuration, the data, and what ``Environment`` names, not on timing or on how often,
     when or how the run was interrupted.
 
     Raises DivergedError where loss or gradient are not finite, before the weights are touched, or where too many such
@@ -97,65 +81,10 @@ def train(
         stack.enter_context(cores_for(run.replicas))
         clear_leftovers(run.path)
         data.check_content()
-        model, optimizer, progress = _begin_or_continue(run, reporter)
+        model, optimizer, progress = begin_or_continue(run, reporter.noticed)
         trainer = _Trainer(run, data, model, optimizer, progress, reporter)
         stack.callback(trainer.close)
         return trainer.run_until(should_stop)
-
-
-def _begin_or_continue(run: Run, reporter: Reporter) -> tuple[LanguageModel, Optimizer, Progress]:
-    if not checkpoints_of(run.path):
-        if run.metrics_path.exists() and read_metrics(run.metrics_path):
-            raise InputError(f"{run.path} has metrics but no checkpoint: it cannot go on; begin a new run with --out")
-        model, optimizer = _new(run)
-        if run.init_from is not None:
-            read_state(run.init_from)
-            load_weights(run.init_from, model)
-        save_checkpoint(run.path, model, optimizer, Progress())
-        return model, optimizer, Progress()
-    check_is_exact(run)
-    damaged = []
-
-    def load(checkpoint: Path) -> tuple[LanguageModel, Optimizer, Progress]:
-        try:
-            state = read_state(checkpoint)
-            check_size(checkpoint, run.model_config)
-            model, optimizer = _new(run)
-            return model, optimizer, load_checkpoint(checkpoint, state, model, optimizer)
-        except DamagedError:
-            damaged.append(checkpoint.name)
-            raise
-
-    (model, optimizer, progress), checkpoint = load_intact(run.path, "last", load, reporter.noticed)
-    for name in damaged:
-        set_aside(run.path, name)
-    if read_pointer(run.path, "last") != checkpoint.name:
-        point(run.path, "last", checkpoint.name)
-    _point_at_the_best(run.path, progress, reporter)
-    return model, optimizer, progress
-
-
-def _point_at_the_best(run: Path, progress: Progress, reporter: Reporter) -> None:
-    """Mends ``best``, where it was lost or the run ended before it was written: the step of the best score is known."""
-    if progress.best_step is None:
-        return
-    name = next((name for name in checkpoints_of(run) if step_of(name) == progress.best_step), None)
-    if name is not None:
-        try:
-            read_state(run / "checkpoints" / name)
-        except DamagedError as error:
-            reporter.noticed(str(error))
-            set_aside(run, name)
-            name = None
-    if name is None:
-        reporter.noticed(f"the best checkpoint of {run}, that of step {progress.best_step}, is no longer there")
-    elif read_pointer(run, "best") != name:
-        point(run, "best", name)
-
-
-def _new(run: Run) -> tuple[LanguageModel, Optimizer]:
-    model = new_model(run.model_config, seed=run.config.seed)
-    return model, run.config.make_optimizer(model.decay_groups(run.config.weight_decay))
 
 
 class _Trainer:
@@ -178,7 +107,7 @@ class _Trainer:
         self.sound_step = progress.step - 1
         """The newest whose weights gave a finite loss; of those that were loaded that is not known yet."""
         self.saved_step = progress.step
-        self.replicas = Replicas(model, run.replicas)
+        self.step = Step(run, data, model, optimizer)
         self.begun = time.perf_counter() - progress.seconds
         self.measured_from = (time.perf_counter(), progress.tokens)
         self.val_loss: float | None = None
@@ -191,7 +120,7 @@ class _Trainer:
         if progress.step == 0:
             self._evaluate(Metrics(0, None, None, None, None, None, 0, None, 0.0))
         while progress.step < config.max_steps and not should_stop():
-            metrics = self._step(schedule(progress.step))
+            metrics = self._make_step(schedule(progress.step))
             self.reporter.stepped(metrics)
             improved = False
             if self._is_due(config.eval_interval):
@@ -206,23 +135,20 @@ class _Trainer:
             self._save(best=False)
         return Outcome(progress, progress.step >= config.max_steps, self.val_loss)
 
-    def _step(self, lr: float) -> Metrics:
+    def _make_step(self, lr: float) -> Metrics:
         """One update of the weights; none where loss or gradient are not finite and such steps are skipped."""
-        config, progress = self.config, self.progress
-        batches, dropout_seed = self._batches(progress.step), (config.seed, _DROPOUT, progress.step)
-        loss, grad_norm = self.replicas.loss_and_gradients(batches, dropout_seed)
+        progress = self.progress
+        loss, grad_norm, n_tokens = self.step.gradient(progress.step)
         finite = math.isfinite(loss) and math.isfinite(grad_norm)
-        spike = finite and take_in(loss, progress)
+        spike = finite and record_loss(loss, progress)
         if finite:
-            for group in self.optimizer.param_groups:
-                group["lr"] = lr
-            self.replicas.update(self.optimizer, grad_norm, config.grad_clip)
+            self.step.update(lr, grad_norm)
             progress.skipped_in_a_row = 0
             self._is_sound(progress.step)
         else:
-            self._stop_or_skip(loss, grad_norm, batches, dropout_seed)
+            self._stop_or_skip(self.step.not_finite(progress.step, loss, grad_norm))
         progress.step += 1
-        progress.tokens += sum(y.size for _, y in batches)
+        progress.tokens += n_tokens
         now = time.perf_counter()
         progress.seconds = now - self.begun
         since, tokens_then = self.measured_from
@@ -243,17 +169,9 @@ class _Trainer:
             spike=spike,
         )
 
-    def _stop_or_skip(self, loss: float, grad_norm: float, batches: list[Batch], dropout_seed: tuple[int, ...]) -> None:
-        """Says where the numbers stopped being finite. Raises DivergedError unless the step is to be skipped."""
+    def _stop_or_skip(self, what: str) -> None:
+        """``what`` is not finite. Raises DivergedError unless the step is to be skipped."""
         progress, step = self.progress, self.progress.step + 1
-        what = f"the gradient's norm is {grad_norm}" if math.isfinite(loss) else f"the loss is {loss}"
-        if weight := first_weight(self.model):
-            what += f", as {weight} already holds a number that is not finite"
-        else:
-            if layer := self.replicas.first_affected(batches, dropout_seed):
-                what += f"; the first layer that it shows in: {layer}"
-            if gradient := first_gradient(self.model):
-                what += f"; the first parameter whose gradient is not finite: {gradient}"
         progress.skipped_in_a_row += 1
         if self.config.on_nan == "stop":
             raise DivergedError(self._diverged(what, step))
@@ -272,27 +190,15 @@ class _Trainer:
             self.events.append(metrics)
 
     def close(self) -> None:
-        self.replicas.close()
+        self.step.close()
         self.log.close()
         if self.events is not None:
             self.events.close()
 
-    def _batches(self, step: int) -> list[Batch]:
-        config = self.config
-        rng = np.random.default_rng([config.seed, _BATCHES, step])
-        batches = [
-            random_batch(self.data.train, config.batch_size, config.block_size, rng)
-            for _ in range(config.grad_accum_steps)
-        ]
-        for x, y in batches:
-            self.data.check_ids(x)
-            self.data.check_ids(y[:, -1])
-        return batches
-
     def _evaluate(self, metrics: Metrics) -> bool:
         """Evaluates, logs, and says whether the validation loss is the best so far."""
         progress = self.progress
-        val_loss = evaluate(self.model, self.data.validation, self.replicas.team, self.config.eval_batches)
+        val_loss = evaluate(self.model, self.data.validation, self.step.team, self.config.eval_batches)
         if not math.isfinite(val_loss):
             raise DivergedError(self._diverged(f"the validation loss is {val_loss}", progress.step))
         self.val_loss = val_loss

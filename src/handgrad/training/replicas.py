@@ -12,28 +12,16 @@ from handgrad import ops
 from handgrad.autograd import no_grad
 from handgrad.backend import function_for
 from handgrad.data.batches import Batch
-from handgrad.data.workers import available_cores
-from handgrad.heap import keep_freed_memory
 from handgrad.models import LanguageModel
 from handgrad.optim import Optimizer
 from handgrad.optim.clip import clip_scale
-from handgrad.threads import Team
-from handgrad.training.diagnosis import watched
+from handgrad.system.memory import keep_freed_memory
+from handgrad.system.processor import available_cores
+from handgrad.system.threads import Team
+from handgrad.training.stability import watched
 
 _PIECE = 1 << 18
 """Elements of the gradient that a thread sums at a time."""
-
-
-def choose_replicas(wanted: int, batch_size: int) -> int:
-    """``wanted``, but no more than there are windows in a batch; where it is 0, by the cores.
-
-    With fewer cores than windows some replicas take a window more than others, and all wait for these: then the fewest
-    replicas are chosen that are done as soon.
-    """
-    if wanted:
-        return min(wanted, batch_size)
-    windows_each = math.ceil(batch_size / min(available_cores(), batch_size))
-    return math.ceil(batch_size / windows_each)
 
 
 class Replicas:
@@ -122,7 +110,7 @@ class Replicas:
 def cores_for(replicas: int) -> Iterator[None]:
     """Leaves the cores to the replicas: several call BLAS single-threaded, one has all of its threads.
 
-    The number of threads is put back afterwards; memory that was freed is kept from now on, as ``heap`` says. What is
+    The number of threads is put back afterwards; memory that was freed is kept from now on. What is
     there already need not be looked through by the garbage collector meanwhile.
     """
     keep_freed_memory()

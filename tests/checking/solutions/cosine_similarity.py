@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from handgrad.arrays import Array
 from handgrad.checking.exercises.cosine_similarity import cosine_similarity as cosine_similarity
+from handgrad.system.arrays import Array
 
 
 def cosine_similarity_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.checking.exercises.linear_attention import linear_attention as linear_attention
+from handgrad.system.arrays import Array
 
 
 def linear_attention_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array, Array]:

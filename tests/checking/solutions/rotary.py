@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.checking.exercises.rotary import rotary as rotary
+from handgrad.system.arrays import Array
 
 
 def rotary_backward(dy: Array, saved: tuple[Any, ...]) -> Array:

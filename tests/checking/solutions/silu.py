@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from handgrad.arrays import Array
 from handgrad.checking.exercises.silu import silu as silu
+from handgrad.system.arrays import Array
 
 
 def silu_backward(dy: Array, saved: tuple[Any, ...]) -> Array:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from handgrad.arrays import Array
 from handgrad.checking.exercises.swiglu import swiglu as swiglu
+from handgrad.system.arrays import Array
 
 
 def swiglu_backward(dy: Array, saved: tuple[Any, ...]) -> tuple[Array, Array]:

@@ -1,56 +1,54 @@
 """Element by element: arithmetic with broadcasting, functions of one number, comparisons."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from handgrad import ops
+from handgrad.autograd.applying import apply
 from handgrad.autograd.dtypes import checked_dtype
-from handgrad.autograd.operands import TensorLike, as_tensor, floating, operand, promoted
-from handgrad.autograd.taped import Taped, apply
-
-if TYPE_CHECKING:
-    from handgrad.autograd.tensor import Tensor
+from handgrad.autograd.operands import as_tensor, floating, operand, promoted
+from handgrad.autograd.tensor import Tensor, TensorLike
 
 
-def add(a: TensorLike, b: TensorLike) -> "Tensor":
+def add(a: TensorLike, b: TensorLike) -> Tensor:
     """a + b."""
     return apply(ops.add, *promoted(a, b))
 
 
-def subtract(a: TensorLike, b: TensorLike) -> "Tensor":
+def subtract(a: TensorLike, b: TensorLike) -> Tensor:
     """a - b."""
     return apply(ops.subtract, *promoted(a, b))
 
 
-def multiply(a: TensorLike, b: TensorLike) -> "Tensor":
+def multiply(a: TensorLike, b: TensorLike) -> Tensor:
     """a · b."""
     return apply(ops.multiply, *promoted(a, b))
 
 
-def divide(a: TensorLike, b: TensorLike) -> "Tensor":
+def divide(a: TensorLike, b: TensorLike) -> Tensor:
     """a / b; of integers a float32."""
     return apply(ops.divide, *promoted(a, b, fractions=True))
 
 
-def power(a: TensorLike, b: TensorLike) -> "Tensor":
+def power(a: TensorLike, b: TensorLike) -> Tensor:
     """a to the power b."""
     return apply(ops.power, *promoted(a, b))
 
 
-def maximum(a: TensorLike, b: TensorLike) -> "Tensor":
+def maximum(a: TensorLike, b: TensorLike) -> Tensor:
     """The larger of a and b, element by element; at ties the gradient is shared evenly."""
     return apply(ops.maximum, *promoted(a, b))
 
 
-def minimum(a: TensorLike, b: TensorLike) -> "Tensor":
+def minimum(a: TensorLike, b: TensorLike) -> Tensor:
     """The smaller of a and b, element by element; at ties the gradient is shared evenly."""
     return apply(ops.minimum, *promoted(a, b))
 
 
-def clip(x: TensorLike, min: TensorLike | None = None, max: TensorLike | None = None) -> "Tensor":
+def clip(x: TensorLike, min: TensorLike | None = None, max: TensorLike | None = None) -> Tensor:
     """x brought into [min, max]; at a bound the gradient is x's."""
     given = [value for value in (x, min, max) if value is not None]
     same = iter(promoted(*given))
@@ -66,107 +64,107 @@ def where(condition: TensorLike, a: TensorLike | None = None, b: TensorLike | No
     return apply(ops.where, *promoted(a, b), condition=as_tensor(condition))
 
 
-def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> "Tensor":
+def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
     """``value`` (a number or a 0-d tensor) where the mask is true or not zero, x elsewhere, in x's dtype."""
     x, value = as_tensor(x), operand(value)
-    if isinstance(value, Taped):
+    if isinstance(value, Tensor):
         if value.ndim:
             raise ValueError(f"masked_fill: value must be a number or a 0-d tensor, not of shape {value.shape}")
         value = astype(value, x.dtype)
     return apply(ops.masked_fill, x, value, mask=as_tensor(mask))
 
 
-def negative(x: TensorLike) -> "Tensor":
+def negative(x: TensorLike) -> Tensor:
     """-x."""
     return apply(ops.negative, as_tensor(x))
 
 
-def absolute(x: TensorLike) -> "Tensor":
+def absolute(x: TensorLike) -> Tensor:
     """|x|; the slope at 0 is 0."""
     return apply(ops.abs, as_tensor(x))
 
 
-def sign(x: TensorLike) -> "Tensor":
+def sign(x: TensorLike) -> Tensor:
     """-1, 0 or 1."""
     return apply(ops.sign, as_tensor(x))
 
 
-def floor(x: TensorLike) -> "Tensor":
+def floor(x: TensorLike) -> Tensor:
     """The largest whole number not above x."""
     return apply(ops.floor, as_tensor(x))
 
 
-def ceil(x: TensorLike) -> "Tensor":
+def ceil(x: TensorLike) -> Tensor:
     """The smallest whole number not below x."""
     return apply(ops.ceil, as_tensor(x))
 
 
-def round(x: TensorLike, decimals: int = 0) -> "Tensor":
+def round(x: TensorLike, decimals: int = 0) -> Tensor:
     """The nearest number of so many decimals; halves go to the even one."""
     return apply(ops.round, as_tensor(x), decimals=decimals)
 
 
-def exp(x: TensorLike) -> "Tensor":
+def exp(x: TensorLike) -> Tensor:
     """eˣ."""
     return apply(ops.exp, floating(x))
 
 
-def log(x: TensorLike) -> "Tensor":
+def log(x: TensorLike) -> Tensor:
     """The natural logarithm."""
     return apply(ops.log, floating(x))
 
 
-def sqrt(x: TensorLike) -> "Tensor":
+def sqrt(x: TensorLike) -> Tensor:
     """√x."""
     return apply(ops.sqrt, floating(x))
 
 
-def square(x: TensorLike) -> "Tensor":
+def square(x: TensorLike) -> Tensor:
     """x²."""
     return power(x, 2)
 
 
-def sin(x: TensorLike) -> "Tensor":
+def sin(x: TensorLike) -> Tensor:
     """sin x, x in radians."""
     return apply(ops.sin, floating(x))
 
 
-def cos(x: TensorLike) -> "Tensor":
+def cos(x: TensorLike) -> Tensor:
     """cos x, x in radians."""
     return apply(ops.cos, floating(x))
 
 
-def tan(x: TensorLike) -> "Tensor":
+def tan(x: TensorLike) -> Tensor:
     """tan x, x in radians."""
     return apply(ops.tan, floating(x))
 
 
-def tanh(x: TensorLike) -> "Tensor":
+def tanh(x: TensorLike) -> Tensor:
     """The hyperbolic tangent."""
     return apply(ops.tanh, floating(x))
 
 
-def sigmoid(x: TensorLike) -> "Tensor":
+def sigmoid(x: TensorLike) -> Tensor:
     """1 / (1 + e⁻ˣ)."""
     return apply(ops.sigmoid, floating(x))
 
 
-def relu(x: TensorLike) -> "Tensor":
+def relu(x: TensorLike) -> Tensor:
     """max(x, 0); the slope at 0 is 0."""
     return apply(ops.relu, as_tensor(x))
 
 
-def gelu(x: TensorLike, approximate: Literal["tanh", "none"] = "tanh") -> "Tensor":
+def gelu(x: TensorLike, approximate: Literal["tanh", "none"] = "tanh") -> Tensor:
     """x Φ(x): GPT-2's tanh form, or with ``approximate="none"`` the exact one."""
     return apply(ops.gelu, floating(x), approximate=approximate)
 
 
-def softplus(x: TensorLike, beta: float = 1.0, threshold: float = 20.0) -> "Tensor":
+def softplus(x: TensorLike, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta · x)) / beta; x itself where beta · x > threshold."""
     return apply(ops.softplus, floating(x), beta=beta, threshold=threshold)
 
 
-def astype(x: TensorLike, dtype: npt.DTypeLike) -> "Tensor":
+def astype(x: TensorLike, dtype: npt.DTypeLike) -> Tensor:
     """x in another dtype, in memory of its own also where it has it already; between floats the gradient passes."""
     tensor, wanted = as_tensor(x), checked_dtype(dtype)
     return apply(ops.copy, tensor) if tensor.dtype == wanted else apply(ops.astype, tensor, dtype=wanted)
@@ -175,105 +173,105 @@ def astype(x: TensorLike, dtype: npt.DTypeLike) -> "Tensor":
 # -- without a gradient
 
 
-def equal(a: TensorLike, b: TensorLike) -> "Tensor":
+def equal(a: TensorLike, b: TensorLike) -> Tensor:
     """a = b, element by element, as all comparisons; a boolean tensor."""
     return _compared(np.equal, a, b)
 
 
-def not_equal(a: TensorLike, b: TensorLike) -> "Tensor":
+def not_equal(a: TensorLike, b: TensorLike) -> Tensor:
     """a ≠ b."""
     return _compared(np.not_equal, a, b)
 
 
-def less(a: TensorLike, b: TensorLike) -> "Tensor":
+def less(a: TensorLike, b: TensorLike) -> Tensor:
     """a < b."""
     return _compared(np.less, a, b)
 
 
-def less_equal(a: TensorLike, b: TensorLike) -> "Tensor":
+def less_equal(a: TensorLike, b: TensorLike) -> Tensor:
     """a ≤ b."""
     return _compared(np.less_equal, a, b)
 
 
-def greater(a: TensorLike, b: TensorLike) -> "Tensor":
+def greater(a: TensorLike, b: TensorLike) -> Tensor:
     """a > b."""
     return _compared(np.greater, a, b)
 
 
-def greater_equal(a: TensorLike, b: TensorLike) -> "Tensor":
+def greater_equal(a: TensorLike, b: TensorLike) -> Tensor:
     """a ≥ b."""
     return _compared(np.greater_equal, a, b)
 
 
-def logical_not(x: TensorLike) -> "Tensor":
+def logical_not(x: TensorLike) -> Tensor:
     """True where x is false or zero."""
-    return constant(np.logical_not(as_tensor(x).data))
+    return without_gradient(np.logical_not(as_tensor(x).data))
 
 
-def logical_and(a: TensorLike, b: TensorLike) -> "Tensor":
+def logical_and(a: TensorLike, b: TensorLike) -> Tensor:
     """True where both are true or not zero."""
     return _compared(np.logical_and, a, b)
 
 
-def logical_or(a: TensorLike, b: TensorLike) -> "Tensor":
+def logical_or(a: TensorLike, b: TensorLike) -> Tensor:
     """True where one is true or not zero."""
     return _compared(np.logical_or, a, b)
 
 
-def bitwise_and(a: TensorLike, b: TensorLike) -> "Tensor":
+def bitwise_and(a: TensorLike, b: TensorLike) -> Tensor:
     """a and b, of booleans as truth, of integers bit by bit."""
     return _compared(np.bitwise_and, a, b)
 
 
-def bitwise_or(a: TensorLike, b: TensorLike) -> "Tensor":
+def bitwise_or(a: TensorLike, b: TensorLike) -> Tensor:
     """a or b, of booleans as truth, of integers bit by bit."""
     return _compared(np.bitwise_or, a, b)
 
 
-def bitwise_xor(a: TensorLike, b: TensorLike) -> "Tensor":
+def bitwise_xor(a: TensorLike, b: TensorLike) -> Tensor:
     """Either a or b, of booleans as truth, of integers bit by bit."""
     return _compared(np.bitwise_xor, a, b)
 
 
-def bitwise_not(x: TensorLike) -> "Tensor":
+def bitwise_not(x: TensorLike) -> Tensor:
     """Not x, of booleans as truth, of integers bit by bit."""
-    return constant(np.bitwise_not(as_tensor(x).data))
+    return without_gradient(np.bitwise_not(as_tensor(x).data))
 
 
-def floor_divide(a: TensorLike, b: TensorLike) -> "Tensor":
+def floor_divide(a: TensorLike, b: TensorLike) -> Tensor:
     """The largest whole number not above a / b; flat wherever it has a slope."""
     return apply(ops.floor_divide, *promoted(a, b))
 
 
-def remainder(a: TensorLike, b: TensorLike) -> "Tensor":
+def remainder(a: TensorLike, b: TensorLike) -> Tensor:
     """a - b · floor(a / b)."""
     return apply(ops.remainder, *promoted(a, b))
 
 
-def isnan(x: TensorLike) -> "Tensor":
+def isnan(x: TensorLike) -> Tensor:
     """True where x is no number."""
-    return constant(np.isnan(as_tensor(x).data))
+    return without_gradient(np.isnan(as_tensor(x).data))
 
 
-def isinf(x: TensorLike) -> "Tensor":
+def isinf(x: TensorLike) -> Tensor:
     """True where x is ±∞."""
-    return constant(np.isinf(as_tensor(x).data))
+    return without_gradient(np.isinf(as_tensor(x).data))
 
 
-def isfinite(x: TensorLike) -> "Tensor":
+def isfinite(x: TensorLike) -> Tensor:
     """True where x is neither."""
-    return constant(np.isfinite(as_tensor(x).data))
+    return without_gradient(np.isfinite(as_tensor(x).data))
 
 
-def nonzero(x: TensorLike) -> "tuple[Tensor, ...]":
+def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
     """The indices of what is true or not zero, a tensor for each axis, as an index takes them."""
-    return tuple(constant(indices) for indices in np.nonzero(as_tensor(x).data))
+    return tuple(without_gradient(indices) for indices in np.nonzero(as_tensor(x).data))
 
 
-def constant(array: Any) -> "Tensor":
+def without_gradient(array: Any) -> Tensor:
     """A tensor over a result that has no gradient."""
-    return Taped.made.holding(np.asarray(array))
+    return Tensor.holding(np.asarray(array))
 
 
-def _compared(function: Callable[..., Any], a: TensorLike, b: TensorLike) -> "Tensor":
-    return constant(function(*(value.data if isinstance(value, Taped) else value for value in promoted(a, b))))
+def _compared(function: Callable[..., Any], a: TensorLike, b: TensorLike) -> Tensor:
+    return without_gradient(function(*(value.data if isinstance(value, Tensor) else value for value in promoted(a, b))))

@@ -2,37 +2,35 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from handgrad import ops
-from handgrad.autograd.operands import TensorLike, as_tensor, floating, promoted_tensors
+from handgrad.autograd.applying import apply
+from handgrad.autograd.operands import as_tensor, floating, promoted_tensors
 from handgrad.autograd.random import default_generator
-from handgrad.autograd.taped import apply
-from handgrad.ops.conv2d import Pair
+from handgrad.autograd.tensor import Tensor, TensorLike
+from handgrad.ops.conv2d import IntPair
 from handgrad.ops.cross_entropy import Reduction
 
-if TYPE_CHECKING:
-    from handgrad.autograd.tensor import Tensor
 
-
-def softmax(x: TensorLike, axis: int = -1, *, dim: int | None = None) -> "Tensor":
+def softmax(x: TensorLike, axis: int = -1, *, dim: int | None = None) -> Tensor:
     """exp(x_i) / Σ exp(x_j) along an axis, which may be called dim."""
     return apply(ops.softmax, floating(x), axis=axis if dim is None else dim)
 
 
-def log_softmax(x: TensorLike, axis: int = -1, *, dim: int | None = None) -> "Tensor":
+def log_softmax(x: TensorLike, axis: int = -1, *, dim: int | None = None) -> Tensor:
     """The logarithm of softmax along an axis, which may be called dim."""
     return apply(ops.log_softmax, floating(x), axis=axis if dim is None else dim)
 
 
-def embedding(ids: TensorLike, weight: TensorLike) -> "Tensor":
+def embedding(ids: TensorLike, weight: TensorLike) -> Tensor:
     """Row ids[...] of weight (V, C) for each id: (...) to (..., C)."""
     return apply(ops.embedding, floating(weight), ids=as_tensor(ids))
 
 
-def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> "Tensor":
+def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
     """x @ weight + bias, weight (in, out) as everywhere here (PyTorch's is the transpose)."""
     given = promoted_tensors(x, weight, *([] if bias is None else [bias]))
     return apply(ops.linear, *given, *([None] if bias is None else []))
@@ -44,7 +42,7 @@ def layer_norm(
     weight: TensorLike | None = None,
     bias: TensorLike | None = None,
     eps: float = 1e-5,
-) -> "Tensor":
+) -> Tensor:
     """The last axes, of ``normalized_shape``, brought to mean 0 and variance 1, then times weight plus bias."""
     x = floating(x)
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
@@ -57,23 +55,21 @@ def layer_norm(
     return apply(ops.layer_norm, *given, eps=eps).reshape(x.shape)
 
 
-def dropout(
-    x: TensorLike, p: float = 0.5, training: bool = True, *, rng: np.random.Generator | None = None
-) -> "Tensor":
+def dropout(x: TensorLike, p: float = 0.5, training: bool = True, *, rng: np.random.Generator | None = None) -> Tensor:
     """In training each element is zero with probability p, else divided by 1 - p; otherwise x."""
     return apply(ops.dropout, floating(x), p=p, training=training, rng=rng or default_generator())
 
 
 def cross_entropy(
     logits: TensorLike, targets: TensorLike, ignore_index: int = -100, reduction: Reduction = "mean"
-) -> "Tensor":
+) -> Tensor:
     """-log softmax(logits)[target] in nats; logits (..., V), targets (...): the classes are the last axis."""
     return apply(
         ops.cross_entropy, floating(logits), targets=as_tensor(targets), ignore_index=ignore_index, reduction=reduction
     )
 
 
-def mse(prediction: TensorLike, target: TensorLike, reduction: Literal["mean", "sum", "none"] = "mean") -> "Tensor":
+def mse(prediction: TensorLike, target: TensorLike, reduction: Literal["mean", "sum", "none"] = "mean") -> Tensor:
     """(prediction - target)², averaged; both have the same shape."""
     return apply(ops.mse, *promoted_tensors(floating(prediction), target), reduction=reduction)
 
@@ -87,7 +83,7 @@ def attention(
     dropout_p: float = 0.0,
     *,
     rng: np.random.Generator | None = None,
-) -> "Tensor":
+) -> Tensor:
     """softmax(q kᵀ / √D + mask) v; q (..., T, D), k (..., S, D), v (..., S, E).
 
     Causal unless told otherwise. The mask is true where attending is allowed, or of floats and added.
@@ -106,10 +102,10 @@ def conv2d(
     x: TensorLike,
     weight: TensorLike,
     bias: TensorLike | None = None,
-    stride: int | Pair = 1,
-    padding: int | Pair = 0,
-    dilation: int | Pair = 1,
-) -> "Tensor":
+    stride: int | IntPair = 1,
+    padding: int | IntPair = 0,
+    dilation: int | IntPair = 1,
+) -> Tensor:
     """x (N, C, H, W) with weight (O, C, I, J) and bias (O,): (N, O, U, V)."""
     given = promoted_tensors(floating(x), weight, *([] if bias is None else [bias]))
     absent = [None] if bias is None else []

@@ -1,23 +1,19 @@
 """Products of matrices and sums of products."""
 
-from typing import TYPE_CHECKING
-
 from handgrad import ops
+from handgrad.autograd.applying import apply
 from handgrad.autograd.functions.elementwise import multiply
-from handgrad.autograd.operands import TensorLike, as_tensor, promoted_tensors
-from handgrad.autograd.taped import apply
-
-if TYPE_CHECKING:
-    from handgrad.autograd.tensor import Tensor
+from handgrad.autograd.operands import as_tensor, promoted_tensors
+from handgrad.autograd.tensor import Tensor, TensorLike
 
 
-def matmul(a: TensorLike, b: TensorLike) -> "Tensor":
+def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     """a @ b: the last two axes are matrices, the others broadcast; a vector is a row on the left, else a column."""
     a, b = promoted_tensors(a, b)
     return apply(ops.matmul, a, b)
 
 
-def mm(a: TensorLike, b: TensorLike) -> "Tensor":
+def mm(a: TensorLike, b: TensorLike) -> Tensor:
     """The product of two matrices, and of nothing else.
 
     Raises ValueError where one has not two axes.
@@ -28,7 +24,7 @@ def mm(a: TensorLike, b: TensorLike) -> "Tensor":
     return matmul(a, b)
 
 
-def dot(a: TensorLike, b: TensorLike) -> "Tensor":
+def dot(a: TensorLike, b: TensorLike) -> Tensor:
     """NumPy's: of vectors their inner product, of matrices their product, with a number the multiple; in general the
     sum over the last axis of a and the last but one of b.
     """
@@ -40,7 +36,7 @@ def dot(a: TensorLike, b: TensorLike) -> "Tensor":
     return einsum("...j,...jk->...k" if a.ndim == 1 else _dot_subscripts(a.ndim, b.ndim), a, b)
 
 
-def einsum(subscripts: str, *operands: TensorLike) -> "Tensor":
+def einsum(subscripts: str, *operands: TensorLike) -> Tensor:
     """Products of the operands, summed over the indices that the output does not name: "bhtd,bhsd->bhts"."""
     return apply(ops.einsum, *promoted_tensors(*operands), subscripts=subscripts)
 

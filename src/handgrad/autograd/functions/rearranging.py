@@ -3,29 +3,27 @@
 import math
 import operator
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from handgrad import ops
+from handgrad.autograd.applying import apply, apply_several
 from handgrad.autograd.in_place import change_in_place, is_recorded
-from handgrad.autograd.memory import owner
-from handgrad.autograd.operands import TensorLike, as_tensor, operand, promoted_tensors
-from handgrad.autograd.taped import Taped, apply, apply_several
+from handgrad.autograd.operands import as_tensor, operand, promoted_tensors
+from handgrad.autograd.shared_memory import owner
+from handgrad.autograd.tensor import Tensor, TensorLike
 from handgrad.ops.shapes import Axis, axes_of, sizes_of
-
-if TYPE_CHECKING:
-    from handgrad.autograd.tensor import Tensor
 
 Ints = int | Sequence[int]
 
 
-def reshape(x: TensorLike, *shape: Ints) -> "Tensor":
+def reshape(x: TensorLike, *shape: Ints) -> Tensor:
     """The same elements in another shape, given as integers or as one tuple; one may be -1."""
     return apply(ops.reshape, as_tensor(x), shape=sizes_of(shape))
 
 
-def view(x: TensorLike, *shape: Ints) -> "Tensor":
+def view(x: TensorLike, *shape: Ints) -> Tensor:
     """As reshape, and sure to share memory.
 
     Raises RuntimeError where that cannot be: reshape copies then.
@@ -40,18 +38,18 @@ def view(x: TensorLike, *shape: Ints) -> "Tensor":
     return shaped
 
 
-def contiguous(x: TensorLike) -> "Tensor":
+def contiguous(x: TensorLike) -> Tensor:
     """x itself where its elements lie in order in memory, else a copy in which they do."""
     tensor = as_tensor(x)
     return tensor if tensor.data.flags.c_contiguous else copy(tensor)
 
 
-def copy(x: TensorLike) -> "Tensor":
+def copy(x: TensorLike) -> Tensor:
     """The same values in memory of their own; the gradient passes."""
     return apply(ops.copy, as_tensor(x))
 
 
-def flatten(x: TensorLike, start_dim: int = 0, end_dim: int = -1) -> "Tensor":
+def flatten(x: TensorLike, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The axes from start_dim to end_dim as one; a copy, as in NumPy."""
     tensor = as_tensor(x)
     if tensor.ndim == 0:
@@ -63,7 +61,7 @@ def flatten(x: TensorLike, start_dim: int = 0, end_dim: int = -1) -> "Tensor":
     return copy(reshape(tensor, *shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
 
 
-def transpose(x: TensorLike, *axes: Ints | None) -> "Tensor":
+def transpose(x: TensorLike, *axes: Ints | None) -> Tensor:
     """Two integers swap these axes (PyTorch); none, or a tuple, or more integers order all axes (NumPy)."""
     tensor = as_tensor(x)
     if len(axes) == 2 and all(isinstance(axis, int) for axis in axes):
@@ -73,12 +71,12 @@ def transpose(x: TensorLike, *axes: Ints | None) -> "Tensor":
     return permute(tensor, *axes)  # type: ignore[arg-type]
 
 
-def permute(x: TensorLike, *axes: Ints) -> "Tensor":
+def permute(x: TensorLike, *axes: Ints) -> Tensor:
     """Axis i of the result is axis axes[i] of x."""
     return apply(ops.permute, as_tensor(x), axes=sizes_of(axes))
 
 
-def swapaxes(x: TensorLike, axis1: int, axis2: int) -> "Tensor":
+def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
     """Two axes exchanged."""
     tensor = as_tensor(x)
     (first,), (second,) = axes_of(tensor.data, axis1), axes_of(tensor.data, axis2)
@@ -87,7 +85,7 @@ def swapaxes(x: TensorLike, axis1: int, axis2: int) -> "Tensor":
     return apply(ops.permute, tensor, axes=tuple(order))
 
 
-def squeeze(x: TensorLike, axis: Axis = None) -> "Tensor":
+def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
     """Without axes of size 1, all or those named; ValueError where one named is larger."""
     tensor = as_tensor(x)
     ones = tuple(i for i, size in enumerate(tensor.shape) if size == 1)
@@ -98,23 +96,23 @@ def squeeze(x: TensorLike, axis: Axis = None) -> "Tensor":
     return reshape(tensor, tuple(size for i, size in enumerate(tensor.shape) if i not in axes))
 
 
-def expand_dims(x: TensorLike, axis: Ints) -> "Tensor":
+def expand_dims(x: TensorLike, axis: Ints) -> Tensor:
     """With new axes of size 1 at these places of the result."""
     tensor = as_tensor(x)
     return reshape(tensor, np.expand_dims(tensor.data, axis if isinstance(axis, int) else tuple(axis)).shape)
 
 
-def unsqueeze(x: TensorLike, dim: int) -> "Tensor":
+def unsqueeze(x: TensorLike, dim: int) -> Tensor:
     """With a new axis of size 1."""
     return expand_dims(x, dim)
 
 
-def broadcast_to(x: TensorLike, shape: Ints) -> "Tensor":
+def broadcast_to(x: TensorLike, shape: Ints) -> Tensor:
     """Stretched to a shape by NumPy's rules, without a copy."""
     return apply(ops.broadcast_to, as_tensor(x), shape=sizes_of((shape,)))
 
 
-def repeat(x: TensorLike, repeats: Ints | TensorLike, axis: int | None = None) -> "Tensor":
+def repeat(x: TensorLike, repeats: Ints | TensorLike, axis: int | None = None) -> Tensor:
     """Each element so many times in a row, along an axis or of the flattened x."""
     counts = as_tensor(repeats).data.copy()  # what is changed later changes nothing here
     if counts.dtype.kind not in "iu":
@@ -122,22 +120,22 @@ def repeat(x: TensorLike, repeats: Ints | TensorLike, axis: int | None = None) -
     return apply(ops.repeat, as_tensor(x), repeats=counts, axis=axis)
 
 
-def concatenate(tensors: Sequence[TensorLike], axis: int | None = 0) -> "Tensor":
+def concatenate(tensors: Sequence[TensorLike], axis: int | None = 0) -> Tensor:
     """One after another along an axis that is there."""
     return apply(ops.concatenate, *promoted_tensors(*_some(tensors, "concatenate")), axis=axis)
 
 
-def cat(tensors: Sequence[TensorLike], dim: int = 0, *, axis: int | None = None) -> "Tensor":
+def cat(tensors: Sequence[TensorLike], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """PyTorch's name of concatenate; the axis may be called dim or axis."""
     return concatenate(tensors, dim if axis is None else axis)
 
 
-def stack(tensors: Sequence[TensorLike], axis: int = 0, *, dim: int | None = None) -> "Tensor":
+def stack(tensors: Sequence[TensorLike], axis: int = 0, *, dim: int | None = None) -> Tensor:
     """One after another along a new axis."""
     return apply(ops.stack, *promoted_tensors(*_some(tensors, "stack")), axis=axis if dim is None else dim)
 
 
-def split(x: TensorLike, split_size: Ints, dim: int = 0, *, axis: int | None = None) -> "tuple[Tensor, ...]":
+def split(x: TensorLike, split_size: Ints, dim: int = 0, *, axis: int | None = None) -> tuple[Tensor, ...]:
     """Pieces of ``split_size`` (the last may be smaller), or of these sizes, along an axis."""
     tensor, along = as_tensor(x), dim if axis is None else axis
     (along,) = axes_of(tensor.data, along)
@@ -152,7 +150,7 @@ def split(x: TensorLike, split_size: Ints, dim: int = 0, *, axis: int | None = N
     return tuple(apply_several(ops.split, tensor, sizes=sizes, axis=along))
 
 
-def chunk(x: TensorLike, chunks: int, dim: int = 0, *, axis: int | None = None) -> "tuple[Tensor, ...]":
+def chunk(x: TensorLike, chunks: int, dim: int = 0, *, axis: int | None = None) -> tuple[Tensor, ...]:
     """At most ``chunks`` pieces of one size, the last smaller, along an axis."""
     if chunks < 1:
         raise ValueError(f"chunk: there must be at least 1 chunk, not {chunks}")
@@ -163,35 +161,35 @@ def chunk(x: TensorLike, chunks: int, dim: int = 0, *, axis: int | None = None) 
     return split(tensor, math.ceil(size / chunks), along)
 
 
-def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> "Tensor":
+def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """The elements whose indices on two axes differ by ``offset``, along a new last axis."""
     return apply(ops.diagonal, as_tensor(x), offset=offset, axis1=axis1, axis2=axis2)
 
 
-def trace(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> "Tensor":
+def trace(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """The sum of a diagonal."""
     return apply(ops.sum, diagonal(x, offset, axis1, axis2), axis=-1)
 
 
-def triu(x: TensorLike, k: int = 0, *, diagonal: int | None = None) -> "Tensor":
+def triu(x: TensorLike, k: int = 0, *, diagonal: int | None = None) -> Tensor:
     """Zeros below diagonal k (PyTorch calls it diagonal) of the last two axes."""
     return apply(ops.triu, as_tensor(x), k=k if diagonal is None else diagonal)
 
 
-def tril(x: TensorLike, k: int = 0, *, diagonal: int | None = None) -> "Tensor":
+def tril(x: TensorLike, k: int = 0, *, diagonal: int | None = None) -> Tensor:
     """Zeros above diagonal k (PyTorch calls it diagonal) of the last two axes."""
     return apply(ops.tril, as_tensor(x), k=k if diagonal is None else diagonal)
 
 
-def getitem(x: TensorLike, index: Any) -> "Tensor":
+def getitem(x: TensorLike, index: Any) -> Tensor:
     """x[index], with NumPy's basic, integer and boolean indices, which may be tensors."""
     return apply(ops.getitem, as_tensor(x), index=plain_index(index))
 
 
-def setitem(x: "Tensor", index: Any, value: TensorLike) -> None:
+def setitem(x: Tensor, index: Any, value: TensorLike) -> None:
     """x[index] = value, in x's memory; recorded where x or the value requires a gradient."""
     value = operand(value)
-    if isinstance(value, Taped) and value.data.dtype != x.dtype:
+    if isinstance(value, Tensor) and value.data.dtype != x.dtype:
         if not np.can_cast(value.data.dtype, x.dtype, "same_kind"):
             raise TypeError(f"in-place: {value.data.dtype} cannot be put into a tensor of {x.dtype}")
         value = value.astype(x.dtype)
@@ -200,7 +198,7 @@ def setitem(x: "Tensor", index: Any, value: TensorLike) -> None:
     if is_recorded(x, value):
         change_in_place(x, ops.setitem, value, index=plain_index(index))
     else:
-        x.data[plain_index(index)] = value.data if isinstance(value, Taped) else value
+        x.data[plain_index(index)] = value.data if isinstance(value, Tensor) else value
         x.mark_changed()
 
 
@@ -208,7 +206,7 @@ def plain_index(index: Any) -> Any:
     """An index as NumPy takes it: arrays for tensors. Copies, so that a later change of them changes nothing here."""
     if isinstance(index, tuple):
         return tuple(plain_index(part) for part in index)
-    if isinstance(index, Taped):
+    if isinstance(index, Tensor):
         if index.data.dtype.kind == "f":
             raise TypeError(f"index: a tensor of {index.data.dtype} picks nothing; integers and booleans do")
         return index.data.copy()

@@ -1,55 +1,51 @@
 """Sums and what is like them: over one axis, several, or (None) all. ``keepdims`` leaves axes of size 1."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from handgrad import ops
-from handgrad.autograd.functions.elementwise import constant
-from handgrad.autograd.operands import TensorLike, as_tensor, floating
-from handgrad.autograd.taped import apply
+from handgrad.autograd.applying import apply
+from handgrad.autograd.functions.elementwise import without_gradient
+from handgrad.autograd.operands import as_tensor, floating
+from handgrad.autograd.tensor import Tensor, TensorLike
 from handgrad.ops.shapes import Axis, axes_of
 
-if TYPE_CHECKING:
-    from handgrad.autograd.tensor import Tensor
 
-
-def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> "Tensor":
+def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Σ x_i."""
     return apply(ops.sum, as_tensor(x), axis=axis, keepdims=keepdims)
 
 
-def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> "Tensor":
+def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Σ x_i / n."""
     return apply(ops.mean, floating(x), axis=axis, keepdims=keepdims)
 
 
-def var(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> "Tensor":
+def var(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
     """Σ (x_i - mean)² / (n - ddof); ddof is 0, as in NumPy."""
     return apply(ops.var, floating(x), axis=axis, ddof=ddof, keepdims=keepdims)
 
 
-def std(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> "Tensor":
+def std(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
     """√var."""
     return apply(ops.std, floating(x), axis=axis, ddof=ddof, keepdims=keepdims)
 
 
-def prod(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> "Tensor":
+def prod(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Π x_i."""
     return apply(ops.prod, as_tensor(x), axis=axis, keepdims=keepdims)
 
 
-def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> "Tensor":
+def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The largest x_i, the values alone; several that tie share the gradient evenly."""
     return apply(ops.max, as_tensor(x), axis=axis, keepdims=keepdims)
 
 
-def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> "Tensor":
+def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The smallest x_i, the values alone; several that tie share the gradient evenly."""
     return apply(ops.min, as_tensor(x), axis=axis, keepdims=keepdims)
 
 
-def norm(x: TensorLike, ord: float | None = None, axis: Axis = None, keepdims: bool = False) -> "Tensor":
+def norm(x: TensorLike, ord: float | None = None, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """(Σ |x_i|^ord)^(1/ord) along an axis; without an ord its square root of squares, over one axis, several, or all.
 
     Raises ValueError for an ord over more than one axis, which NumPy takes for a norm of matrices.
@@ -64,18 +60,18 @@ def norm(x: TensorLike, ord: float | None = None, axis: Axis = None, keepdims: b
 
 def logsumexp(
     x: TensorLike, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False
-) -> "Tensor":
+) -> Tensor:
     """log Σ exp(x_i), which cannot overflow. The axis may be called dim."""
     axis = axis if dim is None else dim
     return apply(ops.logsumexp, floating(x), axis=axis, keepdims=keepdims or keepdim)
 
 
-def cumsum(x: TensorLike, axis: int | None = None) -> "Tensor":
+def cumsum(x: TensorLike, axis: int | None = None) -> Tensor:
     """Running sums along an axis; with None of the flattened x."""
     return apply(ops.cumsum, _counting(x), axis=axis)
 
 
-def cumprod(x: TensorLike, axis: int | None = None) -> "Tensor":
+def cumprod(x: TensorLike, axis: int | None = None) -> Tensor:
     """Running products along an axis; with None of the flattened x."""
     return apply(ops.cumprod, _counting(x), axis=axis)
 
@@ -83,27 +79,27 @@ def cumprod(x: TensorLike, axis: int | None = None) -> "Tensor":
 # -- without a gradient
 
 
-def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> "Tensor":
+def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Where the largest is (the first of several); with axis None, its index in the flattened x."""
-    return constant(np.argmax(as_tensor(x).data, axis=axis, keepdims=keepdims))
+    return without_gradient(np.argmax(as_tensor(x).data, axis=axis, keepdims=keepdims))
 
 
-def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> "Tensor":
+def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Where the smallest is (the first of several); with axis None, its index in the flattened x."""
-    return constant(np.argmin(as_tensor(x).data, axis=axis, keepdims=keepdims))
+    return without_gradient(np.argmin(as_tensor(x).data, axis=axis, keepdims=keepdims))
 
 
-def all(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> "Tensor":
+def all(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Whether all are true or not zero."""
-    return constant(np.all(as_tensor(x).data, axis=_tuple(axis), keepdims=keepdims))
+    return without_gradient(np.all(as_tensor(x).data, axis=_tuple(axis), keepdims=keepdims))
 
 
-def any(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> "Tensor":
+def any(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Whether one is true or not zero."""
-    return constant(np.any(as_tensor(x).data, axis=_tuple(axis), keepdims=keepdims))
+    return without_gradient(np.any(as_tensor(x).data, axis=_tuple(axis), keepdims=keepdims))
 
 
-def _counting(x: TensorLike) -> "Tensor":
+def _counting(x: TensorLike) -> Tensor:
     """Integers and booleans in int64, so that running sums of them do not overflow; as NumPy has it."""
     tensor = as_tensor(x)
     return tensor if tensor.dtype.kind == "f" else tensor.astype(np.int64)

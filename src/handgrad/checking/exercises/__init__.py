@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.arrays import Array
 from handgrad.checking.cases import Options
 from handgrad.checking.exercises.cosine_similarity import cosine_similarity, cosine_similarity_backward
 from handgrad.checking.exercises.linear_attention import linear_attention, linear_attention_backward
@@ -23,7 +22,8 @@ from handgrad.checking.exercises.silu import silu, silu_backward
 from handgrad.checking.exercises.smoothed_cross_entropy import smoothed_cross_entropy, smoothed_cross_entropy_backward
 from handgrad.checking.exercises.swiglu import swiglu, swiglu_backward
 from handgrad.checking.numerical import central_differences
-from handgrad.errors import InputError
+from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def all_exercises() -> list[Exercise]:
         Exercise(silu, silu_backward, {"x": normal(2, 3, 5)}),
         Exercise(swiglu, swiglu_backward, {"gate": normal(2, 3, 5), "value": normal(2, 3, 5)}),
         Exercise(rotary, rotary_backward, {"x": normal(2, 5, 6)}, lambda: {"base": 50.0}),
-        Exercise(rms_norm, rms_norm_backward, {"x": normal(2, 3, 5), "gain": normal(5)}, lambda: {"eps": 0.1}),
+        Exercise(rms_norm, rms_norm_backward, {"x": normal(2, 3, 5), "weight": normal(5)}, lambda: {"eps": 0.1}),
         Exercise(cosine_similarity, cosine_similarity_backward, {"a": normal(2, 3, 5), "b": normal(2, 3, 5)}),
         Exercise(
             smoothed_cross_entropy,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.arrays import Array
+from handgrad.system.arrays import Array
 
 
 def cosine_similarity(a: Array, b: Array) -> tuple[Array, tuple[Any, ...]]:

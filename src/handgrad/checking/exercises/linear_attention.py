@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.arrays import Array
+from handgrad.system.arrays import Array
 
 
 def linear_attention(q: Array, k: Array, v: Array) -> tuple[Array, tuple[Any, ...]]:

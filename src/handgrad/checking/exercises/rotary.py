@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.arrays import Array
+from handgrad.system.arrays import Array
 
 
 def rotary(x: Array, base: float = 10000.0) -> tuple[Array, tuple[Any, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.arrays import Array
+from handgrad.system.arrays import Array
 
 
 def smoothed_cross_entropy(logits: Array, targets: Array, smoothing: float = 0.1) -> tuple[Array, tuple[Any, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.arrays import Array
+from handgrad.system.arrays import Array
 
 
 def swiglu(gate: Array, value: Array) -> tuple[Array, tuple[Any, ...]]:

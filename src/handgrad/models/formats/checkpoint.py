@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from handgrad.arrays import Array
-from handgrad.errors import InputError
-from handgrad.files import read_file, read_json
 from handgrad.models.config import GPTConfig
 from handgrad.models.formats.weights import config_from, read_weights
+from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
+from handgrad.system.files import read_file, read_json
 
 RUN_VERSION = 1
-FORMAT_VERSION = 2
+CHECKPOINT_VERSION = 2
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _HEADER = 1 << 20
 """Bytes that the names and shapes of a model's arrays may take."""
@@ -90,12 +90,14 @@ def read_state(checkpoint: Path, files: tuple[str, ...] = (MODEL, OPTIMIZER)) ->
     except InputError as error:
         raise DamagedError(f"{checkpoint} is damaged: {error}") from None
     if state.get("version") == 1:
-        raise InputError(f"{checkpoint / STATE} is of version 1, which had no hashes; only {FORMAT_VERSION} is read")
-    if state.pop("sha256", None) != hash_of(state):
-        raise DamagedError(f"{checkpoint} is damaged: {STATE} does not have the SHA-256 that it names")
-    if state.get("version") != FORMAT_VERSION:
         raise InputError(
-            f"{checkpoint / STATE} is of version {state.get('version')}; only {FORMAT_VERSION} is read here"
+            f"{checkpoint / STATE} is of version 1, which had no hashes; only {CHECKPOINT_VERSION} is read"
+        )
+    if state.pop("sha256", None) != sha256_of(state):
+        raise DamagedError(f"{checkpoint} is damaged: {STATE} does not have the SHA-256 that it names")
+    if state.get("version") != CHECKPOINT_VERSION:
+        raise InputError(
+            f"{checkpoint / STATE} is of version {state.get('version')}; only {CHECKPOINT_VERSION} is read here"
         )
     try:
         named = {name: (state["files"][name]["bytes"], state["files"][name]["sha256"]) for name in files}
@@ -125,7 +127,7 @@ def check_size(checkpoint: Path, config: GPTConfig) -> None:
         )
 
 
-def hash_of(state: Mapping[str, Any]) -> str:
+def sha256_of(state: Mapping[str, Any]) -> str:
     """The SHA-256 of the values, however they are laid out."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from handgrad.arrays import Array
-from handgrad.errors import InputError
-from handgrad.files import write_atomically
 from handgrad.models.config import GPTConfig
-from handgrad.records import check_names
-from handgrad.saving import read_safetensors, safetensors_bytes
+from handgrad.system.arrays import Array
+from handgrad.system.dataclasses_from_json import check_names
+from handgrad.system.errors import InputError
+from handgrad.system.files import write_atomically
+from handgrad.system.state_files import read_safetensors, safetensors_bytes
 
 _CONFIG = "handgrad.model"
 

@@ -3,17 +3,11 @@
 Texts come as UTF-8, uint8 (n,).
 """
 
+from handgrad.tokenizers.kernels.counting import count_pieces
 from handgrad.tokenizers.kernels.learning import learn_merges
-from handgrad.tokenizers.kernels.pieces import (
-    PATTERN_NUMBERS,
-    count_pieces,
-    encode_pieces,
-    encode_words,
-    new_cache,
-    pair_table,
-    split_pieces,
-    word_table,
-)
+from handgrad.tokenizers.kernels.merging import encode_pieces, new_cache, pair_table
+from handgrad.tokenizers.kernels.splitting import PATTERN_NUMBERS, split_pieces
+from handgrad.tokenizers.kernels.words import encode_words, word_table
 
 __all__ = [
     "PATTERN_NUMBERS",

@@ -1,4 +1,4 @@
-"""Merges learned from the counts of pieces: what ``merges.learn_merges`` does, on arrays."""
+"""Merges learned from the counts of pieces: what ``bpe.learning.learn_merges`` does, on arrays."""
 
 import heapq
 from array import array
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.arrays import Array
-from handgrad.compiled import compiled
+from handgrad.system.arrays import Array
+from handgrad.system.compiling import compiled
 
 # The symbols of all pieces lie in one array of int32, a symbol for each byte at first, with _EDGE around each piece. A
 # part of n > 1 bytes stands where its first byte stood; at its second and its last byte stands -n, so that from any
@@ -17,7 +17,7 @@ _EDGE = np.int32(-(1 << 31))
 
 
 def learn_merges(pieces: Iterable[tuple[bytes, int]], parts: Sequence[bytes], size: int) -> list[tuple[bytes, bytes]]:
-    """Merges, in their order, until there are ``size`` parts; see ``merges.learn_merges``."""
+    """Merges, in their order, until there are ``size`` parts; see ``bpe.learning.learn_merges``."""
     number_of_byte = np.zeros(256, np.int32)
     for number, part in enumerate(parts):
         number_of_byte[part[0]] = number

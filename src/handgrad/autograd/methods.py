@@ -1,0 +1,181 @@
+"""The operators and methods that NumPy's and PyTorch's users expect of a tensor.
+
+They are functions of ``functions`` and are attached to ``Tensor`` when this module is imported: functions are made of
+tensors, so the class cannot know them. ``Tensor`` declares them for type checkers; a test compares the two.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from handgrad import ops
+from handgrad.autograd.functions import elementwise, network, products, rearranging, reductions
+from handgrad.autograd.in_place import change_in_place
+from handgrad.autograd.operands import operand, promoted
+from handgrad.autograd.tensor import Tensor, TensorLike
+from handgrad.backend import Forward
+
+Method = Callable[..., Any]
+
+
+def _reflected(function: Method) -> Method:
+    def method(self: Tensor, other: TensorLike) -> Tensor:
+        return function(other, self)
+
+    return method
+
+
+def _in_place(operation: Forward) -> Method:
+    def method(self: Tensor, other: TensorLike) -> Tensor:
+        value = operand(other)
+        if isinstance(value, Tensor):
+            _, value = promoted(self, value)
+        return change_in_place(self, operation, value)
+
+    return method
+
+
+def _unless_none(compare: Method) -> Method:
+    def method(self: Tensor, other: Any) -> Any:
+        return NotImplemented if other is None else compare(self, other)
+
+    return method
+
+
+def _rows(self: Tensor) -> Iterator[Tensor]:
+    return (rearranging.getitem(self, i) for i in range(len(self)))
+
+
+def _attached(methods: type) -> type:
+    """Gives ``Tensor`` whatever a class names."""
+    for name, method in vars(methods).items():
+        if name not in _OF_EVERY_CLASS:
+            setattr(Tensor, name, method)
+    return methods
+
+
+_OF_EVERY_CLASS = frozenset(vars(type("Empty", (), {}))) | {"__hash__", "__static_attributes__", "__firstlineno__"}
+
+
+@_attached
+class Operators:
+    """What is written with signs."""
+
+    __add__ = elementwise.add
+    __sub__ = elementwise.subtract
+    __mul__ = elementwise.multiply
+    __truediv__ = elementwise.divide
+    __floordiv__ = elementwise.floor_divide
+    __mod__ = elementwise.remainder
+    __pow__ = elementwise.power
+    __matmul__ = products.matmul
+    __neg__ = elementwise.negative
+    __pos__ = rearranging.copy
+    __abs__ = elementwise.absolute
+    __invert__ = elementwise.bitwise_not
+    __and__ = __rand__ = elementwise.bitwise_and
+    __or__ = __ror__ = elementwise.bitwise_or
+    __xor__ = __rxor__ = elementwise.bitwise_xor
+
+    __radd__ = _reflected(elementwise.add)
+    __rsub__ = _reflected(elementwise.subtract)
+    __rmul__ = _reflected(elementwise.multiply)
+    __rtruediv__ = _reflected(elementwise.divide)
+    __rfloordiv__ = _reflected(elementwise.floor_divide)
+    __rmod__ = _reflected(elementwise.remainder)
+    __rpow__ = _reflected(elementwise.power)
+    __rmatmul__ = _reflected(products.matmul)
+    __iadd__ = _in_place(ops.add)
+    __isub__ = _in_place(ops.subtract)
+    __imul__ = _in_place(ops.multiply)
+    __itruediv__ = _in_place(ops.divide)
+    __ipow__ = _in_place(ops.power)
+    __imatmul__ = _in_place(ops.matmul)
+    __eq__ = _unless_none(elementwise.equal)
+    __ne__ = _unless_none(elementwise.not_equal)
+    __lt__ = elementwise.less
+    __le__ = elementwise.less_equal
+    __gt__ = elementwise.greater
+    __ge__ = elementwise.greater_equal
+
+    __getitem__ = rearranging.getitem
+    __setitem__ = rearranging.setitem
+
+    __iter__ = _rows
+
+
+@_attached
+class Methods:
+    """Functions that are methods too."""
+
+    abs = elementwise.absolute
+    astype = elementwise.astype
+    ceil = elementwise.ceil
+    clip = elementwise.clip
+    cos = elementwise.cos
+    exp = elementwise.exp
+    floor = elementwise.floor
+    gelu = elementwise.gelu
+    isfinite = elementwise.isfinite
+    isinf = elementwise.isinf
+    isnan = elementwise.isnan
+    log = elementwise.log
+    masked_fill = elementwise.masked_fill
+    maximum = elementwise.maximum
+    minimum = elementwise.minimum
+    nonzero = elementwise.nonzero
+    relu = elementwise.relu
+    round = elementwise.round
+    sigmoid = elementwise.sigmoid
+    sign = elementwise.sign
+    sin = elementwise.sin
+    softplus = elementwise.softplus
+    sqrt = elementwise.sqrt
+    square = elementwise.square
+    tan = elementwise.tan
+    tanh = elementwise.tanh
+
+    all = reductions.all
+    any = reductions.any
+    argmax = reductions.argmax
+    argmin = reductions.argmin
+    cumprod = reductions.cumprod
+    cumsum = reductions.cumsum
+    logsumexp = reductions.logsumexp
+    max = reductions.max
+    mean = reductions.mean
+    min = reductions.min
+    norm = reductions.norm
+    prod = reductions.prod
+    std = reductions.std
+    sum = reductions.sum
+    var = reductions.var
+
+    broadcast_to = rearranging.broadcast_to
+    chunk = rearranging.chunk
+    clone = rearranging.copy
+    contiguous = rearranging.contiguous
+    copy = rearranging.copy
+    diagonal = rearranging.diagonal
+    expand_dims = rearranging.expand_dims
+    flatten = rearranging.flatten
+    permute = rearranging.permute
+    repeat = rearranging.repeat
+    reshape = rearranging.reshape
+    split = rearranging.split
+    squeeze = rearranging.squeeze
+    swapaxes = rearranging.swapaxes
+    trace = rearranging.trace
+    transpose = rearranging.transpose
+    tril = rearranging.tril
+    triu = rearranging.triu
+    unsqueeze = rearranging.unsqueeze
+    view = rearranging.view
+
+    dot = products.dot
+    matmul = products.matmul
+    mm = products.mm
+
+    log_softmax = network.log_softmax
+    softmax = network.softmax
+
+    T = property(rearranging.transpose, doc="All axes in reverse order.")

@@ -1,0 +1,72 @@
+"""Peak memory of a training step, each side in a process of its own."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from handgrad.benchmarking.cases import case_of
+from handgrad.benchmarking.contenders import EAGER, handgrad_contender, pytorch_contender
+from handgrad.system.backend_choice import current_backend
+
+STEPS = 12
+_EARLY = 4
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes resident, and pages that had to be asked for."""
+
+    imported: int
+    """Before anything was made: the libraries."""
+    early: int
+    """The peak after four steps."""
+    peak: int
+    """After all steps."""
+    faults_per_step: float
+    """Pages that the system had to hand out during a step, over the later steps."""
+
+
+def measure_memory(case: str, side: str, replicas: int = 0) -> Memory | None:
+    """``side`` is handgrad or PyTorch eager. None where the system tells no peak, or the process did not end well."""
+    if not Path("/proc/self/status").exists():
+        return None
+    command = [sys.executable, "-m", __name__, case, side, str(replicas)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return Memory(**json.loads(done.stdout)) if done.returncode == 0 else None
+
+
+def _main(name: str, side: str, replicas: str) -> None:
+    case = case_of(name)
+    if side == EAGER:
+        import torch  # noqa: F401
+    else:
+        current_backend()  # imports Numba where that is in force
+    imported = _peak()
+    contender = pytorch_contender(case) if side == EAGER else handgrad_contender(case, replicas=int(replicas))
+    early = faults = 0
+    with contender.around():
+        for step in range(STEPS):
+            contender.run()
+            if step == _EARLY - 1:
+                early, faults = _peak(), _faults()
+    contender.close()
+    per_step = (_faults() - faults) / (STEPS - _EARLY)
+    print(json.dumps({"imported": imported, "early": early, "peak": _peak(), "faults_per_step": per_step}))
+
+
+def _peak() -> int:
+    """The most that was ever resident, in bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def _faults() -> int:
+    import resource  # not on every system
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

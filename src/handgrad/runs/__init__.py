@@ -1,0 +1,37 @@
+"""A run on disk: its directory, its settings, what was measured, its checkpoints, and the rules of going on with it."""
+
+from handgrad.runs.checkpoints import load_model, read_progress
+from handgrad.runs.config import TrainConfig, read_config_file
+from handgrad.runs.directory import Run, create_run, next_free, open_run
+from handgrad.runs.environment import choose_replicas
+from handgrad.runs.metrics import Metrics, read_metrics
+from handgrad.runs.new_directory import check_is_free, is_beginning, laid_out
+from handgrad.runs.presets import PRESETS, preset
+from handgrad.runs.resuming import resumed, was_cut_off
+from handgrad.runs.retention import clear_leftovers, find_checkpoint, load_intact
+from handgrad.runs.tensorboard import check_can_write_events
+
+__all__ = [
+    "PRESETS",
+    "Metrics",
+    "Run",
+    "TrainConfig",
+    "check_can_write_events",
+    "check_is_free",
+    "choose_replicas",
+    "clear_leftovers",
+    "create_run",
+    "find_checkpoint",
+    "is_beginning",
+    "laid_out",
+    "load_intact",
+    "load_model",
+    "next_free",
+    "open_run",
+    "preset",
+    "read_config_file",
+    "read_metrics",
+    "read_progress",
+    "resumed",
+    "was_cut_off",
+]

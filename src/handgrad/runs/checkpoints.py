@@ -1,0 +1,156 @@
+"""One checkpoint: a directory that is written under a temporary name, flushed, and renamed once; checked when read.
+
+``state.json`` holds how far the run had come, the sizes and SHA-256 of the two files of arrays, and its own SHA-256.
+Nothing in a checkpoint is ever run, and no name in it leads anywhere.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from handgrad.models import GPTConfig, LanguageModel
+from handgrad.models.formats.checkpoint import (
+    CHECKPOINT_VERSION,
+    MODEL,
+    OPTIMIZER,
+    STATE,
+    DamagedError,
+    read_state,
+    sha256_of,
+)
+from handgrad.models.formats.weights import read_weights, weights_bytes
+from handgrad.models.loading import check_is_of, fill, load_checkpoint_of_run
+from handgrad.optim import Optimizer
+from handgrad.system.dataclasses_from_json import dataclass_from_json
+from handgrad.system.errors import InputError
+from handgrad.system.files import flush_directory, write_flushed
+from handgrad.system.state_files import load, safetensors_bytes
+
+
+@dataclass
+class Progress:
+    """How far a run has come. Batches and dropout are drawn from (seed, step), so there is no more to remember."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_val_loss: float | None = None
+    best_step: int | None = None
+    logged: int = 0
+    """Lines of metrics.jsonl."""
+    skipped: int = 0
+    """Steps whose loss or gradient was not finite, so that the weights were left alone."""
+    skipped_in_a_row: int = 0
+    loss_mean: float = 0.0
+    """Of the last steps' losses, as is the variance: what a spike is measured by."""
+    loss_variance: float = 0.0
+
+
+def write_checkpoint(
+    directory: Path, name: str, model: LanguageModel, optimizer: Optimizer, progress: Progress
+) -> Path:
+    """Writes ``directory / name``, which must not exist: it appears whole or, where anything goes wrong, not at all."""
+    temporary = directory / f".{name}.{os.getpid()}.tmp"
+    try:
+        temporary.mkdir()
+        state = optimizer.state_dict()
+        moments = {
+            f"{kind}.{parameter}": array
+            for index, parameter in enumerate(_optimized_names(model, optimizer))
+            for kind, array in state["state"].get(index, {}).items()
+            if kind != "step"
+        }
+        steps = {str(index): values["step"] for index, values in state["state"].items()}
+        files = {}
+        contents: dict[str, Callable[[], bytes]] = {  # one after another, as each may be large
+            MODEL: lambda: weights_bytes(model.stored_state(), model.config),
+            OPTIMIZER: lambda: safetensors_bytes(moments),
+        }
+        for file, make in contents.items():
+            content = make()
+            files[file] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            write_flushed(temporary / file, content)
+        described = {
+            "version": CHECKPOINT_VERSION,
+            "progress": asdict(progress),
+            "optimizer_steps": steps,
+            "files": files,
+        }
+        described["sha256"] = sha256_of(described)
+        write_flushed(temporary / STATE, (json.dumps(described, indent=2) + "\n").encode())
+        flush_directory(temporary)
+        os.rename(temporary, directory / name)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    flush_directory(directory)
+    return directory / name
+
+
+def read_progress(checkpoint: Path) -> Progress:
+    """How far a checkpoint had come. Raises DamagedError where it does not say so, or is damaged elsewhere."""
+    return _progress(checkpoint, read_state(checkpoint))
+
+
+def load_model(checkpoint: Path, config: GPTConfig) -> LanguageModel:
+    """A model with a checkpoint's weights, out of training.
+
+    Raises DamagedError if a file of the checkpoint is damaged, InputError if the weights are of another model.
+    """
+    read_state(checkpoint)  # the optimizer's file too: a checkpoint is intact as a whole
+    return load_checkpoint_of_run(checkpoint, config)
+
+
+def load_weights(checkpoint: Path, model: LanguageModel) -> None:
+    """Copies a checkpoint's weights into a model. Raises InputError if they do not fit or are damaged."""
+    arrays, config = read_weights(checkpoint / MODEL)
+    if config is not None:
+        check_is_of(config, model.config, checkpoint / MODEL)
+    fill(model, arrays, checkpoint / MODEL)
+
+
+def load_checkpoint(checkpoint: Path, state: Mapping[str, Any], model: LanguageModel, optimizer: Optimizer) -> Progress:
+    """Puts model and optimizer into the state of the checkpoint and returns how far it had come.
+
+    ``state`` is what ``read_state`` found, which has looked at all hashes. Raises InputError where it does not fit.
+    """
+    progress = _progress(checkpoint, state)
+    arrays = load(checkpoint / OPTIMIZER)
+    try:
+        steps = {int(index): step for index, step in state["optimizer_steps"].items()}
+        if any(type(step) is not int or not 0 < step <= progress.step for step in steps.values()):
+            raise ValueError(f"the optimizer cannot have made the steps that {STATE} names")
+        groups = optimizer.state_dict()["param_groups"]
+        moments: dict[int, dict[str, Any]] = {index: {"step": step} for index, step in steps.items()}
+        indices = {name: index for index, name in enumerate(_optimized_names(model, optimizer))}
+        for key, array in arrays.items():
+            kind, name = key.split(".", 1)
+            moments[indices[name]][kind] = array
+        load_weights(checkpoint, model)
+        optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise DamagedError(f"{checkpoint} is damaged: {error}") from None
+    return progress
+
+
+def _progress(checkpoint: Path, state: Mapping[str, Any]) -> Progress:
+    try:
+        progress = dataclass_from_json(Progress, state.get("progress"))
+    except ValueError as error:
+        raise DamagedError(f"{checkpoint} is damaged: of the progress in {STATE}, {error}") from None
+    counts = 0 <= progress.skipped_in_a_row <= progress.skipped <= progress.step <= progress.tokens
+    if not counts or progress.logged < 0 or progress.loss_variance < 0:
+        raise DamagedError(f"{checkpoint} is damaged: the progress in {STATE} cannot be")
+    return progress
+
+
+def _optimized_names(model: LanguageModel, optimizer: Optimizer) -> list[str]:
+    names = {id(parameter): model.stored_name(name) for name, parameter in model.named_parameters()}
+    return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,0 +1,166 @@
+"""What a run is told: the model's shape, the optimizer, the schedule, how often to look."""
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from handgrad.models import Architecture, GPTConfig
+from handgrad.optim import SGD, Adam, AdamW, Optimizer, schedules
+from handgrad.system.errors import InputError
+from handgrad.system.files import read_file
+
+MODEL_FIELDS = tuple(field.name for field in fields(GPTConfig) if field.name != "vocab_size")
+
+
+@dataclass(frozen=True)
+class TrainConfig(Architecture):
+    """The settings of a run; the defaults are the preset ``quick``.
+
+    Raises InputError for a value that cannot be.
+    """
+
+    block_size: int = 64
+    """Tokens that the model sees at once."""
+    n_layer: int = 4
+    """Transformer blocks."""
+    n_head: int = 4
+    """Attention heads in each block."""
+    n_embd: int = 128
+    """Width of the residual stream."""
+
+    tokenizer: Literal["char", "word", "bpe"] = "char"
+    """How text becomes tokens."""
+    vocab_size: int | None = None
+    """The most tokens that the tokenizer may learn, special tokens included."""
+
+    batch_size: int = 16
+    """Windows in a batch."""
+    grad_accum_steps: int = 1
+    """Batches whose gradients are averaged into one step."""
+    max_steps: int = 1500
+    """Steps of the optimizer."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """What moves the weights."""
+    lr: float = 2e-3
+    """Peak learning rate."""
+    min_lr: float = 2e-4
+    """Where the cosine ends."""
+    warmup_steps: int = 50
+    """Steps of linear warm-up."""
+    schedule: Literal["cosine", "constant", "step"] = "cosine"
+    """Learning rate after the warm-up."""
+    step_size: int = 500
+    """Steps between decays of the schedule "step"."""
+    step_gamma: float = 0.5
+    """What each decay of the schedule "step" multiplies by."""
+    beta1: float = 0.9
+    """Adam's decay of the mean gradient; the momentum of sgd."""
+    beta2: float = 0.99
+    """Adam's decay of the mean squared gradient."""
+    nesterov: bool = False
+    """Nesterov's momentum, for sgd."""
+    weight_decay: float = 0.1
+    """Decay of matrices and embeddings."""
+    grad_clip: float = 1.0
+    """Largest norm of the gradient; 0 clips nothing."""
+
+    eval_interval: int = 250
+    """Steps between evaluations."""
+    eval_batches: int = 0
+    """Batches of a quick estimate of the validation loss; 0 evaluates the whole split."""
+    checkpoint_interval: int = 250
+    """Steps between checkpoints."""
+    keep: int = 2
+    """The newest checkpoints that stay, besides the best."""
+    log_interval: int = 10
+    """Steps between lines of metrics.jsonl."""
+    sample_interval: int = 0
+    """Steps between samples of text, shown at the evaluation; 0 shows none."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """At a loss or gradient that is no finite number: stop, or skip the step and count it."""
+    tensorboard: bool = False
+    """Write the metrics as TensorBoard's event files too, which needs tensorboardX."""
+    seed: int = 1337
+    """Of the weights, the batches and dropout."""
+    replicas: int = 0
+    """Threads that share each batch; 0 takes one for each core."""
+
+    def __post_init__(self) -> None:
+        self._check_types()
+        positive = ("batch_size", "grad_accum_steps", "max_steps", "step_size", "eval_interval")
+        for name in (*positive, "checkpoint_interval", "log_interval", "keep"):
+            self._require(name, getattr(self, name) >= 1, "must be at least 1")
+        for name in ("warmup_steps", "eval_batches", "sample_interval", "replicas", "seed"):
+            self._require(name, getattr(self, name) >= 0, "must be at least 0")
+        for name in ("min_lr", "weight_decay", "grad_clip"):
+            self._require(name, 0 <= getattr(self, name) < math.inf, "must be a finite number of at least 0")
+        for name in ("lr", "step_gamma"):
+            self._require(name, 0 < getattr(self, name) < math.inf, "must be a finite number above 0")
+        for name in ("beta1", "beta2"):
+            self._require(name, 0 <= getattr(self, name) < 1, "must lie in [0, 1)")
+        self._require(
+            "nesterov", not self.nesterov or (self.optimizer == "sgd" and self.beta1 > 0), "is for sgd with beta1 > 0"
+        )
+        self.model_config(self.vocab_size or 1)
+
+    def model_config(self, vocab_size: int) -> GPTConfig:
+        """The model's shape, with the vocabulary that the tokenizer has."""
+        return GPTConfig(vocab_size=vocab_size, **{name: getattr(self, name) for name in MODEL_FIELDS})
+
+    def make_optimizer(self, groups: list[dict[str, Any]]) -> Optimizer:
+        """The optimizer over a model's parameter groups."""
+        if self.optimizer == "sgd":
+            return SGD(groups, self.lr, momentum=self.beta1, nesterov=self.nesterov)
+        kind = AdamW if self.optimizer == "adamw" else Adam
+        return kind(groups, self.lr, betas=(self.beta1, self.beta2))
+
+    def make_schedule(self) -> schedules.Schedule:
+        """The learning rate as a function of the step."""
+        if self.schedule == "cosine":
+            return schedules.cosine(self.lr, self.min_lr, self.max_steps, self.warmup_steps)
+        if self.schedule == "step":
+            return schedules.step_decay(self.lr, self.step_size, self.step_gamma, self.warmup_steps)
+        return schedules.constant(self.lr, self.warmup_steps)
+
+    def updated(self, values: Mapping[str, Any], source: str) -> "TrainConfig":
+        """With other values for some fields. Raises InputError, naming ``source``, for a field there is not."""
+        known = {field.name for field in fields(self)}
+        for name in values:
+            if name not in known:
+                raise InputError(f"{source}: unknown field {name!r}; known: {', '.join(sorted(known))}")
+        try:
+            return replace(self, **values)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from None
+
+    def _require(self, name: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise InputError(f"{name} {rule}, not {str(getattr(self, name))[:200]}")
+
+    def _check_types(self) -> None:
+        """Values from TOML and JSON come with any type."""
+        for name, hint in get_type_hints(TrainConfig).items():
+            value = getattr(self, name)
+            if get_origin(hint) is Literal:
+                choices = get_args(hint)
+                self._require(name, value in choices, f"must be {' or '.join(choices)}")
+            elif hint is float and type(value) is int:
+                object.__setattr__(self, name, float(value))
+            else:
+                allowed = get_args(hint) or (hint,)
+                names = " or ".join("none" if kind is type(None) else kind.__name__ for kind in allowed)
+                self._require(name, type(value) in allowed, f"must be of type {names}")
+                self._require(name, type(value) is not int or abs(value) < 1 << 63, "must be less than 2⁶³")
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The fields in a TOML file. Raises InputError where it is missing or not TOML."""
+    try:
+        return tomllib.loads(read_file(path).decode())
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid TOML: {error}") from None

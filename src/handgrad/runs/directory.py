@@ -1,0 +1,161 @@
+"""The directory of a run: what was asked for, what was measured, and the checkpoints."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from handgrad.data import TokenData, open_token_files, write_token_files
+from handgrad.models import GPTConfig, LanguageModel
+from handgrad.models.formats.checkpoint import RUN_VERSION, read_run_config
+from handgrad.models.formats.weights import config_from
+from handgrad.runs.checkpoints import load_model
+from handgrad.runs.config import TrainConfig
+from handgrad.runs.environment import Environment
+from handgrad.runs.new_directory import check_is_free, is_beginning, laid_out
+from handgrad.runs.presets import PRESETS
+from handgrad.runs.retention import load_intact
+from handgrad.runs.tensorboard import check_can_write_events
+from handgrad.system.errors import InputError
+from handgrad.system.files import read_json, write_json
+from handgrad.tokenizers import Tokenizer, load_tokenizer
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it lies on the disk."""
+
+    path: Path
+    config: TrainConfig
+    model_config: GPTConfig
+    data_directory: Path
+    corpus_sha256: str
+    tokenizer_sha256: str
+    environment: Environment
+    """What its bits depend on, as it was when it began, or when it last went on by leave."""
+    init_from: Path | None
+    """The checkpoint that the first weights come from; None for new ones."""
+
+    @property
+    def replicas(self) -> int:
+        """The threads that share each batch."""
+        return self.environment.replicas
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def curves_path(self) -> Path:
+        return self.path / "curves.png"
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that the model was trained with. Raises InputError where the file is another's, or damaged."""
+        tokenizer = load_tokenizer(self.path / "tokenizer.json")
+        if (tokenizer.sha256, tokenizer.vocab_size) != (self.tokenizer_sha256, self.model_config.vocab_size):
+            raise InputError(f"{self.path / 'tokenizer.json'} is not the tokenizer that {self.path} began with")
+        return tokenizer
+
+    def data(self) -> TokenData:
+        """The token files that the model is trained on. Raises InputError where they are no longer those."""
+        data = open_token_files(self.data_directory)
+        if (data.meta.corpus_sha256, data.meta.tokenizer_sha256) != (self.corpus_sha256, self.tokenizer_sha256):
+            raise InputError(
+                f"{self.data_directory} no longer holds the text and tokenizer that {self.path} began with"
+            )
+        return data
+
+    def model(self, wanted: str, notice: Callable[[str], None] = lambda sentence: None) -> tuple[LanguageModel, Path]:
+        """The model in ``best``, ``last`` or a checkpoint by its name, and the checkpoint that it came from.
+
+        Where ``best`` or ``last`` is damaged, which ``notice`` is told, another serves. Raises InputError where none
+        does, or where a checkpoint that was asked for by its name is damaged.
+        """
+        return load_intact(self.path, wanted, lambda checkpoint: load_model(checkpoint, self.model_config), notice)
+
+
+def next_free(parent: Path, stem: str) -> Path:
+    """The first of stem-1, stem-2, … that does not exist in ``parent``."""
+    number = 1
+    while (parent / f"{stem}-{number}").exists():
+        number += 1
+    return parent / f"{stem}-{number}"
+
+
+def create_run(
+    path: Path, config: TrainConfig, data: TokenData, data_directory: Path | None, replicas: int, init_from: Path | None
+) -> Run:
+    """Lays out a new run. The tokens are written into it, unless they lie in a ``data_directory`` already.
+
+    config.json comes last: a directory without one is no run.
+
+    Raises InputError where something is there already, or another process is about to lay out a run there.
+    """
+    check_is_free(path)
+    check_can_write_events(config)
+    if data_directory is not None and data_directory.resolve().is_relative_to(path.resolve()):
+        raise InputError(f"the token files in {data_directory} cannot lie inside the run's own directory, {path}")
+    model_config = config.model_config(data.tokenizer.vocab_size)
+    content = {
+        "format": "handgrad-run",
+        "version": RUN_VERSION,
+        "config": asdict(config),
+        "model": asdict(model_config),
+        "data": {
+            "directory": "data" if data_directory is None else str(data_directory.resolve()),
+            "source": data.meta.source,
+            "corpus_sha256": data.meta.corpus_sha256,
+            "tokenizer_sha256": data.meta.tokenizer_sha256,
+        },
+        "init_from": None if init_from is None else str(init_from.resolve()),
+        "resolved": asdict(Environment.here(replicas)),
+    }
+    with laid_out(path):
+        if data_directory is None:
+            write_token_files(path / "data", data)
+        data.tokenizer.save(path / "tokenizer.json")
+        (path / "metrics.jsonl").touch()
+        write_json(path / "config.json", content)
+    return open_run(path)
+
+
+def open_run(path: Path) -> Run:
+    """The run in a directory. Raises InputError where there is none."""
+    if not path.is_dir():
+        raise InputError(f"{path} is not a run: there is no such directory")
+    if not (path / "config.json").is_file():
+        if is_beginning(path):
+            raise InputError(f"{path} is not a run yet: it was cut off before its first step; begin again with --out")
+        raise InputError(f"{path} is not a run: it has no config.json; give the directory that train --out made")
+    content = read_run_config(path)
+    try:
+        config = PRESETS["quick"].updated(content["config"], str(path / "config.json"))
+        model_config = config_from(content["model"])
+        if model_config != config.model_config(model_config.vocab_size):
+            raise ValueError("its model is not that of its config")
+        return Run(
+            path=path,
+            config=config,
+            model_config=model_config,
+            data_directory=path / content["data"]["directory"],
+            corpus_sha256=content["data"]["corpus_sha256"],
+            tokenizer_sha256=content["data"]["tokenizer_sha256"],
+            environment=Environment.of(content["resolved"]),
+            init_from=None if content["init_from"] is None else Path(content["init_from"]),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{path / 'config.json'} is damaged: {error}") from None
+
+
+def save_settings(run: Run, config: TrainConfig, environment: Environment, note: dict[str, Any] | None = None) -> Run:
+    """Replaces the settings of a run, and what its bits depend on, after a resume that changed some.
+
+    ``note`` is kept with those of earlier resumes that were not bit-exact.
+    """
+    content: dict[str, Any] = read_json(run.path / "config.json")
+    content |= {"config": asdict(config), "resolved": asdict(environment)}
+    if note is not None:
+        earlier = content.get("inexact")
+        content["inexact"] = [*(earlier if isinstance(earlier, list) else []), note]
+    write_json(run.path / "config.json", content)
+    return replace(run, config=config, environment=environment)

@@ -1,0 +1,128 @@
+"""What the bits of a result depend on besides the run's settings: replicas, backend, libraries, processor."""
+
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+from handgrad.system.backend_choice import current_backend
+from handgrad.system.dataclasses_from_json import dataclass_from_json
+from handgrad.system.processor import available_cores
+from handgrad.system.version import __version__
+
+# Their versions are kept with the run, but no number passes through them.
+_WITHOUT_NUMBERS = ("python", "safetensors", "threadpoolctl")
+
+
+# What follows from another thing that is named already.
+_FOLLOWS = {"compiler": "backend", "blas_threads": "replicas"}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where two of these are equal, a run goes on bit for bit."""
+
+    replicas: int
+    backend: str
+    compiler: str
+    """Of the kernels, and the processor that it compiles for; none where NumPy runs alone."""
+    blas: str
+    """The library that multiplies, its version, and the processor that its kernels were made for."""
+    blas_threads: int
+    """Of each replica."""
+    processor: str
+    """And those of its extensions that NumPy chooses its loops by."""
+    system: str
+    versions: dict[str, str]
+
+    @classmethod
+    def here(cls, replicas: int) -> "Environment":
+        """Those of this process."""
+        blas = _blas_of_numpy()
+        names = (f"{library['internal_api']} {library['version']} {library.get('architecture')}" for library in blas)
+        found = np.show_config(mode="dicts").get("SIMD Extensions", {})
+        libraries = installed_versions("numpy", "safetensors", "threadpoolctl")
+        return cls(
+            replicas=replicas,
+            backend=current_backend(),
+            compiler=_compiler() if current_backend() == "numba" else "none",
+            blas=", ".join(dict.fromkeys(names)) or "unknown",
+            blas_threads=1 if replicas > 1 else max((library["num_threads"] for library in blas), default=1),
+            processor=" ".join([platform.machine(), *found.get("baseline", ()), *found.get("found", ())]),
+            system=" ".join((platform.system(), *platform.libc_ver())),
+            versions={"handgrad": __version__, "python": platform.python_version(), **libraries},
+        )
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "Environment":
+        """From what ``asdict`` gave. Raises ValueError where it has not these fields and types."""
+        versions = content.get("versions")
+        if not isinstance(versions, dict) or not all(isinstance(text, str) for text in versions.values()):
+            raise ValueError("versions must be an object of texts")
+        environment = dataclass_from_json(
+            cls, {name: value for name, value in content.items() if name != "versions"}, versions=versions
+        )
+        if environment.replicas < 1:
+            raise ValueError(f"replicas must be at least 1, not {environment.replicas}")
+        return environment
+
+    def differences(self, now: "Environment") -> list[str]:
+        """What is different now, in words; empty where a run goes on bit for bit."""
+        before, after = self._flat(), now._flat()
+        different = [name for name in dict.fromkeys((*before, *after)) if before.get(name) != after.get(name)]
+        return [
+            f"{name.replace('_', ' ')} was {before.get(name, 'not there')} and is {after.get(name, 'not there')}"
+            for name in different
+            if _FOLLOWS.get(name) not in different
+        ]
+
+    def _flat(self) -> dict[str, Any]:
+        values = {name: value for name, value in asdict(self).items() if name != "versions"}
+        return values | {name: text for name, text in self.versions.items() if name not in _WITHOUT_NUMBERS}
+
+
+def choose_replicas(wanted: int, batch_size: int) -> int:
+    """``wanted``, but no more than there are windows in a batch; where it is 0, by the cores.
+
+    With fewer cores than windows some replicas take a window more than others, and all wait for these: then the fewest
+    replicas are chosen that are done as soon.
+    """
+    if wanted:
+        return min(wanted, batch_size)
+    windows_each = math.ceil(batch_size / min(available_cores(), batch_size))
+    return math.ceil(batch_size / windows_each)
+
+
+def _blas_of_numpy() -> list[dict[str, Any]]:
+    """What came with NumPy, where something did; else all that is loaded, as it may be shared."""
+    loaded = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    beside = str(Path(np.__file__).parent)  # …/numpy, and …/numpy.libs
+    return [library for library in loaded if library["filepath"].startswith(beside)] or loaded
+
+
+def _compiler() -> str:
+    from llvmlite.binding import get_host_cpu_name
+    from numba.core import config
+
+    versions = installed_versions("numba", "llvmlite")
+    # What NUMBA_CPU_NAME, NUMBA_CPU_FEATURES, NUMBA_OPT and NUMBA_DISABLE_JIT overrule.
+    target = [config.CPU_NAME or get_host_cpu_name(), config.CPU_FEATURES or "", f"O{config.OPT}"]
+    disabled = ["not compiled"] if config.DISABLE_JIT else []
+    return ", ".join([*(f"{name} {number}" for name, number in versions.items()), *filter(None, target), *disabled])
+
+
+def installed_versions(*packages: str) -> dict[str, str]:
+    """The versions of those that are installed; a folder that can be imported by such a name is none of them."""
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

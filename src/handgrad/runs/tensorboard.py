@@ -1,0 +1,79 @@
+"""The metrics as TensorBoard's event files, where they are asked for."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from handgrad.runs.config import TrainConfig
+from handgrad.runs.metrics import Metrics
+from handgrad.system.errors import InputError
+
+_NAMES = {"loss": "loss/training", "val_loss": "loss/validation"}
+"""So that both stand in one panel; the others keep their names."""
+
+
+def check_can_write_events(config: TrainConfig) -> None:
+    """Raises InputError where they are asked for and tensorboardX is not installed."""
+    if config.tensorboard and find_spec("tensorboardX") is None:
+        raise InputError("tensorboard needs tensorboardX, which is not installed: pip install tensorboardX")
+
+
+class EventFiles:
+    """Appends metrics to a new file in ``directory``, which takes the place of those of earlier sittings.
+
+    ``rows``: what they hold that stays. It is written once more, so that nothing is doubled and nothing is missing,
+    however a sitting ended. Where a file cannot be written, ``notice`` is told once, and the run goes on without.
+    """
+
+    def __init__(self, directory: Path, rows: Iterable[Metrics], notice: Callable[[str], None]) -> None:
+        self.directory, self._notice = directory, notice
+        self._writer: Any = None
+        with self._or_without():
+            # tensorboardX's own SummaryWriter writes in a thread of its own, and waits for ever once that has failed.
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+            directory.mkdir(exist_ok=True)
+            for earlier in directory.glob("events.out.tfevents.*"):
+                earlier.unlink()
+            self._writer = EventsWriter(str(directory / "events"))
+            # A start at step 0 has TensorBoard forget what it has read of the earlier files.
+            self._writer.write_event(Event(step=0, session_log=SessionLog(status=SessionLog.START)))
+            for row in rows:
+                self._write(row)
+            self._writer.flush()
+
+    def append(self, metrics: Metrics) -> None:
+        with self._or_without():
+            if self._writer is not None:
+                self._write(metrics)
+                self._writer.flush()
+
+    def _write(self, metrics: Metrics) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        for name, value in asdict(metrics).items():
+            if name != "step" and value is not None:
+                summary = scalar(_NAMES.get(name, name), float(value))
+                self._writer.write_event(Event(wall_time=time.time(), step=metrics.step, summary=summary))
+
+    @contextlib.contextmanager
+    def _or_without(self) -> Any:
+        try:
+            yield
+        except OSError as error:
+            self._notice(f"no more events are written to {self.directory}: {error.strerror or error}")
+            writer, self._writer = self._writer, None
+            with contextlib.suppress(OSError):
+                if writer is not None:
+                    writer.close()
+
+    def close(self) -> None:
+        with self._or_without():
+            if self._writer is not None:
+                self._writer.close()

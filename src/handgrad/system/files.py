@@ -1,0 +1,152 @@
+"""Files written whole or not at all, and read with one clear sentence where they cannot be."""
+
+import contextlib
+import json
+import os
+import stat
+from codecs import BOM_UTF8
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from handgrad.system.errors import InputError
+
+_LARGEST = 1 << 30
+"""Bytes of a file that is read in one piece: metrics of millions of steps have less."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replaces the file in one step: whoever reads it finds the old content or the new, never a part."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of ``path`` in one step once it is whole and on the disk.
+
+    Where anything goes wrong before, nothing of it stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            _flush(file)
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.filename not in (None, str(temporary)):
+            raise  # of another file, which was read meanwhile
+        raise OSError(error.errno, error.strerror, str(path)) from None  # the name that was asked for
+    finally:
+        with contextlib.suppress(OSError):  # where all went well it is gone already
+            temporary.unlink()
+    flush_directory(path.parent)
+
+
+def write_flushed(path: Path, content: bytes) -> None:
+    """Writes the file and waits until it is on the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        _flush(file)
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def flush_directory(directory: Path) -> None:
+    """Waits until the directory's entries (names, renames) are on the disk, where the system can say so."""
+    if os.name == "nt":
+        return  # Windows opens no directories
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_new_or_empty(directory: Path) -> None:
+    """Raises InputError where something is there already that a new directory would cover."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise InputError(f"{directory} exists and is no empty directory; choose another --out")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON that a person can read, whole or not at all."""
+    try:
+        content = json.dumps(value, indent=2, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a character, as in the name of a file that is not UTF-8
+        content = json.dumps(value, indent=2).encode()
+    write_atomically(path, content + b"\n")
+
+
+def read_file(path: Path, limit: int = _LARGEST) -> bytes:
+    """What a file holds. A pipe, which may never end, and what is larger than ``limit`` bytes are not read at all.
+
+    Raises InputError for these, and where there is no file.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a directory" if stat.S_ISDIR(found.st_mode) else "no file"
+            raise InputError(f"{path} is {kind}; a file is needed")
+        if found.st_size > limit:
+            raise InputError(f"{path} has {found.st_size:,} bytes; it can have {limit:,} at most")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises InputError where the file is missing, not JSON or no object.
+    """
+    content = read_file(path)
+    try:
+        value = json.loads(content, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} must hold a JSON object, not a {type(value).__name__}")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError where a name stands twice, of which one would be lost."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the name {twice[:80]!r} stands twice in one object")
+    return value
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 file's text, as it is: line ends are not translated; a byte order mark at its start is dropped.
+
+    Raises InputError where the file is missing, a directory, empty or not UTF-8.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a directory; a text file is needed") from None
+    start = len(BOM_UTF8) if content.startswith(BOM_UTF8) else 0
+    try:
+        text = content[start:].decode()
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, error, start) from None
+    if not text:
+        raise InputError(f"{path} is empty; a text is needed")
+    return text
+
+
+def not_utf8(name: Path | str, error: UnicodeDecodeError, start: int) -> InputError:
+    """What to say of a text that is not UTF-8; what was decoded began ``start`` bytes into it."""
+    return InputError(
+        f"{name} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {start + error.start} "
+        f"({error.reason}); convert it first, for example with iconv"
+    )

@@ -1,0 +1,3 @@
+"""The version of handgrad."""
+
+__version__ = "0.1.0"

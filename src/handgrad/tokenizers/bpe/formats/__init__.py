@@ -1,0 +1,1 @@
+"""The files of other libraries that hold a byte-pair encoding, one file of code for each format."""

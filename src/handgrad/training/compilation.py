@@ -1,0 +1,23 @@
+"""What only the first step of a process needs time for, done before the clock runs."""
+
+import numpy as np
+
+from handgrad.models import new_model
+from handgrad.runs.directory import Run
+from handgrad.system.backend_choice import current_backend
+from handgrad.training.replicas import Replicas
+
+
+def compile_kernels(run: Run) -> None:
+    """Makes a step with the smallest model of the run's kind, so that all kernels it takes are compiled or loaded."""
+    if current_backend() != "numba":
+        return
+    model = new_model(run.model_config.smallest())
+    replicas = Replicas(model, 2)
+    ids = np.zeros((2, 2), np.int64)
+    try:
+        _, grad_norm = replicas.loss_and_gradients([(ids, ids)], (0,))
+        optimizer = run.config.make_optimizer(model.decay_groups(run.config.weight_decay))
+        replicas.update(optimizer, grad_norm, grad_clip=1.0)
+    finally:
+        replicas.close()

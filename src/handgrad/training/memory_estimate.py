@@ -1,0 +1,27 @@
+"""Whether a run can fit into this machine at all, asked before anything of it is made."""
+
+from handgrad.models import GPTConfig
+from handgrad.runs.config import TrainConfig
+from handgrad.system.errors import InputError
+from handgrad.system.memory import physical_memory
+
+_MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
+
+
+def check_fits_memory(config: TrainConfig, model: GPTConfig, replicas: int) -> None:
+    """Raises InputError if training takes more memory than the machine has.
+
+    This counts the least that it takes, in float32: the weights, a gradient for each replica, the optimizer's moments,
+    and of a batch as many numbers as the forward's matrix products give: at least so many are kept for the backward.
+    """
+    available = physical_memory()
+    arrays = 1 + replicas + _MOMENTS[config.optimizer]
+    products = model.products(config.batch_size, config.block_size)
+    kept = sum(each.rows * each.columns * each.count for each in products if not each.is_backward)
+    needed = 4 * (arrays * model.n_parameters + kept)
+    if available is not None and needed > available:
+        raise InputError(
+            f"training {model.n_parameters:,} parameters with {config.batch_size * config.block_size:,} tokens in a "
+            f"batch takes at least {needed / 2**30:,.1f} GiB of memory, and this machine has "
+            f"{available / 2**30:,.1f}; make n_layer, n_embd, block_size or batch_size smaller"
+        )

@@ -1,0 +1,73 @@
+"""What training starts from: new weights, another model's, or the last checkpoint of the run that is intact."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from handgrad.models import LanguageModel, new_model
+from handgrad.models.formats.checkpoint import DamagedError, check_size, read_pointer, read_state
+from handgrad.optim import Optimizer
+from handgrad.runs.checkpoints import Progress, load_checkpoint, load_weights
+from handgrad.runs.directory import Run
+from handgrad.runs.metrics import read_metrics
+from handgrad.runs.resuming import check_is_exact
+from handgrad.runs.retention import checkpoints_of, load_intact, point, save_checkpoint, set_aside, step_of
+from handgrad.system.errors import InputError
+
+
+def begin_or_continue(run: Run, notice: Callable[[str], None]) -> tuple[LanguageModel, Optimizer, Progress]:
+    """The model, its optimizer, and how far they have come. Says which checkpoints are damaged, and puts these aside.
+
+    Raises InputError if no checkpoint is intact, or if the run would not go on bit for bit in this process.
+    """
+    if not checkpoints_of(run.path):
+        if run.metrics_path.exists() and read_metrics(run.metrics_path):
+            raise InputError(f"{run.path} has metrics but no checkpoint: it cannot go on; begin a new run with --out")
+        model, optimizer = _new(run)
+        if run.init_from is not None:
+            read_state(run.init_from)
+            load_weights(run.init_from, model)
+        save_checkpoint(run.path, model, optimizer, Progress())
+        return model, optimizer, Progress()
+    check_is_exact(run)
+    damaged = []
+
+    def load(checkpoint: Path) -> tuple[LanguageModel, Optimizer, Progress]:
+        try:
+            state = read_state(checkpoint)
+            check_size(checkpoint, run.model_config)
+            model, optimizer = _new(run)
+            return model, optimizer, load_checkpoint(checkpoint, state, model, optimizer)
+        except DamagedError:
+            damaged.append(checkpoint.name)
+            raise
+
+    (model, optimizer, progress), checkpoint = load_intact(run.path, "last", load, notice)
+    for name in damaged:
+        set_aside(run.path, name)
+    if read_pointer(run.path, "last") != checkpoint.name:
+        point(run.path, "last", checkpoint.name)
+    _point_at_the_best(run.path, progress, notice)
+    return model, optimizer, progress
+
+
+def _point_at_the_best(run: Path, progress: Progress, notice: Callable[[str], None]) -> None:
+    """Mends ``best``, where it was lost or the run ended before it was written: the step of the best score is known."""
+    if progress.best_step is None:
+        return
+    name = next((name for name in checkpoints_of(run) if step_of(name) == progress.best_step), None)
+    if name is not None:
+        try:
+            read_state(run / "checkpoints" / name)
+        except DamagedError as error:
+            notice(str(error))
+            set_aside(run, name)
+            name = None
+    if name is None:
+        notice(f"the best checkpoint of {run}, that of step {progress.best_step}, is no longer there")
+    elif read_pointer(run, "best") != name:
+        point(run, "best", name)
+
+
+def _new(run: Run) -> tuple[LanguageModel, Optimizer]:
+    model = new_model(run.model_config, seed=run.config.seed)
+    return model, run.config.make_optimizer(model.decay_groups(run.config.weight_decay))

@@ -1,0 +1,73 @@
+"""One step of training: a batch is drawn, its loss and gradient are computed, the weights are updated."""
+
+import math
+
+import numpy as np
+
+from handgrad.data import TokenData, random_batch
+from handgrad.data.batches import Batch
+from handgrad.models import LanguageModel
+from handgrad.optim import Optimizer
+from handgrad.runs.directory import Run
+from handgrad.system.threads import Team
+from handgrad.training.replicas import Replicas
+from handgrad.training.stability import first_gradient, first_weight
+
+# What a run's random numbers are for; with the seed and the step they give each use a generator of its own, so that
+# a resumed run draws what it would have drawn.
+_BATCHES, _DROPOUT = 1, 2
+
+
+class Step:
+    """Makes the steps of a run. What a step draws follows from the seed and its number."""
+
+    def __init__(self, run: Run, data: TokenData, model: LanguageModel, optimizer: Optimizer) -> None:
+        self.config, self.data, self.model, self.optimizer = run.config, data, model, optimizer
+        self.replicas = Replicas(model, run.replicas)
+
+    @property
+    def team(self) -> Team:
+        """The threads that share the work."""
+        return self.replicas.team
+
+    def gradient(self, number: int) -> tuple[float, float, int]:
+        """The loss, the norm of its gradient, which the parameters then hold, and the number of tokens."""
+        batches = self._batches(number)
+        loss, grad_norm = self.replicas.loss_and_gradients(batches, self._dropout_seed(number))
+        return loss, grad_norm, sum(y.size for _, y in batches)
+
+    def update(self, lr: float, grad_norm: float) -> None:
+        """Moves the weights along the gradient, which is clipped first if the run clips."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.replicas.update(self.optimizer, grad_norm, self.config.grad_clip)
+
+    def not_finite(self, number: int, loss: float, grad_norm: float) -> str:
+        """Where the numbers of this step stopped being finite, in words."""
+        what = f"the gradient's norm is {grad_norm}" if math.isfinite(loss) else f"the loss is {loss}"
+        if weight := first_weight(self.model):
+            return f"{what}, as {weight} already holds a number that is not finite"
+        if layer := self.replicas.first_affected(self._batches(number), self._dropout_seed(number)):
+            what += f"; the first layer that it shows in: {layer}"
+        if gradient := first_gradient(self.model):
+            what += f"; the first parameter whose gradient is not finite: {gradient}"
+        return what
+
+    def close(self) -> None:
+        """Lets the threads go."""
+        self.replicas.close()
+
+    def _dropout_seed(self, number: int) -> tuple[int, ...]:
+        return self.config.seed, _DROPOUT, number
+
+    def _batches(self, number: int) -> list[Batch]:
+        config = self.config
+        rng = np.random.default_rng([config.seed, _BATCHES, number])
+        batches = [
+            random_batch(self.data.train, config.batch_size, config.block_size, rng)
+            for _ in range(config.grad_accum_steps)
+        ]
+        for x, y in batches:
+            self.data.check_ids(x)
+            self.data.check_ids(y[:, -1])
+        return batches

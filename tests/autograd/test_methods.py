@@ -1,0 +1,60 @@
+"""What ``Tensor`` declares for type checkers is what ``methods`` attaches: the same names, with the same arguments."""
+
+import ast
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handgrad import Tensor
+from handgrad.autograd import functions, methods
+
+
+def declared() -> dict[str, ast.FunctionDef]:
+    """The methods under ``if TYPE_CHECKING`` in the class Tensor."""
+    tree = ast.parse(Path(inspect.getfile(Tensor)).read_text(encoding="utf-8"))
+    (of_tensor,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Tensor")
+    (block,) = (node for node in of_tensor.body if isinstance(node, ast.If))
+    return {node.name: node for node in block.body if isinstance(node, ast.FunctionDef)}
+
+
+def attached() -> dict[str, Any]:
+    named = {**vars(methods.Operators), **vars(methods.Methods)}
+    return {name: getattr(Tensor, name) for name, value in named.items() if vars(Tensor).get(name) is value}
+
+
+def arguments(text: str) -> list[tuple[str, str, str]]:
+    """(kind, name, default) of each argument after the first."""
+    namespace: dict[str, Any] = {}
+    exec(f"def f({text}): ...", namespace)
+    return [
+        (parameter.kind.name, parameter.name, repr(parameter.default))
+        for parameter in list(inspect.signature(namespace["f"]).parameters.values())[1:]
+    ]
+
+
+def test_all_that_is_attached_is_declared_and_nothing_else() -> None:
+    assert len(declared()) > 100
+    assert declared().keys() == attached().keys()
+
+
+@pytest.mark.parametrize("name", sorted(declared().keys() - {"T"}))
+def test_arguments_are_declared_as_they_are(name: str) -> None:
+    node = declared()[name]
+    for argument in ast.walk(node.args):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
+    actual = [
+        (parameter.kind.name, parameter.name, repr(parameter.default))
+        for parameter in list(inspect.signature(attached()[name]).parameters.values())[1:]
+    ]
+    assert arguments(ast.unparse(node.args)) == actual
+
+
+def test_a_method_is_the_function_of_its_name() -> None:
+    for name, method in attached().items():
+        if name in functions.__all__:
+            assert method is getattr(functions, name)
+    assert Tensor.exp is functions.exp
+    assert isinstance(Tensor.T, property)
