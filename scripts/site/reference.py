@@ -2,6 +2,8 @@
 
 import ast
 import json
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ ROOMS = {
     "models": "handgrad.models",
     "tokenizers": "handgrad.tokenizers",
     "data": "handgrad.data",
+    "runs": "handgrad.runs",
     "training": "handgrad.training",
     "generation": "handgrad.generation",
     "experiments": "handgrad.experiments",
@@ -39,17 +42,27 @@ def on_files(files: Any, config: Any) -> None:
 
 
 def public_names(source: Path, package: str) -> dict[str, str]:
-    """Each name in ``__all__``, and where it stands."""
+    """Each name in ``__all__``, and where it is defined."""
     path = _file(source, package)
     tree = ast.parse(path.read_text(encoding="utf-8"), path)
     places: dict[str, str] = {}
-    names: list[str] = []
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom):
-            places |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            names = ast.literal_eval(node.value)
-    return {name: places.get(name, f"{package}.{name}") for name in names}
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        for alias in node.names:
+            if alias.name == "*":
+                places |= {name: f"{node.module}.{name}" for name in _defined_in(_file(source, node.module or ""))}
+            else:
+                places[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return {name: places.get(name, f"{package}.{name}") for name in import_module(package).__all__}
+
+
+def _defined_in(path: Path) -> Iterator[str]:
+    for node in ast.parse(path.read_text(encoding="utf-8"), path).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (name.id for name in ast.walk(node.targets[0]) if isinstance(name, ast.Name))
 
 
 def _index(source: Path) -> str:

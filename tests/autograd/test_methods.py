@@ -21,7 +21,11 @@ def declared() -> dict[str, ast.FunctionDef]:
 
 def attached() -> dict[str, Any]:
     named = {**vars(methods.Operators), **vars(methods.Methods)}
-    return {name: getattr(Tensor, name) for name, value in named.items() if vars(Tensor).get(name) is value}
+    return {
+        name: getattr(Tensor, name)
+        for name, value in named.items()
+        if name in vars(Tensor) and vars(Tensor)[name] is value
+    }
 
 
 def arguments(text: str) -> list[tuple[str, str, str]]:

@@ -112,14 +112,17 @@ def test_numbers_beside_arrays(name: str) -> None:
         assert gradients[1 - place] is other_gradients[1 - place] is None
 
 
-@pytest.mark.parametrize("case", [(ops.clip, {"low": -0.5}), (ops.clip, {"high": 0.5}), (ops.masked_fill, {})])
+@pytest.mark.parametrize(
+    "case", [(ops.clip, {"low": -0.5}), (ops.clip, {"high": 0.5}), (ops.masked_fill, {"value": 7.0})]
+)
 def test_numbers_as_options(case: tuple[Any, dict[str, float]]) -> None:
     operation, options = case
     x = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
-    more = (7.0, x > 0) if operation is ops.masked_fill else ()
+    masks = {"mask": x > 0} if operation is ops.masked_fill else {}
     backward = getattr(ops, operation.__name__ + "_backward")
-    y, saved = operation(x, *more, **options)
-    other_y, other_saved = operation(OtherArray(x), *map(wrapped, more), **options)
+    y, saved = operation(x, **options, **masks)
+    other_masks = {name: wrapped(mask) for name, mask in masks.items()}
+    other_y, other_saved = operation(OtherArray(x), **options, **other_masks)
     assert_same(other_y, y, "the output")
     assert_same(backward(OtherArray(x), other_saved)[0], backward(x, saved)[0], "the gradient")
 
@@ -138,7 +141,7 @@ def test_a_loss_whose_gradient_is_a_number(reduction: Any) -> None:
 
 def test_wrong_ids_and_targets_are_named_in_the_error() -> None:
     with pytest.raises(IndexError, match="id 7 is outside the table of 7 rows"):
-        ops.embedding(OtherArray(np.ones((7, 2))), OtherArray([3, 7]))
+        ops.embedding(OtherArray(np.ones((7, 2))), ids=OtherArray([3, 7]))
     with pytest.raises(IndexError, match=r"target 5 is neither a class in \[0, 5\)"):
         ops.cross_entropy(OtherArray(np.ones((2, 5))), OtherArray([1, 5]))
 
@@ -165,8 +168,8 @@ def test_rows_that_many_ids_name() -> None:
     """Long runs of one id, and an element that an index names many times."""
     rng = np.random.default_rng(0)
     ids, dy = rng.integers(0, 3, 200), rng.standard_normal((200, 5))
-    expected = ops.embedding_backward(dy, ops.embedding(np.ones((4, 5)), ids)[1])
-    saved = ops.embedding(OtherArray(np.ones((4, 5))), OtherArray(ids))[1]
+    expected = ops.embedding_backward(dy, ops.embedding(np.ones((4, 5)), ids=ids)[1])
+    saved = ops.embedding(OtherArray(np.ones((4, 5))), ids=OtherArray(ids))[1]
     np.testing.assert_allclose(ops.embedding_backward(OtherArray(dy), saved).host(), expected, rtol=1e-13)
     expected = ops.getitem_backward(dy, ops.getitem(np.ones((4, 5)), ids)[1])
     saved = ops.getitem(OtherArray(np.ones((4, 5))), OtherArray(ids))[1]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from handgrad import ops
+from handgrad.autograd import indexing
 from handgrad.autograd.functions import elementwise, network, products, rearranging, reductions
 from handgrad.autograd.in_place import change_in_place
 from handgrad.autograd.operands import operand, promoted
@@ -42,7 +43,7 @@ def _unless_none(compare: Method) -> Method:
 
 
 def _rows(self: Tensor) -> Iterator[Tensor]:
-    return (rearranging.getitem(self, i) for i in range(len(self)))
+    return (indexing.getitem(self, i) for i in range(len(self)))
 
 
 def _attached(methods: type) -> type:
@@ -97,8 +98,8 @@ class Operators:
     __gt__ = elementwise.greater
     __ge__ = elementwise.greater_equal
 
-    __getitem__ = rearranging.getitem
-    __setitem__ = rearranging.setitem
+    __getitem__ = indexing.getitem
+    __setitem__ = indexing.setitem
 
     __iter__ = _rows
 

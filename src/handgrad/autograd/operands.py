@@ -33,6 +33,11 @@ def as_tensor(value: TensorLike) -> Tensor:
     return Tensor.holding(as_tensor_array(value))
 
 
+def without_gradient(array: Any) -> Tensor:
+    """A tensor over a result that has no gradient."""
+    return Tensor.holding(np.asarray(array))
+
+
 def floating(value: TensorLike) -> Tensor:
     """The same in float32 where it was integer or boolean: what has fractions is computed in floats."""
     tensor = as_tensor(value)

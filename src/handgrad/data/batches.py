@@ -36,5 +36,6 @@ def sequential_batches(tokens: Array, batch_size: int, block_size: int) -> Itera
 
 
 def _windows(tokens: Array, starts: Array, length: int) -> Batch:
-    windows = tokens[starts[:, None] + np.arange(length + 1)].astype(np.int64)
-    return windows[:, :-1], windows[:, 1:]
+    # From here on nothing converts ids or copies them: kernels take int64 that lies in order.
+    windows = tokens[starts[:, None] + np.arange(length + 1)]
+    return windows[:, :-1].astype(np.int64, order="C"), windows[:, 1:].astype(np.int64, order="C")

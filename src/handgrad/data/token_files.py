@@ -78,7 +78,7 @@ class TokenData:
                 )
 
     def check_content(self) -> None:
-        """Raises InputError where the ids are not those that were written."""
+        """Raises InputError if the ids are not those that were written, or if one is outside the vocabulary."""
         for name, part in (("train", self.train), ("validation", self.validation)):
             written = getattr(self.meta, f"{name}_sha256")
             if written and sha256_of(part) != written:
@@ -86,7 +86,7 @@ class TokenData:
                     f"the {name} token file of {self.meta.source} is damaged: it does not have the SHA-256 that "
                     "meta.json names"
                 )
-        self.check_ids(self.validation)
+            self.check_ids(part)
 
     def check_ids(self, ids: Array) -> None:
         """Raises InputError where one of the ids, which are of these token files, is outside the vocabulary."""

@@ -18,7 +18,7 @@ class Saved(NamedTuple):
     weight: Array
 
 
-def embedding(weight: Array, ids: Array) -> tuple[Array, Saved]:
+def embedding(weight: Array, *, ids: Array) -> tuple[Array, Saved]:
     """As ``ops.embedding``."""
     ids = np.asarray(ids)
     check_ids(weight, ids)

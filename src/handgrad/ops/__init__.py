@@ -2,8 +2,10 @@
 
 ``NAME(inputs..., options) -> (output, saved)`` and ``NAME_backward(d_output, saved) -> gradients``: one gradient
 for each differentiable input, in order, of the input's shape and dtype (alone if there is one, else a tuple).
-The differentiable inputs come first. ``saved`` is a named tuple of what the backward needs, or ``()`` if it needs
-nothing. Inputs are never written to, and may be kept in ``saved``: do not change them before the backward has run.
+The differentiable inputs come first; where users expect another order, as in ``where(condition, a, b)``, the others
+are given by name: ``where(a, b, condition=...)``, ``embedding(weight, ids=...)``. ``saved`` is a named tuple of what the
+backward needs, or ``()`` if it needs nothing. Inputs are never written to, and may be kept in ``saved``: do not change
+them before the backward has run.
 
 An operation of several inputs may take ``wanted``, a truth value for each: for an input whose gradient nobody wants,
 such as a constant, it saves nothing and its backward returns None. ``TAKE_WANTED`` names these operations.
@@ -12,301 +14,41 @@ Arrays of another library pass through if they have NumPy's interface, ``__array
 """
 
 from collections.abc import Callable
+from inspect import isfunction
 from typing import Any
 
-from handgrad.ops.adam_update import adam_update
-from handgrad.ops.add_gradients import add_gradients
-from handgrad.ops.arithmetic import (
-    add,
-    add_backward,
-    clip,
-    clip_backward,
-    divide,
-    divide_backward,
-    floor_divide,
-    floor_divide_backward,
-    masked_fill,
-    masked_fill_backward,
-    maximum,
-    maximum_backward,
-    minimum,
-    minimum_backward,
-    multiply,
-    multiply_backward,
-    power,
-    power_backward,
-    remainder,
-    remainder_backward,
-    subtract,
-    subtract_backward,
-    where,
-    where_backward,
-)
-from handgrad.ops.attention import attention, attention_backward
-from handgrad.ops.conv2d import conv2d, conv2d_backward
-from handgrad.ops.cross_entropy import cross_entropy, cross_entropy_backward
-from handgrad.ops.dropout import dropout, dropout_backward
-from handgrad.ops.einsum import einsum, einsum_backward
-from handgrad.ops.elementwise import (
-    abs,
-    abs_backward,
-    astype,
-    astype_backward,
-    ceil,
-    ceil_backward,
-    cos,
-    cos_backward,
-    exp,
-    exp_backward,
-    floor,
-    floor_backward,
-    log,
-    log_backward,
-    negative,
-    negative_backward,
-    round,
-    round_backward,
-    sigmoid,
-    sigmoid_backward,
-    sign,
-    sign_backward,
-    sin,
-    sin_backward,
-    softplus,
-    softplus_backward,
-    sqrt,
-    sqrt_backward,
-    tan,
-    tan_backward,
-    tanh,
-    tanh_backward,
-)
-from handgrad.ops.embedding import embedding, embedding_backward
-from handgrad.ops.gelu import gelu, gelu_backward
-from handgrad.ops.heads import merge_heads, merge_heads_backward, split_heads, split_heads_backward
-from handgrad.ops.layer_norm import layer_norm, layer_norm_backward
-from handgrad.ops.linear import linear, linear_backward
-from handgrad.ops.linear_gelu import linear_gelu, linear_gelu_backward
-from handgrad.ops.linear_relu import linear_relu, linear_relu_backward
-from handgrad.ops.log_softmax import log_softmax, log_softmax_backward
-from handgrad.ops.matmul import matmul, matmul_backward
-from handgrad.ops.mse import mse, mse_backward
-from handgrad.ops.multi_head_attention import multi_head_attention, multi_head_attention_backward
-from handgrad.ops.rearranging import (
-    broadcast_to,
-    broadcast_to_backward,
-    concatenate,
-    concatenate_backward,
-    copy,
-    copy_backward,
-    diagonal,
-    diagonal_backward,
-    getitem,
-    getitem_backward,
-    permute,
-    permute_backward,
-    repeat,
-    repeat_backward,
-    reshape,
-    reshape_backward,
-    setitem,
-    setitem_backward,
-    split,
-    split_backward,
-    stack,
-    stack_backward,
-    tril,
-    tril_backward,
-    triu,
-    triu_backward,
-    view_of,
-    view_of_backward,
-    with_view,
-    with_view_backward,
-)
-from handgrad.ops.reductions import (
-    cumprod,
-    cumprod_backward,
-    cumsum,
-    cumsum_backward,
-    logsumexp,
-    logsumexp_backward,
-    max,
-    max_backward,
-    mean,
-    mean_backward,
-    min,
-    min_backward,
-    norm,
-    norm_backward,
-    prod,
-    prod_backward,
-    std,
-    std_backward,
-    sum,
-    sum_backward,
-    var,
-    var_backward,
-)
-from handgrad.ops.relu import relu, relu_backward
-from handgrad.ops.softmax import softmax, softmax_backward
-from handgrad.ops.unembedding import unembedding, unembedding_backward
+from handgrad.ops.adam_update import *
+from handgrad.ops.add_gradients import *
+from handgrad.ops.arithmetic import *
+from handgrad.ops.attention import *
+from handgrad.ops.conv2d import *
+from handgrad.ops.cross_entropy import *
+from handgrad.ops.dropout import *
+from handgrad.ops.einsum import *
+from handgrad.ops.elementwise import *
+from handgrad.ops.embedding import *
+from handgrad.ops.gelu import *
+from handgrad.ops.heads import *
+from handgrad.ops.layer_norm import *
+from handgrad.ops.linear import *
+from handgrad.ops.linear_gelu import *
+from handgrad.ops.linear_relu import *
+from handgrad.ops.log_softmax import *
+from handgrad.ops.matmul import *
+from handgrad.ops.mse import *
+from handgrad.ops.multi_head_attention import *
+from handgrad.ops.rearranging import *
+from handgrad.ops.reductions import *
+from handgrad.ops.relu import *
+from handgrad.ops.softmax import *
+from handgrad.ops.unembedding import *
 
 TAKE_WANTED: frozenset[Callable[..., Any]] = frozenset(
     {conv2d, divide, linear, linear_gelu, linear_relu, matmul, multiply, power}
 )
 """The operations that take the option ``wanted``; whoever calls another may not pass it."""
 
-__all__ = [
-    "TAKE_WANTED",
-    "abs",
-    "abs_backward",
-    "adam_update",
-    "add_gradients",
-    "add",
-    "add_backward",
-    "astype",
-    "astype_backward",
-    "attention",
-    "attention_backward",
-    "broadcast_to",
-    "broadcast_to_backward",
-    "ceil",
-    "ceil_backward",
-    "clip",
-    "clip_backward",
-    "concatenate",
-    "concatenate_backward",
-    "copy",
-    "copy_backward",
-    "conv2d",
-    "conv2d_backward",
-    "cos",
-    "cos_backward",
-    "cross_entropy",
-    "cross_entropy_backward",
-    "cumprod",
-    "cumprod_backward",
-    "cumsum",
-    "cumsum_backward",
-    "diagonal",
-    "diagonal_backward",
-    "divide",
-    "divide_backward",
-    "dropout",
-    "dropout_backward",
-    "einsum",
-    "einsum_backward",
-    "embedding",
-    "embedding_backward",
-    "exp",
-    "exp_backward",
-    "floor",
-    "floor_backward",
-    "floor_divide",
-    "floor_divide_backward",
-    "gelu",
-    "gelu_backward",
-    "getitem",
-    "getitem_backward",
-    "layer_norm",
-    "layer_norm_backward",
-    "linear",
-    "linear_backward",
-    "linear_gelu",
-    "linear_gelu_backward",
-    "linear_relu",
-    "linear_relu_backward",
-    "log",
-    "log_backward",
-    "log_softmax",
-    "log_softmax_backward",
-    "logsumexp",
-    "logsumexp_backward",
-    "masked_fill",
-    "masked_fill_backward",
-    "matmul",
-    "matmul_backward",
-    "max",
-    "max_backward",
-    "maximum",
-    "maximum_backward",
-    "mean",
-    "mean_backward",
-    "merge_heads",
-    "merge_heads_backward",
-    "min",
-    "min_backward",
-    "minimum",
-    "minimum_backward",
-    "mse",
-    "mse_backward",
-    "multi_head_attention",
-    "multi_head_attention_backward",
-    "multiply",
-    "multiply_backward",
-    "negative",
-    "negative_backward",
-    "norm",
-    "norm_backward",
-    "permute",
-    "permute_backward",
-    "power",
-    "power_backward",
-    "prod",
-    "prod_backward",
-    "relu",
-    "relu_backward",
-    "remainder",
-    "remainder_backward",
-    "repeat",
-    "repeat_backward",
-    "reshape",
-    "reshape_backward",
-    "round",
-    "round_backward",
-    "setitem",
-    "setitem_backward",
-    "sigmoid",
-    "sigmoid_backward",
-    "sign",
-    "sign_backward",
-    "sin",
-    "sin_backward",
-    "softmax",
-    "softmax_backward",
-    "softplus",
-    "softplus_backward",
-    "split",
-    "split_backward",
-    "split_heads",
-    "split_heads_backward",
-    "sqrt",
-    "sqrt_backward",
-    "stack",
-    "stack_backward",
-    "std",
-    "std_backward",
-    "subtract",
-    "subtract_backward",
-    "sum",
-    "sum_backward",
-    "tan",
-    "tan_backward",
-    "tanh",
-    "tanh_backward",
-    "tril",
-    "tril_backward",
-    "triu",
-    "triu_backward",
-    "unembedding",
-    "unembedding_backward",
-    "var",
-    "var_backward",
-    "view_of",
-    "view_of_backward",
-    "where",
-    "where_backward",
-    "with_view",
-    "with_view_backward",
-]
+_WITHOUT_BACKWARD = ("adam_update", "add_gradients")
+# Every function that has a backward, that backward, and those that change arrays in place and have none.
+_pairs = [name for name in globals() if name.removesuffix("_backward") + "_backward" in globals()]
+__all__ = ["TAKE_WANTED", *sorted(name for name in (*_pairs, *_WITHOUT_BACKWARD) if isfunction(globals()[name]))]

@@ -243,7 +243,7 @@ class WhereSaved(NamedTuple):
     b: Kind
 
 
-def where(a: Operand, b: Operand, condition: Array) -> tuple[Array, WhereSaved]:
+def where(a: Operand, b: Operand, *, condition: Array) -> tuple[Array, WhereSaved]:
     """a where the condition is true (or not zero), b elsewhere."""
     condition = as_array(condition).astype(bool, copy=False)
     return np.where(condition, a, b), WhereSaved(condition, kind_of(a), kind_of(b))
@@ -266,7 +266,7 @@ class MaskedFillSaved(NamedTuple):
     value: Kind
 
 
-def masked_fill(x: Array, value: Operand, mask: Array) -> tuple[Array, MaskedFillSaved]:
+def masked_fill(x: Array, value: Operand, *, mask: Array) -> tuple[Array, MaskedFillSaved]:
     """``value``, a number or one element, where the mask is true (or not zero), x elsewhere; of x's dtype.
 
     Raises TypeError for a value that x's dtype cannot hold.

@@ -1,11 +1,17 @@
-"""Functions of one number, applied to each element: y = f(x), so dx = dy · f'(x)."""
+"""Functions of one number, applied to each element: y = f(x), so dx = dy · f'(x).
 
-from typing import Any, NamedTuple, TypeAlias
+Most are one line: the function, and dx from dy and what the slope is computed from, with the reason.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
 from handgrad.ops.shapes import as_array
 from handgrad.system.arrays import Array
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Input(NamedTuple):
@@ -24,111 +30,92 @@ Nothing: TypeAlias = tuple[()]
 """The slope is the same for every x."""
 
 
-def negative(x: Array) -> tuple[Array, Nothing]:
-    """-x."""
-    return np.negative(x), ()
+def _from_input(
+    name: str, f: Callable[[Array], Array], gradient: Callable[[Array, Array], Any], what: str, why: str
+) -> tuple[Callable[[Array], tuple[Array, Input]], Callable[[Array, Input], Array]]:
+    """The pair of f, whose ``gradient(dy, x)`` is dx."""
+
+    def forward(x: Array) -> tuple[Array, Input]:
+        return f(x), Input(x)
+
+    def backward(dy: Array, saved: Input) -> Array:
+        return as_array(gradient(dy, saved.x))
+
+    return _named(forward, name, what), _named(backward, f"{name}_backward", why)
 
 
-def negative_backward(dy: Array, saved: Nothing) -> Array:
-    """The slope is -1."""
-    return np.negative(dy)
+def _from_output(
+    name: str, f: Callable[[Array], Array], gradient: Callable[[Array, Array], Any], what: str, why: str
+) -> tuple[Callable[[Array], tuple[Array, Output]], Callable[[Array, Output], Array]]:
+    """The pair of f, whose ``gradient(dy, y)`` is dx. The output is there anyway, so x need not be kept."""
+
+    def forward(x: Array) -> tuple[Array, Output]:
+        y = f(x)
+        return y, Output(y)
+
+    def backward(dy: Array, saved: Output) -> Array:
+        return as_array(gradient(dy, saved.y))
+
+    return _named(forward, name, what), _named(backward, f"{name}_backward", why)
 
 
-def exp(x: Array) -> tuple[Array, Output]:
-    """eˣ."""
-    y = np.exp(x)
-    return y, Output(y)
+def _from_nothing(
+    name: str, f: Callable[[Array], Array], gradient: Callable[[Array], Array], what: str, why: str
+) -> tuple[Callable[[Array], tuple[Array, Nothing]], Callable[[Array, Nothing], Array]]:
+    """The pair of f, whose ``gradient(dy)`` is dx."""
+
+    def forward(x: Array) -> tuple[Array, Nothing]:
+        return f(x), ()
+
+    def backward(dy: Array, saved: Nothing) -> Array:
+        return gradient(dy)
+
+    return _named(forward, name, what), _named(backward, f"{name}_backward", why)
 
 
-def exp_backward(dy: Array, saved: Output) -> Array:
-    """The exponential is its own slope."""
-    return as_array(dy * saved.y)
+def _named(function: Function, name: str, docstring: str) -> Function:
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = docstring
+    return function
 
 
-def log(x: Array) -> tuple[Array, Input]:
-    """The natural logarithm."""
-    return np.log(x), Input(x)
-
-
-def log_backward(dy: Array, saved: Input) -> Array:
-    """log'(x) = 1/x."""
-    return as_array(dy / saved.x)
-
-
-def sqrt(x: Array) -> tuple[Array, Output]:
-    """√x."""
-    y = np.sqrt(x)
-    return y, Output(y)
-
-
-def sqrt_backward(dy: Array, saved: Output) -> Array:
-    """y² = x gives 2y dy/dx = 1, so the slope is 1 / 2y."""
-    return as_array(dy / (2 * saved.y))
-
-
-def abs(x: Array) -> tuple[Array, Input]:
-    """|x|."""
-    return np.absolute(x), Input(x)
-
-
-def abs_backward(dy: Array, saved: Input) -> Array:
-    """The slope is the sign; at the kink x = 0 it is taken as 0, as in PyTorch."""
-    return as_array(dy * np.sign(saved.x))
-
-
-def sin(x: Array) -> tuple[Array, Input]:
-    """sin x, x in radians."""
-    return np.sin(x), Input(x)
-
-
-def sin_backward(dy: Array, saved: Input) -> Array:
-    """sin' = cos."""
-    return as_array(dy * np.cos(saved.x))
-
-
-def cos(x: Array) -> tuple[Array, Input]:
-    """cos x, x in radians."""
-    return np.cos(x), Input(x)
-
-
-def cos_backward(dy: Array, saved: Input) -> Array:
-    """cos' = -sin."""
-    return as_array(dy * -np.sin(saved.x))
-
-
-def tan(x: Array) -> tuple[Array, Output]:
-    """tan x, x in radians."""
-    y = np.tan(x)
-    return y, Output(y)
-
-
-def tan_backward(dy: Array, saved: Output) -> Array:
-    """(sin/cos)' = (cos² + sin²)/cos² = 1 + tan²."""
-    return as_array(dy * (1 + np.square(saved.y)))
-
-
-def tanh(x: Array) -> tuple[Array, Output]:
-    """The hyperbolic tangent, (eˣ - e⁻ˣ) / (eˣ + e⁻ˣ)."""
-    y = np.tanh(x)
-    return y, Output(y)
-
-
-def tanh_backward(dy: Array, saved: Output) -> Array:
-    """With s, c the hyperbolic sine and cosine, s' = c and c' = s: (s/c)' = (c² - s²)/c² = 1 - tanh²."""
-    return as_array(dy * (1 - np.square(saved.y)))
-
-
-def sigmoid(x: Array) -> tuple[Array, Output]:
-    """1 / (1 + e⁻ˣ), computed from e^-|x|, which cannot overflow."""
+def _sigmoid(x: Array) -> Array:
+    """Computed from e^-|x|, which cannot overflow."""
     small = np.exp(-np.absolute(x))
-    y = np.where(np.less(x, 0), small, 1) / (1 + small)
-    return y, Output(y)
+    y: Array = np.where(np.less(x, 0), small, 1) / (1 + small)
+    return y
 
 
-def sigmoid_backward(dy: Array, saved: Output) -> Array:
-    """y = (1 + e⁻ˣ)⁻¹ gives y' = e⁻ˣ (1 + e⁻ˣ)⁻² = y (1 - y)."""
-    (y,) = saved
-    return as_array(dy * (y * (1 - y)))
+# fmt: off
+exp, exp_backward = _from_output("exp", np.exp, lambda dy, y: dy * y, "eˣ.", "The exponential is its own slope.")
+log, log_backward = _from_input("log", np.log, lambda dy, x: dy / x, "The natural logarithm.", "log'(x) = 1/x.")
+sqrt, sqrt_backward = _from_output(
+    "sqrt", np.sqrt, lambda dy, y: dy / (2 * y), "√x.", "y² = x gives 2y dy/dx = 1, so the slope is 1 / 2y."
+)
+sin, sin_backward = _from_input("sin", np.sin, lambda dy, x: dy * np.cos(x), "sin x, x in radians.", "sin' = cos.")
+cos, cos_backward = _from_input("cos", np.cos, lambda dy, x: dy * -np.sin(x), "cos x, x in radians.", "cos' = -sin.")
+tan, tan_backward = _from_output(
+    "tan", np.tan, lambda dy, y: dy * (1 + np.square(y)), "tan x, x in radians.",
+    "(sin/cos)' = (cos² + sin²)/cos² = 1 + tan².",
+)
+tanh, tanh_backward = _from_output(
+    "tanh", np.tanh, lambda dy, y: dy * (1 - np.square(y)), "The hyperbolic tangent, (eˣ - e⁻ˣ) / (eˣ + e⁻ˣ).",
+    "With s, c the hyperbolic sine and cosine, s' = c and c' = s: (s/c)' = (c² - s²)/c² = 1 - tanh².",
+)
+sigmoid, sigmoid_backward = _from_output(
+    "sigmoid", _sigmoid, lambda dy, y: dy * (y * (1 - y)), "1 / (1 + e⁻ˣ).",
+    "y = (1 + e⁻ˣ)⁻¹ gives y' = e⁻ˣ (1 + e⁻ˣ)⁻² = y (1 - y).",
+)
+abs, abs_backward = _from_input(
+    "abs", np.absolute, lambda dy, x: dy * np.sign(x), "|x|.",
+    "The slope is the sign; at the kink x = 0 it is taken as 0, as in PyTorch.",
+)
+negative, negative_backward = _from_nothing("negative", np.negative, np.negative, "-x.", "The slope is -1.")
+_FLAT = "Flat wherever it has a slope: 0."
+sign, sign_backward = _from_nothing("sign", np.sign, np.zeros_like, "-1, 0 or 1; NaN for NaN.", _FLAT)
+floor, floor_backward = _from_nothing("floor", np.floor, np.zeros_like, "The largest whole number not above x.", _FLAT)
+ceil, ceil_backward = _from_nothing("ceil", np.ceil, np.zeros_like, "The smallest whole number not below x.", _FLAT)
+# fmt: on
 
 
 class SoftplusSaved(NamedTuple):
@@ -148,36 +135,6 @@ def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> tuple[Arra
 def softplus_backward(dy: Array, saved: SoftplusSaved) -> Array:
     """The slope is e^βx / (1 + e^βx), the sigmoid of βx; 1 on the straight part."""
     return as_array(dy * np.where(saved.straight, 1, sigmoid(saved.scaled)[0]))
-
-
-def sign(x: Array) -> tuple[Array, Nothing]:
-    """-1, 0 or 1; NaN for NaN."""
-    return np.sign(x), ()
-
-
-def sign_backward(dy: Array, saved: Nothing) -> Array:
-    """Flat wherever it has a slope: 0."""
-    return np.zeros_like(dy)
-
-
-def floor(x: Array) -> tuple[Array, Nothing]:
-    """The largest whole number that is not above x."""
-    return np.floor(x), ()
-
-
-def floor_backward(dy: Array, saved: Nothing) -> Array:
-    """Flat wherever it has a slope: 0."""
-    return np.zeros_like(dy)
-
-
-def ceil(x: Array) -> tuple[Array, Nothing]:
-    """The smallest whole number that is not below x."""
-    return np.ceil(x), ()
-
-
-def ceil_backward(dy: Array, saved: Nothing) -> Array:
-    """Flat wherever it has a slope: 0."""
-    return np.zeros_like(dy)
 
 
 def round(x: Array, decimals: int = 0) -> tuple[Array, Nothing]:

@@ -15,7 +15,7 @@ class EmbeddingSaved(NamedTuple):
     weight: Array
 
 
-def embedding(weight: Array, ids: Array) -> tuple[Array, EmbeddingSaved]:
+def embedding(weight: Array, *, ids: Array) -> tuple[Array, EmbeddingSaved]:
     """Row ``ids[...]`` of the table for each id: ``y = weight[ids]``.
 
     weight (V, C), ids (...) of an integer dtype in [0, V); returns y (..., C).

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from handgrad import ops
 from handgrad.autograd.applying import apply
 from handgrad.autograd.dtypes import checked_dtype
-from handgrad.autograd.operands import as_tensor, floating, operand, promoted
+from handgrad.autograd.operands import as_tensor, floating, operand, promoted, without_gradient
 from handgrad.autograd.tensor import Tensor, TensorLike
 
 
@@ -266,11 +266,6 @@ def isfinite(x: TensorLike) -> Tensor:
 def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
     """The indices of what is true or not zero, a tensor for each axis, as an index takes them."""
     return tuple(without_gradient(indices) for indices in np.nonzero(as_tensor(x).data))
-
-
-def without_gradient(array: Any) -> Tensor:
-    """A tensor over a result that has no gradient."""
-    return Tensor.holding(np.asarray(array))
 
 
 def _compared(function: Callable[..., Any], a: TensorLike, b: TensorLike) -> Tensor:

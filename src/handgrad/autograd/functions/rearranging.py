@@ -3,14 +3,12 @@
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from handgrad import ops
 from handgrad.autograd.applying import apply, apply_several
-from handgrad.autograd.in_place import change_in_place, is_recorded
-from handgrad.autograd.operands import as_tensor, operand, promoted_tensors
+from handgrad.autograd.operands import as_tensor, promoted_tensors
 from handgrad.autograd.shared_memory import owner
 from handgrad.autograd.tensor import Tensor, TensorLike
 from handgrad.ops.shapes import Axis, axes_of, sizes_of
@@ -179,40 +177,6 @@ def triu(x: TensorLike, k: int = 0, *, diagonal: int | None = None) -> Tensor:
 def tril(x: TensorLike, k: int = 0, *, diagonal: int | None = None) -> Tensor:
     """Zeros above diagonal k (PyTorch calls it diagonal) of the last two axes."""
     return apply(ops.tril, as_tensor(x), k=k if diagonal is None else diagonal)
-
-
-def getitem(x: TensorLike, index: Any) -> Tensor:
-    """x[index], with NumPy's basic, integer and boolean indices, which may be tensors."""
-    return apply(ops.getitem, as_tensor(x), index=plain_index(index))
-
-
-def setitem(x: Tensor, index: Any, value: TensorLike) -> None:
-    """x[index] = value, in x's memory; recorded where x or the value requires a gradient."""
-    value = operand(value)
-    if isinstance(value, Tensor) and value.data.dtype != x.dtype:
-        if not np.can_cast(value.data.dtype, x.dtype, "same_kind"):
-            raise TypeError(f"in-place: {value.data.dtype} cannot be put into a tensor of {x.dtype}")
-        value = value.astype(x.dtype)
-    elif isinstance(value, float) and x.dtype.kind != "f":
-        raise TypeError(f"in-place: the float {value} cannot be put into a tensor of {x.dtype}")
-    if is_recorded(x, value):
-        change_in_place(x, ops.setitem, value, index=plain_index(index))
-    else:
-        x.data[plain_index(index)] = value.data if isinstance(value, Tensor) else value
-        x.mark_changed()
-
-
-def plain_index(index: Any) -> Any:
-    """An index as NumPy takes it: arrays for tensors. Copies, so that a later change of them changes nothing here."""
-    if isinstance(index, tuple):
-        return tuple(plain_index(part) for part in index)
-    if isinstance(index, Tensor):
-        if index.data.dtype.kind == "f":
-            raise TypeError(f"index: a tensor of {index.data.dtype} picks nothing; integers and booleans do")
-        return index.data.copy()
-    if isinstance(index, list):
-        return np.array(index, dtype=None if index else np.int64)
-    return index.copy() if isinstance(index, np.ndarray) else index
 
 
 def _some(tensors: Sequence[TensorLike], name: str) -> Sequence[TensorLike]:

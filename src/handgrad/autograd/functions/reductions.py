@@ -4,8 +4,7 @@ import numpy as np
 
 from handgrad import ops
 from handgrad.autograd.applying import apply
-from handgrad.autograd.functions.elementwise import without_gradient
-from handgrad.autograd.operands import as_tensor, floating
+from handgrad.autograd.operands import as_tensor, floating, without_gradient
 from handgrad.autograd.tensor import Tensor, TensorLike
 from handgrad.ops.shapes import Axis, axes_of
 
