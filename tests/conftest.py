@@ -25,9 +25,11 @@ from handgrad.tokenizers import make_tokenizer
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Kernels are compiled anew for the tests, and once: what was kept from before may be of other code.
-os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="handgrad-numba-")
-atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
+# Kernels are compiled anew for the tests, and once: what was kept from before may be of other code. The workers of
+# pytest-xdist, and the processes that tests start, share what was compiled with the process that starts them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="handgrad-numba-")
+    atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

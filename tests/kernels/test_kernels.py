@@ -226,7 +226,7 @@ def test_what_would_reach_outside_an_array_is_refused() -> None:
         with pytest.raises(IndexError, match="no classes"):
             module.cross_entropy(np.ones((2, 0), np.float32), np.array([-100, -100]))
         with pytest.raises(ValueError, match="table must have shape"):
-            module.embedding(x[0], np.array([0]))
+            module.embedding(x[0], ids=np.array([0]))
 
 
 @pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "unembedding", "layer_norm"])
@@ -435,7 +435,7 @@ def test_embedding(kind: str) -> None:
             assert_close(a, b)
     for wrong, error in ((np.array([9]), IndexError), (np.array([-1]), IndexError), (np.array([0.5]), TypeError)):
         with pytest.raises(error):
-            kernels.embedding(weight, wrong)
+            kernels.embedding(weight, ids=wrong)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e4, -1e4])

@@ -3,9 +3,9 @@
 ``NAME(inputs..., options) -> (output, saved)`` and ``NAME_backward(d_output, saved) -> gradients``: one gradient
 for each differentiable input, in order, of the input's shape and dtype (alone if there is one, else a tuple).
 The differentiable inputs come first; where users expect another order, as in ``where(condition, a, b)``, the others
-are given by name: ``where(a, b, condition=...)``, ``embedding(weight, ids=...)``. ``saved`` is a named tuple of what the
-backward needs, or ``()`` if it needs nothing. Inputs are never written to, and may be kept in ``saved``: do not change
-them before the backward has run.
+are given by name: ``where(a, b, condition=...)``, ``embedding(weight, ids=...)``. ``saved`` is a named tuple of what
+the backward needs, or ``()`` if it needs nothing. Inputs are never written to, and may be kept in ``saved``: do not
+change them before the backward has run.
 
 An operation of several inputs may take ``wanted``, a truth value for each: for an input whose gradient nobody wants,
 such as a constant, it saves nothing and its backward returns None. ``TAKE_WANTED`` names these operations.
