@@ -11,12 +11,13 @@ WITH_KERNELS = tests/parity/test_gpt.py tests/parity/test_operations.py tests/pa
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 export MPLCONFIGDIR ?= $(abspath $(VENV))/matplotlib
 
-.PHONY: help train test torture parity lint check lessons docs clean
+.PHONY: help train test test-all torture parity lint check lessons docs clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make train    environment, install, train a GPT on Python's own reference text (a minute or two)"
-	@echo "make test     the tests"
+	@echo "make test     the tests that take no time: a few minutes"
+	@echo "make test-all every test but the long torture: a quarter of an hour"
 	@echo "make torture  runs killed hundreds of times, files made wrong thousands of times: writes docs/reliability.md's table"
 	@echo "make parity   the tests against PyTorch, which is installed if it is not there (200 MB to several GB)"
 	@echo "make lint     ruff and mypy"
@@ -30,6 +31,9 @@ train: $(VENV)/.installed
 
 # Tests of one file stay together: they share what is dear to make.
 test: $(VENV)/.test
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.test
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 torture: $(VENV)/.test

@@ -189,7 +189,7 @@ def test_only_kernels_are_compiled() -> None:
     users = {one.module for one in the_house() if one.target in COMPILES}
     # One asks whether Numba works; the other says that it compiles.
     assert {module for module in users if ".kernels." not in module} == {
-        "handgrad.cli.console", "handgrad.system.backend_choice",
+        "handgrad.cli.console", "handgrad.system.backend_setting",
     }  # fmt: skip
     assert len(users) > 10
 
@@ -325,5 +325,5 @@ def test_the_core_of_the_tape_stays_small() -> None:
     """A Tensor with its conversions, recording, views, changes in place, and the way back."""
     assert lines_of_code('"""Text."""\n\n# Why.\nx = 1\n\n\ndef f():\n    """More\n    text."""\n    return x\n') == 3
     room = Path(handgrad.__file__).parent / "autograd"
-    files = ("tape.py", "tensor.py", "applying.py", "in_place.py", "shared_memory.py")
+    files = ("tape.py", "tensor.py", "recording.py", "in_place.py", "shared_memory.py")
     assert sum(lines_of_code((room / name).read_text(encoding="utf-8")) for name in files) < 460

@@ -11,14 +11,14 @@ import handgrad
 from handgrad import Tensor, backend, nn, no_grad, ops
 from handgrad.backend import Call, gradients_of, outputs_of, text_pair, watching
 from handgrad.models import GPT, GPTConfig
-from handgrad.system import backend_choice
+from handgrad.system import backend_setting
 
 X = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
 
 
 @pytest.fixture(autouse=True)
 def _in_numpy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(backend_choice, "_forced", "numpy")
+    monkeypatch.setattr(backend_setting, "_forced", "numpy")
     yield
     assert backend._watchers == ()
 

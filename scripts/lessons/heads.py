@@ -18,7 +18,7 @@ from handgrad.experiments.report import markdown_table
 from handgrad.models import GPT, GPTConfig
 from handgrad.runs import open_run
 from handgrad.system.arrays import Array
-from handgrad.system.backend_choice import forced_backend, use_backend
+from handgrad.system.backend_setting import forced_backend, use_backend
 
 RUN = pages.ROOT / "runs" / "tokenizers" / "runs" / "char"
 """Where the experiment's command puts it; HANDGRAD_LESSON_RUN names another."""

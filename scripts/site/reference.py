@@ -82,7 +82,7 @@ def _index(source: Path) -> str:
             "",
             "Tensors, what makes them and what is done to them: " + ", ".join(map(of_tensors.get, sorted(of_tensors))),
             "",
-            _directive("handgrad.system.backend_choice", members=["current_backend", "use_backend"]),
+            _directive("handgrad.system.backend_setting", members=["current_backend", "use_backend"]),
             _directive("handgrad.system.state_files", members=["load", "save"]),
         )
     )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from handgrad.autograd import *
     from handgrad.autograd.functions import *
-    from handgrad.system.backend_choice import current_backend, use_backend
+    from handgrad.system.backend_setting import current_backend, use_backend
     from handgrad.system.state_files import load, save
 
 _ROOMS = (
@@ -36,11 +36,11 @@ _HOMES = (
     "handgrad.autograd",
     "handgrad.autograd.functions",
     "handgrad.system.state_files",
-    "handgrad.system.backend_choice",
+    "handgrad.system.backend_setting",
 )
 _FROM_HOMES = {
     "handgrad.system.state_files": ("load", "save"),
-    "handgrad.system.backend_choice": ("current_backend", "use_backend"),
+    "handgrad.system.backend_setting": ("current_backend", "use_backend"),
 }
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from handgrad import ops
-from handgrad.system.backend_choice import current_backend
+from handgrad.system.backend_setting import current_backend
 
 Forward = Callable[..., tuple[Any, tuple[Any, ...]]]
 Backward = Callable[..., Any]

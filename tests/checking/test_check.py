@@ -17,7 +17,7 @@ from handgrad.checking.cases import OperationCase
 from handgrad.checking.kernels import check_kernel, kernel_cases
 from handgrad.checking.modules import check_module, gpt_cases, layer_cases
 from handgrad.checking.operations import operation_cases
-from handgrad.system import backend_choice
+from handgrad.system import backend_setting
 
 SOURCE = Path(handgrad.__file__).parent
 
@@ -102,7 +102,7 @@ def test_every_kernel_is_checked(results: list[Result]) -> None:
 
 def test_a_case_that_a_kernel_does_not_take_is_no_check_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("handgrad.kernels", reason="Numba is not installed")
-    monkeypatch.setattr(backend_choice, "_forced", "numba")
+    monkeypatch.setattr(backend_setting, "_forced", "numba")
     (x,), _ = kernel_cases()["gelu"]
     assert all(result.passed for result in check_kernel("gelu", (x,), {}))
     for inputs, options in (((x,), {"approximate": "none"}), ((x.astype(np.float64),), {})):

@@ -15,7 +15,7 @@ from support import TEXT, Output, read_lines, start
 
 from handgrad.experiments import measures, open_comparison
 from handgrad.runs import open_run
-from handgrad.system.backend_choice import use_backend
+from handgrad.system.backend_setting import use_backend
 from handgrad.system.locks import the_only_one
 from handgrad.training import DivergedError
 from handgrad.training.loop import Reporter

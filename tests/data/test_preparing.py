@@ -28,7 +28,7 @@ from handgrad.data import (
 )
 from handgrad.data.token_files import write_ids
 from handgrad.data.workers import Pool, Workers, available_cores, choose_workers
-from handgrad.system.backend_choice import chosen_backend, use_backend
+from handgrad.system.backend_setting import chosen_backend, use_backend
 from handgrad.system.errors import InputError
 from handgrad.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer, counting, make_tokenizer
 from handgrad.tokenizers.kernel_choice import can_be_compiled

@@ -7,7 +7,7 @@ from support import TINY
 
 from handgrad.data import Corpus
 from handgrad.experiments import Budget, Measures, TokenizerComparison, create_comparison, measure, measures
-from handgrad.system.backend_choice import use_backend
+from handgrad.system.backend_setting import use_backend
 from handgrad.training import train
 
 SMALL = TINY.updated(

@@ -20,8 +20,8 @@ from handgrad.checking.kernels import kernel_cases
 from handgrad.models import GPT, GPTConfig
 from handgrad.nn import GELU, Layer, LayerNorm, Linear
 from handgrad.optim import AdamW
-from handgrad.system import backend_choice
-from handgrad.system.backend_choice import current_backend, use_backend
+from handgrad.system import backend_setting
+from handgrad.system.backend_setting import current_backend, use_backend
 from handgrad.system.errors import InputError
 
 table = pytest.importorskip("handgrad.kernels", reason="Numba is not installed")
@@ -598,7 +598,7 @@ def test_the_environment_chooses_and_a_call_overrules_it(monkeypatch: pytest.Mon
     monkeypatch.delenv("HANDGRAD_BACKEND")
     use_backend(None)
     assert current_backend() == "numba"
-    monkeypatch.setattr(backend_choice, "_has_numba", lambda: False)
+    monkeypatch.setattr(backend_setting, "_has_numba", lambda: False)
     use_backend(None)
     assert current_backend() == "numpy"
     with pytest.raises(InputError, match="Numba cannot be imported"):
@@ -664,7 +664,7 @@ def test_products_are_right_where_the_library_of_numpy_is_not_found() -> None:
         "pathlib.Path.glob = lambda *_: iter(())  # no library is found\n"
         "from handgrad import ops\n"
         "from handgrad.backend import pair_for, text_pair\n"
-        "from handgrad.system.backend_choice import use_backend\n"
+        "from handgrad.system.backend_setting import use_backend\n"
         "from handgrad.system.threads import Team\n"
         "use_backend('numba')\n"
         "import importlib\n"

@@ -15,9 +15,9 @@ import pytest
 import handgrad
 from handgrad.data import encode_corpus, load_text
 from handgrad.models import GPT, GPTConfig, load, new_model
-from handgrad.models.formats.checkpoint import MODEL, STATE, sha256_of
+from handgrad.models.formats.model_in_checkpoint import MODEL, STATE, sha256_of
 from handgrad.runs import TrainConfig, create_run, open_run
-from handgrad.runs.checkpoints import load_model
+from handgrad.runs.checkpoint import load_model
 from handgrad.system.errors import InputError
 from handgrad.system.state_files import read_safetensors, safetensors_bytes
 from handgrad.tokenizers import CharTokenizer

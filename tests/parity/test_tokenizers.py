@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support import SHAKESPEARE, TEXT
 
-from handgrad.system import backend_choice
+from handgrad.system import backend_setting
 from handgrad.system.errors import InputError
 from handgrad.tokenizers import BPETokenizer
 from handgrad.tokenizers.splitting import splitter
@@ -114,7 +114,7 @@ def test_the_library_reads_our_file_and_gives_the_same_ids(
     library = theirs.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     assert library.get_vocab_size() == ours.vocab_size
     for wanted in ("numpy", "numba"):
-        monkeypatch.setattr(backend_choice, "_forced", wanted)
+        monkeypatch.setattr(backend_setting, "_forced", wanted)
         for text in [*TEXTS, *rendered(assigned_in_unicode_14()[::20])]:
             # That library always takes special tokens for themselves, unless it is told not to.
             library.encode_special_tokens = False
@@ -150,7 +150,7 @@ def test_we_read_the_librarys_file_and_give_the_same_ids(
     assert ours.vocab_size == library.get_vocab_size()
     characters = rendered(assigned_in_unicode_14()[::20])
     for wanted in ("numpy", "numba"):
-        monkeypatch.setattr(backend_choice, "_forced", wanted)
+        monkeypatch.setattr(backend_setting, "_forced", wanted)
         for text in [*TEXTS, "<s>hello<user> <user>x", *characters]:
             assert ours.encode(text, allow_special=True).tolist() == library.encode(text).ids
     if options.get("every_byte", True):
@@ -218,7 +218,7 @@ def test_ranks_of_any_kind_give_tiktokens_ids(tmp_path: Path, monkeypatch: pytes
         (tmp_path / "ranks.tiktoken").write_text("".join(lines))
         ours = BPETokenizer.from_tiktoken(tmp_path / "ranks.tiktoken", pattern="gpt2")
         for wanted in ("numpy", "numba"):
-            monkeypatch.setattr(backend_choice, "_forced", wanted)
+            monkeypatch.setattr(backend_setting, "_forced", wanted)
             for length in (3, 10, 90, 90, 300):
                 text = "".join(rng.choices("abc ", weights=(9, 9, 9, 1), k=length))
                 assert ours.encode(text).tolist() == encoding.encode(text)

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from support import read_lines
 
-from handgrad.models.formats.checkpoint import MODEL, OPTIMIZER, read_state
+from handgrad.models.formats.model_in_checkpoint import MODEL, OPTIMIZER, read_state
 from handgrad.runs import find_checkpoint, open_run
-from handgrad.runs.checkpoints import read_progress
+from handgrad.runs.checkpoint import read_progress
 from handgrad.runs.retention import checkpoints_of, read_pointer
 
 T = TypeVar("T")

@@ -16,9 +16,9 @@ from scenes import check_nothing_is_broken, result
 from support import TINY, Output, read_lines
 
 from handgrad.data import write_token_files
-from handgrad.models.formats.checkpoint import DamagedError, read_state, sha256_of
+from handgrad.models.formats.model_in_checkpoint import DamagedError, read_state, sha256_of
 from handgrad.runs import create_run, find_checkpoint, load_intact, load_model, open_run, read_config_file, resumed
-from handgrad.runs.checkpoints import read_progress
+from handgrad.runs.checkpoint import read_progress
 from handgrad.runs.metrics import Metrics, MetricsLog, read_metrics
 from handgrad.runs.retention import checkpoints_of, read_pointer
 from handgrad.system.errors import InputError

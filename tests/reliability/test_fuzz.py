@@ -37,7 +37,7 @@ from handgrad.experiments import (
     write_report,
 )
 from handgrad.experiments.report import markdown_table, side_by_side
-from handgrad.models.formats.checkpoint import MODEL, OPTIMIZER, STATE, read_state, sha256_of
+from handgrad.models.formats.model_in_checkpoint import MODEL, OPTIMIZER, STATE, read_state, sha256_of
 from handgrad.optim import AdamW
 from handgrad.plotting.bits import draw_bits
 from handgrad.plotting.curves import draw_curves
@@ -51,7 +51,7 @@ from handgrad.runs import (
     read_metrics,
     resumed,
 )
-from handgrad.runs.checkpoints import load_checkpoint
+from handgrad.runs.checkpoint import load_checkpoint
 from handgrad.runs.metrics import MetricsLog
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_text

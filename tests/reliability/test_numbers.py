@@ -20,7 +20,7 @@ from handgrad.backend import Call, watching
 from handgrad.cli.progress import TrainingDisplay
 from handgrad.models import GPT
 from handgrad.runs import Metrics, Run, find_checkpoint, load_model, open_run
-from handgrad.runs.checkpoints import Progress, read_progress
+from handgrad.runs.checkpoint import Progress, read_progress
 from handgrad.runs.retention import checkpoints_of, read_pointer
 from handgrad.system.errors import InputError
 from handgrad.training import DivergedError, train

@@ -10,7 +10,7 @@ from support import TINY
 from handgrad.models import GPT, GPTConfig
 from handgrad.runs import Run, environment, open_run, preset, resumed
 from handgrad.runs import resuming as resuming_module
-from handgrad.runs.checkpoints import Progress
+from handgrad.runs.checkpoint import Progress
 from handgrad.runs.environment import Environment
 from handgrad.system.dataclasses_from_json import dataclass_from_json
 from handgrad.system.errors import InputError

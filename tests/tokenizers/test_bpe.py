@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handgrad.system import backend_choice
+from handgrad.system import backend_setting
 from handgrad.system.errors import InputError
 from handgrad.tokenizers import BPETokenizer, load_tokenizer, make_tokenizer
 from handgrad.tokenizers.bpe.learning import Merge, learn_merges
@@ -50,7 +50,7 @@ def test_every_text_comes_back(pattern: str, text: str) -> None:
 
 
 def test_a_line_of_a_million_characters_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend_choice, "_forced", "numpy")
+    monkeypatch.setattr(backend_setting, "_forced", "numpy")
     line = "ab" * 500_000
     for pattern in NAMES:
         tokenizer = BPETokenizer(pattern=pattern, max_vocab_size=270).train("ab" * 100)

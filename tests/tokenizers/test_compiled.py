@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handgrad.system import backend_choice
-from handgrad.system.backend_choice import use_backend
+from handgrad.system import backend_setting
+from handgrad.system.backend_setting import use_backend
 from handgrad.system.errors import InputError
 from handgrad.tokenizers import BPETokenizer, WordTokenizer, kernel_choice
 from handgrad.tokenizers.bpe.byte_pairs import BYTES, BytePairs
@@ -46,7 +46,7 @@ def kernels() -> ModuleType:
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch, kernels: ModuleType) -> None:
-    monkeypatch.setattr(backend_choice, "_forced", "numba")
+    monkeypatch.setattr(backend_setting, "_forced", "numba")
 
 
 def pieces_of(text: str, pattern: str, kernels: ModuleType) -> list[str]:
@@ -73,7 +73,7 @@ def in_both(monkeypatch: pytest.MonkeyPatch, function: Callable[[], Any]) -> lis
     """What a function returns in Python, and compiled."""
     found = []
     for wanted in ("numpy", "numba"):
-        monkeypatch.setattr(backend_choice, "_forced", wanted)
+        monkeypatch.setattr(backend_setting, "_forced", wanted)
         assert (kernel_choice.kernels_for(0) is None) is (wanted == "numpy")
         found.append(function())
     return found

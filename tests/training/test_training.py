@@ -233,9 +233,9 @@ def test_quick_estimate_looks_at_less(new_run: NewRun) -> None:
 
 def test_no_checkpoint_is_left_half_written(new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full from the third file of the second checkpoint on: what was saved before stays, and is named."""
-    from handgrad.runs import checkpoints
+    from handgrad.runs import checkpoint
 
-    run, written, write = new_run(), [], checkpoints.write_flushed
+    run, written, write = new_run(), [], checkpoint.write_flushed
 
     def failing(path: Path, content: bytes) -> None:
         written.append(path)
@@ -244,7 +244,7 @@ def test_no_checkpoint_is_left_half_written(new_run: NewRun, monkeypatch: pytest
             raise OSError(28, "No space left on device", str(path))
         write(path, content)
 
-    monkeypatch.setattr(checkpoints, "write_flushed", failing)
+    monkeypatch.setattr(checkpoint, "write_flushed", failing)
     with pytest.raises(OSError, match="No space left"):
         train(run, run.data())
     assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["step-00000000"]

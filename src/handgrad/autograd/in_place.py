@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from handgrad import ops
-from handgrad.autograd.applying import apply
 from handgrad.autograd.grad_mode import is_grad_enabled
+from handgrad.autograd.recording import apply
 from handgrad.autograd.shared_memory import positions_of
 from handgrad.autograd.tape import Node
 from handgrad.autograd.tensor import Tensor

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from handgrad import ops
-from handgrad.autograd.applying import apply
 from handgrad.autograd.in_place import change_in_place, is_recorded
 from handgrad.autograd.operands import as_tensor, operand
+from handgrad.autograd.recording import apply
 from handgrad.autograd.tensor import Tensor, TensorLike
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from handgrad import ops
-from handgrad.autograd.applying import apply
 from handgrad.autograd.dtypes import float32, float64, supported_array
+from handgrad.autograd.recording import apply
 from handgrad.autograd.tensor import Number, Tensor, TensorLike, unwrapped
 from handgrad.system.arrays import Array
 

@@ -306,7 +306,7 @@ class Tensor:
             self._requires_grad, self._output = base.requires_grad, 0
             self._listen()
 
-    # -- operators and methods, which ``methods`` attaches: they are functions, and functions are made of tensors
+    # -- operators and methods, which ``operators.py`` attaches: they are functions, and functions are made of tensors
 
     if TYPE_CHECKING:
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from handgrad.benchmarking.cases import case_of
 from handgrad.benchmarking.contenders import EAGER, handgrad_contender, pytorch_contender
-from handgrad.system.backend_choice import current_backend
+from handgrad.system.backend_setting import current_backend
 
 STEPS = 12
 _EARLY = 4

@@ -23,7 +23,7 @@ from handgrad.benchmarking.peak_memory import Memory, measure_memory
 from handgrad.benchmarking.timing import Times, alternate
 from handgrad.runs import choose_replicas
 from handgrad.runs.environment import installed_versions
-from handgrad.system.backend_choice import current_backend
+from handgrad.system.backend_setting import current_backend
 from handgrad.system.processor import available_cores
 from handgrad.system.version import __version__
 

@@ -15,7 +15,7 @@ from handgrad.checking.modules import check_module, gpt_cases, layer_cases
 from handgrad.checking.numerical import central_differences, relative_error
 from handgrad.checking.operations import check_operation, operation_cases
 from handgrad.checking.results import COMPILED_TOLERANCE, TAPE_TOLERANCE, TOLERANCE, Result
-from handgrad.system.backend_choice import current_backend
+from handgrad.system.backend_setting import current_backend
 
 
 def check_gradients() -> Iterator[Result]:

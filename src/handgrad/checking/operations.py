@@ -7,10 +7,10 @@ import numpy as np
 
 from handgrad import ops
 from handgrad.autograd import Tensor
-from handgrad.autograd.applying import apply_several
+from handgrad.autograd.recording import apply_several
 from handgrad.backend import gradients_of, pair_for, text_pair
 from handgrad.checking.cases import OperationCase, Options
-from handgrad.checking.elementary import elementary_cases
+from handgrad.checking.elementary_operations import elementary_cases
 from handgrad.checking.kernels import kernel_error
 from handgrad.checking.numerical import central_differences, relative_error
 from handgrad.checking.results import Result

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from rich.console import Console
 
-from handgrad.system.backend_choice import current_backend
+from handgrad.system.backend_setting import current_backend
 from handgrad.system.errors import InputError
 
 

@@ -10,7 +10,7 @@ from handgrad.data import TokenData
 from handgrad.generation import write
 from handgrad.models import LanguageModel
 from handgrad.runs import Metrics, Run
-from handgrad.runs.checkpoints import Progress as RunProgress
+from handgrad.runs.checkpoint import Progress as RunProgress
 from handgrad.training import Reporter
 
 _PLAIN_SECONDS = 2.0

@@ -16,7 +16,7 @@ from handgrad.cli.main import FAILED, OK
 from handgrad.cli.progress import TrainingDisplay
 from handgrad.data import Corpus, TokenData, count_unknown, encode_corpus, load_dataset, load_text, open_token_files
 from handgrad.generation import write
-from handgrad.models.formats.checkpoint import read_pointer
+from handgrad.models.formats.model_in_checkpoint import read_pointer
 from handgrad.runs import (
     Run,
     TrainConfig,
@@ -31,7 +31,7 @@ from handgrad.runs import (
     read_metrics,
     resumed,
 )
-from handgrad.runs.checkpoints import read_progress
+from handgrad.runs.checkpoint import read_progress
 from handgrad.runs.config import MODEL_FIELDS
 from handgrad.runs.resuming import was_cut_off
 from handgrad.system.errors import InputError

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Self, TypeVar
 
-from handgrad.system.backend_choice import forced_backend, use_backend
+from handgrad.system.backend_setting import forced_backend, use_backend
 from handgrad.system.errors import InputError
 from handgrad.system.processor import available_cores
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from handgrad.kernels.add_into import matrices_of
 from handgrad.kernels.exponential import exp32
-from handgrad.kernels.into import matrices_of
 from handgrad.kernels.sgemm import multiply, multiply_at, multiply_bt
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled, inlined

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from handgrad.kernels.add_into import matrices_of
 from handgrad.kernels.attention import attend, attend_backward, block_size, new_weights
-from handgrad.kernels.into import matrices_of
 from handgrad.ops.multi_head_attention import check_heads
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled, inlined

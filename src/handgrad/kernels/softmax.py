@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from handgrad.kernels.add_into import rows_of
 from handgrad.kernels.exponential import exp32
-from handgrad.kernels.into import rows_of
 from handgrad.ops.shapes import as_rows
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled

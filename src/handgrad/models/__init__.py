@@ -4,6 +4,6 @@ from handgrad.models.config import Architecture, GPTConfig
 from handgrad.models.gpt import GPT
 from handgrad.models.language_model import LanguageModel
 from handgrad.models.loading import load, new_model
-from handgrad.models.products import Product
+from handgrad.models.matrix_products import Product
 
 __all__ = ["GPT", "Architecture", "GPTConfig", "LanguageModel", "Product", "load", "new_model"]

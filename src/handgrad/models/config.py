@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import NamedTuple, get_args
 
-from handgrad.models.products import Product, products_of_attention, products_of_map
+from handgrad.models.matrix_products import Product, products_of_attention, products_of_map
 from handgrad.nn.layers import Activation
 from handgrad.nn.transformer import Norm, new_norm
 from handgrad.system.errors import InputError

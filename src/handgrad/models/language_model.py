@@ -11,7 +11,7 @@ from handgrad.autograd import Tensor
 from handgrad.models.arena import Arena
 from handgrad.models.config import GPTConfig
 from handgrad.models.formats.weights import write_weights
-from handgrad.models.products import Product
+from handgrad.models.matrix_products import Product
 from handgrad.nn import ArrayOrTensor, CrossEntropyLoss, Layer, Module, Parameter, is_on_tape
 from handgrad.nn.parameter import Role
 from handgrad.system.arrays import Array

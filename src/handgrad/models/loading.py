@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from handgrad.models.config import GPTConfig
-from handgrad.models.formats.checkpoint import MODEL, STATE, config_of_run, last_checkpoint, read_model
+from handgrad.models.formats.model_in_checkpoint import MODEL, STATE, config_of_run, last_checkpoint, read_model
 from handgrad.models.formats.weights import read_weights
 from handgrad.models.gpt import GPT
 from handgrad.models.language_model import LanguageModel

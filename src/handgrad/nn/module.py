@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 import numpy as np
 
 from handgrad.autograd import Tensor, is_grad_enabled
-from handgrad.autograd.applying import apply_several
 from handgrad.autograd.operands import as_tensor, as_tensor_array, floating, promoted, promoted_arrays
+from handgrad.autograd.recording import apply_several
 from handgrad.backend import Forward, Pair, gradients_of, outputs_of, pair_for
+from handgrad.nn.forward_pass import Pass, current_pass, drop, new_pass
 from handgrad.nn.parameter import Buffer, Parameter
-from handgrad.nn.passes import Pass, current_pass, drop, new_pass
 from handgrad.system.arrays import Array
 
 Found = TypeVar("Found", bound=Tensor)

@@ -21,6 +21,7 @@ from handgrad.ops.adam_update import *
 from handgrad.ops.add_gradients import *
 from handgrad.ops.arithmetic import *
 from handgrad.ops.attention import *
+from handgrad.ops.attention_heads import *
 from handgrad.ops.conv2d import *
 from handgrad.ops.cross_entropy import *
 from handgrad.ops.dropout import *
@@ -28,7 +29,6 @@ from handgrad.ops.einsum import *
 from handgrad.ops.elementwise import *
 from handgrad.ops.embedding import *
 from handgrad.ops.gelu import *
-from handgrad.ops.heads import *
 from handgrad.ops.layer_norm import *
 from handgrad.ops.linear import *
 from handgrad.ops.linear_gelu import *

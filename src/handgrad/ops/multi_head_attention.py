@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from handgrad.ops.attention import AttentionSaved, attention, attention_backward
-from handgrad.ops.heads import (
+from handgrad.ops.attention_heads import (
     MergeHeadsSaved,
     SplitHeadsSaved,
     merge_heads,

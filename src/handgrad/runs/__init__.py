@@ -1,6 +1,6 @@
 """A run on disk: its directory, its settings, what was measured, its checkpoints, and the rules of going on with it."""
 
-from handgrad.runs.checkpoints import load_model, read_progress
+from handgrad.runs.checkpoint import load_model, read_progress
 from handgrad.runs.config import TrainConfig, read_config_file
 from handgrad.runs.directory import Run, create_run, next_free, open_run
 from handgrad.runs.environment import choose_replicas

@@ -12,6 +12,7 @@ from handgrad.optim import SGD, Adam, AdamW, Optimizer, schedules
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_file
 
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adamw": AdamW, "adam": Adam, "sgd": SGD}
 MODEL_FIELDS = tuple(field.name for field in fields(GPTConfig) if field.name != "vocab_size")
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from handgrad.data import TokenData, open_token_files, write_token_files
 from handgrad.models import GPTConfig, LanguageModel
-from handgrad.models.formats.checkpoint import RUN_VERSION, read_run_config
+from handgrad.models.formats.model_in_checkpoint import RUN_VERSION, read_run_config
 from handgrad.models.formats.weights import config_from
-from handgrad.runs.checkpoints import load_model
+from handgrad.runs.checkpoint import load_model
 from handgrad.runs.config import TrainConfig
 from handgrad.runs.environment import Environment
 from handgrad.runs.new_directory import check_is_free, is_beginning, laid_out

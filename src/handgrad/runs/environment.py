@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from handgrad.system.backend_choice import current_backend
+from handgrad.system.backend_setting import current_backend
 from handgrad.system.dataclasses_from_json import dataclass_from_json
 from handgrad.system.processor import available_cores
 from handgrad.system.version import __version__

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict
 
-from handgrad.runs.checkpoints import read_progress
+from handgrad.runs.checkpoint import read_progress
 from handgrad.runs.config import TrainConfig
 from handgrad.runs.directory import Run, save_settings
 from handgrad.runs.environment import Environment, choose_replicas

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from handgrad.models import LanguageModel
-from handgrad.models.formats.checkpoint import DamagedError, read_pointer
+from handgrad.models.formats.model_in_checkpoint import DamagedError, read_pointer
 from handgrad.optim import Optimizer
-from handgrad.runs.checkpoints import Progress, write_checkpoint
+from handgrad.runs.checkpoint import Progress, write_checkpoint
 from handgrad.system.errors import InputError
 from handgrad.system.files import flush_directory, write_atomically
 

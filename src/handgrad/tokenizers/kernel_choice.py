@@ -4,7 +4,7 @@ from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
 
-from handgrad.system.backend_choice import chosen_backend
+from handgrad.system.backend_setting import chosen_backend
 
 # Loading Numba and machine code takes half a second, compiling on a new machine ten: no longer than Python needs for so
 # many characters.

@@ -1,7 +1,7 @@
 """Training: the loop, one step of it, replicas, evaluation, and what is done about numbers that are not finite."""
 
 from handgrad.runs import PRESETS, TrainConfig, create_run, open_run, preset
-from handgrad.training.compilation import compile_kernels
+from handgrad.training.compile_first import compile_kernels
 from handgrad.training.evaluation import bits_per_character, evaluate
 from handgrad.training.loop import DivergedError, Outcome, Reporter, train
 from handgrad.training.memory_estimate import check_fits_memory

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from handgrad.data import TokenData
 from handgrad.models import LanguageModel
-from handgrad.models.formats.checkpoint import read_pointer
+from handgrad.models.formats.model_in_checkpoint import read_pointer
 from handgrad.optim import Optimizer
-from handgrad.runs.checkpoints import Progress
+from handgrad.runs.checkpoint import Progress
 from handgrad.runs.directory import Run
 from handgrad.runs.metrics import Metrics, MetricsLog
 from handgrad.runs.resuming import was_cut_off

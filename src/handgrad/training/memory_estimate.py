@@ -1,11 +1,9 @@
 """Whether a run can fit into this machine at all, asked before anything of it is made."""
 
 from handgrad.models import GPTConfig
-from handgrad.runs.config import TrainConfig
+from handgrad.runs.config import OPTIMIZERS, TrainConfig
 from handgrad.system.errors import InputError
 from handgrad.system.memory import physical_memory
-
-_MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
 
 
 def check_fits_memory(config: TrainConfig, model: GPTConfig, replicas: int) -> None:
@@ -15,7 +13,7 @@ def check_fits_memory(config: TrainConfig, model: GPTConfig, replicas: int) -> N
     and of a batch as many numbers as the forward's matrix products give: at least so many are kept for the backward.
     """
     available = physical_memory()
-    arrays = 1 + replicas + _MOMENTS[config.optimizer]
+    arrays = 1 + replicas + len(OPTIMIZERS[config.optimizer].state_names)
     products = model.products(config.batch_size, config.block_size)
     kept = sum(each.rows * each.columns * each.count for each in products if not each.is_backward)
     needed = 4 * (arrays * model.n_parameters + kept)

@@ -11,7 +11,7 @@ from handgrad.backend import Call, watching
 from handgrad.models import LanguageModel
 from handgrad.nn import Parameter
 from handgrad.nn.module import Layer
-from handgrad.runs.checkpoints import Progress
+from handgrad.runs.checkpoint import Progress
 
 _DECAY = 0.98
 """What a step before counts beside the one after it: the mean is of some fifty steps."""

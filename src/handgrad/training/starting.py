@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from handgrad.models import LanguageModel, new_model
-from handgrad.models.formats.checkpoint import DamagedError, check_size, read_pointer, read_state
+from handgrad.models.formats.model_in_checkpoint import DamagedError, check_size, read_pointer, read_state
 from handgrad.optim import Optimizer
-from handgrad.runs.checkpoints import Progress, load_checkpoint, load_weights
+from handgrad.runs.checkpoint import Progress, load_checkpoint, load_weights
 from handgrad.runs.directory import Run
 from handgrad.runs.metrics import read_metrics
 from handgrad.runs.resuming import check_is_exact

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from handgrad import ops
-from handgrad.autograd.applying import apply
 from handgrad.autograd.dtypes import checked_dtype
 from handgrad.autograd.operands import as_tensor, floating, operand, promoted, without_gradient
+from handgrad.autograd.recording import apply
 from handgrad.autograd.tensor import Tensor, TensorLike
 
 

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 
 from handgrad import ops
-from handgrad.autograd.applying import apply
 from handgrad.autograd.operands import as_tensor, floating, promoted_tensors
 from handgrad.autograd.random import default_generator
+from handgrad.autograd.recording import apply
 from handgrad.autograd.tensor import Tensor, TensorLike
 from handgrad.ops.conv2d import IntPair
 from handgrad.ops.cross_entropy import Reduction

@@ -1,9 +1,9 @@
 """Products of matrices and sums of products."""
 
 from handgrad import ops
-from handgrad.autograd.applying import apply
 from handgrad.autograd.functions.elementwise import multiply
 from handgrad.autograd.operands import as_tensor, promoted_tensors
+from handgrad.autograd.recording import apply
 from handgrad.autograd.tensor import Tensor, TensorLike
 
 

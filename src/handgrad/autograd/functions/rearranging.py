@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from handgrad import ops
-from handgrad.autograd.applying import apply, apply_several
 from handgrad.autograd.operands import as_tensor, promoted_tensors
+from handgrad.autograd.recording import apply, apply_several
 from handgrad.autograd.shared_memory import owner
 from handgrad.autograd.tensor import Tensor, TensorLike
 from handgrad.ops.shapes import Axis, axes_of, sizes_of

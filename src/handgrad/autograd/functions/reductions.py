@@ -3,8 +3,8 @@
 import numpy as np
 
 from handgrad import ops
-from handgrad.autograd.applying import apply
 from handgrad.autograd.operands import as_tensor, floating, without_gradient
+from handgrad.autograd.recording import apply
 from handgrad.autograd.tensor import Tensor, TensorLike
 from handgrad.ops.shapes import Axis, axes_of
 

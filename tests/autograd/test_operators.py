@@ -1,4 +1,4 @@
-"""What ``Tensor`` declares for type checkers is what ``methods`` attaches: the same names, with the same arguments."""
+"""What ``Tensor`` declares for type checkers is what ``operators`` attaches: the same names and arguments."""
 
 import ast
 import inspect
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from handgrad import Tensor
-from handgrad.autograd import functions, methods
+from handgrad.autograd import functions, operators
 
 
 def declared() -> dict[str, ast.FunctionDef]:
@@ -20,7 +20,7 @@ def declared() -> dict[str, ast.FunctionDef]:
 
 
 def attached() -> dict[str, Any]:
-    named = {**vars(methods.Operators), **vars(methods.Methods)}
+    named = {**vars(operators.Operators), **vars(operators.Methods)}
     return {
         name: getattr(Tensor, name)
         for name, value in named.items()

@@ -1,7 +1,7 @@
-"""handgrad's own checkpoint: a directory of three files, and the run that it belongs to.
+"""The model in a checkpoint of handgrad's own: a directory of three files, and the run that it belongs to.
 
 ``state.json`` holds how far the run had come, the sizes and SHA-256 of the two files of arrays, and its own SHA-256.
-``training`` writes checkpoints; this reads what a model needs of them.
+``runs`` writes checkpoints; this reads what a model needs of them.
 """
 
 import hashlib

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from handgrad.models import GPTConfig, LanguageModel
-from handgrad.models.formats.checkpoint import (
+from handgrad.models.formats.model_in_checkpoint import (
     CHECKPOINT_VERSION,
     MODEL,
     OPTIMIZER,

@@ -4,7 +4,7 @@ import numpy as np
 
 from handgrad.models import new_model
 from handgrad.runs.directory import Run
-from handgrad.system.backend_choice import current_backend
+from handgrad.system.backend_setting import current_backend
 from handgrad.training.replicas import Replicas
 
 
