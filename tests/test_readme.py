@@ -28,6 +28,7 @@ def test_the_layer_shown_is_the_one_that_runs() -> None:
     assert PYTHON[1] == "class TransformerBlock(Module):\n    ...\n\n" + shown
 
 
+@pytest.mark.slow
 def test_the_library_example_runs_and_learns(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PYTHON[3]], capture_output=True, text=True, cwd=tmp_path, check=False, timeout=120

@@ -1,8 +1,10 @@
 """Docstrings as Markdown: prose flows, indented formulas keep their lines, and no character but ` means anything."""
 
+import ast
 import builtins
 import html
 import re
+from importlib import import_module
 from typing import Any
 
 import griffe
@@ -17,6 +19,8 @@ class Docstrings(griffe.Extension):
         for package in (pkg, pkg["autograd"]):
             for name in set(dir(builtins)) & set(package.members):
                 package.del_member(name)
+        for module in pkg["ops"].modules.values():
+            _add_pairs(module)
 
     def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
         # What __init__ sets without a word about it is to be read there.
@@ -29,6 +33,18 @@ class Docstrings(griffe.Extension):
             obj.extra["handgrad"]["code"] = _without_docstring(obj)
         if obj.docstring:
             obj.docstring.value = as_markdown(obj.docstring.value)
+
+
+def _add_pairs(module: griffe.Module) -> None:
+    """``f, f_backward = ...``: Griffe sees no names in such a line. What they are says the function that runs."""
+    running = import_module(module.path)
+    for node in ast.parse(module.source).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):
+            for name in map(ast.unparse, node.targets[0].elts):
+                docstring = griffe.Docstring(as_markdown(getattr(running, name).__doc__))
+                module.set_member(
+                    name, griffe.Attribute(name, value=ast.unparse(node.value), docstring=docstring, lineno=node.lineno)
+                )
 
 
 def as_markdown(docstring: str) -> str:

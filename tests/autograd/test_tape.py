@@ -354,6 +354,7 @@ def without_garbage_collector() -> Iterator[None]:
     gc.enable()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_garbage_collector")
 def test_a_chain_of_100_000_additions_goes_back_and_is_let_go() -> None:
     x = handgrad.tensor(1.0, requires_grad=True)

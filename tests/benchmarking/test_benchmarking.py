@@ -178,6 +178,7 @@ def test_memory_does_not_grow_and_its_pages_are_kept() -> None:
     assert memory.faults_per_step < 300  # a step's arrays are 20,000 pages
 
 
+@pytest.mark.slow
 def test_bench_writes_json(handgrad: Callable[..., Output], tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
     done = handgrad("bench", "quick", "--rounds", 1, "--no-compiled", "--no-bfloat16", "--json", path)
@@ -193,6 +194,7 @@ def test_bench_writes_json(handgrad: Callable[..., Output], tmp_path: Path) -> N
     assert json.loads(alone.out)["comparisons"][0]["work"] == "generation"
 
 
+@pytest.mark.slow
 def test_bench_shows_a_profile_and_tokenizing(handgrad: Callable[..., Output]) -> None:
     shown = handgrad("bench", "quick", "--rounds", 1, "--profile")
     assert shown.code == 0

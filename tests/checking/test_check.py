@@ -166,6 +166,7 @@ def test_a_key_bias_gradient_that_is_not_zero_is_wrong(monkeypatch: pytest.Monke
     assert "project_in.bias, key (is zero)" in wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_check_fails_on_a_planted_fault(fault: str, tmp_path: Path) -> None:
     """In a copy of the package one line is made wrong; the shapes stay right, and the command finds it."""

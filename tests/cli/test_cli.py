@@ -558,6 +558,7 @@ def test_a_damaged_run_is_one_sentence(
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_check_piped_to_a_reader_that_leaves_keeps_its_exit_code() -> None:
     process = start("check")
     assert process.stdout is not None

@@ -78,6 +78,7 @@ def undisturbed(text_with_capitals: Path, tmp_path_factory: pytest.TempPathFacto
     return results(out)
 
 
+@pytest.mark.slow
 def test_compare_prints_a_table_and_leaves_a_report(
     begin: Callable[..., Output], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

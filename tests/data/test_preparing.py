@@ -68,6 +68,7 @@ def prepared(directory: Path, *texts: str | bytes, tokenizer: Tokenizer | None =
 # The same as in memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKE)
 def test_shakespeare_is_prepared_in_chunks_as_in_memory(name: str, shakespeare: Path, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_bytes(shakespeare.read_bytes()[: None if name == "char" else 300_000])

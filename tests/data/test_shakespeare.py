@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from support import read_lines
 
 from handgrad.data import encode_corpus, load_text, open_token_files, write_token_files
@@ -24,6 +25,7 @@ def test_it_is_the_published_text_and_nothing_is_lost(shakespeare: Path, tmp_pat
     assert data.tokens_per_character == 1
 
 
+@pytest.mark.slow
 def test_the_first_steps_of_the_preset_learn_the_letters(shakespeare: Path, tmp_path: Path) -> None:
     """A model that knows no more than how often each character comes stands at 3.3 nats."""
     corpus = load_text(shakespeare)

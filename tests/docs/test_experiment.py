@@ -118,6 +118,7 @@ def _passes(one: Measures, step: int) -> int:
     return round(one.characters_seen / one.steps * step / TRAINING_CHARACTERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CANDIDATES)
 def test_what_needs_no_training_is_found_again(name: str, shakespeare: Path) -> None:
     """The tokens, the size of the model, and the loss that it begins with."""

@@ -22,12 +22,14 @@ def test_a_page_shows_what_the_source_holds_and_what_its_examples_print(name: st
     assert pages.filled(page, name, figures.tables()) == page, "make lessons fills it anew"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_what_a_figure_shows_is_still_what_is_measured(name: str) -> None:
     if (reason := figures.FIGURES[name].check(figures.read(name))) is not None:
         pytest.skip(reason)
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_from_its_data_and_shown_on_a_page() -> None:
     shown = {
         (page.parent / link).resolve()

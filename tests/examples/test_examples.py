@@ -56,6 +56,7 @@ def gpt2_flags(**changes: object) -> dict[str, object]:
     return {**{name.replace("-", "_"): value for name, value in TINY.items()}, **changes}
 
 
+@pytest.mark.slow
 def test_gpt2_learns_shows_samples_and_goes_on_bit_for_bit(run: Run, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     whole = run("gpt2.py", **gpt2_flags(text="text.txt", num_steps=60, out="whole", lr=1e-2))
@@ -108,6 +109,7 @@ def test_gpt2_overwrites_no_checkpoint_and_takes_no_other_file_for_one(run: Run,
     assert (done.returncode, "is no checkpoint of this example" in done.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_shows_before_training(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     done = run("gpt2.py", **gpt2_flags(out="file", num_steps=1))
@@ -138,6 +140,7 @@ def test_a_small_network_fits_a_noisy_function(run: Run, tmp_path: Path) -> None
     assert (tmp_path / "fit.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_small_network_tells_spirals_apart(run: Run, tmp_path: Path) -> None:
     done = run("spiral.py", epochs=60, out="spiral.png")
     assert done.returncode == 0, done.stderr

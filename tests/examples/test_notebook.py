@@ -90,6 +90,7 @@ def check_what_it_says(notebook: NotebookNode) -> None:
     assert all(picture.startswith(b"\x89PNG") for picture in pictures(notebook))
 
 
+@pytest.mark.slow
 def test_it_runs_top_to_bottom_and_says_what_is_so(kept: NotebookNode, tmp_path: Path) -> None:
     done = SCRIPT.executed(kept, tmp_path)
     assert [cell.execution_count for cell in code_cells(done)] == list(range(1, len(code_cells(kept)) + 1))

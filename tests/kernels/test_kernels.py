@@ -169,6 +169,7 @@ def odd_row(values: np.ndarray, kind: str) -> np.ndarray:
     return np.stack([values, values, values])[::-1][1:2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["new axis", "broadcast", "backwards"])
 @pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "unembedding"])
 def test_the_stride_of_a_single_row_means_nothing(name: str, kind: str) -> None:
@@ -186,6 +187,7 @@ def test_the_stride_of_a_single_row_means_nothing(name: str, kind: str) -> None:
             np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_attention_of_one_window_head_and_query() -> None:
     rng = np.random.default_rng(0)
     q = rng.standard_normal(5).astype(np.float32)[None, None]
@@ -657,6 +659,7 @@ def run_script(script: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_products_are_right_where_the_library_of_numpy_is_not_found() -> None:
     """Then NumPy itself is called back, from inside compiled code and from several threads."""
     script = (
@@ -687,6 +690,7 @@ def test_products_are_right_where_the_library_of_numpy_is_not_found() -> None:
     assert float(run_script(script)) < 1e-4
 
 
+@pytest.mark.slow
 def test_the_bits_do_not_depend_on_what_was_compiled_before(tmp_path: Path) -> None:
     """A process that compiles its kernels and one that finds them kept get the same gradients."""
     script = (
@@ -703,6 +707,7 @@ def test_the_bits_do_not_depend_on_what_was_compiled_before(tmp_path: Path) -> N
     assert any(tmp_path.rglob("*.nbc"))
 
 
+@pytest.mark.slow
 def test_kept_machine_code_is_not_used_where_any_file_of_the_kernels_has_changed(tmp_path: Path) -> None:
     """exp32 stands in another file than the kernels that call it."""
     shutil.copytree(Path(ops.__file__).parent.parent, tmp_path / "handgrad")

@@ -260,6 +260,7 @@ def test_a_link_in_the_place_of_the_lock_is_not_written_through(stopped: Path, h
     assert precious.read_text() == "words"
 
 
+@pytest.mark.slow
 def test_readers_are_not_disturbed_by_what_is_replaced_meanwhile(new_run: NewRun) -> None:
     """As by handgrad sample, while handgrad train writes a checkpoint at each step and keeps one."""
     run = new_run(keep=1, checkpoint_interval=1, eval_interval=1, max_steps=150, n_layer=1)

@@ -18,6 +18,7 @@ REFUSED = "one sentence, exit code 2, nothing half-written"
 WENT_ON = "then went on, bit for bit"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["full", "readonly"])
 def test_a_disk_that_fails_from_any_change_on(
     fault: str, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
@@ -64,6 +65,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=False)
 
 
+@pytest.mark.slow
 def test_a_real_disk_that_fills_up(
     small_disk: Path, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally
 ) -> None:
@@ -87,6 +89,7 @@ def test_a_real_disk_that_fills_up(
     tally("a small file system fills up", filled, f"{REFUSED}; {WENT_ON}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_log_that_cannot_be_written(scene: NewScene, undisturbed: Undisturbed, tally: Tally, tmp_path: Path) -> None:
     one, out = scene("two replicas", 60), tmp_path / "run"
@@ -119,6 +122,7 @@ def test_a_run_directory_that_is_removed(scene: NewScene, torture: bool, tally: 
     tally("the run's directory removed", attempts, f"noticed at the next logged step; {REFUSED}")
 
 
+@pytest.mark.slow
 def test_another_run_in_its_place(scene: NewScene, undisturbed: Undisturbed, tmp_path: Path, tally: Tally) -> None:
     """The directory is moved away and another run begun there: neither writes into the other's."""
     first, second, out = scene("two replicas", 5000), scene("two replicas", 60), tmp_path / "run"
@@ -134,6 +138,7 @@ def test_another_run_in_its_place(scene: NewScene, undisturbed: Undisturbed, tmp
     tally("the run's directory moved away, and another run begun in its place", 1, f"{REFUSED} in either")
 
 
+@pytest.mark.slow
 def test_a_run_directory_made_read_only(
     scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ Undisturbed = Callable[[Scene], dict[str, object]]
 IDENTICAL = "went on; weights, moments, best score and metrics bit for bit those of a run left alone"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_sigkill_at_random_instants(
     kind: str, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
@@ -63,6 +64,7 @@ def test_sigkill_at_random_instants(
     tally("SIGKILL at a random instant", kills, IDENTICAL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["kill", "tear"])
 def test_death_before_each_change_to_the_disk(
     fault: str, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
@@ -127,6 +129,7 @@ def test_signals_that_ask(
     tally(name, hits, f"saved, said how to go on, exit code {code}; {IDENTICAL}")
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_ends_at_once(
     scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
@@ -150,6 +153,7 @@ def test_ctrl_c_twice_ends_at_once(
     tally("Ctrl-C twice", attempts, f"ended at once; {IDENTICAL}")
 
 
+@pytest.mark.slow
 def test_ctrl_c_where_nobody_reads_the_output_any_more(
     scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
@@ -181,6 +185,7 @@ def wait_for_step(process: "subprocess.Popen[str]", out: Path, step: int, termin
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ignored", [False, True], ids=["plain", "nohup"])
 def test_a_terminal_that_closes(
     ignored: bool, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
@@ -217,6 +222,7 @@ def test_a_terminal_that_closes(
         tally("the terminal closes", attempts, f"saved, exit code 129; {IDENTICAL}")
 
 
+@pytest.mark.slow
 def test_one_of_several_processes_trains(
     scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
@@ -241,6 +247,7 @@ def test_one_of_several_processes_trains(
     tally("another process on the same run", refused, "refused in a sentence; the first was not disturbed")
 
 
+@pytest.mark.slow
 def test_a_stale_lock_is_recognised(scene: NewScene, tmp_path: Path, tally: Tally, torture: bool) -> None:
     one = scene("two replicas", 12)
     out = tmp_path / "run"
@@ -262,6 +269,7 @@ def test_a_stale_lock_is_recognised(scene: NewScene, tmp_path: Path, tally: Tall
         tally("a lock left behind, or damaged", 1, "recognised as nobody's, by name where it has one; went on")
 
 
+@pytest.mark.slow
 def test_a_clock_set_back(scene: NewScene, undisturbed: Undisturbed, tmp_path: Path, tally: Tally) -> None:
     """Each sitting's clock is a day behind the one before, and what lies there was written in its future."""
     one = scene("two replicas", 200)

@@ -49,6 +49,7 @@ def test_every_text_comes_back(pattern: str, text: str) -> None:
         assert not np.isin(ids, tokenizer.special_ids).any()
 
 
+@pytest.mark.slow
 def test_a_line_of_a_million_characters_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend_setting, "_forced", "numpy")
     line = "ab" * 500_000

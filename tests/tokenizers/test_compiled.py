@@ -62,6 +62,7 @@ def test_the_same_pieces(pattern: str, text: str, kernels: ModuleType) -> None:
     assert pieces_of(text, pattern, kernels) == splitter(pattern)(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["gpt2", "gpt4", WORDS])
 def test_every_code_point_is_of_the_same_class(pattern: str, kernels: ModuleType) -> None:
     code_points = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
@@ -99,6 +100,7 @@ def test_the_same_merges_of_few_letters(pieces: dict[bytes, int], size: int, ker
     assert kernels.learn_merges(pieces.items(), BYTES, size) == learn_merges(pieces.items(), BYTES, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", NAMES)
 def test_the_same_merges_of_a_text(pattern: str, kernels: ModuleType) -> None:
     rng = random.Random(1)

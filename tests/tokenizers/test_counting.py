@@ -29,6 +29,7 @@ def test_counts_are_true_while_there_is_room(parts: list[dict[str, int]]) -> Non
     assert counts.at_most_missed == 0
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(BATCHES, st.integers(9, 120))
 def test_what_is_forgotten_is_rare_and_its_bound_is_known(parts: list[dict[str, int]], most: int) -> None:
