@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -157,6 +158,7 @@ def foreign_to_core(imports: list[Import]) -> list[str]:
     return found
 
 
+@cache
 def the_house() -> list[Import]:
     """All imports of src/handgrad but those of its front door, which is lazy."""
     root = Path(handgrad.__file__).parent

@@ -39,6 +39,7 @@ def test_the_library_example_runs_and_learns(tmp_path: Path) -> None:
     assert float(loss[1]) < 0.5
 
 
+@pytest.mark.slow
 def test_the_tensor_example_runs_and_learns() -> None:
     done = subprocess.run([sys.executable, "-c", PYTHON[2]], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr

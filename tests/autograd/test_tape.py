@@ -366,6 +366,7 @@ def test_a_chain_of_100_000_additions_goes_back_and_is_let_go() -> None:
     assert y.item() == 100_001
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_garbage_collector")
 def test_a_chain_that_is_dropped_without_a_backward_is_let_go_too() -> None:
     y, nodes = chain(leaf(1), 100_000)

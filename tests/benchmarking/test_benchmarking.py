@@ -169,6 +169,7 @@ def test_linear_layers_of_one_shape_are_told_apart(is_taped: bool) -> None:
     assert {name: count for name, count in times.items() if not name.startswith("sum")} == expected
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_and_its_pages_are_kept() -> None:
     memory = measure_memory("quick", "handgrad")
     if memory is None:

@@ -93,6 +93,7 @@ def test_train_says_what_it_does_and_what_came_of_it(handgrad: Handgrad, text_fi
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_samples_are_shown_at_evaluations_where_asked(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
     silent = handgrad("train", "--text", text_file, "--out", tmp_path / "a", *SMALL).out
     asked = handgrad("train", "--text", text_file, "--out", tmp_path / "b", *SMALL, "--sample-interval", "6").out
@@ -131,6 +132,7 @@ def test_out_is_chosen_where_nothing_is_said(
         assert (tmp_path / "runs" / name / "curves.png").exists()
 
 
+@pytest.mark.slow
 def test_resume_goes_on_with_more_steps_and_refuses_another_model(handgrad: Handgrad, run: Path) -> None:
     more = handgrad("train", "--resume", run, "--max-steps", 18)
     assert more.code == 0, more.err
@@ -234,6 +236,7 @@ def test_eval_of_a_text(handgrad: Handgrad, run: Path, tmp_path: Path) -> None:
     assert "not comparable" in lossy
 
 
+@pytest.mark.slow
 def test_plot_of_several_runs(handgrad: Handgrad, run: Path, tmp_path: Path) -> None:
     assert handgrad("plot", run).out.strip() == str(run / "curves.png")
     shutil.copytree(run, tmp_path / "other")
@@ -246,6 +249,7 @@ def test_plot_of_several_runs(handgrad: Handgrad, run: Path, tmp_path: Path) -> 
     assert (missing.code, missing.err) == (2, f"handgrad: {tmp_path}/nowhere/x.png: No such file or directory\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokenizer", ["word", "bpe"])
 def test_other_tokenizers_from_training_to_sampling(tokenizer: str, handgrad: Handgrad, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
@@ -410,6 +414,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(
     assert f"resuming at step {step:,}:" in done.out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="file size limits of POSIX systems")
 def test_a_disk_that_fills_up_is_one_sentence_and_the_last_checkpoint_stays(
     handgrad: Handgrad, text_file: Path, tmp_path: Path
@@ -433,6 +438,7 @@ def test_a_read_only_directory_is_one_sentence(handgrad: Handgrad, text_file: Pa
     assert (done.code, "Permission denied" in done.err) == (2, True)
 
 
+@pytest.mark.slow
 def test_whoever_stops_reading_gets_no_traceback(run: Path) -> None:
     process = start("sample", run, "--tokens", 100000)
     assert process.stdout is not None
@@ -444,6 +450,7 @@ def test_whoever_stops_reading_gets_no_traceback(run: Path) -> None:
     assert process.wait(timeout=60) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["last is lost", "last is empty", "last is not text"])
 def test_a_run_without_its_pointer_goes_on_from_its_newest_checkpoint(
     handgrad: Handgrad, run: Path, damage: str
@@ -475,6 +482,7 @@ def test_resume_refuses_fewer_steps_than_were_made(handgrad: Handgrad, run: Path
     assert open_run(run).config.max_steps == 12
 
 
+@pytest.mark.slow
 def test_a_run_that_would_not_be_bit_exact_goes_on_by_leave_alone(handgrad: Handgrad, run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     was, config["resolved"]["backend"] = config["resolved"]["backend"], "another"
@@ -494,6 +502,7 @@ def test_a_run_that_would_not_be_bit_exact_goes_on_by_leave_alone(handgrad: Hand
     assert (again.code, "bit-exact" in again.out) == (0, False)
 
 
+@pytest.mark.slow
 def test_another_number_of_replicas_on_resume_is_such_a_run_and_the_same_is_not(handgrad: Handgrad, run: Path) -> None:
     same = handgrad("train", "--resume", run, "--max-steps", 13, "--replicas", 2)
     assert (same.code, "bit-exact" in same.out) == (0, False)
@@ -570,6 +579,7 @@ def test_check_piped_to_a_reader_that_leaves_keeps_its_exit_code() -> None:
     assert process.wait(timeout=120) == 0
 
 
+@pytest.mark.slow
 def test_a_terminal_that_cannot_show_a_character_shows_another(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     printed, errors = start("sample", run, "--prompt", "caf\u00e9", "--tokens", 3).communicate(timeout=60)

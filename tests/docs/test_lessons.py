@@ -87,6 +87,7 @@ def test_tables_are_made_anew() -> None:
     assert pages.filled(page, "page", {"a": "| new |\n"}) == "<!-- table: a -->\n| new |\n\nafter\n"
 
 
+@pytest.mark.slow
 def test_commands_run_one_after_another_in_one_directory() -> None:
     page = "```sh\nhandgrad check --exercise silu\nhandgrad check --exercise silu\n```\n"
     assert "wrote exercises/silu.py" in filled(page)

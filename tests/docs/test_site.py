@@ -17,6 +17,8 @@ import handgrad
 from handgrad import ops
 from handgrad.cli.main import COMMANDS
 
+pytestmark = pytest.mark.slow  # the site is built first
+
 if any(find_spec(name) is None for name in ("latex2mathml", "material", "mkdocs", "mkdocstrings")):
     pytest.skip("the site is built with what `make docs` installs", allow_module_level=True)
 

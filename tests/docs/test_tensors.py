@@ -53,6 +53,7 @@ def test_the_table_is_all_read() -> None:
     assert len(ROWS) == len(table.splitlines()) > 30
 
 
+@pytest.mark.slow
 def test_the_examples_run() -> None:
     for block, said in (
         (BLOCKS[0], r"loss 0\.0\d\d\n"),

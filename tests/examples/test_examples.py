@@ -132,6 +132,7 @@ def test_a_whole_step_of_gpt2_stays_float32(monkeypatch: pytest.MonkeyPatch) -> 
     assert all(value.dtype == np.float32 for value in model.state_dict().values())
 
 
+@pytest.mark.slow
 def test_a_small_network_fits_a_noisy_function(run: Run, tmp_path: Path) -> None:
     done = run("fit_function.py", epochs=100, out="fit.png")
     assert done.returncode == 0, done.stderr

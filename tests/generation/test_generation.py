@@ -209,6 +209,7 @@ def test_one_seed_gives_one_text_and_others_differ(model: GPT) -> None:
     assert list(generate(model, [3], 30)) == texts[0]
 
 
+@pytest.mark.slow
 def test_sampled_tokens_follow_the_model(model: GPT) -> None:
     logits = next_logits(model, [3, 7])
     expected = 1500 * Strategy(2.0).probabilities(logits)

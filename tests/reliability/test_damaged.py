@@ -90,6 +90,7 @@ def stopped(new_run: NewRun) -> Path:
     return run.path
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     new_run: NewRun, stopped: Path, tmp_path: Path, torture: bool, tally: Tally
 ) -> None:
@@ -194,6 +195,7 @@ def test_a_checkpoint_can_be_gone_back_to(stopped: Path, new_run: NewRun) -> Non
     check_nothing_is_broken(stopped)
 
 
+@pytest.mark.slow
 def test_best_is_mended_by_the_step_that_is_known(stopped: Path, handgrad: Callable[..., Output]) -> None:
     """Its checkpoint must not go because a line of text was lost."""
     run = open_run(stopped)

@@ -94,6 +94,7 @@ def count_changes(one: Scene, tmp_path: Path) -> int:
     return int(printed.rpartition("changes: ")[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "number", "code"), [("Ctrl-C", "SIGINT", 130), ("SIGTERM", "SIGTERM", 143), ("SIGHUP", "SIGHUP", 129)]
 )

@@ -177,6 +177,7 @@ def test_too_many_skipped_steps_in_a_row_stop(new_run: NewRun) -> None:
     assert len(listener.heard) == 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_nan", ["stop", "skip"])
 def test_weights_that_have_run_away_do_not_push_out_the_last_good_ones(
     new_run: NewRun, on_nan: str, tally: Tally

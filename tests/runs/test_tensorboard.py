@@ -45,6 +45,7 @@ def expected(run: Run) -> dict[tuple[str, int], float]:
     }
 
 
+@pytest.mark.slow
 def test_event_files_hold_the_metrics_also_after_a_crash(new_run: NewRun) -> None:
     pytest.importorskip("tensorboardX")
     run = new_run(tensorboard=True)
