@@ -16,7 +16,7 @@ from support import TEXT, Output, read_lines, start
 from handgrad.experiments import measures, open_comparison
 from handgrad.runs import open_run
 from handgrad.system.backend_setting import use_backend
-from handgrad.system.locks import the_only_one
+from handgrad.system.locks import locked
 from handgrad.training import DivergedError
 from handgrad.training.loop import Reporter
 
@@ -258,7 +258,7 @@ def test_another_machine_is_said_and_allowed_where_asked(
 def test_one_process_at_a_time(begin: Callable[..., Output], handgrad: Handgrad, tmp_path: Path) -> None:
     out = tmp_path / "out"
     begin("--tokenizers", "char")
-    with the_only_one(out, "compared"):
+    with locked(out, "compared"):
         other = start("compare", "--resume", out)
         printed, errors = other.communicate(timeout=60)
     assert (other.returncode, printed) == (2, "")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handgrad.data.documents import Document, Stream, Survey, batches, find_documents, survey
+from handgrad.data.documents import Document, Stream, Survey, chunks_in_groups, find_documents, survey
 from handgrad.data.preparing import no_report
 from handgrad.system.errors import InputError
 from handgrad.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer
@@ -142,7 +142,7 @@ def test_a_document_that_was_changed_is_not_believed(surveyed: Surveyed) -> None
 
 def test_short_documents_are_worked_on_some_at_a_time(surveyed: Surveyed) -> None:
     found = surveyed(*["abc"] * 10, "x" * 25, "a", chunk_bytes=10)
-    sizes = [[chunk.n_bytes for chunk in batch] for batch in batches(found.chunks, 10)]
+    sizes = [[chunk.n_bytes for chunk in batch] for batch in chunks_in_groups(found.chunks, 10)]
     assert sizes == [[3] * 3, [3] * 3, [3] * 3, [3], [10], [10], [5, 1]]
 
 

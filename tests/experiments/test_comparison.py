@@ -13,7 +13,7 @@ from conftest import BUDGETS, CORPUS, SMALL
 from handgrad.data import Corpus, load_text
 from handgrad.experiments import Budget, Measures, TokenizerComparison, create_comparison, measure, open_comparison
 from handgrad.runs import check_is_free, find_checkpoint, open_run
-from handgrad.runs.retention import checkpoints_of, point
+from handgrad.runs.retention import checkpoints_of, set_pointer
 from handgrad.system.errors import InputError
 
 Compared = tuple[TokenizerComparison, dict[str, Measures]]
@@ -175,7 +175,7 @@ def test_a_run_is_done_when_all_that_is_measured_says_so(copy: TokenizerComparis
     assert copy.is_done(entry)
     best, earlier = find_checkpoint(path, "best").name, checkpoints_of(path)[-1]
     assert best != earlier
-    point(path, "best", earlier)  # as a process that was killed before it could say which is the best
+    set_pointer(path, "best", earlier)  # as a process that was killed before it could say which is the best
     assert not copy.is_done(entry)
 
 

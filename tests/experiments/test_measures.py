@@ -18,7 +18,7 @@ from handgrad.experiments.measures import bits_curve, vocabulary_parameters
 from handgrad.generation import generate
 from handgrad.models import GPT
 from handgrad.runs import find_checkpoint, load_model, open_run
-from handgrad.runs.retention import checkpoints_of, point
+from handgrad.runs.retention import checkpoints_of, set_pointer
 from handgrad.system.errors import InputError
 
 Compared = tuple[TokenizerComparison, dict[str, Measures]]
@@ -96,7 +96,7 @@ def test_samples_are_what_the_best_weights_write(
     assert (measures.SAMPLES, measures.SAMPLE_TOKENS, one.sampled_characters) == (4, 500, 60)
     shutil.copytree(run.path, tmp_path / "run")
     earlier = checkpoints_of(tmp_path / "run")[1]
-    point(tmp_path / "run", "best", earlier)
+    set_pointer(tmp_path / "run", "best", earlier)
     monkeypatch.setattr(measures, "SAMPLE_TOKENS", 60)
     other = measure(open_run(tmp_path / "run"), entry)
     tokenizer = run.tokenizer()

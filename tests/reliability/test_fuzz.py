@@ -55,7 +55,7 @@ from handgrad.runs.checkpoint import load_checkpoint
 from handgrad.runs.metrics import MetricsLog
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_text
-from handgrad.system.locks import the_only_one
+from handgrad.system.locks import locked
 from handgrad.tokenizers import BPETokenizer, CharTokenizer, WordTokenizer, load_tokenizer
 from handgrad.tokenizers.counting import utf8
 from handgrad.training import DivergedError, check_fits_memory, train
@@ -183,7 +183,7 @@ def mend_metrics(path: Path) -> None:
 
 
 def use_lock(path: Path) -> None:
-    with the_only_one(path):
+    with locked(path):
         pass
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handgrad.tokenizers import BPETokenizer, WordTokenizer, counting
-from handgrad.tokenizers.counting import PieceCounts, batches
+from handgrad.tokenizers.counting import PieceCounts, texts_in_groups
 
 BATCHES = st.lists(st.dictionaries(st.sampled_from("abcdefgh") | st.text(max_size=6), st.integers(1, 9), max_size=12))
 
@@ -77,5 +77,9 @@ def test_a_vocabulary_is_learned_though_all_lines_differ(monkeypatch: pytest.Mon
 
 def test_texts_come_in_batches_and_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "_CHARACTERS_AT_A_TIME", 5)
-    assert list(batches(iter(["ab", "cde", "", "f", "ghijklm", "n"]))) == [["ab", "cde"], ["", "f", "ghijklm"], ["n"]]
-    assert list(batches([])) == []
+    assert list(texts_in_groups(iter(["ab", "cde", "", "f", "ghijklm", "n"]))) == [
+        ["ab", "cde"],
+        ["", "f", "ghijklm"],
+        ["n"],
+    ]
+    assert list(texts_in_groups([])) == []

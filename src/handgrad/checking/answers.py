@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from handgrad.checking.exercises import Exercise
-from handgrad.checking.hints import as_array, what_is_wrong
+from handgrad.checking.hints import floating_array, what_is_wrong
 from handgrad.checking.numerical import relative_error
 from handgrad.checking.results import TOLERANCE, Result
 from handgrad.system.arrays import Array
@@ -130,7 +130,7 @@ class _Answer:
         name, right = self.exercise.name, self.exercise.output()
         if not (isinstance(pair, tuple) and len(pair) == 2):
             raise _WrongError(f"{name} must return a pair, the output and what is saved, not {_described(pair)}")
-        output = as_array(pair[0])
+        output = floating_array(pair[0])
         if output is None or output.shape != right.shape:
             raise _WrongError(f"{name} must return an output of shape {right.shape}, not {_described(pair[0])}")
         if output.dtype != dtype:
@@ -177,7 +177,7 @@ def _execute(path: Path) -> ModuleType:
 
 
 def _error(gradient: Any, numeric: Array) -> float:
-    array = as_array(gradient)
+    array = floating_array(gradient)
     with np.errstate(invalid="ignore"):  # infinity by infinity
         return float("inf") if array is None else relative_error(array, numeric)
 
@@ -186,7 +186,7 @@ def _other_dtypes(gradients: list[Any], exercise: Exercise, dtype: type[np.float
     """A sentence for each gradient that has not the dtype of its input."""
     return [
         f"the gradient for {name} is {gradient.dtype} where {name} is {np.dtype(dtype)}; it must keep the dtype"
-        for name, gradient in zip(exercise.inputs, map(as_array, gradients), strict=True)
+        for name, gradient in zip(exercise.inputs, map(floating_array, gradients), strict=True)
         if gradient is not None and gradient.dtype != dtype
     ]
 
@@ -214,7 +214,7 @@ def _arrays_in(value: Any) -> Iterator[Array]:
 
 
 def _described(value: Any) -> str:
-    array = as_array(value)
+    array = floating_array(value)
     return f"a {type(value).__name__}" if array is None else f"an array of shape {array.shape}"
 
 

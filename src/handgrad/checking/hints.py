@@ -17,7 +17,7 @@ _NOTHING, _SOMETHING = 1e-9, 1e-6
 """A derivative below the first is rounding; one above the second is not."""
 
 
-def as_array(value: Any) -> Array | None:
+def floating_array(value: Any) -> Array | None:
     """A floating array, or a number as one; None for anything else."""
     array = np.asarray(value) if isinstance(value, np.ndarray | np.generic | float) else None
     return array if array is not None and array.dtype.kind == "f" else None
@@ -26,7 +26,7 @@ def as_array(value: Any) -> Array | None:
 def what_is_wrong(exercise: Exercise, name: str, found: list[Any], right: dict[str, Array], again: Again) -> str:
     """A sentence on the gradient for input ``name``, which is known to be wrong."""
     position = list(right).index(name)
-    gradient, expected = as_array(found[position]), right[name]
+    gradient, expected = floating_array(found[position]), right[name]
     if gradient is None:
         kind = getattr(found[position], "dtype", type(found[position]).__name__)
         return f"the gradient for {name} must be an array of floating numbers, of shape {expected.shape}, not {kind}"
@@ -102,7 +102,7 @@ def _as_function_of_dy(exercise: Exercise, name: str, position: int, gradient: A
     dy, draw = exercise.upstream, np.random.default_rng(19)
     first, second = (np.asarray(draw.standard_normal(exercise.output().shape)) for _ in range(2))
     answers = [again(value) for value in (first, second, first + second)]
-    a, b, both = (None if answer is None else as_array(answer[position]) for answer in answers)
+    a, b, both = (None if answer is None else floating_array(answer[position]) for answer in answers)
     if a is None or b is None or both is None or not a.shape == b.shape == both.shape == gradient.shape:
         return ""
     if _same(a, gradient) and _same(b, gradient):
@@ -136,7 +136,7 @@ def _output_by_output(exercise: Exercise, name: str, position: int, again: Again
         one = np.zeros(shape)
         one[index] = 1
         answer = again(one)
-        gradient = None if answer is None else as_array(answer[position])
+        gradient = None if answer is None else floating_array(answer[position])
         if gradient is None or gradient.shape != x.shape:
             return ""
         moved[index], returned[index] = exercise.numeric_gradient(name, one), gradient

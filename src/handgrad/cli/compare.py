@@ -41,7 +41,7 @@ from handgrad.runs import (
     was_cut_off,
 )
 from handgrad.system.errors import InputError
-from handgrad.system.locks import the_only_one
+from handgrad.system.locks import locked
 from handgrad.training import DivergedError, compile_kernels, train
 
 
@@ -85,7 +85,7 @@ def run(argv: list[str]) -> int:
     comparison = _new(source, argv, console) if source.resume is None else _asked_to_resume(source, argv)
     again = f"go on with: handgrad compare --resume {shlex.quote(str(comparison.path))}"
     try:
-        with the_only_one(comparison.path, "compared"):
+        with locked(comparison.path, "compared"):
             clear_leftovers(comparison.path)
             return _compare(comparison, source.allow_inexact, again, console)
     except KeyboardInterrupt:
@@ -166,7 +166,7 @@ def _compare(comparison: TokenizerComparison, allow_inexact: bool, again: str, c
 
 def _train(the_run: Run, allow_inexact: bool, console: Console) -> int | None:
     """Trains a run to its end, from where it stood; the exit code where it was asked to stop."""
-    with the_only_one(the_run.path, "trained") as stale:
+    with locked(the_run.path, "trained") as stale:
         if stale is not None:
             console.print(was_cut_off(the_run, stale))
         data = the_run.data()

@@ -35,7 +35,7 @@ from handgrad.runs.checkpoint import read_progress
 from handgrad.runs.config import MODEL_FIELDS
 from handgrad.runs.resuming import was_cut_off
 from handgrad.system.errors import InputError
-from handgrad.system.locks import the_only_one
+from handgrad.system.locks import locked
 from handgrad.tokenizers import make_tokenizer
 from handgrad.training import DivergedError, check_fits_memory, compile_kernels, train
 
@@ -82,7 +82,7 @@ def run(argv: list[str]) -> int:
     if source.resume is None:
         return _train(*_new(source, argv), console)
     the_run, settings = _asked_to_resume(source, argv)
-    with the_only_one(the_run.path, "trained") as stale:  # of resuming and training in one
+    with locked(the_run.path, "trained") as stale:  # of resuming and training in one
         if stale is not None:
             console.print(was_cut_off(the_run, stale))
         data = the_run.data()  # refused where they do not fit, before anything is changed

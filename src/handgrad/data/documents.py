@@ -161,7 +161,7 @@ def survey(documents: Sequence[Document], report: Report, chunk_bytes: int = CHU
     return Survey(chunks, count, digest.hexdigest())
 
 
-def batches(chunks: Iterable[Chunk], chunk_bytes: int = CHUNK_BYTES) -> Iterator[list[Chunk]]:
+def chunks_in_groups(chunks: Iterable[Chunk], chunk_bytes: int = CHUNK_BYTES) -> Iterator[list[Chunk]]:
     """The chunks in their order, those of short documents some at a time."""
     batch: list[Chunk] = []
     size = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from handgrad.data.documents import CHUNK_BYTES, Chunk, Report, Stream, batches, find_documents, survey
+from handgrad.data.documents import CHUNK_BYTES, Chunk, Report, Stream, chunks_in_groups, find_documents, survey
 from handgrad.data.token_files import (
     TRAIN,
     VALIDATION,
@@ -101,7 +101,7 @@ def _prepare(
             f"{found.documents} documents need a token between them, and this {tokenizer.kind} tokenizer has no <eos>; "
             "give one document or another tokenizer"
         )
-    train, validation = ([*batches(part, chunk_bytes)] for part in found.split())
+    train, validation = ([*chunks_in_groups(part, chunk_bytes)] for part in found.split())
     chosen = workers or choose_workers(tokenizer.releases_the_lock, _size(train) + _size(validation))
     if learn:
         counts = _count(tokenizer, train, chosen, report)

@@ -18,9 +18,9 @@ from handgrad.runs import (
     check_is_free,
     choose_replicas,
     create_run,
-    is_beginning,
-    laid_out,
+    is_unfinished,
     load_intact,
+    making_directory,
     open_run,
     read_metrics,
     read_progress,
@@ -82,7 +82,7 @@ class TokenizerComparison:
         """
         path = self.run_path(entry)
         if not (path / "config.json").is_file():
-            if path.exists() and any(path.iterdir()) and not is_beginning(path):
+            if path.exists() and any(path.iterdir()) and not is_unfinished(path):
                 raise InputError(f"{path} is no run: it has no config.json; move it away, and it is trained anew")
             data = encoded(self.corpus(), entry.candidate, self.config)
             return create_run(path, self.config_of(entry), data, None, replicas_for(self.config), None)
@@ -150,7 +150,7 @@ def create_comparison(
         described.append(_described(entries[-1], data, config))
     comparison = TokenizerComparison(path, corpus.source, corpus.sha256, config, tuple(entries))
     content = corpus.text.encode()
-    with laid_out(path):
+    with making_directory(path):
         (path / "runs").mkdir()
         # A mark at the start of the text itself stays only behind the one that is dropped when a file is read.
         write_atomically(path / "text.txt", BOM_UTF8 + content if content.startswith(BOM_UTF8) else content)
@@ -164,7 +164,7 @@ def open_comparison(path: Path) -> TokenizerComparison:
     """The comparison in a directory. Raises InputError where there is none, or its file is damaged."""
     file = path / "comparison.json"
     if not file.is_file():
-        if is_beginning(path):
+        if is_unfinished(path):
             raise InputError(f"{path} is no comparison yet: it was cut off at its beginning; begin again with --out")
         raise InputError(f"{path} is no comparison: it has no comparison.json; give what compare --out made")
     content = read_json(file)

@@ -5,7 +5,7 @@ from handgrad.runs.config import TrainConfig, read_config_file
 from handgrad.runs.directory import Run, create_run, next_free, open_run
 from handgrad.runs.environment import choose_replicas
 from handgrad.runs.metrics import Metrics, read_metrics
-from handgrad.runs.new_directory import check_is_free, is_beginning, laid_out
+from handgrad.runs.new_directory import check_is_free, is_unfinished, making_directory
 from handgrad.runs.presets import PRESETS, preset
 from handgrad.runs.resuming import resumed, was_cut_off
 from handgrad.runs.retention import clear_leftovers, find_checkpoint, load_intact
@@ -22,8 +22,8 @@ __all__ = [
     "clear_leftovers",
     "create_run",
     "find_checkpoint",
-    "is_beginning",
-    "laid_out",
+    "is_unfinished",
+    "making_directory",
     "load_intact",
     "load_model",
     "next_free",

@@ -12,7 +12,7 @@ from handgrad.models.formats.weights import config_from
 from handgrad.runs.checkpoint import load_model
 from handgrad.runs.config import TrainConfig
 from handgrad.runs.environment import Environment
-from handgrad.runs.new_directory import check_is_free, is_beginning, laid_out
+from handgrad.runs.new_directory import check_is_free, is_unfinished, making_directory
 from handgrad.runs.presets import PRESETS
 from handgrad.runs.retention import load_intact
 from handgrad.runs.tensorboard import check_can_write_events
@@ -110,7 +110,7 @@ def create_run(
         "init_from": None if init_from is None else str(init_from.resolve()),
         "resolved": asdict(Environment.here(replicas)),
     }
-    with laid_out(path):
+    with making_directory(path):
         if data_directory is None:
             write_token_files(path / "data", data)
         data.tokenizer.save(path / "tokenizer.json")
@@ -124,7 +124,7 @@ def open_run(path: Path) -> Run:
     if not path.is_dir():
         raise InputError(f"{path} is not a run: there is no such directory")
     if not (path / "config.json").is_file():
-        if is_beginning(path):
+        if is_unfinished(path):
             raise InputError(f"{path} is not a run yet: it was cut off before its first step; begin again with --out")
         raise InputError(f"{path} is not a run: it has no config.json; give the directory that train --out made")
     content = read_run_config(path)

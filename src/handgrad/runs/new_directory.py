@@ -7,7 +7,7 @@ from pathlib import Path
 
 from handgrad.system.errors import InputError
 from handgrad.system.files import check_new_or_empty, flush_directory
-from handgrad.system.locks import LOCK, the_only_one
+from handgrad.system.locks import LOCK, locked
 
 _MARK = ".beginning.tmp"
 """Is in a directory, after the lock and before all else, while it is laid out."""
@@ -22,18 +22,18 @@ def check_is_free(path: Path) -> None:
             raise InputError(
                 f"{path} already holds a {what}: continue it with {command} --resume {path}, or choose another --out"
             )
-    if not is_beginning(path):
+    if not is_unfinished(path):
         check_new_or_empty(path)
 
 
-def is_beginning(path: Path) -> bool:
+def is_unfinished(path: Path) -> bool:
     """Whether nothing is there but what had been laid out of a run or a comparison when that was cut off."""
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     return names == {LOCK} or (_MARK in names and names.isdisjoint(_LAST))
 
 
 @contextlib.contextmanager
-def laid_out(path: Path) -> Iterator[None]:
+def making_directory(path: Path) -> Iterator[None]:
     """While entered, the directory is this process's to fill; what is raised takes away all that was put there.
 
     Raises InputError where something is there already, or another process is about to lay out one there.
@@ -41,7 +41,7 @@ def laid_out(path: Path) -> Iterator[None]:
     check_is_free(path)
     existed = path.exists()
     path.mkdir(parents=True, exist_ok=True)
-    with the_only_one(path, "being made"):
+    with locked(path, "being made"):
         check_is_free(path)  # once more, now that nobody else can begin
         _clear(path, keep=LOCK)
         (path / _MARK).touch()

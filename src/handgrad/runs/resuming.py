@@ -10,7 +10,7 @@ from handgrad.runs.environment import Environment, choose_replicas
 from handgrad.runs.retention import checkpoints_of, load_intact
 from handgrad.runs.tensorboard import check_can_write_events
 from handgrad.system.errors import InputError
-from handgrad.system.locks import the_only_one
+from handgrad.system.locks import locked
 
 RESUMABLE = (
     "max_steps", "lr", "min_lr", "warmup_steps", "schedule", "step_size", "step_gamma", "grad_clip", "eval_interval",
@@ -34,7 +34,7 @@ def resumed(
     """
     settings = settings or run.config
     check_can_write_events(settings)
-    with the_only_one(run.path, "trained") as stale:
+    with locked(run.path, "trained") as stale:
         if stale is not None:
             notice(was_cut_off(run, stale))
         changed = _changed(run, settings)

@@ -29,11 +29,11 @@ def save_checkpoint(run: Path, model: LanguageModel, optimizer: Optimizer, progr
     directory.mkdir(exist_ok=True)
     name = _new_name(directory, progress.step)
     write_checkpoint(directory, name, model, optimizer, progress)
-    point(run, "last", name)
+    set_pointer(run, "last", name)
     return name
 
 
-def point(run: Path, pointer: str, name: str) -> None:
+def set_pointer(run: Path, pointer: str, name: str) -> None:
     """Makes ``last`` or ``best`` name a checkpoint, in one step."""
     write_atomically(run / pointer, f"{name}\n".encode())
 

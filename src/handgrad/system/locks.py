@@ -23,7 +23,7 @@ _held: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
 
 
 @contextlib.contextmanager
-def the_only_one(directory: Path, what: str = "in use") -> Iterator[str | None]:
+def locked(directory: Path, what: str = "in use") -> Iterator[str | None]:
     """Holds the lock of a directory; where this thread holds it already, nothing is done.
 
     It is the directory itself that is locked, so that whoever removes the file removes only the name of the holder.

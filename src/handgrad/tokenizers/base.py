@@ -15,7 +15,7 @@ import numpy as np
 from handgrad.system.arrays import Array
 from handgrad.system.errors import InputError
 from handgrad.system.files import write_atomically
-from handgrad.tokenizers.counting import PieceCounts, batches, utf8
+from handgrad.tokenizers.counting import PieceCounts, texts_in_groups, utf8
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<eos>")
 FORMAT_VERSION = 1
@@ -47,7 +47,7 @@ class Tokenizer(ABC):
         more than some megabytes of different pieces only the most frequent.
         """
         counts = PieceCounts()
-        for batch in batches([texts] if isinstance(texts, str) else texts):
+        for batch in texts_in_groups([texts] if isinstance(texts, str) else texts):
             counts.add(self.count(batch))
         return self.learn(counts)
 

@@ -76,7 +76,7 @@ def _weight(piece: str) -> int:
     return _BYTES_BESIDES + (len(piece) if piece.isascii() else len(utf8(piece)))
 
 
-def batches(texts: Iterable[str]) -> Iterator[list[str]]:
+def texts_in_groups(texts: Iterable[str]) -> Iterator[list[str]]:
     """The texts in their order, some millions of characters at a time."""
     batch: list[str] = []
     length = 0

@@ -14,9 +14,9 @@ from handgrad.runs.checkpoint import Progress
 from handgrad.runs.directory import Run
 from handgrad.runs.metrics import Metrics, MetricsLog
 from handgrad.runs.resuming import was_cut_off
-from handgrad.runs.retention import checkpoints_of, clear_leftovers, point, prune, save_checkpoint, step_of
+from handgrad.runs.retention import checkpoints_of, clear_leftovers, prune, save_checkpoint, set_pointer, step_of
 from handgrad.runs.tensorboard import EventFiles, check_can_write_events
-from handgrad.system.locks import the_only_one
+from handgrad.system.locks import locked
 from handgrad.training.evaluation import bits_per_character, evaluate
 from handgrad.training.replicas import cores_for
 from handgrad.training.stability import first_weight, record_loss
@@ -75,7 +75,7 @@ def train(
     reporter = reporter or Reporter()
     check_can_write_events(run.config)
     with ExitStack() as stack:
-        stale = stack.enter_context(the_only_one(run.path, "trained"))
+        stale = stack.enter_context(locked(run.path, "trained"))
         if stale is not None:
             reporter.noticed(was_cut_off(run, stale))
         stack.enter_context(cores_for(run.replicas))
@@ -220,7 +220,7 @@ class _Trainer:
         self.log.flush()
         name = save_checkpoint(self.run.path, self.model, self.optimizer, self.progress)
         if best:
-            point(self.run.path, "best", name)
+            set_pointer(self.run.path, "best", name)
         self.saved_step = self.progress.step
         if self.sound_step >= self.saved_step:
             prune(self.run.path, self.config.keep)
@@ -237,6 +237,6 @@ class _Trainer:
         if last is not None and step_of(last) > self.sound_step:
             sound = (name for name in checkpoints_of(self.run.path) if step_of(name) <= self.sound_step)
             if (before := next(sound, None)) is not None:
-                point(self.run.path, "last", before)
+                set_pointer(self.run.path, "last", before)
                 last = before
         return f"training diverged at step {step}: {what}; checkpoint {last} stays; try a smaller lr or grad_clip"

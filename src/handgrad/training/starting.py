@@ -10,7 +10,7 @@ from handgrad.runs.checkpoint import Progress, load_checkpoint, load_weights
 from handgrad.runs.directory import Run
 from handgrad.runs.metrics import read_metrics
 from handgrad.runs.resuming import check_is_exact
-from handgrad.runs.retention import checkpoints_of, load_intact, point, save_checkpoint, set_aside, step_of
+from handgrad.runs.retention import checkpoints_of, load_intact, save_checkpoint, set_aside, set_pointer, step_of
 from handgrad.system.errors import InputError
 
 
@@ -45,7 +45,7 @@ def begin_or_continue(run: Run, notice: Callable[[str], None]) -> tuple[Language
     for name in damaged:
         set_aside(run.path, name)
     if read_pointer(run.path, "last") != checkpoint.name:
-        point(run.path, "last", checkpoint.name)
+        set_pointer(run.path, "last", checkpoint.name)
     _point_at_the_best(run.path, progress, notice)
     return model, optimizer, progress
 
@@ -65,7 +65,7 @@ def _point_at_the_best(run: Path, progress: Progress, notice: Callable[[str], No
     if name is None:
         notice(f"the best checkpoint of {run}, that of step {progress.best_step}, is no longer there")
     elif read_pointer(run, "best") != name:
-        point(run, "best", name)
+        set_pointer(run, "best", name)
 
 
 def _new(run: Run) -> tuple[LanguageModel, Optimizer]:
