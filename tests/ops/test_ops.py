@@ -1,11 +1,42 @@
 """What holds for all operations, and heads."""
 
+import ast
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from handgrad import ops
+from handgrad.autograd import functions
+
+
+def public_names(path: Path) -> set[str]:
+    """The functions that a file defines, also those in ``f, f_backward = ...``."""
+    names: list[str] = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):
+            names += [ast.unparse(name) for name in node.targets[0].elts]
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_every_pair_of_every_file_is_exported() -> None:
+    room = Path(ops.__file__).parent
+    for path in room.glob("[a-z]*.py"):
+        names = public_names(path)
+        pairs = {name for name in names if name.removesuffix("_backward") + "_backward" in names}
+        assert pairs <= set(ops.__all__), path.name
+    assert {"exp", "exp_backward"} <= public_names(room / "elementwise.py")
+    assert all(inspect.isfunction(getattr(ops, name)) for name in ops.__all__ if name != "TAKE_WANTED")
+
+
+def test_every_function_of_tensors_is_exported() -> None:
+    room = Path(functions.__file__).parent
+    defined = {name for path in room.glob("[a-z]*.py") for name in public_names(path)}
+    assert defined | {"abs"} == set(functions.__all__)
+    assert len(defined) > 90
 
 
 def test_take_wanted_names_the_operations_with_that_option() -> None:
