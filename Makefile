@@ -16,8 +16,8 @@ export MPLCONFIGDIR ?= $(abspath $(VENV))/matplotlib
 
 help:
 	@echo "make train    environment, install, train a GPT on Python's own reference text (a minute or two)"
-	@echo "make test     the tests that take no time: a few minutes"
-	@echo "make test-all every test but the long torture: a quarter of an hour"
+	@echo "make test     the quick tests, in three minutes; a test marked slow needs make test-all"
+	@echo "make test-all every test but the torture, in a quarter of an hour"
 	@echo "make torture  runs killed hundreds of times, files made wrong thousands of times: writes docs/reliability.md's table"
 	@echo "make parity   the tests against PyTorch, which is installed if it is not there (200 MB to several GB)"
 	@echo "make lint     ruff and mypy"

@@ -14,9 +14,9 @@ from dataclasses import replace
 
 from threadpoolctl import threadpool_limits
 
-from handgrad.benchmarking import alternate, case_of, ours
+from handgrad.benchmarking import alternate, case_of, handgrad_contender
 from handgrad.benchmarking.cases import Case
-from handgrad.data.workers import available_cores
+from handgrad.system.processor import available_cores
 
 SIZES = ("explicit-char", "autograd-char", "shakespeare-cpu")
 ROUNDS = 15
@@ -31,7 +31,7 @@ def one_thread():
 def python_seconds(case: Case) -> float:
     """What Python itself takes for a replica's step: that of a model as deep, and as thin as can be."""
     train = replace(case.train, n_embd=2, n_head=1, block_size=2, batch_size=1)
-    contender = ours(replace(case, train=train, vocab_size=2, tokens=2), replicas=1)
+    contender = handgrad_contender(replace(case, train=train, vocab_size=2, tokens=2), replicas=1)
     times = []
     with contender.around():
         for _ in range(100):
@@ -46,9 +46,9 @@ def main() -> None:
     cores = available_cores()
     for name in SIZES:
         case = case_of(name)
-        alone = replace(ours(case, replicas=1), name="one thread", around=one_thread)
-        blas = replace(ours(case, replicas=1), name=f"one replica, {cores} threads of BLAS")
-        shared = replace(ours(case), name=f"{cores} replicas")
+        alone = replace(handgrad_contender(case, replicas=1), name="one thread", around=one_thread)
+        blas = replace(handgrad_contender(case, replicas=1), name=f"one replica, {cores} threads of BLAS")
+        shared = replace(handgrad_contender(case), name=f"{cores} replicas")
         contenders = [alone, blas, shared]
         with ExitStack() as stack:
             for contender in contenders:

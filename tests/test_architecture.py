@@ -4,6 +4,7 @@ import ast
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -303,6 +304,38 @@ def test_tokenizers_and_data_may_not_know_the_model() -> None:
 def test_what_the_core_may_import(source: str, allowed: bool) -> None:
     assert (foreign_to_core(synthetic(optim=source)) == []) is allowed
     assert foreign_to_core(synthetic(cli=source)) == []  # outside the core all is allowed
+
+
+def test_what_stands_beside_the_package_imports_what_is_there() -> None:
+    root = Path(__file__).parent.parent
+    named = {
+        one.target if name in ("", one.target.rpartition(".")[2]) else f"{one.target}.{name}"
+        for folder in ("benchmarks", "examples", "scripts")
+        for path in (root / folder).rglob("*.py")
+        for one in imports_in(path.read_text(encoding="utf-8"), f"beside.{path.stem}")
+        if one.target.startswith("handgrad.")
+        for name in one.names or ("",)
+    }
+    assert [name for name in named if not is_there(name)] == []
+    assert len(named) > 50
+    assert is_there("handgrad.nn.Linear")
+    assert not is_there("handgrad.benchmarking.ours")
+
+
+def is_there(dotted: str) -> bool:
+    """Whether a dotted name leads to a module, or to something in one."""
+    parts = dotted.split(".")
+    for n in range(len(parts), 0, -1):
+        try:
+            place: object = import_module(".".join(parts[:n]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[n:]:
+            if not hasattr(place, name):
+                return False
+            place = getattr(place, name)
+        return True
+    return False
 
 
 def lines_of_code(source: str) -> int:

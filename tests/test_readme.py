@@ -66,7 +66,7 @@ def test_every_command_and_every_preset_is_in_a_table() -> None:
         assert re.search(rf"\| `{name}`[^|]*\| {shape}.*\| {config.max_steps:,} steps", README), name
 
 
-@pytest.mark.parametrize("target", ["train", "test", "parity", "lint"])
+@pytest.mark.parametrize("target", ["train", "test", "test-all", "parity", "lint"])
 def test_every_make_target_named_is_there(target: str) -> None:
     assert f"make {target}" in README
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -36,7 +36,7 @@ class Docstrings(griffe.Extension):
 
 
 def _add_pairs(module: griffe.Module) -> None:
-    """``f, f_backward = ...``: Griffe sees no names in such a line. What they are says the function that runs."""
+    """``f, f_backward = ...``: Griffe sees no names in such a line, so the running functions say what they are."""
     running = import_module(module.path)
     for node in ast.parse(module.source).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,27 @@ def test_arguments_are_declared_as_they_are(name: str) -> None:
         for parameter in list(inspect.signature(attached()[name]).parameters.values())[1:]
     ]
     assert arguments(ast.unparse(node.args)) == actual
+
+
+def annotations(node: ast.FunctionDef) -> list[str]:
+    """Those of all arguments after the first, and of what is returned, without quotation marks."""
+    given = node.args
+    several = [*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))]
+    hints = [argument.annotation for argument in several if argument is not several[0]]
+    return [ast.unparse(hint).strip("'\"") if hint else "" for hint in (*hints, node.returns)]
+
+
+@pytest.mark.parametrize("name", sorted(declared().keys() - {"T", "__iter__"}))
+def test_types_are_declared_as_they_are(name: str) -> None:
+    (actual,) = ast.parse(textwrap.dedent(inspect.getsource(attached()[name]))).body
+    assert isinstance(actual, ast.FunctionDef)
+    assert annotations(declared()[name]) == annotations(actual)
+
+
+def test_a_method_has_a_name_for_those_who_read_a_traceback() -> None:
+    assert Tensor.__radd__.__qualname__ == "Tensor.__radd__"
+    assert {method.__name__ for name, method in attached().items() if name != "T"} >= {"__radd__", "__iadd__", "__eq__"}
+    assert functions.exp.__qualname__ == "exp"
 
 
 def test_a_method_is_the_function_of_its_name() -> None:

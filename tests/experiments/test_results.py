@@ -17,7 +17,7 @@ from handgrad.experiments import (
     table,
     write_report,
 )
-from handgrad.experiments.report import markdown_table, side_by_side
+from handgrad.experiments.report import markdown_table, samples_side_by_side
 from handgrad.system.errors import InputError
 
 Compared = tuple[TokenizerComparison, dict[str, Measures]]
@@ -136,7 +136,7 @@ def test_without_bits_there_is_no_picture_of_them(compared: Compared, tmp_path: 
 
 
 def test_a_long_sample_is_shown_in_part(compared: Compared) -> None:
-    shown = side_by_side([replace(compared[1]["char"], samples=("x" * 5000,))])
+    shown = samples_side_by_side([replace(compared[1]["char"], samples=("x" * 5000,))])
     assert 300 < shown.count("x") < 1000
 
 

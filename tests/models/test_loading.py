@@ -15,7 +15,7 @@ import pytest
 import handgrad
 from handgrad.data import encode_corpus, load_text
 from handgrad.models import GPT, GPTConfig, load, new_model
-from handgrad.models.formats.model_in_checkpoint import MODEL, STATE, sha256_of
+from handgrad.models.formats.model_in_checkpoint import MODEL, STATE, sha256_of_json
 from handgrad.runs import TrainConfig, create_run, open_run
 from handgrad.runs.checkpoint import load_model
 from handgrad.system.errors import InputError
@@ -138,7 +138,7 @@ def strip_description(checkpoint: Path) -> None:
     state = json.loads((checkpoint / STATE).read_text())
     state["files"][MODEL] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     del state["sha256"]
-    state["sha256"] = sha256_of(state)
+    state["sha256"] = sha256_of_json(state)
     (checkpoint / STATE).write_text(json.dumps(state))
 
 

@@ -16,7 +16,7 @@ from scenes import check_nothing_is_broken, result
 from support import TINY, Output, read_lines
 
 from handgrad.data import write_token_files
-from handgrad.models.formats.model_in_checkpoint import DamagedError, read_state, sha256_of
+from handgrad.models.formats.model_in_checkpoint import DamagedError, read_state, sha256_of_json
 from handgrad.runs import create_run, find_checkpoint, load_intact, load_model, open_run, read_config_file, resumed
 from handgrad.runs.checkpoint import read_progress
 from handgrad.runs.metrics import Metrics, MetricsLog, read_metrics
@@ -311,7 +311,7 @@ def test_old_and_foreign_state(stopped: Path) -> None:
     content = json.loads(state)
     content.pop("sha256")
     content["version"] = 3
-    content["sha256"] = sha256_of(content)
+    content["sha256"] = sha256_of_json(content)
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="is of version 3; only 2 is read") as caught:
         read_state(path.parent)

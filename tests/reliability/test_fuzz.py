@@ -37,7 +37,7 @@ from handgrad.experiments import (
     write_report,
 )
 from handgrad.experiments.report import markdown_table, side_by_side
-from handgrad.models.formats.model_in_checkpoint import MODEL, OPTIMIZER, STATE, read_state, sha256_of
+from handgrad.models.formats.model_in_checkpoint import MODEL, OPTIMIZER, STATE, read_state, sha256_of_json
 from handgrad.optim import AdamW
 from handgrad.plotting.bits import draw_bits
 from handgrad.plotting.curves import draw_curves
@@ -159,7 +159,7 @@ def rehashed(path: Path) -> None:
         for name in (MODEL, OPTIMIZER):
             content = (checkpoint / name).read_bytes()
             state["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        state["sha256"] = sha256_of({name: value for name, value in state.items() if name != "sha256"})
+        state["sha256"] = sha256_of_json({name: value for name, value in state.items() if name != "sha256"})
         (checkpoint / STATE).write_text(json.dumps(state))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass

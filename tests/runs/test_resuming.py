@@ -10,9 +10,7 @@ from support import TINY
 from handgrad.models import GPT, GPTConfig
 from handgrad.runs import Run, environment, open_run, preset, resumed
 from handgrad.runs import resuming as resuming_module
-from handgrad.runs.checkpoint import Progress
 from handgrad.runs.environment import Environment
-from handgrad.system.dataclasses_from_json import dataclass_from_json
 from handgrad.system.errors import InputError
 from handgrad.training import check_fits_memory, train
 
@@ -145,21 +143,3 @@ def test_what_cannot_fit_this_machine_is_refused_by_its_size() -> None:
     with pytest.raises(InputError, match="GiB"):
         check_fits_memory(wide, wide.model_config(65), 2)
     check_fits_memory(preset("quick"), preset("quick").model_config(100), 2)
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ([], "it must hold an object, not a list"),
-        ({"step": 1.0}, "step must be int, not '1.0'"),
-        ({"step": True}, "step must be int, not 'True'"),
-        ({"seconds": float("nan")}, "seconds must be finite float, not 'nan'"),
-        ({"seconds": 10**400}, "seconds must be finite float"),
-        ({"best_step": "x"}, "best_step must be int or null, not 'x'"),
-        ({"colour": 1}, "it has an unknown field 'colour'"),
-    ],
-)
-def test_records(values: object, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        dataclass_from_json(Progress, values)
-    assert dataclass_from_json(Progress, {"seconds": 2}).seconds == 2.0

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ from handgrad.runs import (
     open_run,
     preset,
 )
+from handgrad.runs.config import OPTIMIZERS
 from handgrad.runs.retention import read_pointer
 from handgrad.system.errors import InputError
 from handgrad.training import DivergedError, Reporter, bits_per_character, evaluate, train
@@ -355,3 +356,29 @@ def test_replicas_give_the_same_bits_each_time(new_run: NewRun) -> None:
         replicas.close()
         found.add((loss, norm, replicas.models[0].arena.grad.tobytes()))
     assert len(found) == 1
+
+
+def test_a_run_makes_the_optimizer_that_its_settings_name() -> None:
+    assert set(OPTIMIZERS) == set(get_args(get_type_hints(TrainConfig)["optimizer"]))
+    for name, (kind, _) in OPTIMIZERS.items():
+        config = TINY.updated({"optimizer": name, "beta1": 0.7, "nesterov": name == "sgd"}, "test")
+        optimizer = config.make_optimizer(GPT(config.model_config(5)).decay_groups(0.3))
+        group = optimizer.param_groups[0]
+        assert type(optimizer) is kind
+        assert (group["lr"], group["weight_decay"]) == (config.lr, 0.3)
+        assert (group["momentum"], group["nesterov"]) == (0.7, True) if name == "sgd" else group["betas"] == (0.7, 0.99)
+
+
+def test_token_files_that_are_damaged_while_a_run_trains_are_one_sentence(new_run: NewRun) -> None:
+    run = new_run()
+    data = run.data()
+    train_file = np.load(run.data_directory / "train.npy", mmap_mode="r+")
+
+    def damage_after_three_steps(steps: list[int] = []) -> bool:  # noqa: B006
+        steps.append(0)
+        if len(steps) == 4:
+            train_file[:] = np.iinfo(train_file.dtype).max
+        return False
+
+    with pytest.raises(InputError, match="are damaged: they hold the id 65535, and the vocabulary ends at"):
+        train(run, data, should_stop=damage_after_three_steps)

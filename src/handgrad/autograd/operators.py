@@ -49,8 +49,11 @@ def _rows(self: Tensor) -> Iterator[Tensor]:
 def _attached(methods: type) -> type:
     """Gives ``Tensor`` whatever a class names."""
     for name, method in vars(methods).items():
-        if name not in _OF_EVERY_CLASS:
-            setattr(Tensor, name, method)
+        if name in _OF_EVERY_CLASS:
+            continue
+        if getattr(method, "__module__", None) == __name__:  # made here, by a function that knew no name for it
+            method.__name__, method.__qualname__ = name, f"Tensor.{name}"
+        setattr(Tensor, name, method)
     return methods
 
 

@@ -32,15 +32,17 @@ class Tensor:
 
     Raises TypeError for other data, and for ``requires_grad`` of integers or booleans.
 
-    ``data`` is then the array itself. In-place changes through tensors, their views, optimizers and ``load_state_dict``
-    are counted, and a backward that would need the old values raises; raw writes into ``data`` (``x.data[0] = 1``)
-    cannot be seen.
+    The attribute ``data`` is the tensor's own array, not a copy. In-place changes through tensors, their views,
+    optimizers and ``load_state_dict`` are counted, and a backward that would need the old values raises; raw writes
+    into ``data`` (``x.data[0] = 1``) cannot be seen.
     """
 
     __slots__ = (
         "__dict__", "__weakref__", "_base", "_base_history", "_data", "_grad", "_history", "_is_apart", "_keeps_grad",
         "_node", "_output", "_requires_grad", "_version",
     )  # fmt: skip
+
+    __hash__ = object.__hash__  # by identity, although == compares the numbers
 
     # NumPy then leaves array + tensor to the tensor, and np.exp(tensor) raises instead of losing the gradient.
     __array_ufunc__: ClassVar[None] = None

@@ -57,7 +57,7 @@ class Block(nn.Module):
 
 
 class TorchGPT(nn.Module):
-    """GPT-2 with the options of handgrad_contender, but for dropout, whose draws cannot be compared."""
+    """GPT-2 with the options of handgrad's, but for dropout, whose draws cannot be compared."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ def torch_twin(ours: LanguageModel) -> TorchGPT:
 
 
 def paired(ours: LanguageModel, theirs: TorchGPT, grad: bool = False) -> Iterator[tuple[str, Parameter, Tensor]]:
-    """Every parameter once: name, handgrad_contender, and a view of torch's value (or gradient) in our orientation.
+    """Every parameter once: its name, handgrad's, and a view of torch's value (or gradient) in our orientation.
 
     A linear layer's weight stands as (in, out) with us and as (out, in) in torch; a table, which the head's is too,
     stands as (V, C) in both.

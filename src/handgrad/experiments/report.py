@@ -188,13 +188,13 @@ def _markdown(
     if has_bits:
         parts.append("![Bits per character against characters seen and against time](bits.png)\n")
     parts.append("## Samples\n")
-    parts.append(side_by_side(measured))
+    parts.append(samples_side_by_side(measured))
     parts.append("## Each run\n")
     parts += [f"![{one.tokenizer}: the curves of its run]({_panel(one.tokenizer)})\n" for one in measured]
     return "\n".join(parts)
 
 
-def side_by_side(measured: Sequence[Measures]) -> str:
+def samples_side_by_side(measured: Sequence[Measures]) -> str:
     """The beginning of each one's first sample, as a table of HTML, which Markdown lets pass."""
     heads = "".join(f"<th>{one.tokenizer}</th>" for one in measured)
     # Any end of a line becomes <br>: at an empty line Markdown would go on as Markdown.

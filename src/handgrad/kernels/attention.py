@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from handgrad.kernels.add_into import matrices_of
+from handgrad.kernels.array_arguments import matrices_of
 from handgrad.kernels.exponential import exp32
 from handgrad.kernels.sgemm import multiply, multiply_at, multiply_bt
 from handgrad.system.arrays import Array

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.kernels.add_into import NOTHING, Into, rows_of
+from handgrad.kernels.array_arguments import NOTHING, Into, rows_of
 from handgrad.ops.embedding import check_ids
 from handgrad.ops.shapes import as_rows
 from handgrad.system.arrays import Array

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.kernels.add_into import NOTHING, Into, gradient_arrays, rows_of
+from handgrad.kernels.array_arguments import NOTHING, Into, gradient_arrays, rows_of
 from handgrad.ops.layer_norm import check_layer_norm
 from handgrad.ops.shapes import as_rows
 from handgrad.system.arrays import Array

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.kernels.add_into import NOTHING, Into, gradient_arrays, row, rows_of
+from handgrad.kernels.array_arguments import NOTHING, Into, gradient_arrays, row, rows_of
 from handgrad.kernels.gelu import slope_of, value_of
 from handgrad.kernels.sgemm import multiply, multiply_at, multiply_bt
 from handgrad.ops.gelu import Approximate

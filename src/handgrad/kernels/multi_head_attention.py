@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.kernels.add_into import matrices_of
+from handgrad.kernels.array_arguments import matrices_of
 from handgrad.kernels.attention import attend, attend_backward, block_size, new_weights
 from handgrad.ops.multi_head_attention import check_heads
 from handgrad.system.arrays import Array

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.kernels.add_into import rows_of
+from handgrad.kernels.array_arguments import rows_of
 from handgrad.kernels.exponential import exp32
 from handgrad.ops.shapes import as_rows
 from handgrad.system.arrays import Array

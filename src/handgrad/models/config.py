@@ -42,7 +42,7 @@ class GPTConfig(Architecture):
     """The shape of a GPT.
 
     ``bias`` is that of the linear layers, and of an output head that is not tied to the token embedding; LayerNorm
-    always has gain and bias. ``activation``: gelu (tanh form), gelu_exact or relu.
+    always has weight and bias. ``activation``: gelu (tanh form), gelu_exact or relu.
 
     Raises InputError for sizes that make no model.
     """

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +69,12 @@ def load_checkpoint_of_run(checkpoint: Path, config: GPTConfig) -> LanguageModel
 
 def check_is_of(found: GPTConfig, config: GPTConfig, source: Path) -> None:
     """Raises InputError if weights of ``found`` are not those of ``config``. Dropout may differ: it has no weights."""
-    if replace(found, dropout=config.dropout) != config:
-        raise InputError(f"{source} does not fit its model: it is of {found}, not of {config}")
+    pairs = [(field.name, getattr(found, field.name), getattr(config, field.name)) for field in fields(config)]
+    differences = [
+        f"{name} is {a} in the file and should be {b}" for name, a, b in pairs if a != b and name != "dropout"
+    ]
+    if differences:
+        raise InputError(f"{source} does not fit its model: {', '.join(differences)}")
 
 
 def fill(model: LanguageModel, arrays: Mapping[str, Array], source: Path) -> None:

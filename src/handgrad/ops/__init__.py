@@ -2,7 +2,7 @@
 
 ``NAME(inputs..., options) -> (output, saved)`` and ``NAME_backward(d_output, saved) -> gradients``: one gradient
 for each differentiable input, in order, of the input's shape and dtype (alone if there is one, else a tuple).
-The differentiable inputs come first; where users expect another order, as in ``where(condition, a, b)``, the others
+The differentiable inputs come first. If users expect another order, as NumPy's ``where(condition, a, b)``, the others
 are given by name: ``where(a, b, condition=...)``, ``embedding(weight, ids=...)``. ``saved`` is a named tuple of what
 the backward needs, or ``()`` if it needs nothing. Inputs are never written to, and may be kept in ``saved``: do not
 change them before the backward has run.
@@ -15,7 +15,7 @@ Arrays of another library pass through if they have NumPy's interface, ``__array
 
 from collections.abc import Callable
 from inspect import isfunction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handgrad.ops.adam_update import *
 from handgrad.ops.add_gradients import *
@@ -49,6 +49,11 @@ TAKE_WANTED: frozenset[Callable[..., Any]] = frozenset(
 """The operations that take the option ``wanted``; whoever calls another may not pass it."""
 
 _WITHOUT_BACKWARD = ("adam_update", "add_gradients")
-# Every function that has a backward, that backward, and those that change arrays in place and have none.
-_pairs = [name for name in globals() if name.removesuffix("_backward") + "_backward" in globals()]
-__all__ = ["TAKE_WANTED", *sorted(name for name in (*_pairs, *_WITHOUT_BACKWARD) if isfunction(globals()[name]))]
+"""Operations that change arrays in place."""
+
+if not TYPE_CHECKING:  # type checkers find the same names in the files
+    _pairs = [name for name in globals() if name.removesuffix("_backward") + "_backward" in globals()]
+    __all__ = ["TAKE_WANTED", *sorted(name for name in (*_pairs, *_WITHOUT_BACKWARD) if isfunction(globals()[name]))]
+
+    def __dir__() -> list[str]:
+        return __all__

@@ -75,6 +75,7 @@ def _from_nothing(
 
 def _named(function: Function, name: str, docstring: str) -> Function:
     function.__name__ = function.__qualname__ = name
+    function.__code__ = function.__code__.replace(co_name=name, co_qualname=name)  # for tracebacks and profilers
     function.__doc__ = docstring
     return function
 

@@ -21,7 +21,7 @@ from handgrad.models.formats.model_in_checkpoint import (
     STATE,
     DamagedError,
     read_state,
-    sha256_of,
+    sha256_of_json,
 )
 from handgrad.models.formats.weights import read_weights, weights_bytes
 from handgrad.models.loading import check_is_of, fill, load_checkpoint_of_run
@@ -81,7 +81,7 @@ def write_checkpoint(
             "optimizer_steps": steps,
             "files": files,
         }
-        described["sha256"] = sha256_of(described)
+        described["sha256"] = sha256_of_json(described)
         write_flushed(temporary / STATE, (json.dumps(described, indent=2) + "\n").encode())
         flush_directory(temporary)
         os.rename(temporary, directory / name)
@@ -102,7 +102,7 @@ def load_model(checkpoint: Path, config: GPTConfig) -> LanguageModel:
 
     Raises DamagedError if a file of the checkpoint is damaged, InputError if the weights are of another model.
     """
-    read_state(checkpoint)  # the optimizer's file too: a checkpoint is intact as a whole
+    read_state(checkpoint, (OPTIMIZER,))  # a checkpoint is intact as a whole
     return load_checkpoint_of_run(checkpoint, config)
 
 

@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -12,7 +12,6 @@ from handgrad.optim import SGD, Adam, AdamW, Optimizer, schedules
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_file
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"adamw": AdamW, "adam": Adam, "sgd": SGD}
 MODEL_FIELDS = tuple(field.name for field in fields(GPTConfig) if field.name != "vocab_size")
 
 
@@ -113,10 +112,8 @@ class TrainConfig(Architecture):
 
     def make_optimizer(self, groups: list[dict[str, Any]]) -> Optimizer:
         """The optimizer over a model's parameter groups."""
-        if self.optimizer == "sgd":
-            return SGD(groups, self.lr, momentum=self.beta1, nesterov=self.nesterov)
-        kind = AdamW if self.optimizer == "adamw" else Adam
-        return kind(groups, self.lr, betas=(self.beta1, self.beta2))
+        kind, arguments = OPTIMIZERS[self.optimizer]
+        return kind(groups, lr=self.lr, **arguments(self))
 
     def make_schedule(self) -> schedules.Schedule:
         """The learning rate as a function of the step."""
@@ -155,6 +152,22 @@ class TrainConfig(Architecture):
                 names = " or ".join("none" if kind is type(None) else kind.__name__ for kind in allowed)
                 self._require(name, type(value) in allowed, f"must be of type {names}")
                 self._require(name, type(value) is not int or abs(value) < 1 << 63, "must be less than 2⁶³")
+
+
+def _of_adam(config: TrainConfig) -> dict[str, Any]:
+    return {"betas": (config.beta1, config.beta2)}
+
+
+def _of_sgd(config: TrainConfig) -> dict[str, Any]:
+    return {"momentum": config.beta1, "nesterov": config.nesterov}
+
+
+OPTIMIZERS: dict[str, tuple[type[Any], Callable[[TrainConfig], dict[str, Any]]]] = {
+    "adamw": (AdamW, _of_adam),
+    "adam": (Adam, _of_adam),
+    "sgd": (SGD, _of_sgd),
+}
+"""Each optimizer's class, and its arguments besides lr."""
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

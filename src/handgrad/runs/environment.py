@@ -26,7 +26,7 @@ _FOLLOWS = {"compiler": "backend", "blas_threads": "replicas"}
 
 @dataclass(frozen=True)
 class Environment:
-    """Where two of these are equal, a run goes on bit for bit."""
+    """If two of these are equal, a run continues bit for bit."""
 
     replicas: int
     backend: str
@@ -43,7 +43,7 @@ class Environment:
 
     @classmethod
     def here(cls, replicas: int) -> "Environment":
-        """Those of this process."""
+        """The environment of this process."""
         blas = _blas_of_numpy()
         names = (f"{library['internal_api']} {library['version']} {library.get('architecture')}" for library in blas)
         found = np.show_config(mode="dicts").get("SIMD Extensions", {})

@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import CellType, FunctionType
-from typing import Any
+from typing import Any, cast
 
 import numba
 from numba.core import event
+
+from handgrad.system.locks import waiting_for
 
 # Sums may be regrouped and products fused; NaN and infinities must stay what they are.
 _FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
@@ -28,10 +30,26 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     function = _with_fingerprint(function)
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _FAST}
     try:
-        machine_code: Callable[..., Any] = numba.njit(cache=True, **options)(function)
+        machine_code = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that can be written
-        machine_code = numba.njit(**options)(function)
-    return machine_code
+        return cast("Callable[..., Any]", numba.njit(**options)(function))
+    _keep_one_at_a_time(machine_code)
+    return cast("Callable[..., Any]", machine_code)
+
+
+def _keep_one_at_a_time(machine_code: Any) -> None:
+    """Processes that compile one kernel at the same time keep their machine code one after another.
+
+    Numba numbers the files of a kernel by what its index holds, and locks nothing: two processes could choose one
+    number, and the index of one would then lead to the code of the other.
+    """
+    cache, keep = machine_code._cache, machine_code._cache.save_overload
+
+    def kept(signature: Any, compiled_code: Any) -> None:
+        with waiting_for(Path(cache.cache_path) / "handgrad.lock"):
+            keep(signature, compiled_code)
+
+    cache.save_overload = kept
 
 
 def _with_fingerprint(function: Callable[..., Any]) -> Callable[..., Any]:

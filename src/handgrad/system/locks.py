@@ -52,6 +52,26 @@ def locked(directory: Path, what: str = "in use") -> Iterator[str | None]:
                 _write(file, None)
 
 
+@contextlib.contextmanager
+def waiting_for(path: Path) -> Iterator[None]:
+    """Holds the lock of a file, which is made if it is not there; waits while another process holds it.
+
+    For what is as good without a lock: if the file system has none, or nothing can be written there, nobody waits.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, InputError):
+            file = stack.enter_context(_open(path))
+            if os.name == "nt":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]
+            else:
+                import fcntl
+
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        yield
+
+
 def _open(path: Path) -> TextIOWrapper:
     """Only a file of the directory itself, for it is written over; a pipe would not open for ever."""
     flags = (

@@ -1,13 +1,12 @@
 """Training: the loop, one step of it, replicas, evaluation, and what is done about numbers that are not finite."""
 
-from handgrad.runs import PRESETS, TrainConfig, create_run, open_run, preset
+from handgrad.runs import TrainConfig
 from handgrad.training.compile_first import compile_kernels
 from handgrad.training.evaluation import bits_per_character, evaluate
 from handgrad.training.loop import DivergedError, Outcome, Reporter, train
 from handgrad.training.memory_estimate import check_fits_memory
 
 __all__ = [
-    "PRESETS",
     "DivergedError",
     "Outcome",
     "Reporter",
@@ -15,9 +14,6 @@ __all__ = [
     "bits_per_character",
     "check_fits_memory",
     "compile_kernels",
-    "create_run",
     "evaluate",
-    "open_run",
-    "preset",
     "train",
 ]

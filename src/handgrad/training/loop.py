@@ -21,7 +21,7 @@ from handgrad.training.evaluation import bits_per_character, evaluate
 from handgrad.training.replicas import cores_for
 from handgrad.training.stability import first_weight, record_loss
 from handgrad.training.starting import begin_or_continue
-from handgrad.training.step import Step
+from handgrad.training.step import Stepper
 
 _MOST_SKIPPED = 50
 """Steps in a row: by then it is the weights that are at fault, not a batch."""
@@ -107,7 +107,7 @@ class _Trainer:
         self.sound_step = progress.step - 1
         """The newest whose weights gave a finite loss; of those that were loaded that is not known yet."""
         self.saved_step = progress.step
-        self.step = Step(run, data, model, optimizer)
+        self.stepper = Stepper(run, data, model, optimizer)
         self.begun = time.perf_counter() - progress.seconds
         self.measured_from = (time.perf_counter(), progress.tokens)
         self.val_loss: float | None = None
@@ -138,15 +138,15 @@ class _Trainer:
     def _make_step(self, lr: float) -> Metrics:
         """One update of the weights; none where loss or gradient are not finite and such steps are skipped."""
         progress = self.progress
-        loss, grad_norm, n_tokens = self.step.gradient(progress.step)
+        loss, grad_norm, n_tokens = self.stepper.gradient(progress.step)
         finite = math.isfinite(loss) and math.isfinite(grad_norm)
         spike = finite and record_loss(loss, progress)
         if finite:
-            self.step.update(lr, grad_norm)
+            self.stepper.update(lr, grad_norm)
             progress.skipped_in_a_row = 0
             self._is_sound(progress.step)
         else:
-            self._stop_or_skip(self.step.not_finite(progress.step, loss, grad_norm))
+            self._stop_or_skip(self.stepper.why_not_finite(progress.step, loss, grad_norm))
         progress.step += 1
         progress.tokens += n_tokens
         now = time.perf_counter()
@@ -190,7 +190,7 @@ class _Trainer:
             self.events.append(metrics)
 
     def close(self) -> None:
-        self.step.close()
+        self.stepper.close()
         self.log.close()
         if self.events is not None:
             self.events.close()
@@ -198,7 +198,7 @@ class _Trainer:
     def _evaluate(self, metrics: Metrics) -> bool:
         """Evaluates, logs, and says whether the validation loss is the best so far."""
         progress = self.progress
-        val_loss = evaluate(self.model, self.data.validation, self.step.team, self.config.eval_batches)
+        val_loss = evaluate(self.model, self.data.validation, self.stepper.team, self.config.eval_batches)
         if not math.isfinite(val_loss):
             raise DivergedError(self._diverged(f"the validation loss is {val_loss}", progress.step))
         self.val_loss = val_loss

@@ -13,7 +13,7 @@ def check_fits_memory(config: TrainConfig, model: GPTConfig, replicas: int) -> N
     and of a batch as many numbers as the forward's matrix products give: at least so many are kept for the backward.
     """
     available = physical_memory()
-    arrays = 1 + replicas + len(OPTIMIZERS[config.optimizer].state_names)
+    arrays = 1 + replicas + len(OPTIMIZERS[config.optimizer][0].state_names)
     products = model.products(config.batch_size, config.block_size)
     kept = sum(each.rows * each.columns * each.count for each in products if not each.is_backward)
     needed = 4 * (arrays * model.n_parameters + kept)

@@ -18,7 +18,7 @@ from handgrad.training.stability import first_gradient, first_weight
 _BATCHES, _DROPOUT = 1, 2
 
 
-class Step:
+class Stepper:
     """Makes the steps of a run. What a step draws follows from the seed and its number."""
 
     def __init__(self, run: Run, data: TokenData, model: LanguageModel, optimizer: Optimizer) -> None:
@@ -31,9 +31,17 @@ class Step:
         return self.replicas.team
 
     def gradient(self, number: int) -> tuple[float, float, int]:
-        """The loss, the norm of its gradient, which the parameters then hold, and the number of tokens."""
+        """The loss, the norm of its gradient, which the parameters then hold, and the number of tokens.
+
+        Raises InputError if the token files hold an id outside the vocabulary.
+        """
         batches = self._batches(number)
-        loss, grad_norm = self.replicas.loss_and_gradients(batches, self._dropout_seed(number))
+        try:
+            loss, grad_norm = self.replicas.loss_and_gradients(batches, self._dropout_seed(number))
+        except IndexError:  # the model found an id outside its vocabulary: the files may have changed meanwhile
+            for ids in (ids for batch in batches for ids in batch):
+                self.data.check_ids(ids)
+            raise
         return loss, grad_norm, sum(y.size for _, y in batches)
 
     def update(self, lr: float, grad_norm: float) -> None:
@@ -42,7 +50,7 @@ class Step:
             group["lr"] = lr
         self.replicas.update(self.optimizer, grad_norm, self.config.grad_clip)
 
-    def not_finite(self, number: int, loss: float, grad_norm: float) -> str:
+    def why_not_finite(self, number: int, loss: float, grad_norm: float) -> str:
         """Where the numbers of this step stopped being finite, in words."""
         what = f"the gradient's norm is {grad_norm}" if math.isfinite(loss) else f"the loss is {loss}"
         if weight := first_weight(self.model):

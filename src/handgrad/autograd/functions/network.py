@@ -48,10 +48,10 @@ def layer_norm(
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: the last axes of x, of shape {x.shape}, are not normalized_shape {shape}")
-    gain = as_tensor(np.ones(shape, x.dtype)) if weight is None else as_tensor(weight)
-    moved = as_tensor(np.zeros(shape, x.dtype)) if bias is None else as_tensor(bias)
+    scale = as_tensor(np.ones(shape, x.dtype)) if weight is None else as_tensor(weight)
+    shift = as_tensor(np.zeros(shape, x.dtype)) if bias is None else as_tensor(bias)
     rows = x.reshape(*x.shape[: -len(shape)], math.prod(shape))
-    given = promoted_tensors(rows, gain.reshape(-1), moved.reshape(-1))
+    given = promoted_tensors(rows, scale.reshape(-1), shift.reshape(-1))
     return apply(ops.layer_norm, *given, eps=eps).reshape(x.shape)
 
 

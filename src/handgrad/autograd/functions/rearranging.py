@@ -10,10 +10,8 @@ from handgrad import ops
 from handgrad.autograd.operands import as_tensor, promoted_tensors
 from handgrad.autograd.recording import apply, apply_several
 from handgrad.autograd.shared_memory import owner
-from handgrad.autograd.tensor import Tensor, TensorLike
+from handgrad.autograd.tensor import Ints, Tensor, TensorLike
 from handgrad.ops.shapes import Axis, axes_of, sizes_of
-
-Ints = int | Sequence[int]
 
 
 def reshape(x: TensorLike, *shape: Ints) -> Tensor:

@@ -93,7 +93,7 @@ def read_state(checkpoint: Path, files: tuple[str, ...] = (MODEL, OPTIMIZER)) ->
         raise InputError(
             f"{checkpoint / STATE} is of version 1, which had no hashes; only {CHECKPOINT_VERSION} is read"
         )
-    if state.pop("sha256", None) != sha256_of(state):
+    if state.pop("sha256", None) != sha256_of_json(state):
         raise DamagedError(f"{checkpoint} is damaged: {STATE} does not have the SHA-256 that it names")
     if state.get("version") != CHECKPOINT_VERSION:
         raise InputError(
@@ -127,7 +127,7 @@ def check_size(checkpoint: Path, config: GPTConfig) -> None:
         )
 
 
-def sha256_of(state: Mapping[str, Any]) -> str:
+def sha256_of_json(state: Mapping[str, Any]) -> str:
     """The SHA-256 of the values, however they are laid out."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
