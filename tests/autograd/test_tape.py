@@ -110,7 +110,7 @@ def test_half_a_freed_graph_changes_no_gradient() -> None:
 
 def test_backward_needs_a_number_or_a_gradient_of_the_same_shape() -> None:
     x = leaf(2, 3)
-    with pytest.raises(RuntimeError, match=r"a tensor of shape \(2, 3\) is no single number.*sum\(\) or mean\(\)"):
+    with pytest.raises(RuntimeError, match=r"a tensor of shape \(2, 3\) is not a single number.*sum\(\) or mean\(\)"):
         (x * 2).backward()
     with pytest.raises(ValueError, match=r"backward: a gradient of shape \(3,\)"):
         (x * 2).backward(np.ones(3))

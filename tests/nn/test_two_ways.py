@@ -317,7 +317,7 @@ def test_a_module_shows_what_is_in_it() -> None:
 
 
 def test_an_optimizer_takes_no_computed_tensor() -> None:
-    with pytest.raises(ValueError, match="SGD: a computed tensor is no parameter"):
+    with pytest.raises(ValueError, match="SGD: a computed tensor cannot be optimized"):
         optim.SGD([handgrad.ones(2, requires_grad=True) * 2], lr=0.1)
 
 

@@ -63,9 +63,9 @@ def test_parameters_that_cannot_be_are_refused(make: Callable[..., Optimizer]) -
         ([], f"{name}: no parameters to optimize"),
         ([{"params": []}], f"{name}: no parameters to optimize"),
         (iter(()), f"{name}: no parameters to optimize"),
-        ([a, b, a], f"{name}: a parameter stands twice in one group"),
-        ([{"params": [a]}, {"params": [b, a]}], f"{name}: a parameter stands in two groups"),
-        ([{"params": [a], "learning_rate": 1.0}], f"{name}: unknown option 'learning_rate'; known are lr, "),
+        ([a, b, a], f"{name}: a parameter is in one group twice"),
+        ([{"params": [a]}, {"params": [b, a]}], f"{name}: a parameter is in two groups"),
+        ([{"params": [a], "learning_rate": 1.0}], f"{name}: unknown option 'learning_rate'; supported are lr, "),
         ([{"params": [a], "lr": -1.0}], f"{name}: lr must be at least 0, not -1.0"),
         ([{"params": [a]}, {"params": [b], "weight_decay": -1}], f"{name}: weight_decay must be at least 0, not -1"),
     ):

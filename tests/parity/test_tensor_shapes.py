@@ -79,7 +79,7 @@ def test_axes_of_size_1(shape: Shape, dtype: str, data: st.DataObject, seed: int
     agree(lambda x: x.unsqueeze(at).squeeze(at), lambda x: x.clone(), [x])
     for axis, size in enumerate(shape):
         if size != 1:
-            with pytest.raises(ValueError, match="has not size 1"):
+            with pytest.raises(ValueError, match="does not have size 1"):
                 handgrad.tensor(x).squeeze(axis)
 
 

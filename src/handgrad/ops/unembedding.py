@@ -1,4 +1,4 @@
-"""Logits: how much a vector looks like each row of the token table (Press & Wolf 2017 tie it to the embedding's)."""
+"""Logits: how well a vector matches each row of the token table (Press & Wolf 2017 share it with the embedding)."""
 
 from typing import NamedTuple
 
