@@ -1,4 +1,4 @@
-"""What a tensor is: its data, dtype, shape, how it is made and shown, and what NumPy and PyTorch would have it do."""
+"""Tensors: data, dtype, shape, how they are made and shown, and whether they behave as in NumPy and PyTorch."""
 
 import math
 from typing import Any
@@ -185,7 +185,7 @@ def test_numpy_arrays_on_the_left_leave_the_operation_to_the_tensor() -> None:
         assert isinstance(result, Tensor)
         assert result.requires_grad
     with pytest.raises(TypeError):
-        np.exp(x)  # which would lose the gradient
+        np.exp(x)  # would lose the gradient
 
 
 def test_names_that_differ_between_numpy_and_pytorch_follow_the_rule() -> None:
