@@ -40,7 +40,7 @@ def check_differentiable(dtype: np.dtype[Any]) -> None:
 def supported_array(value: Any, dtype: npt.DTypeLike | None = None) -> Array:
     """value as an array of a supported dtype: arrays keep theirs, Python's floats become float32, its ints int64.
 
-    Arrays of other integers become int64, of float16 float32. Raises TypeError for anything that holds no numbers.
+    Other integers become int64, float16 becomes float32. Raises TypeError for anything that holds no numbers.
     """
     array = np.asarray(value) if isinstance(value, np.ndarray | np.generic) else _from_sequence(value)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -23,7 +23,7 @@ class Version:
 
 
 class Leaf(Protocol):
-    """What a gradient is added to at the end of its way back."""
+    """What a gradient is added to: a leaf tensor."""
 
     def accumulate(self, gradient: Array) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Tensor: an array that remembers how it was computed, and the way back through that history."""
+"""Tensor: an array that remembers how it was computed, and the backward pass through that history."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ class Module:
             yield
 
     def forget(self) -> None:
-        """Drops what forwards have kept for a backward that will not come, after an interrupted step."""
+        """Drops what forwards have kept for a backward that will not run, after an interrupted step."""
         drop(self.modules())
 
 
@@ -297,7 +297,7 @@ class Layer(Module):
         if self._kept.of_pass.is_broken:
             raise RuntimeError(
                 f"{type(self).__name__}: a part of this model was called again from outside before the backward, which "
-                "dropped what it had kept; run the forward once more, and look at parts under no_grad()"
+                "dropped what it had kept; run the forward again, and inspect parts under no_grad()"
             )
         return self._kept
 

@@ -99,7 +99,7 @@ class Parameter(Tensor):
             self._grad[...] = 0
 
     def __copy__(self) -> Self:
-        return copy.deepcopy(self)  # for two parameters over one value there is share
+        return copy.deepcopy(self)  # share, not copy, makes two parameters over one value
 
     def __getstate__(self) -> Any:
         """What a pickle keeps: all but the place, as it copies the arrays."""

@@ -80,7 +80,7 @@ def weight_of_rows(d_loss: Array | float, counted: Array, reduction: Reduction, 
 
 
 def check_targets(logits: Array, targets: Array, ignore_index: int, reduction: str) -> None:
-    """Raises as cross_entropy says."""
+    """Raises the errors that cross_entropy lists."""
     if targets.shape != logits.shape[:-1]:
         raise ValueError(
             f"cross_entropy: logits {logits.shape} need targets of shape {logits.shape[:-1]}, not {targets.shape}"

@@ -49,7 +49,7 @@ def embedding_backward(dy: Array, saved: EmbeddingSaved) -> Array:
 
 
 def check_ids(weight: Array, ids: Array) -> None:
-    """Raises as embedding says."""
+    """Raises the errors that embedding lists."""
     if weight.ndim != 2:
         raise ValueError(f"embedding: the table must have shape (V, C), not {weight.shape}")
     if ids.dtype.kind not in "iu":

@@ -58,7 +58,7 @@ def layer_norm_backward(dy: Array, saved: LayerNormSaved) -> tuple[Array, Array,
 
 
 def check_layer_norm(x: Array, weight: Array, bias: Array) -> None:
-    """Raises as layer_norm says."""
+    """Raises the errors that layer_norm lists."""
     for name, array in (("weight", weight), ("bias", bias)):
         if array.shape != x.shape[-1:]:
             raise ValueError(f"layer_norm: {name} must have shape {x.shape[-1:]}, as x is {x.shape}, not {array.shape}")

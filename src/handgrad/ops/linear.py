@@ -50,7 +50,7 @@ def linear_backward(dy: Array, saved: LinearSaved) -> tuple[Array | None, Array 
 
 
 def check_linear(x: Array, weight: Array, bias: Array | None) -> None:
-    """Raises as linear says."""
+    """Raises the errors that linear lists."""
     if x.shape[-1:] != weight.shape[:1]:
         raise ValueError(f"linear: x has shape {x.shape}, but its last size must be {weight.shape[0]}, that of weight")
     check_bias("linear", bias, weight.shape[1])

@@ -23,7 +23,7 @@ def linear_gelu(
 ) -> tuple[Array, LinearGeluSaved]:
     """``y = gelu(x @ weight + bias)``: x (..., I), weight (I, O), bias (O,) or None; returns y (..., O).
 
-    As one operation, compiled code adds the bias in the loop that applies gelu.
+    It is one operation so that compiled code can add the bias in the loop that applies gelu.
 
     Raises ValueError as linear and gelu do.
     """

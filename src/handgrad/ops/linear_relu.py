@@ -19,7 +19,7 @@ def linear_relu(
 ) -> tuple[Array, LinearReluSaved]:
     """``y = max(x @ weight + bias, 0)``: x (..., I), weight (I, O), bias (O,) or None; returns y (..., O).
 
-    As one operation, compiled code adds the bias in the loop that applies relu.
+    It is one operation so that compiled code can add the bias in the loop that applies relu.
 
     Raises ValueError as linear does.
     """

@@ -55,6 +55,6 @@ def multi_head_attention_backward(dy: Array, saved: MultiHeadAttentionSaved) -> 
 
 
 def check_heads(qkv: Array, n_head: int) -> None:
-    """Raises as multi_head_attention says."""
+    """Raises the errors that multi_head_attention lists."""
     if n_head < 1 or qkv.shape[-1] % (3 * n_head):
         raise ValueError(f"multi_head_attention: last size {qkv.shape[-1]} is not a multiple of 3 x {n_head} heads")

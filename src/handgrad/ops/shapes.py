@@ -103,7 +103,7 @@ def axes_of(x: Array, axis: Axis) -> tuple[int, ...]:
 
 
 def keep_axes(y: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
-    """The result of reducing ``axes`` of an array of ``shape``, with these axes put back as size 1 if they are gone."""
+    """The result of reducing ``axes`` of an array of ``shape``, with these axes as size 1, whether kept or dropped."""
     return as_array(y).reshape([1 if i in axes else size for i, size in enumerate(shape)])
 
 
