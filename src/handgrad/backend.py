@@ -1,10 +1,10 @@
-"""Which code runs an operation: the text in ``ops``, or its compiled twin in ``kernels``. The one seam between them.
+"""Chooses the code that runs an operation: the NumPy code in ``ops``, or its compiled twin in ``kernels``.
 
 Layers and tensors name an operation by its function in ``ops``. ``pair_for`` decides what runs, once, before the
-forward, from the operation and everything it is called with. Whoever runs the forward keeps the pair, so the backward
-always comes from the same place.
+forward, from the operation and all its arguments. The caller of the forward keeps the pair, so the backward always
+comes from the same place.
 
-``outputs_of`` and ``gradients_of`` run the two halves of a pair. As nothing runs elsewhere, ``watching`` sees it all.
+``outputs_of`` and ``gradients_of`` run the two halves of a pair. They run every operation, so ``watching`` sees all.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ class Pair(NamedTuple):
 
 
 def pair_for(operation: Forward, inputs: Sequence[Any], options: Mapping[str, Any]) -> Pair:
-    """The pair that runs an operation of ``ops`` on these inputs with these options: a kernel, or the text."""
+    """The pair that runs an operation of ``ops`` on these inputs with these options: a kernel, or the NumPy code."""
     if current_backend() == "numba":
         name = operation.__name__
         kernel = _kernels().KERNELS.get(name)
@@ -50,7 +50,7 @@ def pair_for(operation: Forward, inputs: Sequence[Any], options: Mapping[str, An
 
 
 def text_pair(operation: Forward) -> Pair:
-    """The pair as ``ops`` has it, whatever the backend."""
+    """The pair that ``ops`` defines, whatever the backend."""
     name = operation.__name__
     return Pair(name, getattr(ops, name), getattr(ops, name + "_backward"))
 
@@ -65,11 +65,11 @@ def function_for(operation: Function, *inputs: Any) -> Function:
 
 
 def _may_be_compiled(inputs: Sequence[Any], options: Mapping[str, Any]) -> bool:
-    """What every kernel asks: NumPy's own arrays, the inputs of float32; float64 is for proofs, and wants the text."""
+    """What every kernel requires: NumPy's own arrays, inputs of float32. float64 is for proofs, of the NumPy code."""
     for value in inputs:
         if value is not None and (type(value) is not np.ndarray or value.dtype != _SINGLE):
             return False
-    # Among the options are ids and masks: lists and NumPy's arrays will do, arrays of another library will not.
+    # Options such as ids and masks may be lists or NumPy's arrays, but not arrays of another library.
     return not any(hasattr(x, "__array_function__") and not isinstance(x, np.ndarray) for x in options.values())
 
 
@@ -83,7 +83,7 @@ def _kernels() -> ModuleType:
 
 @dataclass(frozen=True)
 class Call:
-    """One forward or one backward of an operation, as a watcher is told of it."""
+    """One forward or one backward of an operation, as a watcher sees it."""
 
     operation: str
     """Its name in ``ops``."""
@@ -104,11 +104,11 @@ _changing = Lock()
 
 @contextmanager
 def watching(watcher: Watcher) -> Iterator[None]:
-    """Inside, ``watcher(call, run)`` goes around every forward and backward, in all threads of the process.
+    """Inside this context, ``watcher(call, run)`` wraps every forward and backward, in all threads of the process.
 
-    ``run()`` does it and returns (output, saved) of a forward, the tuple of gradients of a backward. The watcher
-    returns that, or something in its place. A watcher goes around those that were entered before it, and sees what
-    they return.
+    ``run()`` computes, and returns (output, saved) of a forward or the tuple of gradients of a backward. The watcher
+    returns this result or another in its place. A watcher wraps those that were entered before it, and sees what they
+    return.
     """
     global _watchers
     with _changing:
@@ -124,7 +124,7 @@ def watching(watcher: Watcher) -> Iterator[None]:
 def outputs_of(
     pair: Pair, inputs: Sequence[Any], options: Mapping[str, Any], layer: object | None = None
 ) -> tuple[Any, tuple[Any, ...]]:
-    """Runs the forward of a pair: the output, and what the backward needs."""
+    """Runs the forward of a pair; returns the output and what the backward needs."""
     if not _watchers:
         return pair.forward(*inputs, **options)
     call = Call(pair.name, False, tuple(inputs), options, layer)
@@ -134,9 +134,9 @@ def outputs_of(
 def gradients_of(
     pair: Pair, dy: Any, saved: tuple[Any, ...], into: tuple[Any, ...] = (), layer: object | None = None
 ) -> tuple[Any, ...]:
-    """Runs the backward of a pair: a tuple of gradients, also if there is only one.
+    """Runs the backward of a pair; returns a tuple of gradients, even if there is only one.
 
-    ``into`` has for each input an array that its gradient may be added to, and is itself returned then; or None.
+    ``into`` has for each input None or an array. The backward may add the gradient to this array and return the array.
     """
     if not _watchers:
         return _gradients(pair, dy, saved, into)

@@ -1,4 +1,4 @@
-"""The tape: what is recorded, what a backward refuses, what is freed, and what happens to memory that is shared."""
+"""The tape: what it records, what a backward refuses, what it frees, and what happens to shared memory."""
 
 import copy
 import gc
@@ -61,7 +61,7 @@ def test_a_computed_tensor_keeps_its_gradient_when_asked() -> None:
 
 
 def test_a_gradient_is_the_callers_alone() -> None:
-    # Both terms of a sum are handed the same array; what one leaf does to it must not reach the other.
+    # Both terms of a sum get the same array; what one leaf does to it must not affect the other.
     a, b = leaf(2), leaf(2)
     seed = np.ones(2)
     (a + b).backward(seed)
@@ -110,7 +110,7 @@ def test_half_a_freed_graph_changes_no_gradient() -> None:
 
 def test_backward_needs_a_number_or_a_gradient_of_the_same_shape() -> None:
     x = leaf(2, 3)
-    with pytest.raises(RuntimeError, match=r"a tensor of shape \(2, 3\) is no single number.*sum\(\) or mean\(\)"):
+    with pytest.raises(RuntimeError, match=r"a tensor of shape \(2, 3\) is not a single number.*sum\(\) or mean\(\)"):
         (x * 2).backward()
     with pytest.raises(ValueError, match=r"backward: a gradient of shape \(3,\)"):
         (x * 2).backward(np.ones(3))
@@ -348,7 +348,7 @@ def alive(nodes: list[weakref.ref[Node]]) -> int:
 
 @pytest.fixture
 def without_garbage_collector() -> Iterator[None]:
-    """What is let go here goes at once: nothing refers to itself in a circle."""
+    """What is dropped here must be freed at once, so it may not be part of a reference cycle."""
     gc.disable()
     yield
     gc.enable()
@@ -362,7 +362,7 @@ def test_a_chain_of_100_000_additions_goes_back_and_is_let_go() -> None:
     assert alive(nodes) == 100_000
     y.backward()
     assert x.grad == 1
-    assert alive(nodes) == 1  # y's own, which remembers that it was freed
+    assert alive(nodes) == 1  # y's own, which records that the graph was freed
     assert y.item() == 100_001
 
 
@@ -421,7 +421,7 @@ def test_a_gradient_that_two_uses_share_is_not_added_into() -> None:
     x, w = leaf(3), leaf(3)
     u, v = x * 1, w * 1
     p = u * 3
-    s = u + v  # hands one array to u and to v; u's then grows by that of p
+    s = u + v  # u and v get the same array as gradient; u's then grows by that of p
     (s.sum() + p.sum()).backward()
     np.testing.assert_array_equal(w.grad, 1)
     np.testing.assert_array_equal(x.grad, 4)
@@ -506,7 +506,7 @@ def test_constants_are_neither_saved_nor_given_gradients() -> None:
     assert not any(array is x.data for array in y._node.saved)
     h = leaf(3) * 1
     z = Tensor(np.full(3, 2.0)) * h
-    h += 1  # whose old value nobody needs
+    h += 1  # no backward needs the old value
     z.sum().backward()
     with no_grad():
         assert (x * x)._node is None

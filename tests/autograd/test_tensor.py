@@ -1,4 +1,4 @@
-"""What a tensor is: its data, dtype, shape, how it is made and shown, and what NumPy and PyTorch would have it do."""
+"""Tensors: data, dtype, shape, how they are made and shown, and whether they behave as in NumPy and PyTorch."""
 
 import math
 from typing import Any
@@ -185,7 +185,7 @@ def test_numpy_arrays_on_the_left_leave_the_operation_to_the_tensor() -> None:
         assert isinstance(result, Tensor)
         assert result.requires_grad
     with pytest.raises(TypeError):
-        np.exp(x)  # which would lose the gradient
+        np.exp(x)  # would lose the gradient
 
 
 def test_names_that_differ_between_numpy_and_pytorch_follow_the_rule() -> None:
@@ -220,7 +220,7 @@ def test_names_that_differ_between_numpy_and_pytorch_follow_the_rule() -> None:
         (lambda x: x + handgrad.ones(4), ValueError, "could not be broadcast"),
         (lambda x: x.reshape(4), ValueError, "cannot reshape"),
         (lambda x: x[5], IndexError, "out of bounds"),
-        (lambda x: x[handgrad.tensor([0.5])], TypeError, "index: a tensor of float32 picks nothing"),
+        (lambda x: x[handgrad.tensor([0.5])], TypeError, "index: a tensor of float32 cannot be an index"),
         (lambda x: x.sum(axis=2), ValueError, "axis 2 is out of bounds for array of dimension 2"),
         (lambda x: x.sum(axis=(0, -2)), ValueError, "names an axis twice"),
         (lambda x: x.split(0), ValueError, "split: pieces must have a size of at least 1, not 0"),

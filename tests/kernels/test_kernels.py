@@ -1,4 +1,4 @@
-"""The compiled twins against the text in ``ops``, which is their definition, and the seam that chooses between them."""
+"""The compiled twins against the NumPy code in ``ops``, their definition, and the choice between the two."""
 
 import inspect
 import os
@@ -29,7 +29,7 @@ everything = table.kernel.everything
 
 
 def refusing(kernel: Any) -> Callable[..., Any]:
-    """The kernel's forward, which is never to be called with what it does not take."""
+    """The kernel's forward, which fails if it is called with what the kernel does not take."""
 
     def forward(*inputs: Any, **options: Any) -> Any:
         assert kernel.takes(*inputs, **options)
@@ -38,7 +38,7 @@ def refusing(kernel: Any) -> Callable[..., Any]:
     return forward
 
 
-# Every kernel by its name, as ``ops`` has its definition.
+# Every kernel by its name, which is that of its definition in ``ops``.
 kernels = SimpleNamespace(
     **{name: refusing(kernel) for name, kernel in table.KERNELS.items()},
     **{f"{name}_backward": kernel.backward for name, kernel in table.KERNELS.items()},
@@ -57,7 +57,7 @@ def _leave_the_backend_as_it_was() -> Iterator[None]:
 
 
 def both_ways(module: object, name: str, inputs: Arrays, **options: object) -> Arrays:
-    """Output and gradients of a pair, the gradient coming in being fixed."""
+    """Output and gradients of a pair, for a fixed gradient of the output."""
     with np.errstate(all="ignore"):
         output, saved = getattr(module, name)(*inputs, **options)
         dy = np.random.default_rng(1).standard_normal(output.shape).astype(output.dtype)
@@ -66,7 +66,7 @@ def both_ways(module: object, name: str, inputs: Arrays, **options: object) -> A
 
 
 def assert_as_good_as_the_text(name: str, inputs: Arrays, **options: object) -> None:
-    """Equal in NaN and infinities; no farther from the float64 text than four times the float32 text is."""
+    """Same NaN and infinities; at most four times as far from float64 NumPy as float32 NumPy is."""
     compiled, text = both_ways(kernels, name, inputs, **options), both_ways(ops, name, inputs, **options)
     truth = both_ways(ops, name, [x.astype(np.float64) for x in inputs], **options)
     for a, b, t in zip(compiled, text, truth, strict=True):
@@ -116,7 +116,7 @@ def test_extreme_inputs_of_layer_norm(size: int) -> None:
     weight, bias = (rng.standard_normal(size).astype(np.float32) for _ in range(2))
     noise = rng.standard_normal((6, size)).astype(np.float32)
     for rows in (
-        np.full((4, size), 1e4),  # constant: nothing but bias comes out
+        np.full((4, size), 1e4),  # constant: the result is the bias
         np.array([[1234.567], [-1e4], [3e-5], [0.1]]) * np.ones(size),
         noise * 1e4,
         noise * 1e-6,
@@ -152,7 +152,7 @@ def test_affine_maps(name: str, bias: bool, shape: tuple[tuple[int, ...], int, i
 
 @pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "unembedding"])
 def test_affine_maps_of_views(name: str) -> None:
-    """What is turned, sliced or of one row repeated gives what a copy of it gives."""
+    """A transposed, sliced or broadcast array gives what a copy of it gives."""
     x, weight, bias = linear_inputs((6, 9), 12, 12)
     views = [x[::2, 1:].swapaxes(0, 1), weight.T, np.broadcast_to(bias[:1], bias.shape)]
     copies = [np.array(view) for view in views]
@@ -161,7 +161,7 @@ def test_affine_maps_of_views(name: str) -> None:
 
 
 def odd_row(values: np.ndarray, kind: str) -> np.ndarray:
-    """(1, C) with a stride between rows that means nothing: NumPy calls all of these contiguous."""
+    """(1, C) with a meaningless stride between rows: NumPy calls all of these contiguous."""
     if kind == "new axis":
         return values[None]
     if kind == "broadcast":
@@ -272,7 +272,7 @@ def single(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def cases_not_taken() -> Iterator[tuple[str, list[Any], Callable[[], dict[str, Any]]]]:
-    """For each kernel inputs, and what makes options, that the text alone computes."""
+    """For each kernel, inputs and a function that makes options, which only the NumPy code takes."""
     x, weight, bias = single(4, 6), single(6, 5), single(5)
     for name in ("linear", "linear_gelu", "linear_relu"):
         for wanted in ((False, True, True), (True, False, True), (True, True, False)):
@@ -302,7 +302,7 @@ def cases_not_taken() -> Iterator[tuple[str, list[Any], Callable[[], dict[str, A
 
 
 class Subclass(np.ndarray):
-    """An array that is not NumPy's own."""
+    """An array of a subclass of NumPy's."""
 
 
 def run_pair(pair: Pair, inputs: list[Any], options: dict[str, Any]) -> list[Any]:
@@ -355,7 +355,7 @@ def test_options_may_be_lists_and_views_of_files_but_no_arrays_of_another_librar
 
 
 def test_a_backward_is_only_given_what_its_own_forward_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By hand and on the tape, with calls of one operation that kernels take and calls that they do not."""
+    """By hand and on the tape, with calls that kernels take and calls of the same operations that they do not."""
     ran: set[tuple[str, str]] = set()
 
     def checked(name: str, backward: Callable[..., Any], room: str) -> Callable[..., Any]:
@@ -388,7 +388,7 @@ def test_a_backward_is_only_given_what_its_own_forward_saved(monkeypatch: pytest
     q = handgrad.tensor(single(2, 4, 6), requires_grad=True)
     for options in ({}, {"causal": False}):
         handgrad.autograd.apply(ops.attention, q, q, q, **options).sum().backward()
-    # A constant wants no gradient: the text, which leaves it out, runs.
+    # A constant wants no gradient: the NumPy code runs, which can leave it out.
     Linear(12, 5)(handgrad.tensor(x)).sum().backward()
     assert {name for room, name in ran if room == "kernels"} == set(table.KERNELS)
     assert {name for room, name in ran if room == "ops"} >= {
@@ -454,8 +454,8 @@ def test_extreme_inputs(name: str, value: float) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e4, -1e4])
 @pytest.mark.parametrize("part", ["q", "k", "v"])
 def test_extreme_inputs_of_attention(part: str, value: float) -> None:
-    """From the query on that first sees them they show as in the text; earlier ones, whose block never reads them,
-    stay what they are, where the text's products of 0 and NaN have lost them.
+    """From the first query that sees them on, NaN and infinity show as in NumPy. Earlier queries, whose block never
+    reads them, stay right, although NumPy's products of 0 and NaN make them NaN.
     """
     rng = np.random.default_rng(0)
     inputs = {name: rng.standard_normal((1, 2, 40, 4)).astype(np.float32) for name in "qkv"}
@@ -502,9 +502,9 @@ def test_add_gradients(size: int, count: int) -> None:
         squares = module.add_gradients(array, others)
         assert squares == pytest.approx(float((array.astype(np.float64) ** 2).sum()), rel=1e-12)
         sums.append(array)
-    np.testing.assert_array_equal(*sums)  # added in the same order, each sum rounded once
+    np.testing.assert_array_equal(*sums)  # both add in the same order and round each sum once
     assert count == 0 or size == 0 or (sums[0] != total).any()
-    large = np.full(3, 1e30, np.float32)  # whose squares no float32 holds
+    large = np.full(3, 1e30, np.float32)  # their squares overflow float32
     for module in (kernels, ops):
         assert module.add_gradients(large.copy(), []) == pytest.approx(3e60, rel=1e-6)
 
@@ -550,7 +550,7 @@ def test_exponential() -> None:
 
 
 def described(function: Callable[..., Any]) -> list[tuple[Any, ...]]:
-    """Its parameters; what was saved is of another class in each file."""
+    """The function's parameters; the class of ``saved`` differs from file to file."""
     found = inspect.signature(function).parameters.values()
     return [(p.name, p.kind, p.default, None if p.name == "saved" else p.annotation) for p in found]
 
@@ -639,7 +639,7 @@ def test_a_gpt_trains_alike_on_both() -> None:
 
 
 def test_kernels_work_where_nothing_can_be_cached() -> None:
-    """Numba looks for a folder to write to, and finds none."""
+    """Numba finds no folder to write its cache to."""
     script = (
         "import numpy, numba.core.caching\n"
         "numba.core.caching.CacheImpl._locator_classes = []\n"
@@ -661,7 +661,7 @@ def run_script(script: str, **environment: str) -> str:
 
 @pytest.mark.slow
 def test_products_are_right_where_the_library_of_numpy_is_not_found() -> None:
-    """Then NumPy itself is called back, from inside compiled code and from several threads."""
+    """Compiled code then calls back into NumPy, here from several threads."""
     script = (
         "import pathlib, numpy as np\n"
         "pathlib.Path.glob = lambda *_: iter(())  # no library is found\n"
@@ -692,7 +692,7 @@ def test_products_are_right_where_the_library_of_numpy_is_not_found() -> None:
 
 @pytest.mark.slow
 def test_the_bits_do_not_depend_on_what_was_compiled_before(tmp_path: Path) -> None:
-    """A process that compiles its kernels and one that finds them kept get the same gradients."""
+    """A process that compiles its kernels and one that finds them in the cache get the same gradients."""
     script = (
         "import hashlib, numpy as np\n"
         "from handgrad.models import GPT, GPTConfig\n"
@@ -709,7 +709,7 @@ def test_the_bits_do_not_depend_on_what_was_compiled_before(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_kept_machine_code_is_not_used_where_any_file_of_the_kernels_has_changed(tmp_path: Path) -> None:
-    """exp32 stands in another file than the kernels that call it."""
+    """exp32 is in another file than the kernels that call it."""
     shutil.copytree(Path(ops.__file__).parent.parent, tmp_path / "handgrad")
     script = (
         "import numpy; from handgrad.kernels import KERNELS\n"

@@ -1,4 +1,4 @@
-"""Attention is project, attend, project, with a place between for what may happen to queries and keys."""
+"""Attention projects, attends and projects; queries and keys may go through modules in between."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ from handgrad.system.arrays import Array
 
 
 class Same(nn.Layer):
-    """Nothing happens to queries or keys."""
+    """Returns queries or keys unchanged."""
 
     def forward(self, x: Any) -> Any:
         return self.apply(ops.copy, x)
 
 
 class Scaled(nn.Module):
-    """A learned gain for each component, with its backward by hand: not the same for queries and keys."""
+    """A learned gain for each component, with its backward by hand; queries and keys each have their own."""
 
     def __init__(self, head_dim: int) -> None:
         self.norm = nn.LayerNorm(head_dim, dtype=np.float64)
@@ -82,7 +82,7 @@ def test_what_happens_between_is_differentiated_by_hand_and_on_the_tape() -> Non
 
     assert relative_error(dx, central_differences(loss, x)) < 1e-6
     for name, parameter in module.named_parameters():
-        if name != "attend.on_keys.norm.bias":  # moves all scores of a query alike: its gradient is zero
+        if name != "attend.on_keys.norm.bias":  # shifts all scores of a query by the same amount: its gradient is zero
             assert relative_error(gradients[name], central_differences(loss, parameter.data)) < 1e-6, name
     module.zero_grad()
     tensor = Tensor(x, requires_grad=True)
@@ -93,7 +93,7 @@ def test_what_happens_between_is_differentiated_by_hand_and_on_the_tape() -> Non
 
 
 def test_a_rotation_between_changes_what_is_attended_to() -> None:
-    """The place is between the projection and the scores: turning queries alone turns the scores."""
+    """The modules act between the projection and the scores: rotating only the queries changes the scores."""
 
     class Turned(nn.Layer):
         def forward(self, x: Any) -> Any:

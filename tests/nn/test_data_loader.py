@@ -21,7 +21,7 @@ def test_windows_of_tokens_come_as_integer_tensors_with_what_follows() -> None:
     assert (y - x).data.min() == (y - x).data.max() == 1
     with pytest.raises(IndexError, match="there is no window 6, there are 6"):
         data[6]
-    with pytest.raises(ValueError, match="4 tokens have no window of 4 and one that follows"):
+    with pytest.raises(ValueError, match="4 tokens are too few for a window of 4 and the token after it"):
         nn.TokenDataset(ids[:4], 4)
 
 

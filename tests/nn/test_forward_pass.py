@@ -1,4 +1,4 @@
-"""Passes by hand: a call from outside begins one, a layer runs once within it, no wrong gradient slips through."""
+"""Passes by hand: a call from outside begins one, a layer runs once in it, and wrong gradients raise."""
 
 import threading
 from typing import Any
@@ -28,7 +28,7 @@ def model_and_batch(seed: int = 0) -> tuple[GPT, Array, Array]:
 
 
 def gradient_of(model: LanguageModel, x: Array, y: Array) -> Array:
-    """By a model that has done nothing else."""
+    """The gradient from a copy of the model that runs nothing else."""
     fresh = GPT(CONFIG, dtype=np.float64)
     fresh.load_state_dict(model.state_dict())
     fresh.loss(x, y)
@@ -82,10 +82,10 @@ def test_a_call_after_a_loss_goes_back_from_the_logits() -> None:
 def test_a_pass_that_was_interrupted_leaves_nothing_behind() -> None:
     model, x, y = model_and_batch()
     model.loss(x, y)
-    model.head.backward(model.d_logits(1.0))  # and no further
+    model.head.backward(model.d_logits(1.0))  # no further
     model.zero_grad()
     with pytest.raises(IndexError):
-        model(np.full((1, 2), 99))  # breaks off at the first layer
+        model(np.full((1, 2), 99))  # raises in the first layer
     model.loss(x, y)
     model.backward()
     np.testing.assert_array_equal(model.arena.grad, gradient_of(model, x, y))
@@ -134,7 +134,7 @@ def test_under_no_grad_a_call_begins_nothing_and_drops_nothing() -> None:
 
 
 class Twice(nn.Module):
-    """A layer that serves twice, with a backward that looks right: the second forward's input would be lost."""
+    """A layer used twice, with a backward that looks right: the input of one of the two forwards would be lost."""
 
     def __init__(self) -> None:
         self.layer = linear(3, 3)
@@ -153,7 +153,7 @@ def test_a_layer_that_runs_twice_in_one_pass_is_refused_and_the_tape_is_named() 
         module(x)
     with no_grad():
         y = module(x)
-    taped = module(Tensor(x, requires_grad=True))  # which does what the sentence says
+    taped = module(Tensor(x, requires_grad=True))  # as the message advises
     np.testing.assert_array_equal(taped.data, y)
     dy = normal(2, 3, seed=2)
     taped.backward(dy)
@@ -176,13 +176,13 @@ def test_a_loss_is_one_pass_with_the_call_inside_it() -> None:
         Looks(CONFIG).loss(x, y)
 
 
-# No wrong gradient slips through
+# Wrong gradients raise
 
 
 def test_a_part_that_is_called_from_outside_breaks_the_pass_that_it_belonged_to() -> None:
     model, x, y = model_and_batch()
     for look in (
-        lambda: model.blocks[1](normal(3, 5, 12)),  # of the same shape: nothing but the pass tells them apart
+        lambda: model.blocks[1](normal(3, 5, 12)),  # of the same shape: only the pass distinguishes them
         lambda: model.token_embedding(x),
         lambda: model.blocks[0].attention.project_in(normal(3, 5, 12)),
         lambda: model.cross_entropy(normal(3, 5, 11), y),
@@ -194,7 +194,7 @@ def test_a_part_that_is_called_from_outside_breaks_the_pass_that_it_belonged_to(
         with pytest.raises(RuntimeError, match="called again from outside before the backward"):
             model.backward()
         assert not model.arena.grad.any()
-        model.loss(x, y)  # does what the sentence says
+        model.loss(x, y)  # as the message advises
         model.backward()
         np.testing.assert_array_equal(model.arena.grad, gradient_of(model, x, y))
 

@@ -1,4 +1,4 @@
-"""Modules and layers: what they keep and when they refuse, where they find their parameters, how these start."""
+"""Modules and layers: what they keep, when they raise, how they find parameters, and how these start."""
 
 import math
 import threading
@@ -42,7 +42,7 @@ def test_under_no_grad_nothing_is_kept() -> None:
     layer, x = linear(), np.ones((2, 3))
     with no_grad():
         y = layer(x)
-        np.testing.assert_array_equal(layer(x), y)  # as often as one likes
+        np.testing.assert_array_equal(layer(x), y)  # may run any number of times
     assert not layer.awaits_backward
     with pytest.raises(RuntimeError, match="backward without a forward"):
         layer.backward(np.ones((2, 4)))
@@ -159,7 +159,7 @@ def test_a_parameter_that_requires_no_gradient_gets_none() -> None:
     dx = layer.backward(np.ones((2, 4)))
     assert layer.weight.grad is None
     np.testing.assert_array_equal(layer.bias.grad, np.full(4, 2.0))
-    np.testing.assert_allclose(dx, np.ones((2, 4)) @ layer.weight.data.T)  # the way back is not cut
+    np.testing.assert_allclose(dx, np.ones((2, 4)) @ layer.weight.data.T)  # the gradient still passes through
 
 
 def test_a_parameter_used_twice_gets_the_sum_of_both() -> None:
@@ -294,7 +294,7 @@ def test_a_state_is_a_copy_and_loads_into_another_model() -> None:
     np.testing.assert_array_equal(state["layers.0.weight"], before)
     held = other.layers[0].weight.data
     other.load_state_dict(state)
-    assert other.layers[0].weight.data is held  # copied in, not replaced
+    assert other.layers[0].weight.data is held  # same array, new values
     for name, parameter in other.named_parameters():
         np.testing.assert_array_equal(parameter.data, state[name])
     state["scale"][...] = -1
@@ -348,7 +348,7 @@ def test_dropout_keeps_the_mean_and_drops_the_gradient_where_it_dropped_the_valu
     np.testing.assert_allclose(y[~dropped], 1 / 0.7)
     assert abs(y.mean() - 1) < 0.01
     np.testing.assert_array_equal(layer.backward(x), y)
-    assert set(np.unique(dropped.mean(axis=0) > 0)) == {True}  # every column is dropped somewhere
+    assert set(np.unique(dropped.mean(axis=0) > 0)) == {True}  # every column has dropped elements
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
@@ -380,7 +380,7 @@ def test_set_generator_reaches_every_layer_that_draws() -> None:
     model.set_generator(rng(7))
     first = drawn(model)
     model.set_generator(rng(7))
-    manual_seed(1)  # has no say any more
+    manual_seed(1)  # no longer has an effect
     np.testing.assert_array_equal(drawn(model), first)
     model.set_generator(rng(8))
     assert not np.array_equal(drawn(model), first)
@@ -418,7 +418,7 @@ def test_normal_laws_have_their_moments(function: Any, options: dict[str, float]
     assert abs(values.mean() - mean) < 5 * std / math.sqrt(values.size)
     assert abs(values.std() / std - 1) < 0.02
     standard = (values - mean) / std
-    assert abs((standard**4).mean() - 3) < 0.15  # normal, not merely of that width: an even law has 1.8
+    assert abs((standard**4).mean() - 3) < 0.15  # normal, not just this wide: a uniform distribution has 1.8
 
 
 @pytest.mark.parametrize(
@@ -516,7 +516,7 @@ def test_layer_norm_takes_any_leading_shape(shape: tuple[int, ...]) -> None:
     x_hat = (y - 0.5) / np.arange(1.0, 7.0)
     np.testing.assert_allclose(x_hat.mean(axis=-1), np.zeros(shape), atol=1e-12)
     np.testing.assert_allclose(x_hat.std(axis=-1), np.ones(shape), rtol=1e-4)
-    # A common shift of all gradients of x̂ moves nothing: normalising takes the constant direction away.
+    # A common shift of all gradients of x̂ changes nothing: normalising removes the constant direction.
     dx = layer.backward(np.ones_like(x) / layer.weight.data)
     np.testing.assert_allclose(dx, np.zeros_like(x), atol=1e-12)
     np.testing.assert_allclose(layer.bias.grad, math.prod(shape) / layer.weight.data, rtol=1e-12)

@@ -88,7 +88,7 @@ def test_a_place_is_followed_by_the_next_of_the_same_arrays() -> None:
         Place(data, grad, slice(0, 2)),
         Place(other, grad, slice(5, 9)),
         Place(data, other, slice(5, 9)),
-        Place(data[:], grad, slice(5, 9)),  # the same memory, but who knows where
+        Place(data[:], grad, slice(5, 9)),  # the same memory, but through another view
     ):
         assert not first.is_followed_by(second)
 

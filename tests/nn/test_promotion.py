@@ -74,7 +74,7 @@ def test_both_ways_agree_in_value_and_dtype_for_every_kind_of_input(name: str, d
         assert by_hand.dtype in (np.float32, np.float64), kind
         tolerance = 1e-12 if by_hand.dtype == np.float64 else 2e-6
         np.testing.assert_allclose(by_hand, taped.data, rtol=tolerance, atol=tolerance, err_msg=kind)
-        # What the layer's parameters are in float64 or the input is: nothing narrows it, integers do not widen.
+        # float64 if the layer's parameters or the input are: nothing narrows it, and integers do not widen.
         has_parameters = any(True for _ in layer.parameters())
         wide = kind in ("float64",) or (has_parameters and dtype == np.float64)
         assert by_hand.dtype == (np.float64 if wide else np.float32), kind
@@ -124,7 +124,7 @@ def test_cross_entropy_takes_whole_logits_as_floats() -> None:
 
 @pytest.mark.parametrize("case", [*layer_cases(), *gpt_cases()], ids=lambda case: case.name)
 def test_every_layer_that_is_checked_agrees_in_dtype(case: ModuleCase) -> None:
-    """Whatever layer is added to the proofs: a float32 input to a float64 layer, and the case's own."""
+    """Every layer in the proofs: a float32 input to a float64 layer, and the case's own input."""
     for x in (case.x, case.x.astype(np.float32)) if case.x.dtype.kind == "f" else (case.x, case.x.astype(np.int32)):
         options = {} if "GPT" in case.name else case.options
         case.module.set_generator(np.random.default_rng(1))

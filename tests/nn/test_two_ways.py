@@ -137,7 +137,7 @@ def test_a_module_that_holds_one_without_a_backward_runs_on_the_tape_as_a_whole(
     y = net(np.ones((5, 2), np.float32))
     assert isinstance(y, Tensor)
     y.sum().backward()
-    assert all(parameter.grad is not None for parameter in net.parameters())  # those before it too
+    assert all(parameter.grad is not None for parameter in net.parameters())  # including those before it
     assert not net.layers[0].awaits_backward
     by_hand = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
     assert isinstance(by_hand(np.ones((5, 2), np.float32)), np.ndarray)
@@ -187,7 +187,7 @@ def test_under_no_grad_nothing_is_recorded() -> None:
 
 
 def test_a_float32_model_meets_no_float64(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every array that is made for a tensor or a gradient in a whole step, optimizer included."""
+    """Checks every array made for a tensor or a gradient in a whole step, including the optimizer's."""
     seen = watch_dtypes(monkeypatch)
     model = GPT(GPTConfig(7, 8, 2, 2, 6, dropout=0.1, activation="gelu_exact"), seed=1)
     optimizer = optim.AdamW(model.decay_groups(0.1), lr=1e-3)
@@ -241,7 +241,7 @@ def test_trunc_normal_has_the_right_law_in_any_interval(a: float, b: float) -> N
 
 
 class Tripled(nn.Linear):
-    """Overrides forward alone: Linear's backward is not this function's."""
+    """Overrides forward alone, so Linear's backward is wrong for it."""
 
     def forward(self, x: Any) -> Any:
         return 3 * super().forward(x)
@@ -317,7 +317,7 @@ def test_a_module_shows_what_is_in_it() -> None:
 
 
 def test_an_optimizer_takes_no_computed_tensor() -> None:
-    with pytest.raises(ValueError, match="SGD: a computed tensor is no parameter"):
+    with pytest.raises(ValueError, match="SGD: a computed tensor cannot be optimized"):
         optim.SGD([handgrad.ones(2, requires_grad=True) * 2], lr=0.1)
 
 

@@ -7,15 +7,15 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 UPLOADS = (np.array, np.asarray)
-"""The functions that may get a NumPy array: ``np.asarray(x, like=other)`` moves x to the other library."""
+"""The functions that may get a NumPy array, as ``np.asarray(x, like=other)`` moves x to the other library."""
 
 
 class OtherArray(NDArrayOperatorsMixin):
     """Computes what NumPy computes, with NumPy's bits, but is no NumPy array.
 
-    What CuPy refuses is refused with a TypeError: to become a NumPy array (``np.asarray(x)``), to meet one of an axis
-    or more in a function or as an index, a ufunc's methods (``np.add.at``, ``np.add.reduceat``) and its gufuncs
-    (``np.matmul``; ``@`` works), and ``initial`` in ``max``. Every result is an OtherArray, a single number too.
+    Raises TypeError for what CuPy refuses: conversion to a NumPy array (``np.asarray(x)``), a NumPy array of one axis
+    or more as an operand or index, a ufunc's methods (``np.add.at``, ``np.add.reduceat``), gufuncs (``np.matmul``;
+    ``@`` works), and ``initial`` in ``max``. Every result is an OtherArray, even a single number.
     """
 
     def __init__(self, host: Any) -> None:
@@ -89,7 +89,7 @@ class OtherArray(NDArrayOperatorsMixin):
         return self._host.tolist()
 
     def __pow__(self, other: Any) -> "OtherArray":
-        return wrapped(self._host ** plain(other))  # as NumPy's operator, to which a square is a product
+        return wrapped(self._host ** plain(other))  # as NumPy's operator, which computes a square as a product
 
     def __matmul__(self, other: Any) -> "OtherArray":
         return wrapped(self._host @ plain(other))
@@ -124,9 +124,9 @@ class OtherArray(NDArrayOperatorsMixin):
 
 
 def plain(value: Any, allow: bool = False) -> Any:
-    """What NumPy computes with in the place of ``value``, however deep other arrays are in tuples, lists and dicts.
+    """``value`` with NumPy arrays in place of other arrays, however deep in tuples, lists and dicts.
 
-    Raises TypeError for a NumPy array of an axis or more, unless ``allow``.
+    Raises TypeError for a NumPy array of one axis or more, unless ``allow``.
     """
     if isinstance(value, OtherArray):
         return value.host()

@@ -1,4 +1,4 @@
-"""What holds for all operations, and heads."""
+"""What all operations have in common, and how heads are split and merged."""
 
 import ast
 import inspect
@@ -12,7 +12,7 @@ from handgrad.autograd import functions
 
 
 def public_names(path: Path) -> set[str]:
-    """The functions that a file defines, also those in ``f, f_backward = ...``."""
+    """The functions that a file defines, including those in ``f, f_backward = ...``."""
     names: list[str] = []
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef):

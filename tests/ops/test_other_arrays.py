@@ -1,4 +1,4 @@
-"""Arrays of another library go through every operation and give the numbers that NumPy's give, bit for bit."""
+"""Every operation takes arrays of another library and gives the same numbers as for NumPy's, bit for bit."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from handgrad.ops.shapes import as_array
 CASES = operation_cases()
 DTYPES = [np.float64, np.float32]
 UPDATES = {ops.adam_update.__name__, ops.add_gradients.__name__}
-"""They have no backward, and change arrays in place: each has a test of its own."""
+"""They change arrays in place and have no backward; each has a test of its own."""
 
 
 def assert_same(other: Any, numpys: Any, what: str) -> None:
@@ -27,7 +27,7 @@ def assert_same(other: Any, numpys: Any, what: str) -> None:
 
 
 def in_dtype(value: Any, dtype: Any) -> Any:
-    """Floating arrays in another dtype; a dtype that is an option too."""
+    """Floating arrays in another dtype, and a dtype that is an option."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         return value.astype(dtype)
     return np.dtype(dtype) if isinstance(value, np.dtype) else value
@@ -96,7 +96,7 @@ def test_add_gradients(dtype: Any) -> None:
 
 @pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "remainder"])
 def test_numbers_beside_arrays(name: str) -> None:
-    """A Python number has no gradient, on either side, and leaves float32 as it is."""
+    """On either side, a Python number has no gradient and leaves float32 as it is."""
     x = np.random.default_rng(0).random((2, 3)).astype(np.float32) + np.float32(0.1)
     dy = np.ones_like(x)
     for place in (0, 1):
@@ -147,7 +147,7 @@ def test_wrong_ids_and_targets_are_named_in_the_error() -> None:
 
 
 def test_nothing_to_take_the_largest_of() -> None:
-    """NumPy's max takes ``initial`` for this; another library's need not."""
+    """NumPy's max takes ``initial`` for this; that of another library may not."""
     empty = np.ones((2, 0), np.float32)
     for operation in (ops.softmax, ops.log_softmax, ops.logsumexp):
         with np.errstate(divide="ignore"):
@@ -177,7 +177,7 @@ def test_rows_that_many_ids_name() -> None:
 
 
 def test_the_stand_in_is_strict() -> None:
-    """What it refuses, so that an operation that passes here asks for no more than NumPy's interface."""
+    """It refuses all that NumPy's interface lacks, so operations that pass with it need no more than the interface."""
     x, host = OtherArray(np.ones((2, 3))), np.ones((2, 3))
     for refused in (
         lambda: np.asarray(x),

@@ -17,7 +17,7 @@ CONFIG = GPTConfig(vocab_size=7, block_size=8, n_layer=2, n_head=2, n_embd=6)
 
 @pytest.fixture(autouse=True)
 def text() -> Any:
-    """What NumPy's arrays are computed with too."""
+    """The NumPy code runs for both kinds of arrays."""
     use_backend("numpy")
     yield
     use_backend(None)
@@ -80,7 +80,7 @@ def test_an_optimizer_moves_it() -> None:
 
 @pytest.mark.parametrize("case", [*layer_cases(), *gpt_cases()], ids=lambda case: case.name)
 def test_every_layer(case: ModuleCase) -> None:
-    """Whatever is added to the proofs goes through with arrays of another library."""
+    """Every layer in the proofs works with arrays of another library."""
     module = case.module
     values = np.random.default_rng(5)
     for parameter in module.parameters():

@@ -1,4 +1,4 @@
-"""Parameters that are frozen and thawed between steps: each moves as it would by itself, and no state is copied."""
+"""Parameters frozen and thawed between steps: each moves as it would by itself, and no state is copied."""
 
 from collections.abc import Callable
 from typing import Any
@@ -52,7 +52,7 @@ def adam_step(data: Array, grad: Array, state: Values, options: Values, scale: f
 
 
 class OneByOne:
-    """What the optimizers do, for one parameter after another, each with arrays and a count of its own."""
+    """The optimizers' updates, one parameter at a time, each with its own arrays and step count."""
 
     def __init__(self, values: list[Array], groups: list[Values], kind: Callable[..., Optimizer]) -> None:
         self.values, self.groups, self.kind = values, groups, kind
@@ -71,7 +71,7 @@ class OneByOne:
 
 
 def made(case: str, dtype: Any) -> tuple[list[nn.Parameter], Optimizer, OneByOne]:
-    """Parameters in an arena, their optimizer in two groups, and the same apart."""
+    """Parameters in an arena, their optimizer in two groups, and the same parameters updated one by one."""
     make, options, differing = CASES[case]
     rng = np.random.default_rng(3)
     parameters = [nn.Parameter(rng.standard_normal(shape).astype(dtype)) for shape in SHAPES]
@@ -89,7 +89,7 @@ def test_frozen_back_and_forth_each_moves_as_it_would_by_itself(case: str, dtype
     rng = np.random.default_rng(4)
     cuts = set()
     for step in range(STEPS):
-        # First some that have made no step at all, then whatever comes; at times all of them.
+        # A random set of parameters moves; in every seventh step all do.
         learns = [bool(one) for one in (rng.random(len(SHAPES)) < 0.6) | (step % 7 == 5)]
         grads = [rng.standard_normal(shape).astype(dtype) for shape in SHAPES]
         for p, grad, one in zip(parameters, grads, learns, strict=True):
@@ -101,7 +101,7 @@ def test_frozen_back_and_forth_each_moves_as_it_would_by_itself(case: str, dtype
         apart.step(grads, learns, scale)
         for index, (p, value) in enumerate(zip(parameters, apart.values, strict=True)):
             np.testing.assert_array_equal(p.data, value, err_msg=f"parameter {index} after step {step}")
-    assert len(cuts) > STEPS / 2  # else little would have been tried
+    assert len(cuts) > STEPS / 2  # enough different sets of frozen parameters
     state = optimizer.state_dict()["state"]
     assert state.keys() == apart.state.keys()
     for index, expected in apart.state.items():
@@ -138,7 +138,7 @@ def test_parameters_that_made_no_step_have_no_state() -> None:
     state = optimizer.state_dict()["state"]
     assert list(state) == [1, 3, 4, 5, 6]
     assert all(list(values) == ["step", "exp_avg", "exp_avg_sq"] for values in state.values())
-    # The same holds after loading, and the two begin with their first step then.
+    # The same holds after loading: these two then begin with their first step.
     _, other, _ = made("adam", np.float32)
     other.load_state_dict(optimizer.state_dict())
     assert list(other.state_dict()["state"]) == [1, 3, 4, 5, 6]
@@ -147,7 +147,7 @@ def test_parameters_that_made_no_step_have_no_state() -> None:
 
 
 def test_a_momentum_that_begins_later_begins_with_the_gradient() -> None:
-    """Also for a parameter that was frozen while the others began; dampening would show a buffer of zeros."""
+    """Even for a parameter that was frozen while the others began; dampening would reveal a buffer of zeros."""
     a, b = nn.Parameter(np.zeros(1)), nn.Parameter(np.zeros(1))
     Arena([a, b])
     optimizer = SGD([a, b], lr=1.0, dampening=0.5)

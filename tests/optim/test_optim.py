@@ -1,4 +1,4 @@
-"""What optimizers share: groups, blocks of memory, states; schedules at their corners; clipping of huge gradients."""
+"""What optimizers share: groups, blocks of memory, states; schedules at their limits; clipping of huge gradients."""
 
 import itertools
 import math
@@ -63,9 +63,9 @@ def test_parameters_that_cannot_be_are_refused(make: Callable[..., Optimizer]) -
         ([], f"{name}: no parameters to optimize"),
         ([{"params": []}], f"{name}: no parameters to optimize"),
         (iter(()), f"{name}: no parameters to optimize"),
-        ([a, b, a], f"{name}: a parameter stands twice in one group"),
-        ([{"params": [a]}, {"params": [b, a]}], f"{name}: a parameter stands in two groups"),
-        ([{"params": [a], "learning_rate": 1.0}], f"{name}: unknown option 'learning_rate'; known are lr, "),
+        ([a, b, a], f"{name}: a parameter is in one group twice"),
+        ([{"params": [a]}, {"params": [b, a]}], f"{name}: a parameter is in two groups"),
+        ([{"params": [a], "learning_rate": 1.0}], f"{name}: unknown option 'learning_rate'; supported are lr, "),
         ([{"params": [a], "lr": -1.0}], f"{name}: lr must be at least 0, not -1.0"),
         ([{"params": [a]}, {"params": [b], "weight_decay": -1}], f"{name}: weight_decay must be at least 0, not -1"),
     ):
@@ -171,7 +171,7 @@ def test_parameters_out_of_order_are_cut_into_blocks_that_hold_each_once() -> No
     model = GPT(CONFIG)
     a, b, c, d, frozen, e, f = model.arena.parameters[:7]
     own = parameter(1.0, dtype=np.float32)
-    frozen.requires_grad = False  # lies between d and e, and must not move with them
+    frozen.requires_grad = False  # lies between d and e but must not move with them
     optimizer = SGD([a, b, d, frozen, e, f, c, own])
 
     def ids(*groups: list[nn.Parameter]) -> list[list[int]]:
@@ -184,7 +184,7 @@ def test_parameters_out_of_order_are_cut_into_blocks_that_hold_each_once() -> No
 
 
 def test_a_block_gives_each_matrix_as_a_view_of_its_flat_arrays() -> None:
-    """What an optimizer needs that treats matrices as matrices."""
+    """An optimizer that treats matrices as matrices needs this."""
     model = GPT(CONFIG)
     optimizer = Adam(model.decay_groups(0.0), betas=(0.0, 0.0))  # so that the first moment is the gradient
     rng = np.random.default_rng(0)
@@ -216,7 +216,7 @@ def test_parameters_that_an_arena_moves_later_go_on_with_their_state() -> None:
     optimizers = [SGD(parameters, lr=0.1, momentum=0.9) for parameters in (moved, still)]
     for step in range(4):
         if step == 2:
-            Arena([moved[2], moved[0], moved[1]])  # another order than in the optimizer's state
+            Arena([moved[2], moved[0], moved[1]])  # another order than the optimizer's
         for p, q in zip(moved, still, strict=True):
             p.grad = q.grad = np.random.default_rng(step).standard_normal(p.shape)
         for optimizer in optimizers:
@@ -337,7 +337,7 @@ def test_a_state_that_does_not_fit_changes_nothing() -> None:
 
     def with_moment(value: Array) -> dict[str, Any]:
         state = optimizer.state_dict()
-        state["state"][0]["exp_avg"] = np.full(2, 9.0)  # fits, and must not be taken over either
+        state["state"][0]["exp_avg"] = np.full(2, 9.0)  # fits, but must not be loaded either
         state["state"][0]["step"] = 50
         state["state"][1]["exp_avg_sq"] = value
         state["param_groups"][0]["lr"] = 9.0
@@ -469,7 +469,7 @@ def test_a_norm_that_is_not_finite_scales_nothing(bad: float) -> None:
 
 
 def test_freezing_and_thawing_within_a_shared_array() -> None:
-    """A frozen parameter neither moves nor decays; the others go on, and it goes on where it stopped."""
+    """A frozen parameter neither moves nor decays while the others move, and continues where it stopped."""
     model = GPT(CONFIG)
     optimizer = AdamW(model.decay_groups(0.1), lr=1e-2)
     frozen = model.blocks[0].attention.project_in.weight

@@ -1,4 +1,4 @@
-"""PyTorch as an oracle, never a dependency: without it these tests are skipped, or fail where it is required."""
+"""PyTorch as an oracle, never a dependency: without it these tests are skipped, or fail if it is required."""
 
 import os
 import warnings
@@ -19,7 +19,7 @@ else:
 
 
 class ModuleWithoutTorch(pytest.Module):
-    """A test module that is not imported, as it would import torch."""
+    """A test module that pytest does not import, because it would import torch."""
 
     def collect(self) -> NoReturn:
         if os.environ.get("HANDGRAD_REQUIRE_TORCH") == "1":
@@ -33,7 +33,7 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 @pytest.fixture(autouse=True)
 def torch_may_warn() -> Iterator[None]:
-    """Our own warnings are errors; what torch warns about inside itself is no concern of ours."""
+    """Our own warnings are errors; what torch warns about inside itself does not concern us."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"torch(\.|$)")
         yield

@@ -1,4 +1,4 @@
-"""Tensors of ours and of PyTorch through the same computation: outputs and all gradients compared."""
+"""Runs a computation on our tensors and on PyTorch's, and compares outputs and all gradients."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ TOLERANCE = {"float32": 2e-5, "float64": 1e-10}
 
 
 def draw_array(seed: int, shape: Shape, dtype: str, *, rounded: bool = False, positive: bool = False) -> Array:
-    """Normal values; ``rounded`` to halves, so that ties and kinks come up."""
+    """Normal values; ``rounded`` to halves, so that ties and kinks occur."""
     values = np.random.default_rng(seed).standard_normal(shape) * 2
     if rounded or dtype not in TOLERANCE:
         values = np.round(values * 2) / 2
@@ -45,8 +45,8 @@ def agree(
 ) -> None:
     """Asserts that both give the same outputs and, for a random d_output of each, the same gradients.
 
-    Inputs of floats require gradients on both sides; a gradient that did not arrive counts as zero. With ``dtype``
-    false the outputs' dtypes may differ (PyTorch's do where ours follow NumPy).
+    Floating inputs require gradients on both sides; a missing gradient counts as zero. If ``dtype`` is false, the
+    outputs' dtypes may differ, as they do if ours follow NumPy.
     """
     inputs = [Tensor(array, requires_grad=array.dtype.kind == "f") for array in arrays]
     oracles = [torch.tensor(array, requires_grad=array.dtype.kind == "f") for array in arrays]

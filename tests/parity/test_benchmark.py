@@ -1,4 +1,4 @@
-"""What the benchmark times side by side is the same mathematics."""
+"""The benchmark times the same mathematics on both sides."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from handgrad.runs import PRESETS
 
 
 def small(preset: str) -> Case:
-    """A preset's model and optimizer in little."""
+    """A preset's model and optimizer, scaled down."""
     case = case_of(preset)
     train = replace(case.train, n_layer=2, n_head=2, n_embd=16, block_size=12, batch_size=4, warmup_steps=3)
     return replace(case, train=train, vocab_size=31, tokens=12)

@@ -28,7 +28,7 @@ PARAGRAPH = (
 def test_one_pass(tie_weights: bool, bias: bool, activation: Activation) -> None:
     """Logits, loss and every gradient; B 3, T 7, block 8, V 11, 2 layers, 3 heads of 4.
 
-    Weights are drawn with a standard deviation of 1/2, as fresh ones would leave biases and gains where they are.
+    Weights are drawn with a standard deviation of 1/2: fresh models have biases of 0 and gains of 1.
     """
     config = GPTConfig(11, 8, 2, 3, 12, bias=bias, activation=activation, tie_weights=tie_weights)
     ours = GPT(config, dtype=np.float64)
@@ -64,8 +64,8 @@ OTHER = {"bias": False, "tie_weights": False}
 def test_training(options: dict[str, Any], dtype: type[np.floating[Any]], tolerance: float) -> None:
     """50 steps of a small GPT: 3 layers, 4 heads, 64 wide, block 32, batch 8.
 
-    relu in float64 alone: in float32 a value within rounding of the kink now and then falls on one side with us and
-    on the other in torch, one's gradient passes and the other's does not, and the losses part by up to 1e-4.
+    relu only in float64: in float32, a value within rounding of the kink sometimes falls on one side here and on the
+    other in torch. Then only one of the two gradients passes, and the losses differ by up to 1e-4.
     """
     text = _text()
     config = GPTConfig(_vocab_size(text), block_size=32, n_layer=3, n_head=4, n_embd=64, **options)
@@ -89,7 +89,7 @@ def _losses_of_both(
     """The losses of our GPT and of torch's, from the same weights, on the same batches, by the same recipe."""
     ours = GPT(config, seed=1, dtype=dtype)
     theirs = torch_twin(ours)
-    options = {"lr": 0.0, "betas": (0.9, 0.99)}  # each step has its lr from the schedule
+    options = {"lr": 0.0, "betas": (0.9, 0.99)}  # each step gets its lr from the schedule
     our_optimizer = optim.AdamW(ours.decay_groups(0.1), **options)
     matrices = [p for p in theirs.parameters() if p.dim() >= 2]
     vectors = [p for p in theirs.parameters() if p.dim() < 2]
@@ -122,7 +122,7 @@ def _losses_of_both(
 
 
 def _text() -> Array:
-    """Characters as ids: Shakespeare's where the file lies beside the repository, else a paragraph over and over."""
+    """Characters as ids: Shakespeare's if the file lies beside the repository, else one paragraph repeated."""
     text = SHAKESPEARE.read_text(encoding="utf-8")[:100_000] if SHAKESPEARE.is_file() else PARAGRAPH * 20
     return np.unique(list(text), return_inverse=True)[1]
 

@@ -32,9 +32,9 @@ def compare(
     tolerance: float = 1e-10,
     **options: Any,
 ) -> None:
-    """Asserts that ``operation(*inputs, **options)`` and its backward give what ``oracle(*inputs)`` and autograd give.
+    """Asserts that ``operation(*inputs, **options)`` and its backward agree with ``oracle(*inputs)`` and autograd.
 
-    Inputs and d_output are made read-only: an operation must not write to them.
+    Inputs and d_output are read-only: an operation must not write to them.
     """
     for x in inputs:
         if x is not None:
@@ -97,7 +97,7 @@ def test_layer_norm(leading: Shape, size: int, eps: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((*leading, size)) * 3 + 2
     weight, bias = rng.standard_normal(size), rng.standard_normal(size)
-    tolerance = 1e-10 if size > 1 else 1e-9  # a lone number has no gradient, and torch rounds that zero to 1e-13
+    tolerance = 1e-10 if size > 1 else 1e-9  # the gradient of a single number is zero, which torch rounds to 1e-13
     compare(ops.layer_norm, [x, weight, bias], lambda x, g, b: F.layer_norm(x, (size,), g, b, eps), tolerance, eps=eps)
 
 
@@ -111,7 +111,7 @@ def test_gelu(leading: Shape, size: int, scale: float, approximate: str, seed: i
 @repeatedly
 @given(LEADING, SIZE, SEED)
 def test_relu(leading: Shape, size: int, seed: int) -> None:
-    x = np.random.default_rng(seed).standard_normal((*leading, size)).round()  # so that many lie on the kink
+    x = np.random.default_rng(seed).standard_normal((*leading, size)).round()  # puts many values on the kink
     compare(ops.relu, [x], F.relu)
 
 
@@ -126,7 +126,7 @@ def test_softmax(leading: Shape, size: int, data: st.DataObject, seed: int) -> N
 @repeatedly
 @given(LEADING, SIZE, st.sampled_from([0.0, 0.3, 0.9, 1.0]), st.booleans(), SEED)
 def test_dropout(leading: Shape, size: int, p: float, training: bool, seed: int) -> None:
-    """The draws are ours; what torch says is the scale, the gradient, and what p 0, p 1 and eval do."""
+    """The draws are ours; torch gives the scale, the gradient, and the results for p 0, p 1 and eval."""
     x = np.random.default_rng(seed).standard_normal((*leading, size))
     factor = torch.tensor(_drawn_factor(x.shape, p, seed))
 
@@ -149,7 +149,7 @@ def test_dropout_drops_the_share_it_is_told_to() -> None:
 def test_cross_entropy(
     leading: Shape, vocab: int, ignore_index: int, reduction: str, all_ignored: bool, seed: int
 ) -> None:
-    """Also where every target is ignored, and where there is none: the mean is then NaN in both."""
+    """Also if every target is ignored, and if there is none: the mean is then NaN in both."""
     rng = np.random.default_rng(seed)
     logits = rng.standard_normal((*leading, vocab)) * 3
     labels = rng.integers(0, vocab, leading)
@@ -165,7 +165,7 @@ def test_cross_entropy(
 
 
 def _masks(rng: np.random.Generator, kind: str, shape: Shape) -> Array | None:
-    """A mask of either kind, in which each query may attend at least to the key that is its own."""
+    """A mask of either kind; each query may attend at least to its own key."""
     if kind == "none":
         return None
     allowed: Array = rng.random(shape) < 0.6
@@ -176,7 +176,7 @@ def _masks(rng: np.random.Generator, kind: str, shape: Shape) -> Array | None:
 
 
 def _in_torch(mask: Array | None, causal: bool, T: int, S: int) -> dict[str, Any]:
-    """SDPA's options. Its is_causal counts the queries from the first key, ours to the last: equal where T = S."""
+    """SDPA's options. Its is_causal counts the queries from the first key, ours to the last: equal if T = S."""
     if mask is None and (T == S or not causal):
         return {"is_causal": causal}
     lower = torch.ones(T, S, dtype=torch.bool).tril(S - T) if causal else torch.ones(T, S, dtype=torch.bool)
@@ -261,7 +261,7 @@ def test_merge_heads(leading: Shape, n_head: int, T: int, D: int, seed: int) -> 
 @repeatedly
 @given(LEADING, POSITIVE, POSITIVE, st.sampled_from([0.2, 0.7, 1.0]), SEED)
 def test_attention_dropout(leading: Shape, T: int, D: int, p: float, seed: int) -> None:
-    """Dropout falls on the weights after softmax, as in SDPA; the draws are ours, so the formula is written out."""
+    """Dropout acts on the weights after softmax, as in SDPA; the draws are ours, so the oracle is the formula."""
     rng = np.random.default_rng(seed)
     q, k, v = (rng.standard_normal((*leading, T, D)) for _ in range(3))
     factor = torch.tensor(_drawn_factor((*leading, T, T), p, seed))
@@ -281,7 +281,7 @@ def _drawn_factor(shape: Shape, p: float, seed: int) -> Array:
 
 @pytest.mark.parametrize("kind", ["boolean", "additive"])
 def test_a_query_that_may_attend_to_nothing_gets_zeros(kind: str) -> None:
-    """That is our promise; torch's answer (zeros, or NaN in older ones) is not asked. Other rows are as torch's."""
+    """We promise this; torch's result is not compared (zeros, or NaN in older versions). Other rows match torch's."""
     rng = np.random.default_rng(3)
     q, k, v = (rng.standard_normal((2, 5, 4)) for _ in range(3))
     allowed = np.ones((5, 5), dtype=bool)
@@ -298,7 +298,7 @@ def test_a_query_that_may_attend_to_nothing_gets_zeros(kind: str) -> None:
 
 
 def _float32_cases() -> dict[str, tuple[Callable[..., Any], list[Array | None], Callable[..., Tensor], dict[str, Any]]]:
-    """One for every pair, and one for each option that brings arrays or constants of its own into the arithmetic."""
+    """One for every pair, and one for each option that adds arrays or constants to the arithmetic."""
     rng = np.random.default_rng(4)
 
     def normal(*shape: int) -> Array:
@@ -371,7 +371,7 @@ FLOAT32_CASES = _float32_cases()
 
 @pytest.mark.parametrize("name", FLOAT32_CASES)
 def test_float32_stays_float32(name: str) -> None:
-    """A float64 that slips in would double the memory and the time of everything after it."""
+    """An accidental float64 would double the memory and the time of everything after it."""
     operation, inputs, oracle, options = FLOAT32_CASES[name]
     assert all(x is None or x.dtype == np.float32 for x in inputs)
     compare(operation, inputs, oracle, tolerance=1e-5, **options)
@@ -401,10 +401,10 @@ SPECIAL_CASES: dict[str, tuple[Callable[..., Any], list[Array], Callable[..., Te
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e4, -1e4])
 @pytest.mark.parametrize("name", SPECIAL_CASES)
 def test_special_values(name: str, value: float) -> None:
-    """A NaN must show wherever it shows in torch, and large numbers must not make one.
+    """A NaN must appear wherever it does in torch, and large numbers must not cause one.
 
-    Rows: the value once, twice, throughout, and not at all. In float64: torch's exact gelu of infinity in float32 is
-    inf or NaN, as the length of the array has it.
+    Rows: the value once, twice, everywhere, and not at all. In float64: torch's exact gelu of infinity in float32 is
+    inf or NaN, depending on the length of the array.
     """
     operation, others, oracle, options = SPECIAL_CASES[name]
     x = np.random.default_rng(6).standard_normal((4, 5))

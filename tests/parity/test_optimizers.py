@@ -18,7 +18,7 @@ from handgrad.system.arrays import Array
 
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-6}
 STEPS = 20
-# Two groups; the first holds a parameter that adam_update walks over in more than one block, and the empty shape.
+# Two groups; the first has a parameter that adam_update needs more than one block for, and the empty shape.
 SHAPES = [[(3, 5), (130, 131), ()], [(2, 3, 4), (7,)]]
 
 # Options of the optimizer, then those in which the second group differs.
@@ -44,10 +44,10 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("in_arena", [False, True], ids=["apart", "in one array"])
 @pytest.mark.parametrize("name", CASES)
 def test_optimizer(name: str, in_arena: bool, dtype: type[np.floating[Any]]) -> None:
-    """20 steps of random gradients, of which some are missing, with a learning rate that changes every step.
+    """20 steps of random gradients, some of them missing, with a learning rate that changes every step.
 
-    A missing gradient is None for a parameter of its own, and the parameter stays as it is. In a shared array there
-    is no None, and a missing gradient is a zero one: momentum and decay go on.
+    A missing gradient is None for a parameter with its own memory, and the parameter does not move. In a shared array,
+    a missing gradient is zero, and momentum and decay continue.
     """
     kind, options, differing = CASES[name]
     ours, theirs = _twins(SHAPES, dtype, in_arena)
@@ -71,7 +71,7 @@ def test_optimizer(name: str, in_arena: bool, dtype: type[np.floating[Any]]) -> 
             tensor.grad = None if is_missing and not in_arena else torch.tensor(gradient)
         our_optimizer.step()
         their_optimizer.step()
-        # All values in one: a number that momentum has carried to near zero keeps the rounding of where it came from.
+        # All values in one: a number that momentum moved close to zero keeps the rounding error of its larger values.
         our_values = np.concatenate([parameter.data.ravel() for parameter, _ in _pairs(ours, theirs)])
         their_values = np.concatenate([tensor.detach().numpy().ravel() for _, tensor in _pairs(ours, theirs)])
         assert relative_error(our_values, their_values) <= TOLERANCE[dtype]
@@ -94,11 +94,11 @@ def test_defaults_are_those_of_torch(kind: str) -> None:
 @pytest.mark.parametrize("in_arena", [False, True], ids=["apart", "in one array"])
 @pytest.mark.parametrize("max_norm", [1e-3, 1.0, 50.0, 1e6, math.inf])
 def test_clip_grad_norm(max_norm: float, in_arena: bool, dtype: type[np.floating[Any]]) -> None:
-    """Limits below the norm, and above it, where the gradients stay as they are to the last bit."""
+    """Limits below the norm, and above it: then the gradients stay as they are to the last bit."""
     ours, theirs = _twins(SHAPES, dtype, in_arena)
     rng = np.random.default_rng(9)
     for index, (parameter, tensor) in enumerate(_pairs(ours, theirs)):
-        if index != 3:  # has none, or in a shared array one of zeros
+        if index != 3:  # has no gradient, or in a shared array zeros
             parameter.grad = np.asarray(rng.standard_normal(parameter.shape), dtype)
             tensor.grad = torch.tensor(parameter.grad)
     before = [tensor.grad.clone() if tensor.grad is not None else None for _, tensor in _pairs(ours, theirs)]
@@ -111,7 +111,7 @@ def test_clip_grad_norm(max_norm: float, in_arena: bool, dtype: type[np.floating
             assert parameter.grad is None or not parameter.grad.any()
             continue
         assert parameter.grad is not None
-        # The floor of relative_error would hide what is clipped to 1e-3: both are brought back to size first.
+        # The floor of relative_error would hide errors of gradients clipped to 1e-3: both are scaled up first.
         scale = max(1.0, norm / max_norm)
         assert relative_error(parameter.grad * scale, tensor.grad.numpy() * scale) <= TOLERANCE[dtype]
         if max_norm > norm:
@@ -120,7 +120,7 @@ def test_clip_grad_norm(max_norm: float, in_arena: bool, dtype: type[np.floating
 
 
 def test_clip_grad_norm_at_the_limit() -> None:
-    """torch divides by norm + 1e-6 also where the norm is just the limit; we leave such gradients alone."""
+    """torch divides by norm + 1e-6 even if the norm equals the limit; we leave such gradients alone."""
     parameter, tensor = Parameter(np.zeros(2)), torch.zeros(2, dtype=torch.float64, requires_grad=True)
     parameter.grad, tensor.grad = np.array([3.0, 4.0]), torch.tensor([3.0, 4.0], dtype=torch.float64)
     assert optim.clip_grad_norm([parameter], 5.0) == torch.nn.utils.clip_grad_norm_([tensor], 5.0).item() == 5.0

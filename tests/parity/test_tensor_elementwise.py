@@ -40,7 +40,7 @@ POSITIVE = ("log", "sqrt")
 @given(SHAPES, FLOATS, st.booleans(), SEED)
 def test_functions_of_one_number(name: str, shape: Shape, dtype: str, rounded: bool, seed: int) -> None:
     x = draw_array(seed, shape, dtype, rounded=rounded, positive=name in POSITIVE)
-    # A tangent near its pole magnifies the last bit of its argument.
+    # Near its pole, the tangent magnifies the last bit of its argument.
     tolerance = {"float32": 1e-3, "float64": 1e-10}[dtype] if name == "tan" else None
     agree(getattr(handgrad, name), UNARY[name], [x], tolerance=tolerance)
     agree(lambda x: getattr(x, name)(), UNARY[name], [x], tolerance=tolerance)
@@ -77,7 +77,7 @@ BINARY = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mu
 @given(broadcastable(), DTYPES, DTYPES, st.booleans(), SEED)
 def test_arithmetic(name: str, shapes: list[Shape], first: str, second: str, rounded: bool, seed: int) -> None:
     if name == "subtract" and "bool" in (first, second):
-        first = second = "float32"  # of booleans neither has a difference
+        first = second = "float32"  # neither library subtracts booleans
     a, b = draw_array(seed, shapes[0], first, rounded=rounded), draw_array(seed + 1, shapes[1], second)
     agree(BINARY[name], BINARY[name], [a, b])
     agree(getattr(handgrad, name), BINARY[name], [a, b])
@@ -121,7 +121,7 @@ def test_remainder_and_whole_quotient(operation: Any, shapes: list[Shape], first
     b = np.maximum(b, 1).astype(second) if second.startswith("int") else b
     if operation is operator.mod:
         agree(operation, operation, [a, b])
-    else:  # which PyTorch does not differentiate
+    else:  # PyTorch does not differentiate it
         agree(lambda a, b: operation(a.detach(), b.detach()), lambda a, b: operation(a.detach(), b.detach()), [a, b])
 
 
@@ -175,7 +175,7 @@ def test_clip_by_numbers(shape: Shape, dtype: str, seed: int, has_min: bool, has
 @repeatedly
 @given(broadcastable(3), FLOATS, SEED)
 def test_clip_by_tensors(shapes: list[Shape], dtype: str, seed: int) -> None:
-    shapes[0] = np.broadcast_shapes(*shapes)  # PyTorch fails where an empty bound would empty x
+    shapes[0] = np.broadcast_shapes(*shapes)  # PyTorch fails if an empty bound would broadcast x to nothing
     x, low, high = (draw_array(seed + i, shape, dtype, rounded=True) for i, shape in enumerate(shapes))
     agree(handgrad.clip, torch.clamp, [x, low, np.asarray(high + dtype_one(dtype))])
 

@@ -1,4 +1,4 @@
-"""Products, convolution and what networks are made of, on the tape, against PyTorch."""
+"""Products, convolution and the parts of networks, on the tape, against PyTorch."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def test_mm_and_dot(n: int, k: int, m: int, first: str, second: str, seed: int) 
     a, b = draw_array(seed, (n, k), first), draw_array(seed + 1, (k, m), second)
 
     def oracle(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        common = torch.promote_types(a.dtype, b.dtype)  # PyTorch wants equal dtypes
+        common = torch.promote_types(a.dtype, b.dtype)  # PyTorch requires equal dtypes
         return torch.mm(a.to(common), b.to(common))
 
     agree(handgrad.mm, oracle, [a, b])
@@ -145,7 +145,7 @@ def test_layer_norm(leading: Shape, normalized: Shape, affine: bool, dtype: str,
         lambda x, *rest: handgrad.layer_norm(x, normalized, *rest),
         lambda x, *rest: F.layer_norm(x, normalized, *rest),
         arrays,
-        tolerance={"float32": 1e-3, "float64": 1e-9}[dtype],  # two like numbers leave little but rounding,
+        tolerance={"float32": 1e-3, "float64": 1e-9}[dtype],  # two nearly equal numbers leave little but rounding
     )
 
 
@@ -186,7 +186,7 @@ def test_attention_broadcasts_and_takes_masks(shapes: list[Shape], T: int, causa
     rng = np.random.default_rng(seed)
     mask = {"none": None, "bool": rng.random((T, T)) < 0.6, "float": rng.standard_normal((T, T))}[kind]
     if mask is not None and mask.dtype == bool:
-        mask |= np.eye(T, dtype=bool)  # of nothing to attend to PyTorch makes NaN
+        mask |= np.eye(T, dtype=bool)  # PyTorch gives NaN for a query with nothing to attend to
     allowed = np.tril(np.ones((T, T), bool)) if causal else np.ones((T, T), bool)
 
     def oracle(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

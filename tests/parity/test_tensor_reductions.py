@@ -1,4 +1,4 @@
-"""Sums and what is like them, on the tape, against PyTorch: over any axes, of zero-size and 0-d tensors too."""
+"""Reductions on the tape against PyTorch: over any axes, also of zero-size and 0-d tensors."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def all_of(axes: Axes, ndim: int) -> tuple[int, ...]:
 
 def draw_over(data: st.DataObject, shape: Shape) -> tuple[Axes, bool]:
     axes = draw_axes(data, len(shape))
-    assume(axes != ())  # of no axes NumPy reduces nothing, PyTorch all
+    assume(axes != ())  # over no axes NumPy reduces nothing, PyTorch everything
     return axes, data.draw(st.booleans())
 
 
@@ -65,7 +65,7 @@ def test_mean(shape: Shape, dtype: str, data: st.DataObject, seed: int) -> None:
 @given(SHAPES, FLOATS, st.integers(0, 2), st.data(), SEED)
 def test_var_and_std(name: str, shape: Shape, dtype: str, ddof: int, data: st.DataObject, seed: int) -> None:
     axes, keepdims = draw_over(data, shape)
-    assume(size_over(shape, axes) > ddof)  # else it is a quotient by 0, tested below
+    assume(size_over(shape, axes) > ddof)  # otherwise a division by 0, tested below
     x = draw_array(seed, shape, dtype)
     agree(
         lambda x: getattr(x, name)(axes, ddof=ddof, keepdims=keepdims),
@@ -132,7 +132,7 @@ def test_norm(ord: float | None, shape: Shape, dtype: str, data: st.DataObject, 
     assume(all(shape[axis] for axis in all_of(axes, len(shape))))
     if ord is not None:
         assume(shape)
-        axes = all_of(axes, len(shape))[0]  # with an ord over one axis alone
+        axes = all_of(axes, len(shape))[0]  # an ord takes one axis only
     x = draw_array(seed, shape, dtype, rounded=True)
     agree(
         lambda x: handgrad.norm(x, ord, axes, keepdims),

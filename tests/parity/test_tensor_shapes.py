@@ -79,7 +79,7 @@ def test_axes_of_size_1(shape: Shape, dtype: str, data: st.DataObject, seed: int
     agree(lambda x: x.unsqueeze(at).squeeze(at), lambda x: x.clone(), [x])
     for axis, size in enumerate(shape):
         if size != 1:
-            with pytest.raises(ValueError, match="has not size 1"):
+            with pytest.raises(ValueError, match="does not have size 1"):
                 handgrad.tensor(x).squeeze(axis)
 
 
@@ -155,7 +155,7 @@ def test_diagonals(shape: Shape, dtype: str, offset: int, data: st.DataObject, s
     agree(lambda x: x.triu(offset), lambda x: x.triu(offset), [x])
     agree(lambda x: handgrad.tril(x, diagonal=offset), lambda x: x.tril(offset), [x])
     i, j = data.draw(st.permutations(range(len(shape))))[:2]
-    offset = max(-shape[i], min(offset, shape[j]))  # further out PyTorch raises
+    offset = max(-shape[i], min(offset, shape[j]))  # beyond the matrix PyTorch raises
     agree(lambda x: x.diagonal(offset, i, j), lambda x: x.diagonal(offset, i, j), [x])
     agree(lambda x: x.trace(offset, i, j), lambda x: x.diagonal(offset, i, j).sum(-1), [x])
 
@@ -211,7 +211,7 @@ def test_assignment(shape: Shape, dtype: str, data: st.DataObject, seed: int) ->
     for part in index:
         if isinstance(part, np.ndarray) and part.dtype == np.int64:
             size = shape[index.index(part) if len(index) == 1 else [p is part for p in index].index(True)]
-            assume(len(set(part % size)) == len(part))  # which of several stays is ours alone
+            assume(len(set(part % size)) == len(part))  # PyTorch does not define which of several values stays
     place = x[index].shape
     start = data.draw(st.integers(0, len(place)))
     value = draw_array(seed + 1, place[start:], dtype)
@@ -243,8 +243,8 @@ def test_views_and_what_they_look_at_change_together(shape: Shape, data: st.Data
         base = x * 3
         view = base[index]
         turned = base.reshape(-1)
-        view *= w  # seen in base and in turned
-        base += w  # seen in view and in turned
+        view *= w  # changes base and turned too
+        base += w  # changes view and turned too
         turned[0] = w * w
         store = zeros((2, *view.shape))
         store[1] = view  # a store that required no gradient until now

@@ -1,4 +1,4 @@
-"""Tensors and the tape. Nothing here knows a formula: the derivatives are those of ``handgrad.ops``."""
+"""Tensors and the tape. No formula lives here: the derivatives are those of ``handgrad.ops``."""
 
 from handgrad.autograd import operators as operators
 from handgrad.autograd.creation import (

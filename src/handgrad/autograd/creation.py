@@ -1,4 +1,4 @@
-"""Tensors from data, from numbers, and from chance. Sizes are given as integers or as one tuple; float32 by default."""
+"""Tensors from data, constants and random numbers. Sizes are integers or one tuple; the dtype is float32 by default."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,23 +26,23 @@ array = tensor
 
 
 def zeros(*size: Sizes, dtype: Dtype = float32, requires_grad: bool = False) -> Tensor:
-    """All 0."""
-    return _leaf(np.zeros(sizes_of(size), _float_unless_told(dtype)), requires_grad)
+    """A tensor of zeros."""
+    return _leaf(np.zeros(sizes_of(size), _float32_by_default(dtype)), requires_grad)
 
 
 def ones(*size: Sizes, dtype: Dtype = float32, requires_grad: bool = False) -> Tensor:
-    """All 1."""
-    return _leaf(np.ones(sizes_of(size), _float_unless_told(dtype)), requires_grad)
+    """A tensor of ones."""
+    return _leaf(np.ones(sizes_of(size), _float32_by_default(dtype)), requires_grad)
 
 
 def full(size: Sizes, fill_value: Any, dtype: Dtype = None, requires_grad: bool = False) -> Tensor:
-    """All ``fill_value``; of its dtype where none is given."""
+    """A tensor full of ``fill_value``; in its dtype by default."""
     value = as_tensor_array(fill_value.item() if isinstance(fill_value, np.generic) else fill_value, dtype)
     return _leaf(np.full(sizes_of((size,)), value, value.dtype), requires_grad)
 
 
 def arange(start: float, stop: float | None = None, step: float = 1, dtype: Dtype = None) -> Tensor:
-    """start, start + step, … below stop; int64 where all three are integers. With one number, from 0 up to it."""
+    """start, start + step, … below stop; int64 if all three are integers. ``arange(stop)`` starts at 0."""
     if stop is None:
         start, stop = 0, start
     whole = all(isinstance(value, int | np.integer) for value in (start, stop, step))
@@ -50,19 +50,19 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Dtyp
 
 
 def linspace(start: float, stop: float, num: int = 50, dtype: Dtype = float32, requires_grad: bool = False) -> Tensor:
-    """``num`` numbers at equal distances, both ends included."""
-    return _leaf(np.linspace(start, stop, num).astype(_float_unless_told(dtype)), requires_grad)
+    """``num`` evenly spaced numbers from start to stop, both included."""
+    return _leaf(np.linspace(start, stop, num).astype(_float32_by_default(dtype)), requires_grad)
 
 
 def eye(n: int, m: int | None = None, dtype: Dtype = float32, requires_grad: bool = False) -> Tensor:
-    """(n, m), m = n where it is not given: 1 on the diagonal, 0 elsewhere."""
-    return _leaf(np.eye(n, m, dtype=_float_unless_told(dtype)), requires_grad)
+    """A tensor (n, m), m = n by default: 1 on the diagonal, 0 elsewhere."""
+    return _leaf(np.eye(n, m, dtype=_float32_by_default(dtype)), requires_grad)
 
 
 def rand(
     *size: Sizes, dtype: Dtype = float32, requires_grad: bool = False, rng: np.random.Generator | None = None
 ) -> Tensor:
-    """Drawn evenly from [0, 1), by ``rng`` or the generator that ``manual_seed`` starts."""
+    """Uniform random numbers in [0, 1), drawn by ``rng`` or by the generator that ``manual_seed`` starts."""
     drawn = (rng or default_generator()).random(sizes_of(size), dtype=_drawn_dtype(dtype).type)
     return _leaf(np.asarray(drawn), requires_grad)
 
@@ -70,7 +70,7 @@ def rand(
 def randn(
     *size: Sizes, dtype: Dtype = float32, requires_grad: bool = False, rng: np.random.Generator | None = None
 ) -> Tensor:
-    """Drawn from the normal law N(0, 1), by ``rng`` or the generator that ``manual_seed`` starts."""
+    """Normal random numbers, N(0, 1), drawn by ``rng`` or by the generator that ``manual_seed`` starts."""
     drawn = (rng or default_generator()).standard_normal(sizes_of(size))
     return _leaf(np.asarray(drawn, _drawn_dtype(dtype)), requires_grad)
 
@@ -83,9 +83,9 @@ def randint(
     dtype: Dtype = np.int64,
     rng: np.random.Generator | None = None,
 ) -> Tensor:
-    """Whole numbers drawn evenly from [low, high), or from [0, low) where high is not given.
+    """Uniform random integers in [low, high); ``randint(high)`` starts at 0.
 
-    Raises ValueError where there is none.
+    Raises ValueError if there is no integer in that range.
     """
     low, high = (0, low) if high is None else (low, high)
     if low >= high:
@@ -95,12 +95,12 @@ def randint(
 
 
 def zeros_like(x: TensorLike, dtype: Dtype = None, requires_grad: bool = False) -> Tensor:
-    """0 in x's shape and dtype."""
+    """Zeros in x's shape and dtype."""
     return full_like(x, 0, dtype, requires_grad)
 
 
 def ones_like(x: TensorLike, dtype: Dtype = None, requires_grad: bool = False) -> Tensor:
-    """1 in x's shape and dtype."""
+    """Ones in x's shape and dtype."""
     return full_like(x, 1, dtype, requires_grad)
 
 
@@ -129,12 +129,12 @@ def _leaf(data: Array, requires_grad: bool = False) -> Tensor:
     return made
 
 
-def _float_unless_told(dtype: Dtype) -> np.dtype[Any]:
+def _float32_by_default(dtype: Dtype) -> np.dtype[Any]:
     return float32 if dtype is None else checked_dtype(dtype)
 
 
 def _drawn_dtype(dtype: Dtype) -> np.dtype[Any]:
-    found = _float_unless_told(dtype)
+    found = _float32_by_default(dtype)
     if found.kind != "f":
         raise TypeError(f"random: numbers of {found} are drawn by randint; rand and randn draw float32 and float64")
     return found

@@ -18,7 +18,7 @@ DTYPES = (float32, float64, int32, int64, bool)
 
 
 def checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
-    """A dtype that tensors may have.
+    """The dtype, if tensors may have it.
 
     Raises TypeError for any other.
     """
@@ -38,7 +38,7 @@ def check_differentiable(dtype: np.dtype[Any]) -> None:
 
 
 def supported_array(value: Any, dtype: npt.DTypeLike | None = None) -> Array:
-    """An array of a dtype that tensors may have: that of an array, float32 for Python's floats, int64 for its ints.
+    """value as an array of a supported dtype: arrays keep theirs, Python's floats become float32, its ints int64.
 
     Other integers become int64, float16 becomes float32. Raises TypeError for anything that holds no numbers.
     """
@@ -51,14 +51,14 @@ def supported_array(value: Any, dtype: npt.DTypeLike | None = None) -> Array:
     kind = array.dtype.kind
     if kind in "iu" or array.dtype == np.float16:
         return array.astype(np.int64 if kind in "iu" else float32)
-    raise TypeError(f"tensor: {array.dtype} holds no numbers that a tensor can hold; these are float, int and bool")
+    raise TypeError(f"tensor: {array.dtype} holds no numbers that a tensor can hold; supported are float, int and bool")
 
 
 def _from_sequence(value: Any) -> Array:
     array = np.asarray(value)
     if array.dtype.kind != "f":
         return array
-    # Numbers are float32, however deep in lists; arrays of float64 keep what they have.
+    # Python's floats become float32, however deep in lists; arrays of float64 keep their dtype.
     wide = any(inner.ndim and inner.dtype == np.float64 for inner in _arrays_in(value))
     return array if wide else array.astype(float32)
 

@@ -1,4 +1,4 @@
-"""Whether forwards keep what a backward would need. A context variable, so threads do not disturb one another."""
+"""Whether forwards keep what a backward needs: a context variable, so threads do not disturb one another."""
 
 import functools
 import inspect
@@ -22,7 +22,7 @@ def no_grad(function: Function) -> Function: ...
 @overload
 def no_grad(function: None = None) -> "_GradMode": ...
 def no_grad(function: Any = None) -> Any:
-    """Inside, forwards keep nothing and cannot be followed by a backward.
+    """Inside, forwards keep nothing, and no backward can follow them.
 
     A context, ``with no_grad():``, and a decorator, ``@no_grad()`` or ``@no_grad``.
     """
@@ -39,7 +39,7 @@ def enable_grad(function: Any = None) -> Any:
 
 
 class _GradMode:
-    """A mode that may be entered again and again, in any thread, and that decorates functions and generators."""
+    """A mode that may be entered repeatedly, in any thread, and that decorates functions and generators."""
 
     def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
@@ -65,7 +65,7 @@ class _GradMode:
                             item = next(generator, _END)
                         if item is _END:
                             return
-                        yield item  # outside of the mode: what the caller does is the caller's
+                        yield item  # outside of the mode, which is not for the caller's code
                 finally:
                     generator.close()
 

@@ -1,8 +1,8 @@
-"""Changes of a tensor's memory that are part of its history.
+"""In-place changes of a tensor that are part of its history.
 
-A tensor that is no view takes the history of its new values. A view's memory is its base's: there the history is the
-base's, with the new values put into the view's place, and every view of that base finds its own history there, when
-it is next asked (``Tensor._follow_base``).
+A tensor that is not a view takes the history of its new values. A view shares its base's memory, so its base takes the
+history: the base's old values with the new ones in the view's place. Every view of that base then derives its own
+history from the base's when it next needs it (``Tensor._follow_base``).
 """
 
 from typing import Any, TypeVar
@@ -21,15 +21,15 @@ Changed = TypeVar("Changed", bound=Tensor)
 
 
 def change_in_place(x: Changed, operation: Forward, *others: Any, **options: Any) -> Changed:
-    """Puts what ``operation(x, *others)`` gives into x's memory, and into its history; returns x.
+    """Writes the result of ``operation(x, *others)`` into x's memory and records it in x's history; returns x.
 
-    Raises RuntimeError where that history could not be right: for a leaf that requires a gradient, and for a
-    view that was made under no_grad, which shares another tensor's memory without its history.
+    Raises RuntimeError if that history would be wrong: for a leaf that requires a gradient, and for a view made under
+    no_grad, which shares another tensor's memory without its history.
     """
     recorded = is_recorded(x, *others)
     before = Tensor.holding(x._data)
     if recorded:
-        before = Tensor.holding(x._data.copy())  # what the operation saves of it must stay as it is
+        before = Tensor.holding(x._data.copy())  # the operation may save it, so it must not change
         before._requires_grad, before._node, before._output = x.requires_grad, x._node, x._output
     after = apply(operation, before, *others, **options)
     if after._data.shape != x._data.shape:
@@ -44,7 +44,7 @@ def change_in_place(x: Changed, operation: Forward, *others: Any, **options: Any
 def is_recorded(x: Tensor, *others: Any) -> bool:
     """Whether a change of x, computed from x and others, is part of its history.
 
-    Raises RuntimeError where it should be and cannot.
+    Raises RuntimeError if it should be but cannot.
     """
     if not is_grad_enabled() or not any(
         value.requires_grad for value in (x, x._base, *others) if isinstance(value, Tensor)

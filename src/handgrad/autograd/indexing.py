@@ -17,7 +17,7 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
 
 
 def setitem(x: Tensor, index: Any, value: TensorLike) -> None:
-    """x[index] = value, in x's memory; recorded where x or the value requires a gradient."""
+    """x[index] = value, in x's memory; recorded if x or the value requires a gradient."""
     value = operand(value)
     if isinstance(value, Tensor) and value.data.dtype != x.dtype:
         if not np.can_cast(value.data.dtype, x.dtype, "same_kind"):
@@ -33,12 +33,12 @@ def setitem(x: Tensor, index: Any, value: TensorLike) -> None:
 
 
 def _plain_index(index: Any) -> Any:
-    """An index as NumPy takes it: arrays for tensors. Copies, so that a later change of them changes nothing here."""
+    """An index as NumPy takes it: arrays for tensors, copied so that later changes of the tensors have no effect."""
     if isinstance(index, tuple):
         return tuple(_plain_index(part) for part in index)
     if isinstance(index, Tensor):
         if index.data.dtype.kind == "f":
-            raise TypeError(f"index: a tensor of {index.data.dtype} picks nothing; integers and booleans do")
+            raise TypeError(f"index: a tensor of {index.data.dtype} cannot be an index; integers and booleans can")
         return index.data.copy()
     if isinstance(index, list):
         return np.array(index, dtype=None if index else np.int64)

@@ -1,4 +1,4 @@
-"""What operations accept, and the one rule for the dtype of what they return.
+"""What operations accept, and the one rule for the dtype of their results.
 
 float32 is the default. Numbers and 0-d tensors never widen an array, integers and booleans never widen a float: only
 a float64 array does. So ``scores / math.sqrt(48)`` and ``weights * mask`` stay float32.
@@ -20,12 +20,12 @@ _FLOATS = frozenset((float32, float64))
 
 
 def as_tensor_array(value: Any, dtype: npt.DTypeLike | None = None) -> Array:
-    """The array of what a function takes for a tensor, as ``supported_array`` gives it."""
+    """The array of a tensor, or of anything that ``supported_array`` accepts."""
     return supported_array(unwrapped(value), dtype)
 
 
 def as_tensor(value: TensorLike) -> Tensor:
-    """The tensor itself, or a constant over an array or made from numbers."""
+    """A tensor as it is; an array or numbers as a constant."""
     if isinstance(value, Tensor):
         return value
     if _holds_history(value):
@@ -39,13 +39,13 @@ def without_gradient(array: Any) -> Tensor:
 
 
 def floating(value: TensorLike) -> Tensor:
-    """The same in float32 where it was integer or boolean: what has fractions is computed in floats."""
+    """Integers and booleans as float32, for results with fractions; floats as they are."""
     tensor = as_tensor(value)
     return tensor if tensor.dtype.kind == "f" else apply(ops.astype, tensor, dtype=float32)
 
 
 def operand(value: TensorLike) -> Tensor | Number:
-    """A tensor, or a Python number as it is: NumPy then gives it the dtype of the array that it meets."""
+    """A tensor, or a Python number as it is: NumPy then computes in the other operand's dtype."""
     if isinstance(value, Tensor):
         return value
     if isinstance(value, np.generic):
@@ -56,9 +56,9 @@ def operand(value: TensorLike) -> Tensor | Number:
 
 
 def promoted(*values: TensorLike, fractions: bool = False) -> list[Tensor | Number]:
-    """The operands in their common dtype, by the rule above; one of them is a tensor.
+    """The operands in their common dtype, by the rule above; at least one is a tensor.
 
-    ``fractions``: the operation gives fractions also for integers, so that these become float32.
+    ``fractions``: the operation returns fractions even for integers, so these become float32.
     """
     operands = [operand(value) for value in values]
     tensors = [value for value in operands if isinstance(value, Tensor)]
@@ -67,7 +67,7 @@ def promoted(*values: TensorLike, fractions: bool = False) -> list[Tensor | Numb
         operands[0] = tensors[0]
     dtype = tensors[0].data.dtype
     if dtype.kind == "f" and all(tensor.data.dtype == dtype for tensor in tensors):
-        return operands  # nearly always
+        return operands  # the usual case
     dtype = _common([tensor.data for tensor in tensors])
     if dtype.kind != "f" and (fractions or any(isinstance(value, float) for value in operands)):
         dtype = float32
@@ -78,7 +78,7 @@ def promoted(*values: TensorLike, fractions: bool = False) -> list[Tensor | Numb
 
 
 def promoted_tensors(*values: TensorLike) -> list[Tensor]:
-    """The same for operations that take no bare numbers."""
+    """The same for operations that take no Python numbers."""
     return promoted(*map(as_tensor, values))  # type: ignore[return-value]
 
 
@@ -90,7 +90,7 @@ def promoted_arrays(values: Sequence[Any]) -> list[Any]:
     given = [value for value in values if value is not None]
     dtypes = {getattr(value, "dtype", None) for value in given}
     if len(dtypes) <= 1 and dtypes <= _FLOATS:
-        return list(values)  # nearly always
+        return list(values)  # the usual case
     arrays = [as_tensor_array(value) for value in given]
     common = _common(arrays)
     if common.kind != "f":

@@ -1,7 +1,7 @@
 """The operators and methods that NumPy's and PyTorch's users expect of a tensor.
 
-They are functions of ``functions`` and are attached to ``Tensor`` when this module is imported: functions are made of
-tensors, so the class cannot know them. ``Tensor`` declares them for type checkers; a test compares the two.
+They are functions of ``functions``. Importing this module attaches them to ``Tensor``: the functions import the class,
+so the class cannot import them. ``Tensor`` declares them for type checkers; a test compares the two.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ def _rows(self: Tensor) -> Iterator[Tensor]:
 
 
 def _attached(methods: type) -> type:
-    """Gives ``Tensor`` whatever a class names."""
+    """Attaches what a class names to ``Tensor``."""
     for name, method in vars(methods).items():
         if name in _OF_EVERY_CLASS:
             continue
@@ -62,7 +62,7 @@ _OF_EVERY_CLASS = frozenset(vars(type("Empty", (), {}))) | {"__hash__", "__stati
 
 @_attached
 class Operators:
-    """What is written with signs."""
+    """What is written with symbols: a + b, x[i]."""
 
     __add__ = elementwise.add
     __sub__ = elementwise.subtract

@@ -1,4 +1,4 @@
-"""The generator that draws where none is passed: initial weights, dropout masks."""
+"""The default generator: it draws initial weights and dropout masks if no other is passed."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ _default = np.random.default_rng()
 
 
 def manual_seed(seed: int) -> None:
-    """Starts the default generator anew from ``seed``, so that what follows can be repeated."""
+    """Restarts the default generator from ``seed``, so that what it draws next can be repeated."""
     global _default
     _default = np.random.default_rng(seed)
 
 
 def default_generator() -> np.random.Generator:
-    """The generator used where none is passed. Seeded by the operating system until ``manual_seed`` is called."""
+    """The generator used if none is passed. Seeded by the operating system until ``manual_seed`` is called."""
     return _default

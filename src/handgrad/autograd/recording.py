@@ -1,4 +1,4 @@
-"""A pair of ``ops`` applied to tensors, and recorded."""
+"""Applies a pair of ``ops`` to tensors and records it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +16,8 @@ from handgrad.backend import Forward, outputs_of, pair_for
 def apply(operation: Forward, *inputs: Any, layer: object | None = None, **options: Any) -> Tensor:
     """Runs a pair of ``handgrad.ops`` on tensors, arrays and numbers, and records it.
 
-    ``inputs`` are the operation's differentiable ones, in its order, None for one that is not there. ``layer`` is the
-    one that applies it, for those who watch.
+    ``inputs`` are the operation's differentiable inputs, in its order; None for one that is missing. Watchers see
+    ``layer`` as the layer that applied the operation.
     """
     return apply_several(operation, *inputs, layer=layer, **options)[0]
 

@@ -1,4 +1,4 @@
-"""Which arrays look at the same memory, and where in it."""
+"""Which arrays share the same memory, and where in it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from handgrad.system.arrays import Array
 
 
 def owner(array: Array) -> Array:
-    """The array whose memory this one looks at."""
+    """The array that owns the memory of this one."""
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
@@ -25,7 +25,7 @@ def arrays_in(saved: Any) -> Iterator[Array]:
 
 
 def positions_of(view: Array, base: Array) -> Array:
-    """Where each element of a view stands in the flattened base."""
+    """The position of each element of a view in the flattened base."""
     if view.size == 0:
         return np.zeros(view.shape, np.int64)
     low, high = np.lib.array_utils.byte_bounds(base)

@@ -1,4 +1,4 @@
-"""The tape: a node for each operation that was applied, and the walk back through them. It knows no formula."""
+"""The tape: a node for each operation that was applied, and the walk back through them. It contains no formula."""
 
 import itertools
 import weakref
@@ -14,7 +14,7 @@ _numbers = itertools.count()
 
 
 class Version:
-    """How often the memory of a tensor was written to; shared by all who look at that memory."""
+    """How often the memory of a tensor was written to; shared by all tensors over that memory."""
 
     __slots__ = ("count",)
 
@@ -23,7 +23,7 @@ class Version:
 
 
 class Leaf(Protocol):
-    """Where a gradient comes to rest."""
+    """What a gradient is added to: a leaf tensor."""
 
     def accumulate(self, gradient: Array) -> None: ...
 
@@ -37,8 +37,8 @@ class Listener(Leaf, Protocol):
 class Node:
     """One application of an operation: its pair, what the backward needs, and where its gradients go.
 
-    ``edges`` has a place for each input: the node that made it and which of that node's outputs it is, or the leaf;
-    None where no gradient is wanted. ``guards`` are the versions of what was saved, as they were then.
+    ``edges`` has an entry for each input: the node that made it and which of that node's outputs it is, or the leaf;
+    None if no gradient is wanted. ``guards`` holds the versions of the saved tensors at the time of the forward.
     """
 
     __slots__ = (
@@ -74,16 +74,16 @@ class Node:
         self.outputs = outputs
         """The dtype of each output, and so of its gradient."""
         self.several = several
-        """Whether the operation returns a tuple of outputs, and its backward takes one of gradients."""
+        """Whether the operation returns a tuple of outputs, and its backward takes a tuple of gradients."""
         self.layer = layer
-        """The layer that applied the operation, if one did: for those who watch."""
+        """The layer that applied the operation, if one did; watchers see it."""
         self.number = next(_numbers)
-        """Nodes are numbered as they are made: an operation's number is above those of all that it came from."""
+        """Nodes are numbered as they are made, so a node has a higher number than all those it was computed from."""
         self.listeners: list[tuple[int, weakref.ref[Listener]]] = []
         """Computed tensors that asked for their gradient."""
 
     def check(self) -> None:
-        """Raises RuntimeError where the way back is no longer there, or would be wrong."""
+        """Raises RuntimeError if the graph was freed, or if its gradients would be wrong."""
         if self.pair is None:
             raise RuntimeError(
                 f"backward: the graph behind {self.name} was freed by an earlier backward(); run the forward again, "
@@ -96,7 +96,7 @@ class Node:
             )
 
     def free(self) -> None:
-        """Lets go of everything but the number."""
+        """Drops everything but the number."""
         self.pair = self.saved = self.layer = None
         self.edges = self.guards = ()
         self.listeners = []
@@ -106,12 +106,12 @@ Edge = tuple[Node | Leaf, int]
 
 
 def run_backward(start: Node, output: int, gradient: Array, retain_graph: bool) -> None:
-    """Takes the gradient of one output of ``start`` to every leaf that it came from.
+    """Takes the gradient of one output of ``start`` to every leaf that it was computed from.
 
-    By the chain rule a node may be undone once the gradients of all uses of its outputs are in. Every use has a
-    higher number, so from the highest number down they are.
+    By the chain rule, a node's backward may run once the gradients of all uses of its outputs have arrived. Every use
+    has a higher number than the node, so the nodes run from the highest number down.
 
-    Raises RuntimeError, before any gradient has been touched, where the graph was freed or what it saved was changed.
+    Raises RuntimeError, before any gradient changes, if the graph was freed or what it saved was changed.
     """
     nodes = sorted(_nodes_behind(start), key=lambda node: node.number, reverse=True)
     for node in nodes:
@@ -134,7 +134,7 @@ def _undo(node: Node, gradients: list[Array | None], arrived: dict[Node, list[Ar
     assert node.pair is not None
     assert node.saved is not None
     dy = tuple(gradients) if node.several else gradients[0]
-    # Inputs that may be left out, as a bias, come last and have no edge then.
+    # Optional inputs, such as a bias, come last; one that is left out has no edge.
     wanted = gradients_of(node.pair, dy, node.saved, layer=node.layer)[: len(node.edges)]
     for edge, dx in zip(node.edges, wanted, strict=True):
         if edge is None or dx is None:
@@ -149,7 +149,7 @@ def _undo(node: Node, gradients: list[Array | None], arrived: dict[Node, list[Ar
 def _add(arrived: dict[Node, list[Array | None]], node: Node, output: int, gradient: Array) -> None:
     gradients = arrived.setdefault(node, [None] * len(node.outputs))
     before = gradients[output]
-    # Into a new array: the one that came first may serve others too.
+    # Into a new array: others may use the first one too.
     total = gradient if before is None else before + gradient
     gradients[output] = np.asarray(total, dtype=node.outputs[output])
 

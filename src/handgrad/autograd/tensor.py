@@ -1,4 +1,4 @@
-"""Tensor: an array that remembers how it was computed, and the way back through that history."""
+"""Tensor: an array that remembers how it was computed, and the backward pass through that history."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Tensor:
 
     Raises TypeError for other data, and for ``requires_grad`` of integers or booleans.
 
-    The attribute ``data`` is the tensor's own array, not a copy. In-place changes through tensors, their views,
-    optimizers and ``load_state_dict`` are counted, and a backward that would need the old values raises; raw writes
-    into ``data`` (``x.data[0] = 1``) cannot be seen.
+    The attribute ``data`` is the array itself. Tensors count their in-place changes, also those by views, optimizers
+    and ``load_state_dict``, and a backward that would need the old values raises RuntimeError. They do not notice
+    direct writes into ``data`` (``x.data[0] = 1``).
     """
 
     __slots__ = (
@@ -67,14 +67,14 @@ class Tensor:
         self._requires_grad = False
         self._node, self._output = None, 0
         self._version = Version()
-        # A view knows whose memory it looks at, and when the history of that tensor was last changed in place.
+        # A view keeps its base, and how many in-place changes of the base's history it has followed.
         self._base: Tensor | None = None
         self._base_history = self._history = 0
-        # A view that was made under no_grad: its memory is its base's, its history is not.
+        # Whether this is a view made under no_grad, which shares its base's memory but not its history.
         self._is_apart = False
         self._keeps_grad = False
 
-    # -- what it is
+    # -- shape, dtype, conversions
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -119,7 +119,7 @@ class Tensor:
         if self.requires_grad and is_grad_enabled():
             raise RuntimeError(
                 "NumPy asked for the array of a tensor that requires a gradient, which would be lost there; use a "
-                "function of handgrad, or hand over detach() or data"
+                "function of handgrad, or pass detach() or data"
             )
         return np.array(self._data, dtype=dtype, copy=copy)
 
@@ -161,7 +161,7 @@ class Tensor:
         self.mark_changed()
 
     def mark_changed(self) -> None:
-        """Counts a change of the memory; for those who wrote into ``data`` themselves, as optimizers do."""
+        """Counts a change of the memory; for code that writes into ``data`` directly, as optimizers do."""
         self._version.count += 1
 
     @property
@@ -177,11 +177,11 @@ class Tensor:
         self._grad = None if value is None else np.array(value, self._data.dtype, order="C")
 
     def zero_grad(self) -> None:
-        """Forgets the gradient."""
+        """Clears the gradient."""
         self.grad = None
 
     def accumulate(self, gradient: Array) -> None:
-        """Adds to the gradient; what is used twice gets the sum of both."""
+        """Adds to the gradient; a tensor used twice gets the sum of both."""
         gradient = fitting(gradient, self._data.shape, f"{type(self).__name__}: a gradient")
         with _LOCKS[id(self) // 16 % len(_LOCKS)]:  # backwards in several threads may meet at one leaf
             if self._grad is None:
@@ -190,7 +190,7 @@ class Tensor:
                 self._grad += gradient
 
     def retain_grad(self) -> None:
-        """Asks for ``grad`` also here, at a tensor that was computed; leaves have it anyway."""
+        """Makes a computed tensor keep its ``grad`` too; leaves always do."""
         edge = self._edge()
         if edge is None:
             raise RuntimeError(f"retain_grad: this {type(self).__name__} requires no gradient")
@@ -203,12 +203,12 @@ class Tensor:
             self._node.listeners.append((self._output, weakref.ref(self)))
 
     def comes_from(self, node: Node) -> bool:
-        """Whether the node made this tensor, as it is now: a change in place gives it another."""
+        """Whether the node made this tensor's current values: a change in place gives it another node."""
         return self._node is node
 
     @property
     def requires_grad(self) -> bool:
-        """Whether a backward should reach this tensor. May be set on a leaf, one that was not computed."""
+        """Whether a backward should reach this tensor. Can be set on a leaf, a tensor that was not computed."""
         self._follow_base()
         return self._requires_grad
 
@@ -228,13 +228,13 @@ class Tensor:
         return self._node is None
 
     def detach(self) -> Tensor:
-        """The same memory without the history; a change of one is a change of the other's values, as in PyTorch."""
+        """A tensor over the same memory, without the history; changing one changes the other, as in PyTorch."""
         tensor = Tensor.holding(self._data)
         tensor._version = self._version
         return tensor
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """A leaf of its own memory."""
+        """A leaf with memory of its own."""
         if not self.is_leaf:
             raise RuntimeError("copy: a computed tensor cannot be copied with its history; copy detach() instead")
         twin = self.holding(copy.deepcopy(self._data, memo))
@@ -242,16 +242,16 @@ class Tensor:
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
 
-    # -- the way back
+    # -- backward
 
     def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
         """Adds ∂(Σ self · gradient)/∂leaf to the ``grad`` of every leaf that requires it.
 
-        ``gradient``, of this shape, may be left out for a single number, where it is 1. The graph is freed on the
-        way, unless ``retain_graph``.
+        ``gradient`` has this tensor's shape; for a single number it is 1 by default. The backward frees the graph,
+        unless ``retain_graph`` is true.
 
-        Raises RuntimeError where nothing requires a gradient, where a gradient is missing, where the graph was freed
-        before, and where something that it saved was changed in place.
+        Raises RuntimeError if nothing requires a gradient, if ``gradient`` is missing, if the graph was freed before,
+        or if a saved tensor was changed in place.
         """
         edge = self._edge()
         if edge is None:
@@ -262,13 +262,13 @@ class Tensor:
         if gradient is None:
             if self._data.size != 1:
                 raise RuntimeError(
-                    f"backward: a tensor of shape {self._data.shape} is no single number; reduce it first, as with "
+                    f"backward: a tensor of shape {self._data.shape} is not a single number; reduce it first, as with "
                     "sum() or mean(), or pass the gradient, of the same shape"
                 )
             gradient = np.ones_like(self._data)
         gradient = fitting(gradient, self._data.shape, "backward: a gradient").astype(self._data.dtype, copy=False)
         target, output = edge
-        # A slope may be infinite (that of √x at 0); what to think of it is for whoever reads the gradient.
+        # A slope may be infinite, as that of √x at 0: no reason to warn.
         with np.errstate(all="ignore"):
             if isinstance(target, Node):
                 run_backward(target, output, gradient, retain_graph)
@@ -285,7 +285,7 @@ class Tensor:
         return tensor
 
     def _edge(self) -> Edge | None:
-        """Where a gradient of this tensor goes; None where it goes nowhere."""
+        """Where a gradient of this tensor goes; None if it requires none."""
         if not self.requires_grad:
             return None
         return (self, 0) if self._node is None else (self._node, self._output)
@@ -298,7 +298,7 @@ class Tensor:
         self._base_history = self._base._history
 
     def _follow_base(self) -> None:
-        """After a recorded change of the memory that a view looks at, takes the view's history from there."""
+        """After a recorded change of the base, derives the view's history from the base's."""
         base = self._base
         if base is not None and base._history != self._base_history and not self._is_apart:
             self._base_history = base._history
@@ -308,7 +308,7 @@ class Tensor:
             self._requires_grad, self._output = base.requires_grad, 0
             self._listen()
 
-    # -- operators and methods, which ``operators.py`` attaches: they are functions, and functions are made of tensors
+    # -- operators and methods, which ``operators.py`` attaches: they are functions that import this class
 
     if TYPE_CHECKING:
 
@@ -427,18 +427,18 @@ class Tensor:
 
 Number: TypeAlias = float | int | bool
 TensorLike: TypeAlias = Tensor | Array | Number | Sequence[Any]
-"""What a function takes for a tensor."""
+"""What functions accept as a tensor."""
 
 
 def unwrapped(value: Any) -> Any:
-    """A tensor's array; of nested lists the same, with the arrays of the tensors in them."""
+    """The array of a tensor; nested lists with each tensor in them replaced by its array."""
     if isinstance(value, Tensor):
         return value._data
     return [unwrapped(item) for item in value] if isinstance(value, list | tuple | range) else value
 
 
 def fitting(value: Any, shape: tuple[int, ...], what: str) -> Array:
-    """value as an array of just that shape: NumPy would broadcast silently."""
+    """value as an array of exactly this shape: NumPy would broadcast silently."""
     array = as_array(value._data if isinstance(value, Tensor) else value)
     if array.shape != shape:
         raise ValueError(f"{what} of shape {array.shape} cannot be assigned to one of shape {shape}")

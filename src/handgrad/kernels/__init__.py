@@ -1,7 +1,8 @@
 """Operations of ``ops`` compiled with Numba: same names, same signatures, for float32. ``ops`` is their definition.
 
-What is not named here runs as ``ops`` has it, and so does a call that a kernel does not take. ``backend.py`` asks
-before the forward. A kernel itself never turns to the text, and its backward is only given what its own forward saved.
+The NumPy code in ``ops`` runs an operation without a kernel, and a call that its kernel does not take: ``backend.py``
+asks before the forward. A kernel never calls the operation in ``ops``. Its backward only gets what its own forward
+saved.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Causal attention without the upper half of the scores, compiled. Defined by ``ops.attention``.
 
-Each head is gone through in blocks of queries: a block sees no key after its own end, so those products are never
-made, and its scores are still in the core's cache when their softmax is taken.
+The kernel takes each head in blocks of queries. A block sees no key after its own end, so those products are never
+computed, and its scores are still in the core's cache when softmax reads them.
 """
 
 import math
@@ -38,7 +38,7 @@ def takes(
     dropout_p: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> bool:
-    """Causal attention without mask and dropout, with one key and one value for each query."""
+    """Takes causal attention without mask and dropout, with one key and one value for each query."""
     is_plain = mask is None and causal and dropout_p == 0
     return is_plain and q.shape == k.shape and q.shape[:-1] == v.shape[:-1] and q.size > 0 and v.size > 0
 
@@ -69,12 +69,12 @@ def attention_backward(dy: Array, saved: Saved) -> tuple[Array, Array, Array]:
 
 
 def new_weights(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Room for the weights of all queries (..., T), as (heads, T, T); above the diagonal it is not all written."""
+    """An array (heads, T, T) for the weights of all queries (..., T); not all of it above the diagonal gets written."""
     return np.empty((math.prod(shape[:-1]), shape[-1], shape[-1]), dtype)
 
 
 def block_size(T: int) -> int:
-    """How many queries are taken together: small blocks waste less, large ones multiply faster."""
+    """How many queries form a block: small blocks waste less, large ones multiply faster."""
     return min(max(T // 8, 32), 128)
 
 
@@ -94,9 +94,9 @@ def attend(q, k, v, weights, block, y):  # type: ignore[no-untyped-def]
 
 @inlined
 def _softmax(row, bits, seen, scale):  # type: ignore[no-untyped-def]
-    """Scores to weights in place; the query sees the first of them. ``bits`` is the same memory as integers."""
+    """Scores to weights in place; the query sees the first ``seen`` keys. ``bits`` is the same memory as integers."""
     row[seen:] = _MINUS_INFINITY
-    # The largest score, by the order of floats' bits as integers, which vectorises; a positive NaN is above all.
+    # The largest score, found by comparing bits as integers, which vectorises; a positive NaN is above all.
     largest_bits = _SMALLEST_INT
     for s in range(bits.size):
         largest_bits = max(largest_bits, bits[s] ^ ((bits[s] >> _SIGN_SHIFT) & _LARGEST_INT))
@@ -115,7 +115,7 @@ def _softmax(row, bits, seen, scale):  # type: ignore[no-untyped-def]
 
 @inlined
 def attend_backward(dy, q, k, v, weights, d_scores, block, dq, dk, dv):  # type: ignore[no-untyped-def]
-    """One head: writes dq, dk, dv; ``d_scores`` (T, T) is room to work in."""
+    """One head: writes dq, dk, dv; ``d_scores`` (T, T) is scratch memory."""
     T, D = q.shape
     scale = _ONE / np.sqrt(np.float32(D))
     for start in range(0, T, block):
@@ -126,7 +126,7 @@ def attend_backward(dy, q, k, v, weights, d_scores, block, dq, dk, dv):  # type:
         multiply(d_scores[start:stop, :stop], k[:stop], dq[start:stop], _ZERO)
     for start in range(0, T, block):
         stop = min(start + block, T)
-        # These keys are looked at by the queries of their own block and of all later ones.
+        # The queries of this block and of all later ones attend to these keys.
         multiply_at(weights[start:, start:stop], dy[start:], dv[start:stop], _ZERO)
         multiply_at(d_scores[start:, start:stop], q[start:], dk[start:stop], _ZERO)
 

@@ -16,7 +16,7 @@ _MINUS_INFINITY = np.float32(-np.inf)
 
 
 class Saved(NamedTuple):
-    """What the backward needs: probabilities (N, V), and of each row its label and whether it counts (N,)."""
+    """What the backward needs: probabilities (N, V), and for each row its label and whether it counts (N,)."""
 
     probabilities: Array
     labels: Array

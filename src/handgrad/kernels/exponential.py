@@ -7,7 +7,7 @@ from handgrad.system.compiling import inlined
 _LOG2_E = np.float32(1.4426950408889634)
 _LN2_HIGH = np.float32(0.693359375)
 _LN2_LOW = np.float32(-2.12194440e-4)
-# Where 2ⁿ no longer is a normal number: float32 reaches a little further.
+# Beyond these, 2ⁿ is no longer a normal number; float32 itself reaches a little further.
 _LARGEST, _SMALLEST = np.float32(88.37626), np.float32(-87.33654)
 _HALF, _ONE, _INFINITY, _ZERO = np.float32(0.5), np.float32(1), np.float32(np.inf), np.float32(0)
 _C2, _C3, _C4, _C5, _C6, _C7 = (
@@ -21,7 +21,7 @@ def exp32(x):  # type: ignore[no-untyped-def]
     """e^x in float32 to a relative 4e-7 (Cephes expf).
 
     With n the nearest integer to x / ln 2, a polynomial gives e^(x - n ln 2) and a shift of bits 2ⁿ. NaN gives NaN;
-    above 88.37 comes infinity, below -87.33 comes 0.
+    above 88.37 the result is infinity, below -87.33 it is 0.
     """
     n = np.floor(x * _LOG2_E + _HALF)
     r = x - n * _LN2_HIGH - n * _LN2_LOW

@@ -22,13 +22,13 @@ class Saved(NamedTuple):
 
 
 def takes(x: Array, approximate: Approximate = "tanh") -> bool:
-    """The tanh form."""
+    """Takes the tanh form alone."""
     return approximate == "tanh"
 
 
 def gelu(x: Array, approximate: Approximate = "tanh") -> tuple[Array, Saved]:
     """As ``ops.gelu``."""
-    x = np.asarray(x, order="C")  # unlike ascontiguousarray this leaves a 0-d array one
+    x = np.asarray(x, order="C")  # unlike ascontiguousarray this keeps a 0-d array 0-d
     y = np.empty_like(x)
     _forward(x.reshape(-1), y.reshape(-1))
     return y, Saved(x)
@@ -45,13 +45,13 @@ def gelu_backward(dy: Array, saved: Saved) -> Array:
 
 @inlined
 def value_of(x):  # type: ignore[no-untyped-def]
-    """x Φ(x), where Φ = ½ (1 + tanh u) is 1 / (1 + exp(-2u))."""
+    """x Φ(x), with Φ = ½ (1 + tanh u) = 1 / (1 + exp(-2u))."""
     return x / (_ONE + exp32(_MINUS_TWICE_SCALE * x * (_ONE + _CUBIC * x * x)))
 
 
 @inlined
 def slope_of(x):  # type: ignore[no-untyped-def]
-    """Φ + x Φ'. Φ is found once more: to read it from memory would take longer."""
+    """Φ + x Φ'. Φ is computed again: to read it from memory would take longer."""
     share = _ONE / (_ONE + exp32(_MINUS_TWICE_SCALE * x * (_ONE + _CUBIC * x * x)))
     return share + x * (_TWICE_SCALE * (_ONE + _THREE_CUBIC * x * x) * share * (_ONE - share))
 

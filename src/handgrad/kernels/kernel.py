@@ -10,10 +10,10 @@ class Kernel(NamedTuple):
     forward: Callable[..., tuple[Any, Any]]
     backward: Callable[..., Any]
     takes: Callable[..., bool]
-    """Called with what the forward would be called with: whether this kernel computes it. If not, the text does."""
+    """Called with the forward's arguments: whether this kernel takes the call. If not, the NumPy code does."""
     adds_into: bool = False
-    """Whether the backward has a parameter more, ``into``: for each input an array to add its gradient to, instead of
-    making a new one. The array is returned all the same.
+    """Whether the backward takes ``into`` too: for each input an array to add its gradient to, instead of making a new
+    one. The backward returns this array.
     """
 
 

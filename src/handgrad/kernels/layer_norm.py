@@ -47,7 +47,7 @@ def _forward(x, weight, bias, eps, y, x_hat, inverse_std):  # type: ignore[no-un
         total = _ZERO
         for c in range(C):
             total += x[n, c]
-        # In float64: one unit in the last place of a large mean is more than a small variance can bear.
+        # In float64: in float32, the rounding error of a large mean would distort a small variance.
         mean = np.float32(np.float64(total) / C)
         squares = _ZERO
         for c in range(C):

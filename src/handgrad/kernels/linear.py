@@ -22,7 +22,7 @@ class Saved(NamedTuple):
 
 
 def takes(x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)) -> bool:
-    """The backward computes all gradients, so it takes the call if all are wanted."""
+    """Takes a call if all gradients are wanted, as the backward computes them all."""
     return all(wanted)
 
 
@@ -47,7 +47,7 @@ def linear_backward(dy: Array, saved: Saved, into: Into = NOTHING) -> tuple[Arra
 
 @inlined
 def add_bias(y, bias):  # type: ignore[no-untyped-def]
-    """Adds bias to each row; one of no elements stands for none."""
+    """Adds bias to each row; an empty array means no bias."""
     if bias.size:
         for n in range(y.shape[0]):
             for c in range(y.shape[1]):

@@ -31,7 +31,7 @@ def takes(
     approximate: Approximate = "tanh",
     wanted: tuple[bool, ...] = (True, True, True),
 ) -> bool:
-    """The tanh form; the backward computes all gradients, so all must be wanted."""
+    """Takes the tanh form, if all gradients are wanted, as the backward computes them all."""
     return approximate == "tanh" and all(wanted)
 
 

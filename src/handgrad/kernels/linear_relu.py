@@ -23,7 +23,7 @@ class Saved(NamedTuple):
 
 
 def takes(x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)) -> bool:
-    """The backward computes all gradients, so it takes the call if all are wanted."""
+    """Takes a call if all gradients are wanted, as the backward computes them all."""
     return all(wanted)
 
 

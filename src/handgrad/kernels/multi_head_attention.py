@@ -27,7 +27,7 @@ def takes(
     dropout_p: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> bool:
-    """Causal attention without mask and dropout."""
+    """Takes causal attention without mask and dropout."""
     return mask is None and causal and dropout_p == 0 and qkv.size > 0
 
 
@@ -58,7 +58,7 @@ def multi_head_attention_backward(dy: Array, saved: Saved) -> Array:
 
 @inlined
 def _head(x, n, part, n_head):  # type: ignore[no-untyped-def]
-    """(T, D) of window n; the heads' queries are parts 0 to n_head - 1, their keys and values follow."""
+    """A part (T, D) of window n: the heads' queries are parts 0 to n_head - 1, then come their keys and values."""
     D = x.shape[2] // n_head
     return x[n, :, part * D : (part + 1) * D]
 

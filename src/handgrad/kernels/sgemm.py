@@ -1,7 +1,7 @@
-"""Matrix products inside compiled code, by the BLAS that NumPy itself brings.
+"""Matrix products inside compiled code, by the BLAS that NumPy itself uses.
 
-A kernel that multiplies, adds a bias and bends the result is one call that holds no lock, instead of several that each
-wait for Python's.
+A kernel that multiplies, adds a bias and applies a nonlinearity is one call that holds no lock, instead of several
+that each wait for Python's.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from numba.core.typing import signature
 
 from handgrad.system.compiling import inlined
 
-# cblas_sgemm with sizes of 64 bits: of NumPy's wheels, and of Apple's Accelerate.
+# cblas_sgemm with 64-bit sizes: in NumPy's wheels, and in Apple's Accelerate.
 _NAMES = ("scipy_cblas_sgemm64_", "cblas_sgemm64_", "cblas_sgemm$NEWLAPACK$ILP64")
 # As cblas.h numbers them.
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
@@ -29,7 +29,7 @@ _CALLBACK = ctypes.CFUNCTYPE(None, *(_OF_C[kind] for kind in _SIGNATURE))
 
 
 def _of_numpy() -> int | None:
-    """The address of the cblas_sgemm that NumPy multiplies with; None where there is none with sizes of 64 bits."""
+    """The address of the cblas_sgemm that NumPy multiplies with; None if none with 64-bit sizes is found."""
     for path in _libraries():
         library = ctypes.CDLL(str(path))
         for name in _NAMES:
@@ -39,7 +39,7 @@ def _of_numpy() -> int | None:
 
 
 def _libraries() -> Iterator[Path]:
-    """NumPy's own, through which those it is linked with are found too, except on Windows; there they lie beside."""
+    """NumPy's own library, which also finds those it is linked with; on Windows these lie in a folder beside NumPy."""
     package = Path(np.__file__).parent
     yield from sorted((package / "_core").glob("_multiarray_umath*"))
     yield from sorted((package.parent / "numpy.libs").glob("*openblas*"))
@@ -47,7 +47,7 @@ def _libraries() -> Iterator[Path]:
 
 @_CALLBACK
 def _by_numpy(order, trans_a, trans_b, M, N, K, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
-    """cblas_sgemm by ``np.matmul``, for a NumPy whose library is not found: right, and slower."""
+    """cblas_sgemm by ``np.matmul``, if NumPy's library is not found: correct, but slower."""
     A = _matrix(a, K, M, lda).T if trans_a == _TRANSPOSED else _matrix(a, M, K, lda)
     B = _matrix(b, N, K, ldb).T if trans_b == _TRANSPOSED else _matrix(b, K, N, ldb)
     C = _matrix(c, M, N, ldc)
@@ -102,5 +102,5 @@ def _product(trans_a, trans_b, a, b, c, K, keep):  # type: ignore[no-untyped-def
 
 @inlined
 def _row_length(x):  # type: ignore[no-untyped-def]
-    """Elements from one row to the next. NumPy may give an axis of size 1 any stride: a single row's is not asked."""
+    """Elements from one row to the next. NumPy may give an axis of size 1 any stride, so a single row's is not used."""
     return x.strides[0] // 4 if x.shape[0] > 1 else max(x.shape[1], 1)

@@ -21,7 +21,7 @@ class Saved(NamedTuple):
 
 
 def takes(x: Array, axis: int = -1) -> bool:
-    """The last axis."""
+    """Takes the last axis alone."""
     return x.ndim > 0 and axis in (-1, x.ndim - 1)
 
 

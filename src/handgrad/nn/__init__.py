@@ -1,7 +1,7 @@
 """Layers that own their parameters, driven two ways.
 
 By hand, with arrays: ``y = layer(x)``, then ``dx = layer.backward(dy)``. On the tape, with Tensors: ``y = layer(x)``,
-then ``y.backward()`` of what comes of it.
+then ``loss.backward()`` for a loss computed from y.
 """
 
 from handgrad.nn import init

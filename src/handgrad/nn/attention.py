@@ -17,7 +17,7 @@ Generator = np.random.Generator
 class Attend(Layer):
     """Multi-head self-attention on a fused projection: (B, T, 3C) to (B, T, C). No parameters.
 
-    Splitting into heads, attention and merging are one operation, which compiled code does without moving a head.
+    Splitting into heads, attention and merging are one operation, so that compiled code need not copy heads.
     """
 
     def __init__(self, n_head: int, causal: bool = True, dropout: float = 0.0, *, rng: Generator | None = None) -> None:
@@ -114,7 +114,7 @@ class MultiHeadAttention(Module):
 
     ``mask`` (broadcast to (B, n_head, T, T)) is true where attending is allowed, or is added to the scores.
     ``on_queries`` and ``on_keys``, given together, are modules that queries and keys (B, n_head, T, D) go through
-    before they meet.
+    before attention.
 
     Raises ValueError if n_head does not divide n_embd, or if only one of the two modules is given.
     """

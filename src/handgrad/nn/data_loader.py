@@ -20,7 +20,7 @@ class Dataset(Protocol):
 class TensorDataset:
     """Item i is row i of each array.
 
-    Raises ValueError where their lengths differ.
+    Raises ValueError if their lengths differ.
     """
 
     def __init__(self, *arrays: Any) -> None:
@@ -37,10 +37,10 @@ class TensorDataset:
 
 
 class TokenDataset:
-    """Every window of ``block_size`` tokens of a text, with the tokens that follow: item i is (x, y), where y is x one
-    token on.
+    """Every window of ``block_size`` tokens of a text, with the tokens that follow: item i is (x, y), and y begins one
+    token after x.
 
-    Raises ValueError for a text that has no such window.
+    Raises ValueError if the text is too short for one window.
     """
 
     def __init__(self, ids: Sequence[int] | Array, block_size: int) -> None:
@@ -48,7 +48,7 @@ class TokenDataset:
         self.block_size = block_size
         if len(self) < 1:
             raise ValueError(
-                f"TokenDataset: {len(self.ids)} tokens have no window of {block_size} and one that follows"
+                f"TokenDataset: {len(self.ids)} tokens are too few for a window of {block_size} and the token after it"
             )
 
     def __len__(self) -> int:
@@ -64,12 +64,12 @@ class TokenDataset:
 class DataLoader:
     """Batches of ``batch_size`` items, stacked into Tensors: one for each part of an item.
 
-    Iterating gives one epoch: every item once, in order, or in an order drawn anew for each epoch where ``shuffle``.
-    ``forever()`` gives one epoch after another. The last, smaller batch is left out where ``drop_last``. ``seed``
-    makes the order of epoch 0, 1, … the same in every program that asks; without one it is drawn when the loader is
-    made, so that ``manual_seed`` repeats it.
+    Iterating gives one epoch: every item once, in order, or with ``shuffle`` in a new random order for each epoch.
+    ``forever()`` gives one epoch after another. ``drop_last`` drops the last batch if it is smaller. ``seed`` fixes
+    the order of every epoch; without one, the loader draws a seed when it is made, so that ``manual_seed`` repeats
+    the order.
 
-    Raises ValueError for a batch_size below 1, or where ``drop_last`` leaves nothing.
+    Raises ValueError for a batch_size below 1, or if ``drop_last`` leaves no batch.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class DataLoader:
         self.drop_last = drop_last
         self.seed = int(default_generator().integers(2**63)) if seed is None else seed
         self.epoch = 0
-        """Which epoch the next iteration gives."""
+        """The number of the epoch that the next iteration gives."""
 
     def __len__(self) -> int:
         """How many batches an epoch has."""
@@ -120,7 +120,7 @@ class DataLoader:
 
 
 def _stacked(items: list[Any]) -> Any:
-    """Items as one batch: a Tensor for arrays and numbers; of tuples, lists and dictionaries one with batches in it."""
+    """Items as one batch: a Tensor for arrays and numbers; tuples, lists and dictionaries are stacked part by part."""
     first = items[0]
     if isinstance(first, dict):
         return {key: _stacked([item[key] for item in items]) for key in first}

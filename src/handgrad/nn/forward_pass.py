@@ -1,4 +1,4 @@
-"""Passes by hand: what one forward from outside has kept belongs together, and is of use only together."""
+"""Passes by hand: what one call from outside makes layers keep belongs together, and is only valid as a whole."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,18 +17,18 @@ class Pass:
         """Whether a later pass dropped something that this one kept, so that its backward would be wrong."""
 
 
-# Inside a pass all parts are driven by hand: they need not look whether they can be. Each thread has its own.
+# Inside a pass all parts are driven by hand and need not check whether they can be. Each thread has its own pass.
 _current: ContextVar[Pass | None] = ContextVar("current_pass", default=None)
 
 
 def current_pass() -> Pass | None:
-    """The pass that runs in this thread; None outside of any."""
+    """The pass that runs in this thread; None if none does."""
     return _current.get()
 
 
 @contextmanager
 def new_pass(modules: Iterable[object]) -> Iterator[None]:
-    """Begins a pass of these modules, unless one runs already, and drops what they have kept of earlier ones."""
+    """Begins a pass of these modules, unless one runs already, and drops what they kept in earlier passes."""
     if _current.get() is not None:
         yield
         return
@@ -42,7 +42,7 @@ def new_pass(modules: Iterable[object]) -> Iterator[None]:
 
 
 def drop(modules: Iterable[object]) -> None:
-    """Lets go of what layers have kept. Their passes are broken by it: what other layers kept of them is of no use."""
+    """Drops what layers have kept. This breaks their passes: what other layers kept in them is no longer valid."""
     for module in modules:
         kept = vars(module).get("_kept")
         if kept is not None:

@@ -1,4 +1,4 @@
-"""Initial values. Each fills a parameter, or any tensor, in place, drawing from ``rng`` where it draws."""
+"""Initial values. Each function fills a parameter, or any tensor, in place; random values are drawn by ``rng``."""
 
 import math
 
@@ -9,22 +9,22 @@ from handgrad.system.arrays import Array
 
 
 def zeros(parameter: Tensor) -> None:
-    """All 0."""
+    """Fills with zeros."""
     parameter.data = np.zeros(parameter.shape)
 
 
 def ones(parameter: Tensor) -> None:
-    """All 1."""
+    """Fills with ones."""
     parameter.data = np.ones(parameter.shape)
 
 
 def normal(parameter: Tensor, mean: float = 0.0, std: float = 1.0, rng: np.random.Generator | None = None) -> None:
-    """Draws from the normal law."""
+    """Draws from the normal distribution."""
     _copy_in(parameter, _generator(rng).standard_normal(parameter.shape, dtype=np.float64) * std + mean)
 
 
 def uniform(parameter: Tensor, low: float = 0.0, high: float = 1.0, rng: np.random.Generator | None = None) -> None:
-    """Draws evenly from [low, high)."""
+    """Draws uniformly from [low, high)."""
     _copy_in(parameter, _generator(rng).uniform(low, high, parameter.shape))
 
 
@@ -36,9 +36,9 @@ def trunc_normal(
     b: float = 2.0,
     rng: np.random.Generator | None = None,
 ) -> None:
-    """Draws from the normal law what lies in [a, b].
+    """Draws from the normal distribution cut to [a, b].
 
-    Raises ValueError where a is not below b.
+    Raises ValueError if a is not below b.
     """
     if not (a < b and std > 0):
         raise ValueError(f"trunc_normal: N({mean}, {std}²) cannot be cut to [{a}, {b}]")
@@ -47,8 +47,8 @@ def trunc_normal(
 
 
 def _standard_between(low: float, high: float, count: int, rng: np.random.Generator) -> Array:
-    """N(0, 1) within [low, high], by proposals that are taken with a chance (Robert 1995): normal ones where most of
-    them fall inside, else even ones, or, far out, ones that fall off as exp(-low · x).
+    """N(0, 1) cut to [low, high], by rejection sampling (Robert 1995): the proposals are normal if most of them fall
+    inside, else uniform, or, far out, exponential, exp(-low · x).
     """
     if high < 0:
         return -_standard_between(-high, -low, count, rng)
@@ -71,7 +71,7 @@ def _standard_between(low: float, high: float, count: int, rng: np.random.Genera
 
 
 def xavier_uniform(parameter: Tensor, gain: float = 1.0, rng: np.random.Generator | None = None) -> None:
-    """Evenly from ±gain √(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, equation 16)."""
+    """Uniform in ±gain √(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, equation 16)."""
     fan_in, fan_out = fans(parameter)
     bound = gain * math.sqrt(6 / (fan_in + fan_out))
     uniform(parameter, -bound, bound, rng)
@@ -84,7 +84,7 @@ def xavier_normal(parameter: Tensor, gain: float = 1.0, rng: np.random.Generator
 
 
 def kaiming_uniform(parameter: Tensor, rng: np.random.Generator | None = None) -> None:
-    """Evenly from ±√(6 / fan_in), which keeps the variance through ReLU (He et al. 2015, equation 10)."""
+    """Uniform in ±√(6 / fan_in), which keeps the variance through ReLU (He et al. 2015, equation 10)."""
     bound = math.sqrt(6 / fans(parameter)[0])
     uniform(parameter, -bound, bound, rng)
 
@@ -95,9 +95,9 @@ def kaiming_normal(parameter: Tensor, rng: np.random.Generator | None = None) ->
 
 
 def fans(parameter: Tensor) -> tuple[int, int]:
-    """(fan_in, fan_out) of a weight that stands as (in, out), or of a convolution's (out, in, I, J).
+    """(fan_in, fan_out) of a weight (in, out), or of a convolution's weight (out, in, I, J).
 
-    Raises ValueError for any other.
+    Raises ValueError for any other shape.
     """
     if parameter.ndim == 4:
         n_out, n_in, height, width = parameter.shape

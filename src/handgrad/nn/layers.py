@@ -1,4 +1,4 @@
-"""The leaves: each holds an operation of ``ops`` and its own parameters."""
+"""The leaves: each applies one operation of ``ops`` to its inputs and its own parameters."""
 
 import math
 from typing import Any, Literal, get_args
@@ -14,7 +14,7 @@ from handgrad.nn.parameter import Parameter
 from handgrad.ops.conv2d import IntPair
 
 Activation = Literal["gelu", "gelu_exact", "relu"]
-"""A nonlinearity by its name: gelu is GPT-2's tanh form."""
+"""The name of a nonlinearity: gelu is GPT-2's tanh form."""
 Generator = np.random.Generator
 
 _LINEAR: dict[Activation | None, tuple[Any, dict[str, Any]]] = {
@@ -29,8 +29,8 @@ _LINEAR: dict[Activation | None, tuple[Any, dict[str, Any]]] = {
 class Linear(Layer):
     """y = f(x W + b) over the last axis: (..., in_features) to (..., out_features).
 
-    W (in_features, out_features) and b start evenly in ±1/√in_features, as PyTorch's do. f is a nonlinearity that is
-    computed in the same pass, or nothing.
+    W (in_features, out_features) and b start uniform in ±1/√in_features, as in PyTorch. f is a nonlinearity that
+    belongs to the same operation, or nothing.
 
     Raises ValueError for an unknown nonlinearity.
     """
@@ -90,7 +90,7 @@ class Unembedding(Layer):
 
 
 class LayerNorm(Layer):
-    """Each vector of the last axis to mean 0, variance 1, then times gain (``weight``) plus ``bias``."""
+    """Brings each vector of the last axis to mean 0 and variance 1; then times gain (``weight``), plus ``bias``."""
 
     def __init__(self, normalized_shape: int, eps: float = 1e-5, *, dtype: npt.DTypeLike = np.float32) -> None:
         if not isinstance(normalized_shape, int | np.integer):
@@ -106,9 +106,9 @@ class LayerNorm(Layer):
 
 
 class Conv2d(Layer):
-    """Windows of an image, weighted: (N, in_channels, H, W) to (N, out_channels, U, V), as PyTorch's.
+    """Windows of an image, weighted: (N, in_channels, H, W) to (N, out_channels, U, V), as in PyTorch.
 
-    The weight (out_channels, in_channels, I, J) and the bias start evenly in ±1/√(in_channels · I · J).
+    The weight (out_channels, in_channels, I, J) and the bias start uniform in ±1/√(in_channels · I · J).
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Conv2d(Layer):
 
 
 class Dropout(Layer):
-    """In training each element is zero with probability p, else divided by 1 - p; in eval the identity."""
+    """In training, each element becomes zero with probability p, else is divided by 1 - p; in eval the identity."""
 
     def __init__(self, p: float = 0.5, *, rng: Generator | None = None) -> None:
         if not 0 <= p <= 1:

@@ -14,7 +14,7 @@ mse_loss = functions.mse
 class CrossEntropyLoss(Layer):
     """-log softmax(logits)[target] in nats, from logits (..., V) and integer targets (...).
 
-    ``backward()`` starts the way back: it takes ∂L/∂loss, 1 where nothing is said.
+    ``backward()`` starts the backward pass: it takes ∂L/∂loss, 1 by default.
     """
 
     def __init__(self, ignore_index: int = -100, reduction: Reduction = "mean") -> None:
@@ -32,7 +32,7 @@ class CrossEntropyLoss(Layer):
 class MSELoss(Layer):
     """(prediction - target)², averaged; both have the same shape.
 
-    ``backward()`` starts the way back, by hand to the prediction alone: it takes ∂L/∂loss, 1 where nothing is said.
+    ``backward()`` starts the backward pass, by hand for the prediction alone: it takes ∂L/∂loss, 1 by default.
     """
 
     def __init__(self, reduction: Literal["mean", "sum", "none"] = "mean") -> None:

@@ -1,4 +1,4 @@
-"""What every layer is: it finds its parameters and children by attribute, and is driven by hand or on the tape."""
+"""The base of all layers: a module finds its parameters and children by attribute, and runs by hand or on the tape."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -22,16 +22,16 @@ ArrayOrTensor: TypeAlias = Array | Tensor
 
 
 class Module:
-    """A part of a model: ``forward`` computes.
+    """A part of a model; ``forward`` computes its output.
 
     Parameters, buffers and child modules are found by attribute, also in lists, tuples and dictionaries.
 
-    Called with arrays it is driven by hand: ``backward`` takes ∂L/∂output to ∂L/∂input and adds to the ``grad`` of
-    each parameter on its way. A call from outside begins a new pass, and drops what an earlier pass has kept here and
-    below. Within one pass a layer runs once. Only a call, ``module(x)``, makes what is below one pass: layers that are
-    called one by one, or by a ``forward`` that is called directly, each have a pass of their own.
+    Called with arrays, it is driven by hand: ``backward`` turns ∂L/∂output into ∂L/∂input and adds to the ``grad`` of
+    each parameter. A call from outside begins a new pass and drops what this module and those below kept in an earlier
+    one. Within one pass a layer runs once. Only a call, ``module(x)``, makes one pass of everything below: layers that
+    are called one by one, or by a ``forward`` that is called directly, each have a pass of their own.
 
-    Called with a Tensor it runs on the tape, and ``backward`` of the result does all that. A module without a
+    Called with a Tensor, it runs on the tape, and the ``backward`` of the result does all that. A module without a
     ``backward`` for its ``forward``, or one that holds such a module, always runs on the tape.
     """
 
@@ -62,7 +62,7 @@ class Module:
             yield from _held(Module, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Keeps what is learned learned: a buffer given new values stays one, a Parameter gives way to no Tensor."""
+        """A Buffer that is assigned new values stays a Buffer; a Parameter cannot be replaced by a Tensor."""
         if isinstance(value, Tensor | np.ndarray) and not isinstance(value, Parameter | Buffer):
             held = vars(self).get(name)
             if isinstance(held, Buffer):
@@ -75,7 +75,7 @@ class Module:
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:
-        """The modules below, indented, each with the shapes of its own parameters."""
+        """This module and those below, indented, each with the shapes of its own parameters."""
         shapes = ", ".join(
             f"{name} {value.shape}" for name, value in vars(self).items() if isinstance(value, Parameter)
         )
@@ -136,9 +136,9 @@ class Module:
         return {name: tensor.data.copy() for name, tensor in self._state().items()}
 
     def load_state_dict(self, state: Mapping[str, Array | Tensor]) -> None:
-        """Copies values in, by name. Nothing is changed unless everything fits.
+        """Copies values in, by name. If anything does not fit, nothing changes.
 
-        Raises ValueError that lists all names missing, unexpected and wrongly shaped.
+        Raises ValueError that lists all missing, unexpected and wrongly shaped names.
         """
         own = self._state()
         missing = [name for name in own if name not in state]
@@ -157,35 +157,35 @@ class Module:
             parameter.data = arrays[name]
 
     def train(self, mode: bool = True) -> Self:
-        """Into training (dropout drops) or, with ``mode=False``, out of it."""
+        """Switches to training (dropout drops) or, with ``mode=False``, out of it."""
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Out of training: dropout is the identity."""
+        """Switches out of training: dropout is the identity."""
         return self.train(False)
 
     def zero_grad(self) -> None:
-        """Forgets all gradients."""
+        """Clears all gradients."""
         for parameter in self.parameters():
             parameter.zero_grad()
 
     def set_generator(self, rng: np.random.Generator) -> None:
-        """Gives every layer that draws random numbers (dropout) this generator to draw from."""
+        """Makes every layer that draws random numbers (dropout) draw from this generator."""
         for module in self.modules():
             if hasattr(module, "rng"):
                 module.rng = rng
 
     @contextmanager
     def one_pass(self) -> Iterator[None]:
-        """Inside, calls of this module and its parts by hand are one pass: a loss calls a model, then its own layer."""
+        """Inside, calls by hand of this module and its parts are one pass: a loss calls a model, then its own layer."""
         modules = list(self.modules())
         with new_pass(modules) if all(map(_has_backward, modules)) else nullcontext():
             yield
 
     def forget(self) -> None:
-        """Drops what forwards have kept for a backward that will not come, after an interrupted step."""
+        """Drops what forwards have kept for a backward that will not run, after an interrupted step."""
         drop(self.modules())
 
 
@@ -195,7 +195,7 @@ class Kept(NamedTuple):
     pair: Pair
     saved: tuple[Any, ...]
     inputs: tuple[Any, ...]
-    """As they were given: Parameters, arrays, None."""
+    """As the caller gave them: Parameters, arrays, None."""
     outputs: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
     """Shape and dtype of each output."""
     several: bool
@@ -214,14 +214,14 @@ class Layer(Module):
     def apply(self, operation: Forward, *inputs: Any, **options: Any) -> Any:
         """Runs an operation of ``handgrad.ops``, and keeps what its backward needs: here, or on the tape for Tensors.
 
-        The inputs are the differentiable ones, in the operation's order, arrays or Tensors and this layer's own
-        Parameters; None stands for one that is not there. Both ways they are brought to one dtype by the same rule,
-        that of ``autograd.operands``.
+        ``inputs`` are the differentiable ones, in the operation's order: arrays or Tensors, and this layer's own
+        Parameters; None for one that is missing. By hand and on the tape, the same rule gives them one dtype, that of
+        ``autograd.operands``.
 
-        Raises RuntimeError if this layer ran by hand in the same pass before.
+        Raises RuntimeError if this layer already ran by hand in the same pass.
         """
         if self._is_given_tensors(inputs) or is_on_tape(*options.values()):
-            # What is differentiated is computed in floats, and in one dtype, as by the functions of tensors.
+            # Differentiable inputs are computed in floats of one dtype, as in the functions of tensors.
             given = iter(promoted(*(as_tensor(value) for value in inputs if value is not None), fractions=True))
             tensors = [None if value is None else next(given) for value in inputs]
             made = apply_several(operation, *tensors, layer=self, **options)
@@ -237,7 +237,7 @@ class Layer(Module):
         return output
 
     def _pass_that_may_keep(self) -> Pass:
-        """The pass that runs, or one of this layer alone if ``forward`` was called past ``__call__``."""
+        """The pass that runs, or a new one of this layer alone if ``forward`` was called directly."""
         current = current_pass()
         if self._kept is not None:
             if self._kept.of_pass is current:
@@ -249,7 +249,7 @@ class Layer(Module):
         return current or Pass()
 
     def _is_given_tensors(self, inputs: tuple[Any, ...]) -> bool:
-        """Whether a Tensor is among them that is no Parameter of this layer's own."""
+        """Whether a Tensor is among them that is not one of this layer's own Parameters."""
         own = vars(self).values()
         return any(
             isinstance(value, Tensor) and not any(value is mine for mine in own if isinstance(mine, Parameter))
@@ -257,7 +257,7 @@ class Layer(Module):
         )
 
     def _keep(self, kept: Kept | None) -> None:
-        vars(self)["_kept"] = kept  # past __setattr__, which looks at everything that may be learned
+        vars(self)["_kept"] = kept  # not by __setattr__, which checks the type of all it sets
 
     @property
     def awaits_backward(self) -> bool:
@@ -265,14 +265,14 @@ class Layer(Module):
         return self._kept is not None
 
     def backward(self, dy: Any) -> Any:
-        """∂L/∂input from ∂L/∂output, adding to the gradients of the parameters; consumes what forward kept.
+        """∂L/∂input from ∂L/∂output; adds to the gradients of the parameters and uses up what forward kept.
 
-        Returns the gradient of the array input, of its dtype if that is a float; a tuple if there are several; None if
-        no input has one (Embedding). A number stands for an array full of it. A layer with several outputs takes a
-        tuple, in which None stands for zeros.
+        Returns the gradient of the array input, in its dtype if that is a float; a tuple if there are several; None if
+        no input has a gradient (Embedding). A number as ``dy`` counts as an array full of it. A layer with several
+        outputs takes a tuple, in which None counts as zeros.
 
-        Raises RuntimeError if no forward has kept anything, or if something of its pass was dropped since; ValueError
-        if dy has not the output's shape.
+        Raises RuntimeError if no forward has kept anything, or if a part of its pass was dropped since; ValueError if
+        dy does not have the output's shape.
         """
         kept = self._what_forward_kept()
         dy = self._fitting(dy, kept)
@@ -285,24 +285,24 @@ class Layer(Module):
                     value.accumulate(gradient)
             elif value is not None:
                 for_arrays.append(_in_dtype_of(value, gradient))
-        # One array goes in nearly everywhere; None comes back from an Embedding, whose ids have no gradient.
+        # Nearly all layers take one array. None is for an Embedding, whose ids have no gradient.
         return for_arrays[0] if len(for_arrays) == 1 else tuple(for_arrays) or None
 
     def _what_forward_kept(self) -> Kept:
         if self._kept is None:
             raise RuntimeError(
                 f"{type(self).__name__}: backward without a forward that kept what it needs: there was none, it ran "
-                "under no_grad() or on the tape, its backward came already, or a later call dropped it"
+                "under no_grad() or on the tape, its backward already ran, or a later call dropped it"
             )
         if self._kept.of_pass.is_broken:
             raise RuntimeError(
                 f"{type(self).__name__}: a part of this model was called again from outside before the backward, which "
-                "dropped what it had kept; run the forward once more, and look at parts under no_grad()"
+                "dropped what it had kept; run the forward again, and inspect parts under no_grad()"
             )
         return self._kept
 
     def _fitting(self, dy: Any, kept: Kept) -> Any:
-        """∂L/∂output as an array of the output's shape and dtype, or a tuple of such for several outputs."""
+        """∂L/∂output as an array of the output's shape and dtype, or a tuple of these for several outputs."""
         if not kept.several:
             return self._array_for(dy, *kept.outputs[0])
         pairs = zip(dy, kept.outputs, strict=True)
@@ -318,19 +318,19 @@ class Layer(Module):
 
 
 def in_floats(x: ArrayOrTensor) -> ArrayOrTensor:
-    """x, or if it holds integers or truth values the same in float32, by hand as on the tape."""
+    """x, with integers and booleans converted to float32, by hand as on the tape."""
     return floating(x) if isinstance(x, Tensor) else promoted_arrays([x])[0]
 
 
 def _in_dtype_of(value: Any, gradient: Any) -> Any:
-    """The gradient in the dtype that the input came in; integers, which have no gradient, leave it as it is."""
+    """The gradient in the dtype of the input; unchanged for integers, which have no gradient."""
     if gradient is None or not hasattr(value, "dtype") or value.dtype not in (np.float32, np.float64):
         return gradient
     return gradient.astype(value.dtype, copy=False)
 
 
 def is_on_tape(*values: Any) -> bool:
-    """Whether a Tensor is among them, so that what is computed from them belongs on the tape."""
+    """Whether one of them is a Tensor, so that what is computed from them belongs on the tape."""
     return any(isinstance(value, Tensor) for value in values)
 
 
@@ -340,12 +340,12 @@ def _has_backward(module: Module) -> bool:
 
 @cache
 def _is_backward_of_its_forward(kind: type[Module]) -> bool:
-    """Whether a class has a backward that was written for the forward that it has.
+    """Whether a class's backward was written for its forward.
 
-    A subclass that overrides forward alone inherits a backward of another function.
+    A subclass that overrides forward alone inherits the backward of another function.
     """
     forward, backward = (next(c for c in kind.__mro__ if name in vars(c)) for name in ("forward", "backward"))
-    # Layer's own backward follows from what forward applied, so it serves whoever is a Layer directly.
+    # Layer's own backward follows from what forward applied, so it is right for every direct subclass of Layer.
     return backward is not Module and (
         issubclass(backward, forward) or (backward is Layer and Layer in forward.__bases__)
     )
@@ -356,7 +356,7 @@ def _on_tape(value: Any) -> Any:
 
 
 def _held(kind: type[Held], name: str, value: Any) -> Iterator[tuple[str, Held]]:
-    """What is of a kind in an attribute's value: itself, or what lists, tuples and dictionaries hold."""
+    """The objects of a kind in an attribute's value: itself, or what its lists, tuples and dictionaries hold."""
     if isinstance(value, kind):
         yield name, value
     elif isinstance(value, list | tuple):

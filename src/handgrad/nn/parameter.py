@@ -1,4 +1,4 @@
-"""A tensor that is learned, and one that is only kept."""
+"""Parameters, which training changes, and buffers, which a module only saves."""
 
 import copy
 from collections.abc import Sequence
@@ -32,18 +32,18 @@ class Place:
 
 
 class Parameter(Tensor):
-    """A Tensor that a Module finds by attribute, that ``backward`` gives a gradient and an optimizer moves.
+    """A Tensor that a Module finds by attribute. ``backward`` gives it a gradient, and an optimizer moves it.
 
-    ``data`` is the value, ``grad`` the gradient (None before the first backward). Assigning to ``data`` copies
-    into the array that is there, so that whoever holds a view of it (an optimizer, a replica) stays right.
-    ``role`` says what the parameter is for; one that is not told is a vector, which does not decay.
+    ``data`` is the value, ``grad`` the gradient (None before the first backward). Assigning to ``data`` copies into the
+    existing array, so that views of it (an optimizer's, a replica's) stay right. ``role`` says what the parameter is
+    for; the default is a vector, which does not decay.
 
     A parameter can live in flat arrays that it shares with others (see ``bind``): ``place`` then says where, its
-    ``grad`` is always an array, and assigning None fills it with zeros. ``place`` is None if its memory is its own, as
-    that of every copy is.
+    ``grad`` is always an array, and assigning None fills it with zeros. ``place`` is None if the parameter has memory
+    of its own, as every copy has.
     """
 
-    # A slot, and no attribute like the role: a copy takes over attributes, but never the place.
+    # A slot, not an attribute as the role is: a copy takes over attributes, but never the place.
     __slots__ = ("place",)
 
     place: Place | None
@@ -54,7 +54,7 @@ class Parameter(Tensor):
 
     @classmethod
     def sharing(cls, other: "Parameter") -> Self:
-        """A new parameter with the very value of another, for a replica; it has no gradient yet."""
+        """A new parameter that shares the value of another, for a replica; it has no gradient yet."""
         parameter = cls.holding(other._data)
         parameter.share(other)
         return parameter
@@ -70,23 +70,23 @@ class Parameter(Tensor):
             super()._assign_grad(value)
 
     def bind(self, place: Place) -> None:
-        """Moves value and gradient to a place in flat arrays, for good; a missing gradient becomes zeros."""
+        """Moves value and gradient to a place in flat arrays, permanently; a missing gradient becomes zeros."""
         data, grad = self._data, self._grad
         self.look_at(place)
         self._data[...] = data
         self._grad[...] = 0 if grad is None else grad  # type: ignore[index]
 
     def look_at(self, place: Place) -> None:
-        """Takes what is at a place in flat arrays as value and gradient."""
+        """Makes the contents of a place in flat arrays its value and gradient."""
         self._data, self._grad = (flat[place.span].reshape(self.shape) for flat in (place.data, place.grad))
         self.place = place
 
     def share(self, other: "Parameter", grad: Array | None = None) -> None:
-        """Takes over the very value of another parameter, counting its changes with it, its role and
+        """Shares the value of another parameter, with the count of its changes; takes over its role and
         ``requires_grad``. The gradient is its own: zeros in the flat array ``grad``, in the span that the other has in
         its flat arrays; without ``grad``, none yet.
 
-        Raises ValueError for a ``grad`` if the other does not lie in flat arrays.
+        Raises ValueError if ``grad`` is given but the other does not lie in flat arrays.
         """
         self._data, self._version = other._data, other._version
         self._requires_grad, self.role = other.requires_grad, other.role
@@ -99,10 +99,10 @@ class Parameter(Tensor):
             self._grad[...] = 0
 
     def __copy__(self) -> Self:
-        return copy.deepcopy(self)  # two parameters over one value are made by share, which says so
+        return copy.deepcopy(self)  # share, not copy, makes two parameters over one value
 
     def __getstate__(self) -> Any:
-        """What a pickle keeps: all but the place, as the arrays are copied."""
+        """What a pickle keeps: all but the place, as it copies the arrays."""
         attributes, slots = cast("tuple[Any, dict[str, Any]]", super().__getstate__())
         return attributes, {**slots, "place": None}
 
@@ -116,7 +116,7 @@ class Parameter(Tensor):
 
 
 class Part(NamedTuple):
-    """A parameter and the span of a flat array that is about it."""
+    """A parameter and the span of a flat array that belongs to it."""
 
     parameter: Parameter
     span: slice
@@ -135,7 +135,7 @@ class Part(NamedTuple):
 
 
 def parts_of(parameters: Sequence[Parameter]) -> list[Part]:
-    """A flat array cut among parameters, one after another from its beginning."""
+    """Cuts a flat array among parameters, one after another from its beginning."""
     parts, start = [], 0
     for parameter in parameters:
         parts.append(Part(parameter, slice(start, start + parameter.size)))
@@ -144,9 +144,9 @@ def parts_of(parameters: Sequence[Parameter]) -> list[Part]:
 
 
 class Buffer(Tensor):
-    """A Tensor that a Module finds by attribute and saves with its state, and that nobody learns: running means."""
+    """A Tensor that a Module finds by attribute and saves with its state, and no optimizer moves: a running mean."""
 
     def __init__(self, data: Any, persistent: bool = True) -> None:
         super().__init__(data)
         self.persistent = persistent
-        """Whether it belongs to the state that is saved."""
+        """Whether it belongs to the saved state."""

@@ -21,7 +21,7 @@ _ACTIVATIONS: dict[str, type[Layer]] = {
 
 
 class Sequential(Module):
-    """Each module is given the output of the one before; ``backward`` goes through them in reverse."""
+    """Each module gets the output of the one before; ``backward`` goes through them in reverse."""
 
     def __init__(self, *modules: Module) -> None:
         self.layers = list(modules)
@@ -52,7 +52,7 @@ class MLP(Sequential):
     ``MLP([2, 64, 64, 3], activation="tanh")`` has two hidden layers of 64. ``activation``: relu, gelu, tanh, sigmoid
     or softplus.
 
-    Raises ValueError for fewer than two sizes, or another activation.
+    Raises ValueError for fewer than two sizes, or for an unknown activation.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class MLP(Sequential):
 
 
 class ModuleList(list[Module]):
-    """A list of modules, by PyTorch's name; a plain list held by a Module serves as well."""
+    """A list of modules, by PyTorch's name; a plain list in a Module works as well."""
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__(modules)

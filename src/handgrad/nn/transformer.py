@@ -14,7 +14,7 @@ from handgrad.system.arrays import Array
 Generator = np.random.Generator
 
 Norm = Literal["layer"]
-"""A normalisation by its name."""
+"""The name of a normalisation."""
 NORMS: dict[Norm, Callable[..., Layer]] = {"layer": LayerNorm}
 
 
@@ -55,7 +55,7 @@ class FeedForward(Module):
 
 
 class TransformerBlock(Module):
-    """Attention, then the feed-forward network, each on a normalised input and added to what came in."""
+    """Attention, then the feed-forward network, each on its normalised input, with the result added to that input."""
 
     def __init__(
         self,

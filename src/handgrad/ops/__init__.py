@@ -1,16 +1,17 @@
 """The derivatives: each operation is a pair of pure functions, the backward under its forward.
 
 ``NAME(inputs..., options) -> (output, saved)`` and ``NAME_backward(d_output, saved) -> gradients``: one gradient
-for each differentiable input, in order, of the input's shape and dtype (alone if there is one, else a tuple).
-The differentiable inputs come first. If users expect another order, as NumPy's ``where(condition, a, b)``, the others
-are given by name: ``where(a, b, condition=...)``, ``embedding(weight, ids=...)``. ``saved`` is a named tuple of what
-the backward needs, or ``()`` if it needs nothing. Inputs are never written to, and may be kept in ``saved``: do not
-change them before the backward has run.
+for each differentiable input, in order, with the input's shape and dtype (a single gradient by itself, several as a
+tuple). The differentiable inputs come first. If users expect another order, as in ``where(condition, a, b)``, the
+other inputs are keywords: ``where(a, b, condition=...)``, ``embedding(weight, ids=...)``. ``saved`` is a named tuple
+of what the backward needs, or ``()`` if it needs nothing. An operation never writes to its inputs but may keep them
+in ``saved``: do not change them before the backward has run.
 
-An operation of several inputs may take ``wanted``, a truth value for each: for an input whose gradient nobody wants,
-such as a constant, it saves nothing and its backward returns None. ``TAKE_WANTED`` names these operations.
+An operation of several inputs may take ``wanted``, one boolean for each input. If it is False, nobody needs the
+gradient of this input, such as a constant: the forward saves nothing for it, and the backward returns None.
+``TAKE_WANTED`` names these operations.
 
-Arrays of another library pass through if they have NumPy's interface, ``__array_ufunc__`` and ``__array_function__``.
+Arrays of another library work if they have NumPy's interface, ``__array_ufunc__`` and ``__array_function__``.
 """
 
 from collections.abc import Callable
@@ -46,7 +47,7 @@ from handgrad.ops.unembedding import *
 TAKE_WANTED: frozenset[Callable[..., Any]] = frozenset(
     {conv2d, divide, linear, linear_gelu, linear_relu, matmul, multiply, power}
 )
-"""The operations that take the option ``wanted``; whoever calls another may not pass it."""
+"""The operations that take the option ``wanted``; no other operation accepts it."""
 
 _WITHOUT_BACKWARD = ("adam_update", "add_gradients")
 """Operations that change arrays in place."""

@@ -25,14 +25,14 @@ def adam_update(
     decoupled: bool,
     grad_scale: float = 1.0,
 ) -> None:
-    """Moves ``data`` one step against its gradient; all four arrays are one-dimensional and of one size.
+    """Moves ``data`` one step against its gradient; all four arrays are one-dimensional and of equal size.
 
         m ← β₁ m + (1 - β₁) g,    v ← β₂ v + (1 - β₂) g²
         x ← x - lr · (m / (1 - β₁ᵗ)) / (√(v / (1 - β₂ᵗ)) + eps)
 
     t is ``step``, counted from 1. Weight decay shrinks x by lr · weight_decay before the step if ``decoupled``
-    (AdamW), else adds weight_decay · x to the gradient (Adam). g is ``grad`` times ``grad_scale``; ``grad`` is left as
-    it is.
+    (AdamW), else adds weight_decay · x to the gradient (Adam). g is ``grad`` times ``grad_scale``; ``grad`` does not
+    change.
     """
     step_size = lr / (1 - beta1**step)
     sqrt_correction = math.sqrt(1 - beta2**step)

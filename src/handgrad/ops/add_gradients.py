@@ -1,4 +1,4 @@
-"""The gradients of all shares of a batch brought together, and how large their sum is."""
+"""The sum of the gradients of a batch's shards, and its squared norm."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ _BLOCK = 16384
 def add_gradients(total: Array, others: Sequence[Array]) -> float:
     """Adds ``others``, in order, to ``total`` in place; returns Σ total², summed in float64 so that nothing overflows.
 
-    All are one-dimensional and of one size.
+    All arrays are one-dimensional and of equal size.
     """
     squares = 0.0
     for start in range(0, total.size, _BLOCK):

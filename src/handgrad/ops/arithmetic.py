@@ -1,6 +1,6 @@
-"""Two operands, element by element: each has its gradient, summed over wherever it was broadcast.
+"""Two operands, element by element; the gradient of an operand that was broadcast is the sum over its uses.
 
-An operand may be a Python number, which has no gradient (None is returned for it) and leaves the other's dtype alone.
+An operand may be a Python number: its gradient is None, and it does not change the dtype of the other operand.
 If the backward of one operand needs the other, ``saved`` holds it, but only if that gradient is wanted.
 """
 
@@ -70,7 +70,7 @@ def multiply_backward(dy: Array, saved: MultiplySaved) -> Gradients:
 
 
 class DivideSaved(NamedTuple):
-    """a is there if b's gradient is wanted."""
+    """a is saved only if b's gradient is wanted."""
 
     a: Operand | None
     b: Operand
@@ -104,7 +104,7 @@ class PowerSaved(NamedTuple):
 def power(a: Operand, b: Operand, wanted: Wanted = (True, True)) -> tuple[Array, PowerSaved]:
     """a to the power b."""
     kind_a, kind_b = kind_of(a, wanted[0]), kind_of(b, wanted[1])
-    y: Array = a**b  # rather than np.power: the operator knows that a square is a product
+    y: Array = a**b  # not np.power: the operator computes a square as a product
     return y, PowerSaved(a, b, kind_b and y, kind_a, kind_b)
 
 
@@ -128,19 +128,19 @@ def power_backward(dy: Array, saved: PowerSaved) -> Gradients:
 
 
 def floor_divide(a: Operand, b: Operand) -> tuple[Array, Kinds]:
-    """The largest whole number not above a / b."""
+    """a / b rounded down to a whole number."""
     return np.floor_divide(a, b), Kinds(kind_of(a), kind_of(b))
 
 
 def floor_divide_backward(dy: Array, saved: Kinds) -> Gradients:
-    """Flat wherever it has a slope: 0."""
+    """The slope is 0 wherever there is one."""
     a, b = saved
     flat = np.zeros_like(dy)
     return unbroadcast(flat, a), unbroadcast(flat, b)
 
 
 class RemainderSaved(NamedTuple):
-    """The quotient is there if b has a gradient."""
+    """The quotient is saved only if b has a gradient."""
 
     quotient: Array | None
     kind_a: Kind
@@ -148,7 +148,7 @@ class RemainderSaved(NamedTuple):
 
 
 def remainder(a: Operand, b: Operand) -> tuple[Array, RemainderSaved]:
-    """a - b · floor(a / b), of b's sign."""
+    """a - b · floor(a / b); it has b's sign."""
     kind_b = kind_of(b)
     return np.remainder(a, b), RemainderSaved(kind_b and np.floor_divide(a, b), kind_of(a), kind_b)
 
@@ -160,7 +160,7 @@ def remainder_backward(dy: Array, saved: RemainderSaved) -> Gradients:
 
 
 class ComparedSaved(NamedTuple):
-    """The two that maximum or minimum chose from."""
+    """The two operands that maximum or minimum chose from."""
 
     a: Operand
     b: Operand
@@ -191,7 +191,7 @@ def minimum_backward(dy: Array, saved: ComparedSaved) -> Gradients:
 
 
 class ClipSaved(NamedTuple):
-    """The three that the result was taken from."""
+    """The three operands that clip chose from."""
 
     x: Operand
     low: Operand | None
@@ -202,7 +202,7 @@ class ClipSaved(NamedTuple):
 
 
 def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> tuple[Array, ClipSaved]:
-    """x brought into [low, high]; either may be None, not both. If low > high the result is high.
+    """x limited to [low, high]; one of the bounds may be None. If low > high, the result is high.
 
     Raises ValueError if both are None.
     """
@@ -217,9 +217,9 @@ def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) ->
 
 
 def clip_backward(dy: Array, saved: ClipSaved) -> tuple[Array | None, Array | None, Array | None]:
-    """The slope is 1 for whichever of the three the result was taken from, 0 for the others.
+    """Each element of the result is one of the three operands: its slope is 1, that of the others 0.
 
-    At the kinks x = low and x = high it is x's, and if low = high it is not low's, as in PyTorch.
+    At the kinks x = low and x = high, x gets the slope 1; if low = high, low never gets it, as in PyTorch.
     """
     x, low, high, kind_x, kind_low, kind_high = saved
     below = np.False_ if low is None else np.less(x, low)
@@ -259,7 +259,7 @@ def where_backward(dy: Array, saved: WhereSaved) -> Gradients:
 
 
 class MaskedFillSaved(NamedTuple):
-    """Which elements were covered by the value."""
+    """Which elements the value replaced."""
 
     mask: Array
     x: Kind
@@ -267,7 +267,7 @@ class MaskedFillSaved(NamedTuple):
 
 
 def masked_fill(x: Array, value: Operand, *, mask: Array) -> tuple[Array, MaskedFillSaved]:
-    """``value``, a number or one element, where the mask is true (or not zero), x elsewhere; of x's dtype.
+    """``value``, a number or one element, where the mask is true (or not zero), x elsewhere; in x's dtype.
 
     Raises TypeError for a value that x's dtype cannot hold.
     """
@@ -280,7 +280,7 @@ def masked_fill(x: Array, value: Operand, *, mask: Array) -> tuple[Array, Masked
 
 
 def masked_fill_backward(dy: Array, saved: MaskedFillSaved) -> Gradients:
-    """What was covered no longer reaches the loss; the value does, through every place that it covered."""
+    """A replaced element no longer reaches the loss; the value does, through every element that it replaced."""
     mask, x, value = saved
     return (
         None if x is None else unbroadcast(np.where(mask, 0, dy), x),

@@ -13,7 +13,7 @@ from handgrad.system.arrays import Array
 
 
 class AttentionSaved(NamedTuple):
-    """The inputs, the weights (..., T, S) as they left softmax, the factor 1 / √D, and the weights after dropout."""
+    """The inputs, the weights (..., T, S) as softmax gave them, the factor 1 / √D, and the weights after dropout."""
 
     q: Array
     k: Array
@@ -33,12 +33,13 @@ def attention(
     dropout_p: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> tuple[Array, AttentionSaved]:
-    """softmax(q kᵀ / √D + mask) v: each query takes the mean of the values, weighted by its likeness to their keys.
+    """softmax(q kᵀ / √D + mask) v: each query averages the values, weighted by how well it matches their keys.
 
     q (..., T, D), k (..., S, D), v (..., S, E), leading axes broadcast; returns y (..., T, E). If ``causal``, the
     T queries are the last of S positions and see no later key: query t attends to s ≤ t + S - T. ``mask`` broadcasts
-    to (..., T, S): true where attending is allowed, or of a floating dtype and added to the scores (it is a constant,
-    without a gradient). A query that may attend to nothing gets zeros. ``dropout_p`` drops weights, drawn by ``rng``.
+    to (..., T, S). A boolean mask is true where attending is allowed; a floating mask is added to the scores, as a
+    constant without a gradient. A query that may attend to nothing gets zeros. Each weight is dropped with probability
+    ``dropout_p``, drawn by ``rng``.
 
     Raises ValueError for more causal queries than keys, TypeError for a mask that is neither boolean nor floating.
     """
@@ -67,8 +68,8 @@ def attention_backward(dy: Array, saved: AttentionSaved) -> tuple[Array, Array, 
         P = softmax(S)            so  dS_ts = P_ts (dP_ts - Σ_j dP_tj P_tj)
         S_ts = Σ_d q_td k_sd/√D   so  dq_td = Σ_s dS_ts k_sd / √D,   dq = dS k / √D
                                       dk_sd = Σ_t dS_ts q_td / √D,   dk = dSᵀ q / √D.
-    dk has the transpose because a key is summed over the queries that looked at it. Masked scores have P = 0, hence
-    dS = 0. Dropout on P comes between the first line and the second.
+    dk has the transpose because a key's gradient sums over the queries that attended to it. Masked scores have P = 0,
+    hence dS = 0. Dropout on P comes between the first line and the second.
     """
     q, k, v, weights, scale, dropped, dropout_saved = saved
     dv = dropped.swapaxes(-1, -2) @ dy
@@ -77,12 +78,12 @@ def attention_backward(dy: Array, saved: AttentionSaved) -> tuple[Array, Array, 
     d_scores *= scale
     dq = d_scores @ k
     dk = d_scores.swapaxes(-1, -2) @ q
-    # If leading axes were broadcast, as for heads that share their keys, the sum over all who used them.
+    # If leading axes were broadcast, as for heads that share keys, unbroadcast sums over all uses.
     return tuple(unbroadcast(d, kind_of(x)) for d, x in ((dq, q), (dk, k), (dv, v)))  # type: ignore[return-value]
 
 
 def _softmax_or_zero(scores: Array) -> Array:
-    """Softmax over the last axis, in place; rows that are -inf throughout become zeros instead of NaN."""
+    """Softmax over the last axis, in place; rows of -inf alone become zeros instead of NaN."""
     top = largest(scores, -1)
     scores -= np.where(top == -np.inf, 0, top)
     np.exp(scores, out=scores)

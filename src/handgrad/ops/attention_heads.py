@@ -1,6 +1,6 @@
-"""Queries, keys and values that lie side by side, taken apart into heads (Vaswani et al. 2017, section 3.2.2).
+"""Splits queries, keys and values that lie side by side into heads, and merges heads (Vaswani et al. 2017, 3.2.2).
 
-``split_heads`` goes before attention, ``merge_heads`` after it. Both only move elements, and their backwards move the
+``split_heads`` comes before attention, ``merge_heads`` after it. Both only move elements; their backwards move the
 gradients back.
 """
 
@@ -15,7 +15,7 @@ Gradient = Array | None
 
 
 class SplitHeadsSaved(NamedTuple):
-    """How many heads of queries there are, and how many of keys and of values."""
+    """The number of heads of queries, and that of keys and of values."""
 
     n_head: int
     n_kv_head: int
@@ -27,7 +27,7 @@ def split_heads(
     """The three parts of a fused projection, each with an axis for its heads.
 
     qkv (..., T, (H + 2K) D) holds the queries of H = n_head heads, then the keys and then the values of K = n_kv_head
-    heads; K is H by default, and smaller for heads that share their keys and values. Returns q (..., H, T, D),
+    heads. K is H by default; a smaller K lets heads share keys and values. Returns q (..., H, T, D),
     k (..., K, T, D) and v (..., K, T, D), as views if the memory allows it: head h of the queries is elements
     hD to (h + 1)D of the last axis.
 
@@ -48,8 +48,8 @@ def split_heads_backward(d_parts: tuple[Gradient, Gradient, Gradient], saved: Sp
     """Gradient of split_heads for qkv.
 
     q_htd = qkv_t,(hD+d), and k and v follow: every element of qkv is one element of one part, so it has that
-    element's gradient. The gradients are laid side by side as the parts were. A part that did not reach the loss
-    (None) counts as zeros; one of the three must be there.
+    element's gradient. The parts' gradients are laid side by side, as the parts were. A part that did not reach the
+    loss (None) counts as zeros; at least one of the three must be given.
     """
     some = next(d for d in d_parts if d is not None)
     *leading, _, T, D = some.shape
@@ -64,7 +64,7 @@ def split_heads_backward(d_parts: tuple[Gradient, Gradient, Gradient], saved: Sp
 
 
 class MergeHeadsSaved(NamedTuple):
-    """How many heads there are."""
+    """The number of heads."""
 
     n_head: int
 
@@ -72,7 +72,7 @@ class MergeHeadsSaved(NamedTuple):
 def merge_heads(y: Array) -> tuple[Array, MergeHeadsSaved]:
     """The outputs of all heads side by side: y (..., H, T, D) to (..., T, H D).
 
-    Raises ValueError if y has fewer than three axes, or no head.
+    Raises ValueError if y has fewer than three axes, or no heads.
     """
     if y.ndim < 3 or not y.shape[-3]:
         raise ValueError(f"merge_heads: y must have shape (..., H, T, D) with at least one head, not {y.shape}")
@@ -82,7 +82,7 @@ def merge_heads(y: Array) -> tuple[Array, MergeHeadsSaved]:
 def merge_heads_backward(dy: Array, saved: MergeHeadsSaved) -> Array:
     """Gradient of merge_heads for y.
 
-    The output's element t, hD + d is y_htd, so dy_htd is dy's element t, hD + d: dy, cut into heads.
+    Element (t, hD + d) of the output is y_htd, so y_htd's gradient is element (t, hD + d) of dy: dy, cut into heads.
     """
     return _apart(dy, saved.n_head)
 

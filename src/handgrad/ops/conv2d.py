@@ -1,4 +1,4 @@
-"""Two-dimensional convolution (cross-correlation, as every network library calls it)."""
+"""Two-dimensional convolution (in mathematics cross-correlation; network libraries call it convolution)."""
 
 import operator
 from typing import NamedTuple
@@ -40,7 +40,7 @@ def conv2d(
     x (N, C, H, W), weight (O, C, I, J), bias (O,) or None, as in PyTorch; returns y (N, O, U, V) with
     U = (H + 2p - d(I - 1) - 1) // s + 1 for stride s, padding p (with zeros) and dilation d; V likewise.
 
-    Raises ValueError if the shapes do not fit one another, TypeError for a stride, padding or dilation that is not an
+    Raises ValueError if the shapes do not fit one another, TypeError for a stride, padding or dilation that is not one
     integer or two.
     """
     strides, dilations = _pair(stride, "stride"), _pair(dilation, "dilation")
@@ -74,13 +74,13 @@ def conv2d(
 
 
 def conv2d_backward(dy: Array, saved: Conv2dSaved) -> tuple[Array | None, Array | None, Array | None]:
-    """Gradients of conv2d for x, weight and bias (None if conv2d got no bias, or if it is not wanted).
+    """Gradients of conv2d for x, weight and bias; None without a bias, or for a gradient that is not wanted.
 
     y is linear in each: W_ocij meets the window's element (i, j) at every place (u, v),
         dW_ocij = Σ_nuv dy_nouv x_nc,su+di,sv+dj,   db_o = Σ_nuv dy_nouv,
     and x_nc,h,w is element (i, j) of every window whose su + di = h and sv + dj = w:
-        dx_nc,h,w = Σ over these of Σ_o dy_nouv W_ocij,
-    gathered by adding, for each (i, j), all windows' gradients at once where that element came from.
+        dx_nc,h,w = Σ over these of Σ_o dy_nouv W_ocij.
+    For each (i, j), one addition takes the gradients of all windows' elements (i, j) back to where these came from.
     """
     padded, weight, shape, padded_shape, weight_shape, has_bias, strides, (pad_h, pad_w), dilations = saved
     dx = d_weight = None
@@ -102,7 +102,7 @@ def conv2d_backward(dy: Array, saved: Conv2dSaved) -> tuple[Array | None, Array 
 
 
 def _windows(x: Array, size: tuple[int, ...], strides: IntPair, dilations: IntPair) -> Array:
-    """(N, C, U, V, I, J): what each output looks at, a view."""
+    """The window that each output sees: (N, C, U, V, I, J), a view."""
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilations, size, strict=True))
     every = sliding_window_view(x, reach, axis=(2, 3))
     return every[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]

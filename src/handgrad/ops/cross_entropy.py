@@ -1,4 +1,4 @@
-"""Cross entropy straight from the logits, fused with its softmax."""
+"""Cross entropy computed from the logits, fused with softmax."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -25,10 +25,10 @@ def cross_entropy(
 ) -> tuple[Array, CrossEntropySaved]:
     """-log softmax(logits)[target] in nats: how surprised the model is by the right answer.
 
-    logits (..., V), targets (...) integers in [0, V) or ``ignore_index``; a scalar for reduction "mean" (over
-    the targets not ignored; NaN if all are) and "sum", of the targets' shape for "none".
+    logits (..., V); targets (...) are integers in [0, V) or ``ignore_index``. Reduction "mean" (over the targets
+    that are not ignored; NaN if all are) and "sum" return a scalar, "none" an array of the targets' shape.
 
-    Raises ValueError if shapes do not match, TypeError for targets that are not integers, IndexError for one
+    Raises ValueError if shapes do not match, TypeError for targets that are not integers, IndexError for a target
     outside [0, V).
     """
     targets = as_array(targets)
@@ -51,8 +51,8 @@ def cross_entropy_backward(d_loss: Array | float, saved: CrossEntropySaved) -> A
 
     For one row, L = log Σ_j exp(z_j) - z_t. The derivative of the first term is the softmax p, so
         dz = p - onehot(t):
-    probability moves from what was predicted to what came. A row weighs d_loss ("sum", "none": its own
-    d_loss), d_loss / count ("mean"), or nothing if its target is ignored.
+    a step against it moves probability from the predictions to the target. Each row is multiplied by d_loss ("sum";
+    for "none" the row's own), by d_loss / count ("mean"), or by 0 if its target is ignored.
     """
     probabilities, labels, counted, shape, reduction = saved
     weight = weight_of_rows(d_loss, counted, reduction, probabilities.dtype)
@@ -62,7 +62,7 @@ def cross_entropy_backward(d_loss: Array | float, saved: CrossEntropySaved) -> A
 
 
 def reduced(losses: Array, counted: Array, reduction: Reduction) -> Array:
-    """The losses of all targets as ``reduction`` says; those not counted are 0."""
+    """Reduces the losses of all targets; the losses of ignored targets are 0."""
     if reduction == "none":
         return losses
     total = losses.sum()
@@ -80,7 +80,7 @@ def weight_of_rows(d_loss: Array | float, counted: Array, reduction: Reduction, 
 
 
 def check_targets(logits: Array, targets: Array, ignore_index: int, reduction: str) -> None:
-    """Raises as cross_entropy says."""
+    """Raises the errors that cross_entropy lists."""
     if targets.shape != logits.shape[:-1]:
         raise ValueError(
             f"cross_entropy: logits {logits.shape} need targets of shape {logits.shape[:-1]}, not {targets.shape}"

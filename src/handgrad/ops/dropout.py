@@ -1,4 +1,4 @@
-"""Inverted dropout (Srivastava et al. 2014): drop in training, do nothing afterwards."""
+"""Inverted dropout (Srivastava et al. 2014): drops elements in training, does nothing afterwards."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from handgrad.system.arrays import Array
 
 
 class DropoutSaved(NamedTuple):
-    """Which elements were kept, None if all were, and what these were multiplied by."""
+    """Which elements were kept (None if all were), and the factor that they were multiplied by."""
 
     kept: Array | None
     scale: float
@@ -17,9 +17,9 @@ class DropoutSaved(NamedTuple):
 def dropout(
     x: Array, p: float = 0.5, training: bool = True, rng: np.random.Generator | None = None
 ) -> tuple[Array, DropoutSaved]:
-    """Each element is zero with probability p, else divided by 1 - p, so that its mean stays.
+    """Each element becomes zero with probability p and is otherwise divided by 1 - p, so that its mean does not change.
 
-    x of any shape; the identity if ``training`` is false or p is 0. ``rng`` draws the mask, and is needed only then.
+    x of any shape; the identity if ``training`` is false or p is 0. ``rng`` draws the mask; the identity needs none.
 
     Raises ValueError for p outside [0, 1], and for a missing ``rng`` when a mask must be drawn.
     """

@@ -34,10 +34,10 @@ def einsum(*operands: Array, subscripts: str) -> tuple[Array, EinsumSaved]:
 def einsum_backward(dy: Array, saved: EinsumSaved) -> tuple[Array | None, ...]:
     """Gradients of einsum for each operand.
 
-    y_o = Σ a_i b_j, over all indices that are not in o: dy and b contribute to ∂L/∂a_i wherever they occur together,
+    y_o = Σ a_i b_j over all indices that are not in o. So a_i gets dy_o b_j from every term that it is in,
         da_i = Σ dy_o b_j over all indices that are not in i,
-    which is the einsum with a and y exchanged. An index of a alone was summed over: every a_i along it gets the same.
-    An index that a names twice read only a diagonal: elsewhere the gradient is zero.
+    which is the einsum with a and y exchanged. If only a has an index, it was summed over: every a_i along it gets the
+    same gradient. If a has an index twice, einsum read only the diagonal: off it the gradient is zero.
     """
     operands, inputs, output = saved
     gradients: list[Array | None] = []
@@ -55,7 +55,7 @@ def einsum_backward(dy: Array, saved: EinsumSaved) -> tuple[Array | None, ...]:
         )
         sizes = {label: operand.shape[inputs[k].index(label)] for label in labels}
         wanted = tuple(sizes[label] for label in labels)
-        # If the operand's size is 1 and the others' is not, it was broadcast; if the index is its alone, it was summed.
+        # An index of which only this operand has size 1 was broadcast; an index of this operand alone was summed over.
         gradient = unbroadcast(
             gradient,
             (tuple(min(g, w) if w == 1 else g for g, w in zip(gradient.shape, wanted, strict=True)), operand.dtype),
@@ -70,7 +70,7 @@ def einsum_backward(dy: Array, saved: EinsumSaved) -> tuple[Array | None, ...]:
 
 
 def _explicit(subscripts: str, operands: tuple[Array, ...]) -> tuple[list[str], str]:
-    """The indices of each operand and of the output, with letters in the place of dots."""
+    """The indices of each operand and of the output, with letters in place of the dots."""
     left, arrow, output = subscripts.replace(" ", "").partition("->")
     inputs = left.split(",")
     if len(inputs) != len(operands):

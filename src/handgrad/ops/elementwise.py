@@ -1,6 +1,6 @@
 """Functions of one number, applied to each element: y = f(x), so dx = dy · f'(x).
 
-Most are one line: the function, and dx from dy and what the slope is computed from, with the reason.
+Most are one line: the function, dx from dy and x or y, and the reason.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ Nothing: TypeAlias = tuple[()]
 def _from_input(
     name: str, f: Callable[[Array], Array], gradient: Callable[[Array, Array], Any], what: str, why: str
 ) -> tuple[Callable[[Array], tuple[Array, Input]], Callable[[Array, Input], Array]]:
-    """The pair of f, whose ``gradient(dy, x)`` is dx."""
+    """The pair of f; ``gradient(dy, x)`` returns dx."""
 
     def forward(x: Array) -> tuple[Array, Input]:
         return f(x), Input(x)
@@ -47,7 +47,7 @@ def _from_input(
 def _from_output(
     name: str, f: Callable[[Array], Array], gradient: Callable[[Array, Array], Any], what: str, why: str
 ) -> tuple[Callable[[Array], tuple[Array, Output]], Callable[[Array, Output], Array]]:
-    """The pair of f, whose ``gradient(dy, y)`` is dx. The output is there anyway, so x need not be kept."""
+    """The pair of f; ``gradient(dy, y)`` returns dx. The output exists anyway, so x need not be kept."""
 
     def forward(x: Array) -> tuple[Array, Output]:
         y = f(x)
@@ -62,7 +62,7 @@ def _from_output(
 def _from_nothing(
     name: str, f: Callable[[Array], Array], gradient: Callable[[Array], Array], what: str, why: str
 ) -> tuple[Callable[[Array], tuple[Array, Nothing]], Callable[[Array, Nothing], Array]]:
-    """The pair of f, whose ``gradient(dy)`` is dx."""
+    """The pair of f; ``gradient(dy)`` returns dx."""
 
     def forward(x: Array) -> tuple[Array, Nothing]:
         return f(x), ()
@@ -109,13 +109,13 @@ sigmoid, sigmoid_backward = _from_output(
 )
 abs, abs_backward = _from_input(
     "abs", np.absolute, lambda dy, x: dy * np.sign(x), "|x|.",
-    "The slope is the sign; at the kink x = 0 it is taken as 0, as in PyTorch.",
+    "The slope is the sign; at the kink x = 0 we take 0, as PyTorch does.",
 )
 negative, negative_backward = _from_nothing("negative", np.negative, np.negative, "-x.", "The slope is -1.")
-_FLAT = "Flat wherever it has a slope: 0."
+_FLAT = "The slope is 0 wherever there is one."
 sign, sign_backward = _from_nothing("sign", np.sign, np.zeros_like, "-1, 0 or 1; NaN for NaN.", _FLAT)
-floor, floor_backward = _from_nothing("floor", np.floor, np.zeros_like, "The largest whole number not above x.", _FLAT)
-ceil, ceil_backward = _from_nothing("ceil", np.ceil, np.zeros_like, "The smallest whole number not below x.", _FLAT)
+floor, floor_backward = _from_nothing("floor", np.floor, np.zeros_like, "x rounded down to a whole number.", _FLAT)
+ceil, ceil_backward = _from_nothing("ceil", np.ceil, np.zeros_like, "x rounded up to a whole number.", _FLAT)
 # fmt: on
 
 
@@ -139,12 +139,12 @@ def softplus_backward(dy: Array, saved: SoftplusSaved) -> Array:
 
 
 def round(x: Array, decimals: int = 0) -> tuple[Array, Nothing]:
-    """The nearest number with so many decimals; halves go to the even one."""
+    """x rounded to this many decimals; halves go to the even neighbour."""
     return np.round(x, decimals), ()
 
 
 def round_backward(dy: Array, saved: Nothing) -> Array:
-    """Flat wherever it has a slope: 0."""
+    """The slope is 0 wherever there is one."""
     return np.zeros_like(dy)
 
 

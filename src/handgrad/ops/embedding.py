@@ -9,7 +9,7 @@ from handgrad.system.arrays import Array
 
 
 class EmbeddingSaved(NamedTuple):
-    """The ids, and the table, whose shape and dtype the gradient has."""
+    """The ids, and the table: the gradient has its shape and dtype."""
 
     ids: Array
     weight: Array
@@ -20,7 +20,7 @@ def embedding(weight: Array, *, ids: Array) -> tuple[Array, EmbeddingSaved]:
 
     weight (V, C), ids (...) of an integer dtype in [0, V); returns y (..., C).
 
-    Raises ValueError for a table of other than two axes, TypeError for ids that are not integers, IndexError for one
+    Raises ValueError for a table of other than two axes, TypeError for ids that are not integers, IndexError for an id
     outside the table: a negative id, which NumPy would count from the end, is outside too.
     """
     ids = as_array(ids)
@@ -33,7 +33,7 @@ def embedding_backward(dy: Array, saved: EmbeddingSaved) -> Array:
 
     y_n = W_{ids n}, so row v of W reaches the loss through every n with ids_n = v, and through no other:
         dW_v = Σ_{n : ids_n = v} dy_n.
-    The rows are brought together by a stable sort of the ids, so that the sums are made in one fixed order.
+    A stable sort of the ids brings equal ids together, so that the sums are always made in the same order.
     """
     ids, weight = saved
     d_weight: Array = np.zeros_like(weight)
@@ -49,7 +49,7 @@ def embedding_backward(dy: Array, saved: EmbeddingSaved) -> Array:
 
 
 def check_ids(weight: Array, ids: Array) -> None:
-    """Raises as embedding says."""
+    """Raises the errors that embedding lists."""
     if weight.ndim != 2:
         raise ValueError(f"embedding: the table must have shape (V, C), not {weight.shape}")
     if ids.dtype.kind not in "iu":

@@ -1,7 +1,7 @@
 """The error function, which NumPy lacks: erf(x) = 2/√π ∫₀ˣ exp(-t²) dt.
 
 Rational Chebyshev approximations on three intervals (W. J. Cody, "Rational Chebyshev approximations for the
-error function", Mathematics of Computation 23, 1969), right to about one unit in the last place of float64.
+error function", Mathematics of Computation 23, 1969), accurate to about one unit in the last place of float64.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ def erf(x: Array) -> Array:
     result[small] = x[small] * _rational(_SMALL, np.square(x[small]))
     middle = ~(small | large)
     result[middle] = _from_complement(x[middle], _rational(_MIDDLE, size[middle]))
-    far = np.minimum(size[large], 30.0)  # erf is 1 in every float long before 30, where exp(-x²) is still 0
+    far = np.minimum(size[large], 30.0)  # finite for an infinite x; erf rounds to 1 long before 30
     inverse_square = 1 / np.square(far)
     tail = (1 / np.sqrt(np.pi) - inverse_square * _rational(_LARGE, inverse_square)) / far
     result[large] = _from_complement(x[large], tail)

@@ -28,7 +28,7 @@ def gelu(x: Array, approximate: Approximate = "tanh") -> tuple[Array, GeluSaved]
     approximate="tanh", GPT-2's form:  Φ(x) ≈ ½ (1 + tanh u),  u = √(2/π) (x + 0.044715 x³)
     approximate="none", the exact one: Φ(x) = ½ (1 + erf(x/√2)).
 
-    Raises ValueError for another ``approximate``.
+    Raises ValueError for any other ``approximate``.
     """
     if approximate == "tanh":
         u = np.square(x, out=np.empty_like(x))
@@ -36,7 +36,7 @@ def gelu(x: Array, approximate: Approximate = "tanh") -> tuple[Array, GeluSaved]
         u += 1
         u *= x
         u *= SQRT_2_OVER_PI
-        share = np.tanh(u, out=u)  # of x that passes, in [0, 1] once halved and moved
+        share = np.tanh(u, out=u)  # becomes Φ below
     elif approximate == "none":
         share = erf(x / math.sqrt(2))
     else:
@@ -49,7 +49,7 @@ def gelu(x: Array, approximate: Approximate = "tanh") -> tuple[Array, GeluSaved]
 def gelu_backward(dy: Array, saved: GeluSaved) -> Array:
     """Gradient of gelu for x.
 
-    By the product rule dy/dx = Φ(x) + x Φ'(x), where
+    By the product rule dy/dx = Φ(x) + x Φ'(x), with
         exact: Φ'(x) = φ(x) = exp(-x²/2) / √(2π)
         tanh:  Φ = ½ (1 + tanh u) gives Φ' = ½ (1 - tanh² u) u' = 2 Φ (1 - Φ) u',
                u' = √(2/π) (1 + 3 · 0.044715 x²).

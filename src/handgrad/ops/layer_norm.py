@@ -17,7 +17,7 @@ class LayerNormSaved(NamedTuple):
 
 
 def layer_norm(x: Array, weight: Array, bias: Array, eps: float = 1e-5) -> tuple[Array, LayerNormSaved]:
-    """Each last-axis vector brought to mean 0 and variance 1, then stretched and moved.
+    """Brings each vector of the last axis to mean 0 and variance 1, then scales and shifts it.
 
     x (..., C), weight (C,), bias (C,); returns y (..., C) with
         x̂ = (x - mean x) / √(var x + eps),   y = weight · x̂ + bias     (equations 3 and 4 of the paper;
@@ -39,12 +39,12 @@ def layer_norm_backward(dy: Array, saved: LayerNormSaved) -> tuple[Array, Array,
     """Gradients of layer_norm for x, weight and bias.
 
     Weight and bias act elementwise: d_weight = Σ dy · x̂ and d_bias = Σ dy over all but the last axis, and x̂ gets
-    dx̂ = dy · weight. Now x̂ = (x - μ) / σ, where both μ and σ = √(var + eps) depend on every x_j of the vector:
+    dx̂ = dy · weight. Now x̂ = (x - μ) / σ, and both μ and σ = √(var + eps) depend on every x_j of the vector:
         ∂x̂_i/∂x_j = (δ_ij - 1/C - x̂_i x̂_j / C) / σ,     as ∂μ/∂x_j = 1/C and ∂σ/∂x_j = x̂_j / C.
     Summed over i against dx̂_i:
         dx = (dx̂ - mean(dx̂) - x̂ · mean(dx̂ · x̂)) / σ.
-    In words: dx̂ less its part along the constant vector and its part along x̂, the two directions that normalising
-    takes away (x̂ to the last bit only if eps is 0; the formula holds for any eps).
+    In words: dx̂ minus its part along the constant vector and its part along x̂, the two directions that normalising
+    removes (x̂ completely only if eps is 0; the formula holds for any eps).
     """
     x_hat, inverse_std, weight = saved
     d_weight = as_rows(dy * x_hat).sum(axis=0)
@@ -58,7 +58,7 @@ def layer_norm_backward(dy: Array, saved: LayerNormSaved) -> tuple[Array, Array,
 
 
 def check_layer_norm(x: Array, weight: Array, bias: Array) -> None:
-    """Raises as layer_norm says."""
+    """Raises the errors that layer_norm lists."""
     for name, array in (("weight", weight), ("bias", bias)):
         if array.shape != x.shape[-1:]:
             raise ValueError(f"layer_norm: {name} must have shape {x.shape[-1:]}, as x is {x.shape}, not {array.shape}")

@@ -34,7 +34,7 @@ def linear(
 
 
 def linear_backward(dy: Array, saved: LinearSaved) -> tuple[Array | None, Array | None, Array | None]:
-    """Gradients of linear for x, weight and bias (None if linear got no bias, or if it is not wanted).
+    """Gradients of linear for x, weight and bias; None without a bias, or for a gradient that is not wanted.
 
     With the leading axes flattened to n, y_no = Σ_i x_ni W_io + b_o. By the chain rule
         ∂L/∂x_ni = Σ_o dy_no W_io      so  dx = dy Wᵀ
@@ -50,7 +50,7 @@ def linear_backward(dy: Array, saved: LinearSaved) -> tuple[Array | None, Array 
 
 
 def check_linear(x: Array, weight: Array, bias: Array | None) -> None:
-    """Raises as linear says."""
+    """Raises the errors that linear lists."""
     if x.shape[-1:] != weight.shape[:1]:
         raise ValueError(f"linear: x has shape {x.shape}, but its last size must be {weight.shape[0]}, that of weight")
     check_bias("linear", bias, weight.shape[1])

@@ -23,7 +23,7 @@ def linear_gelu(
 ) -> tuple[Array, LinearGeluSaved]:
     """``y = gelu(x @ weight + bias)``: x (..., I), weight (I, O), bias (O,) or None; returns y (..., O).
 
-    One operation, so that compiled code adds the bias where it reads the value for gelu.
+    It is one operation so that compiled code can add the bias in the loop that applies gelu.
 
     Raises ValueError as linear and gelu do.
     """
@@ -33,5 +33,5 @@ def linear_gelu(
 
 
 def linear_gelu_backward(dy: Array, saved: LinearGeluSaved) -> tuple[Array | None, Array | None, Array | None]:
-    """Gradients of linear_gelu for x, weight and bias: by the chain rule the two backwards, in reverse."""
+    """Gradients of linear_gelu for x, weight and bias: by the chain rule, the two backwards in reverse order."""
     return linear_backward(gelu_backward(dy, saved.gelu), saved.linear)

@@ -19,7 +19,7 @@ def linear_relu(
 ) -> tuple[Array, LinearReluSaved]:
     """``y = max(x @ weight + bias, 0)``: x (..., I), weight (I, O), bias (O,) or None; returns y (..., O).
 
-    One operation, so that compiled code adds the bias where it reads the value for relu.
+    It is one operation so that compiled code can add the bias in the loop that applies relu.
 
     Raises ValueError as linear does.
     """
@@ -29,5 +29,5 @@ def linear_relu(
 
 
 def linear_relu_backward(dy: Array, saved: LinearReluSaved) -> tuple[Array | None, Array | None, Array | None]:
-    """Gradients of linear_relu for x, weight and bias: by the chain rule the two backwards, in reverse."""
+    """Gradients of linear_relu for x, weight and bias: by the chain rule, the two backwards in reverse order."""
     return linear_backward(relu_backward(dy, saved.relu), saved.linear)

@@ -16,7 +16,7 @@ class LogSoftmaxSaved(NamedTuple):
 
 
 def log_softmax(x: Array, axis: int = -1) -> tuple[Array, LogSoftmaxSaved]:
-    """log of softmax, as x_i - log Σ_j exp(x_j): no logarithm of a number that has rounded to zero."""
+    """log of softmax, as x_i - log Σ_j exp(x_j): this never takes the logarithm of a probability rounded to zero."""
     y = x - largest(x, axis)
     y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
     return y, LogSoftmaxSaved(y, axis)

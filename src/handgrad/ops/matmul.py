@@ -38,7 +38,7 @@ def matmul_backward(dy: Array, saved: MatmulSaved) -> tuple[Array | None, Array 
     y_ik = Σ_j a_ij b_jk gives
         ∂L/∂a_ij = Σ_k dy_ik b_jk      so  da = dy bᵀ
         ∂L/∂b_jk = Σ_i a_ij dy_ik      so  db = aᵀ dy,
-    for each matrix of a stack, and summed if one matrix served several.
+    for each matrix of a stack; the gradient of a matrix that was broadcast is the sum over its uses.
     """
     b, a, a_shape, b_shape = saved
     # A vector is a row on the left, a column on the right.
@@ -60,7 +60,7 @@ def matmul_backward(dy: Array, saved: MatmulSaved) -> tuple[Array | None, Array 
 
 
 def _summed(gradient: Array, shape: tuple[int, ...]) -> Array:
-    """Over the leading axes that were broadcast."""
+    """The gradient, summed over the leading axes that were broadcast."""
     total = unbroadcast(gradient, (shape, gradient.dtype))
     assert total is not None
     return total

@@ -11,7 +11,7 @@ Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
 
 class MseSaved(NamedTuple):
-    """prediction - target, and the option."""
+    """prediction - target, shape and dtype of both, and the reduction."""
 
     difference: Array
     prediction: Kind
@@ -20,9 +20,9 @@ class MseSaved(NamedTuple):
 
 
 def mse(prediction: Array, target: Array, reduction: Reduction = "mean") -> tuple[Array, MseSaved]:
-    """(prediction - target)², its mean over all elements ("mean"), its sum, or each of them ("none").
+    """(prediction - target)²: the mean over all elements ("mean"), their sum ("sum"), or each element ("none").
 
-    Raises ValueError if the shapes differ (broadcasting here is nearly always a mistake) or for another reduction.
+    Raises ValueError if the shapes differ (broadcasting here is nearly always a mistake) or for any other reduction.
     """
     if prediction.shape != target.shape:
         raise ValueError(f"mse: prediction {prediction.shape} and target {target.shape} must have the same shape")
@@ -39,7 +39,7 @@ def mse(prediction: Array, target: Array, reduction: Reduction = "mean") -> tupl
 
 
 def mse_backward(d_loss: Array | float, saved: MseSaved) -> tuple[Array | None, Array | None]:
-    """∂(p - t)²/∂p = 2 (p - t), and its opposite for t; the mean gives each a share of 1/n."""
+    """∂(p - t)²/∂p = 2 (p - t), and the negative of it for t; the mean divides both by n."""
     difference, prediction, target, reduction = saved
     slope = as_array(2 * difference * d_loss).astype(difference.dtype, copy=False)
     if reduction == "mean":

@@ -34,7 +34,7 @@ def multi_head_attention(
     """Attention in n_head subspaces of one fused projection.
 
     qkv (..., T, 3C) holds queries, keys and values side by side, each of n_head heads of D = C / n_head; returns
-    y (..., T, C), the heads' outputs side by side. ``mask`` broadcasts to (..., n_head, T, T); the options are
+    y (..., T, C), the heads' outputs side by side. ``mask`` broadcasts to (..., n_head, T, T); the other options are
     those of attention.
 
     Raises ValueError if 3·n_head does not divide the last size.
@@ -47,7 +47,7 @@ def multi_head_attention(
 
 
 def multi_head_attention_backward(dy: Array, saved: MultiHeadAttentionSaved) -> Array:
-    """Gradient of multi_head_attention for qkv: by the chain rule the three backwards, in reverse."""
+    """Gradient of multi_head_attention for qkv: by the chain rule, the three backwards in reverse order."""
     n_head, attention_saved = saved
     d_heads = merge_heads_backward(dy, MergeHeadsSaved(n_head))
     d_parts = attention_backward(d_heads, attention_saved)
@@ -55,6 +55,6 @@ def multi_head_attention_backward(dy: Array, saved: MultiHeadAttentionSaved) -> 
 
 
 def check_heads(qkv: Array, n_head: int) -> None:
-    """Raises as multi_head_attention says."""
+    """Raises the errors that multi_head_attention lists."""
     if n_head < 1 or qkv.shape[-1] % (3 * n_head):
         raise ValueError(f"multi_head_attention: last size {qkv.shape[-1]} is not a multiple of 3 x {n_head} heads")

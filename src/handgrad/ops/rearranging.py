@@ -1,6 +1,6 @@
-"""Elements moved, repeated or left out; none computed with. The backward moves each gradient back where it came from.
+"""Operations that move, repeat or drop elements. The backward moves each gradient to where its element came from.
 
-Outputs are views of the input where NumPy gives views.
+Outputs are views of the input if NumPy gives views.
 """
 
 import math
@@ -28,12 +28,12 @@ def reshape(x: Array, shape: Sequence[int]) -> tuple[Array, ReshapeSaved]:
 
 
 def reshape_backward(dy: Array, saved: ReshapeSaved) -> Array:
-    """Back into the shape that x had."""
+    """dy in the shape that x had."""
     return dy.reshape(saved.shape)
 
 
 def copy(x: Array) -> tuple[Array, tuple[()]]:
-    """The same values in memory of their own, in order."""
+    """The same values in new memory, in order."""
     return x.copy(), ()
 
 
@@ -67,12 +67,12 @@ class BroadcastToSaved(NamedTuple):
 
 
 def broadcast_to(x: Array, shape: Sequence[int]) -> tuple[Array, BroadcastToSaved]:
-    """x stretched to a shape by NumPy's rules; a view that cannot be written to."""
+    """x stretched to a shape by NumPy's rules; a read-only view."""
     return np.broadcast_to(x, shape), BroadcastToSaved(kind_of(x))
 
 
 def broadcast_to_backward(dy: Array, saved: BroadcastToSaved) -> Array | None:
-    """The sum over all uses of each element."""
+    """Each element gets the sum over its uses."""
     return unbroadcast(dy, saved.x)
 
 
@@ -85,7 +85,7 @@ class RepeatSaved(NamedTuple):
 
 
 def repeat(x: Array, repeats: int | Sequence[int], axis: int | None = None) -> tuple[Array, RepeatSaved]:
-    """Each element of an axis (None: of the flattened x) ``repeats`` times, or each its own number of times."""
+    """Repeats elements along an axis; ``repeats`` is one count, or one for each element. None flattens x first."""
     size = x.size if axis is None else x.shape[axis]
     counts = np.broadcast_to(np.asarray(repeats), (size,))
     y = np.repeat(x, counts if isinstance(x, np.ndarray) else counts.tolist(), axis=axis)
@@ -93,12 +93,12 @@ def repeat(x: Array, repeats: int | Sequence[int], axis: int | None = None) -> t
 
 
 def repeat_backward(dy: Array, saved: RepeatSaved) -> Array:
-    """An element used n times gets the sum of n gradients."""
+    """An element repeated n times gets the sum of its n gradients."""
     shape, counts, axis = saved
     along = 0 if axis is None else axis
     line_shape = (counts.size,) if axis is None else shape
     dx = np.zeros(line_shape, dy.dtype, like=dy)
-    used = np.flatnonzero(counts)  # runs must not be empty
+    used = np.flatnonzero(counts)  # sums_of_runs takes no empty runs
     if used.size and dy.size:
         starts = (np.cumsum(counts) - counts)[used]
         np.moveaxis(dx, along, 0)[np.asarray(used, like=dy)] = sums_of_runs(np.moveaxis(dy, along, 0), starts)
@@ -113,13 +113,13 @@ class ConcatenateSaved(NamedTuple):
 
 
 def concatenate(*arrays: Array, axis: int | None = 0) -> tuple[Array, ConcatenateSaved]:
-    """Arrays one after another along an axis that is there; None flattens them first."""
+    """Joins arrays along an existing axis; None flattens them first."""
     y = np.concatenate(arrays, axis=axis)
     return y, ConcatenateSaved(tuple(a.shape for a in arrays), axis)
 
 
 def concatenate_backward(dy: Array, saved: ConcatenateSaved) -> tuple[Array, ...]:
-    """Cut where they were joined."""
+    """dy, cut where the arrays were joined."""
     shapes, axis = saved
     along = 0 if axis is None else axis
     sizes = [math.prod(shape) if axis is None else shape[axis] for shape in shapes]
@@ -134,12 +134,12 @@ class StackSaved(NamedTuple):
 
 
 def stack(*arrays: Array, axis: int = 0) -> tuple[Array, StackSaved]:
-    """Arrays of one shape along a new axis."""
+    """Joins arrays of one shape along a new axis."""
     return np.stack(arrays, axis=axis), StackSaved(axis)
 
 
 def stack_backward(dy: Array, saved: StackSaved) -> tuple[Array, ...]:
-    """Taken apart along that axis."""
+    """dy, taken apart along the new axis."""
     return tuple(np.moveaxis(dy, saved.axis, 0))
 
 
@@ -152,9 +152,9 @@ class SplitSaved(NamedTuple):
 
 
 def split(x: Array, sizes: Sequence[int], axis: int = 0) -> tuple[tuple[Array, ...], SplitSaved]:
-    """Pieces of these sizes, which must add up to x's, one after another along an axis: several outputs.
+    """Cuts x along an axis into pieces of these sizes: several outputs.
 
-    Raises ValueError if they do not add up.
+    Raises ValueError if the sizes do not add up to that of the axis.
     """
     if sum(sizes) != x.shape[axis] or any(size < 0 for size in sizes):
         raise ValueError(f"split: sizes {list(sizes)} do not add up to {x.shape[axis]}, the size of axis {axis}")
@@ -163,7 +163,7 @@ def split(x: Array, sizes: Sequence[int], axis: int = 0) -> tuple[tuple[Array, .
 
 
 def split_backward(d_pieces: Sequence[Array | None], saved: SplitSaved) -> Array:
-    """Joined again; a piece that did not reach the loss (None) counts as zeros."""
+    """The gradients, joined again; a piece that did not reach the loss (None) counts as zeros."""
     shapes, dtype, axis = saved
     some = next((d for d in d_pieces if d is not None), None)
     parts = [np.zeros(s, dtype, like=some) if d is None else d for d, s in zip(d_pieces, shapes, strict=True)]
@@ -186,7 +186,7 @@ def diagonal(x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> tuple
 
 
 def diagonal_backward(dy: Array, saved: DiagonalSaved) -> Array:
-    """Zero off the diagonal."""
+    """dy on the diagonal, zero elsewhere."""
     shape, dtype, offset, axis1, axis2 = saved
     dx = np.zeros(shape, dtype, like=dy)
     rows = np.arange(dy.shape[-1], like=dy) + max(-offset, 0)
@@ -195,13 +195,13 @@ def diagonal_backward(dy: Array, saved: DiagonalSaved) -> Array:
 
 
 class TriangleSaved(NamedTuple):
-    """The diagonal at which triu or tril cut."""
+    """The diagonal at which triu or tril cuts."""
 
     k: int
 
 
 def triu(x: Array, k: int = 0) -> tuple[Array, TriangleSaved]:
-    """The last two axes with zeros below diagonal k.
+    """x with zeros below diagonal k of the last two axes.
 
     Raises ValueError if x has fewer than two.
     """
@@ -216,7 +216,7 @@ def triu_backward(dy: Array, saved: TriangleSaved) -> Array:
 
 
 def tril(x: Array, k: int = 0) -> tuple[Array, TriangleSaved]:
-    """The last two axes with zeros above diagonal k.
+    """x with zeros above diagonal k of the last two axes.
 
     Raises ValueError if x has fewer than two.
     """
@@ -239,7 +239,7 @@ class GetitemSaved(NamedTuple):
 
 
 def getitem(x: Array, index: Any) -> tuple[Array, GetitemSaved]:
-    """x[index] with NumPy's basic, integer and boolean indices; a single element too is an array, and a view."""
+    """x[index] with NumPy's basic, integer and boolean indices; a single element is an array too, and a view."""
     y = x[index]
     if not is_array(y):
         y = x[(*(index if isinstance(index, tuple) else (index,)), ...)]
@@ -266,14 +266,14 @@ class SetitemSaved(NamedTuple):
 
 
 def setitem(x: Array, value: Array | float, index: Any) -> tuple[Array, SetitemSaved]:
-    """x with ``value`` in the place of x[index]; if the index names an element twice, the value written last stays."""
+    """A copy of x with ``value`` at x[index]; if the index names an element twice, the value written last stays."""
     y = x.copy()
     y[index] = value
     return y, SetitemSaved(x.shape, index, kind_of(value))
 
 
 def setitem_backward(dy: Array, saved: SetitemSaved) -> tuple[Array, Array | None]:
-    """What was overwritten no longer reaches the loss; the value gets the gradient of the places that it is in."""
+    """An overwritten element no longer reaches the loss; the value gets the gradient of the elements it replaced."""
     shape, index, kind = saved
     dx = dy.copy()
     dx[index] = 0
@@ -285,7 +285,7 @@ def setitem_backward(dy: Array, saved: SetitemSaved) -> tuple[Array, Array | Non
         stayed = np.full(shape, -1, like=dy)
         stayed[index] = number
         d_value = np.where(stayed[index] == number, d_value, 0)
-    # A value may have leading axes of size 1 that the place has not.
+    # A value may have more leading axes, of size 1, than the place it is written to.
     extra = max(len(kind[0]) - d_value.ndim, 0)
     return dx, unbroadcast(d_value.reshape((1,) * extra + d_value.shape), kind)
 
@@ -299,7 +299,7 @@ class ViewOfSaved(NamedTuple):
 
 
 def view_of(x: Array, positions: Array) -> tuple[Array, ViewOfSaved]:
-    """The elements at these positions of the flattened x, which are all different; a copy."""
+    """A copy of the elements at these positions, all different, of the flattened x."""
     return x.reshape(-1)[positions], ViewOfSaved(x.shape, x.dtype, positions)
 
 
@@ -319,14 +319,14 @@ class WithViewSaved(NamedTuple):
 
 
 def with_view(x: Array, value: Array, positions: Array) -> tuple[Array, WithViewSaved]:
-    """x with ``value`` at these positions of the flattened array, which are all different."""
+    """A copy of x with ``value`` at these positions, all different, of the flattened array."""
     y = x.copy().reshape(-1)
     y[positions] = value
     return y.reshape(x.shape), WithViewSaved(x.shape, positions)
 
 
 def with_view_backward(dy: Array, saved: WithViewSaved) -> tuple[Array, Array]:
-    """What was overwritten no longer reaches the loss; the value in its place does."""
+    """An overwritten element no longer reaches the loss; the value in its place does."""
     shape, positions = saved
     dx = dy.copy().reshape(-1)
     d_value = dx[positions]
@@ -335,17 +335,17 @@ def with_view_backward(dy: Array, saved: WithViewSaved) -> tuple[Array, Array]:
 
 
 def _may_repeat(index: Any) -> bool:
-    """Whether one element may be named twice: only integer arrays can do that."""
+    """Whether the index may name an element twice; only integer arrays can."""
     parts = index if isinstance(index, tuple) else (index,)
     return any((isinstance(part, list) or is_array(part)) and as_array(part).dtype.kind in "iu" for part in parts)
 
 
 def _add_at(dx: Array, index: Any, dy: Array) -> None:
-    """dx[index] += dy, but an element that the index names several times gets all of its dy, one after another."""
+    """dx[index] += dy, but an element that the index names several times gets the sum of all its dy."""
     if isinstance(dx, np.ndarray):
         np.add.at(dx, index, dy)
         return
-    # Other libraries' ufuncs need not have methods. In each round, every element gets the first dy that is left for it.
+    # Other libraries' ufuncs may have no methods. In each round, every element gets the first dy that is left for it.
     flat, dy = dx.reshape(-1), dy.reshape(-1)
     left = np.arange(dx.size, like=dx).reshape(dx.shape)[index].reshape(-1)
     while left.size:

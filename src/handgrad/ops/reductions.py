@@ -1,4 +1,4 @@
-"""Many numbers to one along some axes, or to as many running ones. ``axis`` is an axis, several, or None for all."""
+"""Reductions along some axes, and running sums and products. ``axis`` is one axis, several, or None for all."""
 
 import math
 from collections.abc import Callable
@@ -29,11 +29,11 @@ def sum(x: Array, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Sum
 def sum_backward(dy: Array, saved: SumSaved) -> Array:
     """∂(Σ x_i)/∂x_i = 1: every x_i gets dy."""
     shape, axes = saved
-    return np.broadcast_to(keep_axes(dy, shape, axes), shape).copy()  # which BLAS can read, unlike a stretched view
+    return np.broadcast_to(keep_axes(dy, shape, axes), shape).copy()  # BLAS cannot read a stretched view
 
 
 class MeanSaved(NamedTuple):
-    """x's shape, the axes averaged over, and how many numbers each mean is of."""
+    """x's shape, the axes averaged over, and how many numbers each mean averages."""
 
     shape: Shape
     axes: Axes
@@ -64,7 +64,7 @@ class VarSaved(NamedTuple):
 
 
 def var(x: Array, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> tuple[Array, VarSaved]:
-    """Σ (x_i - mean x)² / (n - ddof); NaN over no elements, and for n ≤ ddof the quotient by 0."""
+    """Σ (x_i - mean x)² / (n - ddof); NaN over no elements; if n ≤ ddof, a division by 0."""
     axes = axes_of(x, axis)
     count = _count(x, axes)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -97,7 +97,7 @@ def std(x: Array, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> t
 
 
 def std_backward(dy: Array, saved: StdSaved) -> Array:
-    """y = √v gives dv = dy / 2y; at y = 0, a point without a slope, 0 is taken, as in PyTorch."""
+    """y = √v gives dv = dy / 2y; at y = 0, where there is no slope, we take 0, as PyTorch does."""
     return var_backward(_divided_or_zero(dy, 2 * saved.y), saved.var)
 
 
@@ -115,7 +115,7 @@ def prod(x: Array, axis: Axis = None, keepdims: bool = False) -> tuple[Array, Pr
 
 
 def prod_backward(dy: Array, saved: ProdSaved) -> Array:
-    """∂(Π x_j)/∂x_i is the product of all others: of those before it and those after it, so a zero divides nothing."""
+    """∂(Π x_j)/∂x_i is the product of all others: those before it times those after it, so no zero divides."""
     x, axes = saved
     kept = [i for i in range(x.ndim) if i not in axes]
     moved = x.transpose([*kept, *axes])
@@ -178,7 +178,7 @@ class NormSaved(NamedTuple):
 
 
 def norm(x: Array, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> tuple[Array, NormSaved]:
-    """(Σ |x_i|^ord)^(1/ord); ord ∞ is the largest |x_i|, -∞ the smallest, 0 counts those that are not zero."""
+    """(Σ |x_i|^ord)^(1/ord); ord ∞ is the largest |x_i|, -∞ the smallest; 0 counts the non-zero x_i."""
     axes = axes_of(x, axis)
     size = np.absolute(x)
     if ord in (np.inf, -np.inf):
@@ -199,7 +199,7 @@ def norm(x: Array, ord: float = 2, axis: Axis = None, keepdims: bool = False) ->
 def norm_backward(dy: Array, saved: NormSaved) -> Array:
     """y^p = Σ |x_i|^p gives p y^(p-1) ∂y/∂x_i = p |x_i|^(p-1) sign x_i, so the slope is sign x_i · (|x_i| / y)^(p-1).
 
-    At y = 0 it is taken as 0. For p = ±∞ only the largest (smallest) count, and share evenly; for p = 0 none do.
+    At y = 0 we take 0. For p = ±∞ the largest (smallest) elements share the slope evenly; for p = 0 it is 0.
     """
     x, y, axes, ord = saved
     if ord == 0:
@@ -222,7 +222,7 @@ class LogsumexpSaved(NamedTuple):
 
 
 def logsumexp(x: Array, axis: Axis = None, keepdims: bool = False) -> tuple[Array, LogsumexpSaved]:
-    """log Σ exp(x_i). The largest x is taken out first, so that exp cannot overflow; -∞ over no elements."""
+    """log Σ exp(x_i). The largest x is subtracted first, so that exp cannot overflow; -∞ over no elements."""
     axes = axes_of(x, axis)
     top = largest(x, axes)
     top = np.where(np.isfinite(top), top, 0)
@@ -235,7 +235,7 @@ def logsumexp(x: Array, axis: Axis = None, keepdims: bool = False) -> tuple[Arra
 def logsumexp_backward(dy: Array, saved: LogsumexpSaved) -> Array:
     """∂ log Σ e^x_j / ∂x_i = e^x_i / Σ e^x_j = exp(x_i - y): the softmax."""
     x, y, axes = saved
-    with np.errstate(invalid="ignore"):  # between infinities there is no slope: NaN
+    with np.errstate(invalid="ignore"):  # at infinities there is no slope: NaN
         weights = np.exp(x - keep_axes(y, x.shape, axes))
     dx: Array = keep_axes(dy, x.shape, axes) * weights
     return dx
@@ -249,7 +249,7 @@ class CumsumSaved(NamedTuple):
 
 
 def cumsum(x: Array, axis: int | None = None) -> tuple[Array, CumsumSaved]:
-    """y_i = x_1 + … + x_i; with axis None of the flattened x."""
+    """y_i = x_1 + … + x_i; axis None flattens x first."""
     return np.cumsum(x, axis=axis, dtype=x.dtype), CumsumSaved(x.shape, axis)
 
 
@@ -268,7 +268,7 @@ class CumprodSaved(NamedTuple):
 
 
 def cumprod(x: Array, axis: int | None = None) -> tuple[Array, CumprodSaved]:
-    """y_i = x_1 · … · x_i; with axis None of the flattened x."""
+    """y_i = x_1 · … · x_i; axis None flattens x first."""
     y = np.cumprod(x, axis=axis, dtype=x.dtype)
     return y, CumprodSaved(x, y, axis)
 
@@ -296,7 +296,7 @@ def _count(x: Array, axes: tuple[int, ...]) -> int:
 
 
 def _to_those_equal(dy: Array, x: Array, y: Array, axes: tuple[int, ...]) -> Array:
-    """dy to the x that equal y, in even shares."""
+    """Shares dy evenly among the x that equal y."""
     chosen = x == keep_axes(y, x.shape, axes)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = keep_axes(dy, x.shape, axes) / chosen.sum(axis=axes, keepdims=True).astype(x.dtype)

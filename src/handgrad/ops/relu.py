@@ -23,6 +23,6 @@ def relu_backward(dy: Array, saved: ReluSaved) -> Array:
     """Gradient of relu for x.
 
     The slope is 1 where x > 0 and 0 where x < 0. At the kink x = 0 any number between the two will do;
-    PyTorch takes 0, and so do we. The output tells the two sides apart, so the input need not be kept.
+    PyTorch takes 0, and so do we. The output shows on which side x was, so the input need not be kept.
     """
     return np.where(saved.y <= 0, 0, dy)

@@ -1,8 +1,8 @@
-"""What operations share: arrays seen as rows, and gradients summed back to the shape that they came from.
+"""Helpers of the operations: arrays seen as rows, and gradients summed back to the shape of their input.
 
-Arrays may be NumPy's or another library's (CuPy's): operations ask for NumPy's interface alone, ``__array_function__``
-and ``__array_ufunc__``. What an operation makes itself, it makes with ``like=`` or from its inputs, so that it is an
-array of the same library.
+Arrays may be NumPy's or another library's (CuPy's): operations use NumPy's interface alone, ``__array_function__``
+and ``__array_ufunc__``. An operation makes new arrays with ``like=`` or from its inputs, so that they belong to the
+same library.
 """
 
 import math
@@ -27,14 +27,14 @@ def is_array(x: Any) -> TypeGuard[Array]:
 
 
 def as_array(x: Any) -> Array:
-    """An array of another library as it is; anything else, such as a number or a list, as a NumPy array."""
+    """x itself if it is an array of another library; anything else, such as a list, as a NumPy array."""
     if hasattr(x, "__array_function__") and not isinstance(x, np.ndarray):
         return x
     return np.asarray(x)
 
 
 def as_rows(x: Array) -> Array:
-    """x (..., C) as (N, C), N the product of the leading sizes; a view if the memory allows one.
+    """x (..., C) as (N, C), N the product of the leading sizes; a view if the memory allows it.
 
     Unlike ``reshape(-1, C)`` this also works for arrays without elements.
     """
@@ -42,7 +42,7 @@ def as_rows(x: Array) -> Array:
 
 
 def kind_of(x: Any, wanted: bool = True) -> Kind:
-    """What unbroadcast must know of an operand; None for an operand that has no gradient, or if none is wanted."""
+    """What unbroadcast needs to know about an operand; None if it has no gradient, or if none is wanted."""
     return (x.shape, x.dtype) if wanted and is_array(x) and x.dtype.kind == "f" else None
 
 
@@ -50,7 +50,7 @@ def unbroadcast(gradient: Array, kind: Kind) -> Array | None:
     """The gradient of an operand that NumPy stretched to the shape of ``gradient``; None if ``kind`` is None.
 
     Broadcasting uses one element many times, y_nm = x_m, so that by the chain rule its gradient is the sum over its
-    uses: dx_m = Σ_n dy_nm. Every operation that broadcasts comes back through here.
+    uses: dx_m = Σ_n dy_nm. Every backward of an operation that broadcasts calls this function.
     """
     if kind is None:
         return None
@@ -63,10 +63,10 @@ def unbroadcast(gradient: Array, kind: Kind) -> Array | None:
 
 
 def largest(x: Array, axis: int | tuple[int, ...]) -> Array:
-    """The largest x along these axes, which stay with size 1; -inf over no elements."""
+    """The largest x along these axes, which are kept with size 1; -inf over no elements."""
     if x.size:
         return x.max(axis=axis, keepdims=True)
-    # NumPy's max takes initial=-inf for this; other libraries' need not.
+    # NumPy's max takes initial=-inf for this; that of other libraries may not.
     return np.full_like(x.sum(axis=axis, keepdims=True), -np.inf)
 
 
@@ -74,7 +74,7 @@ def sums_of_runs(x: Array, starts: Array) -> Array:
     """The sum of x over its first axis, from each start to the next; starts are distinct and increase from 0."""
     if isinstance(x, np.ndarray):
         return np.add.reduceat(x, starts, axis=0)
-    # Other libraries' ufuncs need not have methods. Added in the order of reduceat, whose first element waits.
+    # Other libraries' ufuncs may have no methods. This adds in the order of reduceat: a run's first element last.
     edges = [*starts.tolist(), x.shape[0]]
     return np.stack([x[a] + x[a + 1 : b].sum(axis=0) for a, b in pairwise(edges)])
 
@@ -88,7 +88,7 @@ def check_bias(name: str, bias: Array | None, size: int) -> None:
 def axes_of(x: Array, axis: Axis) -> tuple[int, ...]:
     """``axis`` as a tuple of axes counted from 0.
 
-    Raises as NumPy does for an axis that x does not have, one named twice, and one that is no integer.
+    Raises as NumPy does for an axis that x does not have, one named twice, and one that is not an integer.
     """
     if axis is None:
         return tuple(range(x.ndim))
@@ -103,7 +103,7 @@ def axes_of(x: Array, axis: Axis) -> tuple[int, ...]:
 
 
 def keep_axes(y: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
-    """A result reduced over ``axes`` of an array of ``shape``, with these as axes of size 1, kept or not before."""
+    """The result of reducing ``axes`` of an array of ``shape``, with these axes as size 1, whether kept or dropped."""
     return as_array(y).reshape([1 if i in axes else size for i, size in enumerate(shape)])
 
 
@@ -113,7 +113,7 @@ def inverse(axes: Sequence[int]) -> tuple[int, ...]:
 
 
 def sizes_of(given: Sequence[Any]) -> tuple[int, ...]:
-    """The integers of f(2, 3) and of f((2, 3)), as these arrive in f's ``*given``.
+    """The integers of a call f(2, 3) or f((2, 3)), as they arrive in f's ``*given``.
 
     Raises TypeError if they are not integers.
     """

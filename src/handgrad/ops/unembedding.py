@@ -1,4 +1,4 @@
-"""Logits: how much a vector looks like each row of the token table (Press & Wolf 2017 tie it to the embedding's)."""
+"""Logits: how well a vector matches each row of the token table (Press & Wolf 2017 share it with the embedding)."""
 
 from typing import NamedTuple
 
@@ -45,7 +45,7 @@ def unembedding_backward(dy: Array, saved: UnembeddingSaved) -> tuple[Array, Arr
 
 
 def check_unembedding(x: Array, weight: Array, bias: Array | None) -> None:
-    """Raises as unembedding says."""
+    """Raises the errors that unembedding lists."""
     if x.shape[-1:] != weight.shape[1:]:
         raise ValueError(f"unembedding: x has shape {x.shape}, but its last size must be {weight.shape[1]}")
     check_bias("unembedding", bias, weight.shape[0])

@@ -10,7 +10,7 @@ from handgrad.system.threads import Team
 
 
 class Adam(Optimizer):
-    """Steps of about lr in every coordinate: the mean gradient over the root of the mean squared gradient.
+    """Steps of about lr in every coordinate: the mean gradient divided by the root of the mean squared gradient.
 
     The formula is that of ``ops.adam_update``. Weight decay is added to the gradient.
     """

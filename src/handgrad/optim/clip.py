@@ -12,7 +12,7 @@ from handgrad.system.arrays import Array
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scales all gradients so that their common 2-norm is at most ``max_norm``; returns the norm before.
 
-    ``max_norm=math.inf`` only measures. A norm that is not finite scales nothing: it is the caller's to see.
+    ``max_norm=math.inf`` only measures. A norm that is not finite scales nothing; the caller must check for it.
     """
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm: max_norm must be at least 0, not {max_norm}")
@@ -26,8 +26,8 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
 
 
 def clip_scale(norm: float, max_norm: float) -> float:
-    """What gradients of that norm are multiplied by; 1 where they are small enough, or not finite."""
-    # As PyTorch does, to give its numbers.
+    """The factor that clips gradients of that norm; 1 if they are small enough, or not finite."""
+    # As PyTorch does, for the same numbers.
     return max_norm / (norm + 1e-6) if math.isfinite(norm) and norm > max_norm else 1.0
 
 
@@ -37,7 +37,7 @@ def _norm(gradient: Array) -> float:
         squares = float(flat @ flat)
     if math.isfinite(squares):
         return math.sqrt(squares)
-    # In float32 squares overflow from 1.8e19 on: such gradients are large, not infinite.
+    # In float32, squares overflow from 1.8e19 on, although such gradients are finite.
     largest = float(np.abs(flat).max())
     if not math.isfinite(largest):
         return largest

@@ -16,16 +16,16 @@ Group = dict[str, Any]
 
 @dataclass
 class Piece:
-    """Parameters that make a step in one pass: they lie one after another and have made equally many steps before.
+    """Parameters that make a step in one pass: they lie one after another and have made the same number of steps.
 
-    All arrays are flat, of one size, and views: to write into them moves the parameters and their state.
+    All arrays are flat views of equal size: writing into them moves the parameters and their state.
     """
 
     parameters: list[Parameter]
     data: Array
     grad: Array
     state: dict[str, Array]
-    """By the optimizer's names for them."""
+    """The arrays of the state, by their names in ``state_names``."""
     step: int
     """The number of the step to make, counted from 1."""
     is_new: bool
@@ -44,7 +44,7 @@ class FlatBlock:
     with memory of its own is a block by itself.
 
     The state is flat too: an array of the block's size for each of the optimizer's names, made once. A step walks over
-    the block in pieces. If a parameter is frozen, it drops out of them, and its part of the state waits for it.
+    the block in pieces. A frozen parameter is in no piece, and its part of the state waits until it moves again.
     """
 
     def __init__(self, parameters: list[Parameter]) -> None:
@@ -58,7 +58,7 @@ class FlatBlock:
         self.state: dict[str, Array] = {}
 
     def allocate(self, names: Iterable[str]) -> None:
-        """Makes the arrays of the state that are not there yet, of zeros."""
+        """Creates the missing arrays of the state, of zeros."""
         for name in names:
             if name not in self.state:
                 self.state[name] = np.zeros(self.size, self.parameters[0].dtype, like=self.parameters[0].data)
@@ -80,7 +80,7 @@ class FlatBlock:
         return (
             self.steps[before] == self.steps[index]
             and self.has_state[before] == self.has_state[index]
-            # They did when the block was made, but an arena that was made later may have moved them.
+            # They were when the block was made, but an arena that was made later may have moved them.
             and _is_followed_by(self.parameters[before], self.parameters[index])
         )
 
@@ -104,9 +104,9 @@ class Optimizer:
     """
 
     state_names: tuple[str, ...] = ()
-    """The arrays that are kept for each parameter."""
+    """The names of the arrays that the optimizer keeps for each parameter."""
     needs_state = False
-    """Whether they are there for every parameter that has made a step."""
+    """Whether every parameter that has made a step has these arrays."""
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Group], defaults: Group) -> None:
         given = list(params)
@@ -120,17 +120,17 @@ class Optimizer:
             unknown = [name for name in group if name != "params" and name not in defaults]
             if unknown:
                 raise ValueError(
-                    f"{type(self).__name__}: unknown option {unknown[0]!r}; known are {', '.join(defaults)}"
+                    f"{type(self).__name__}: unknown option {unknown[0]!r}; supported are {', '.join(defaults)}"
                 )
             if any(not parameter.is_leaf for parameter in parameters):
                 raise ValueError(
-                    f"{type(self).__name__}: a computed tensor is no parameter: it would get no gradient; give the "
+                    f"{type(self).__name__}: a computed tensor cannot be optimized: it gets no gradient; pass the "
                     "tensors it was computed from, or its detach()"
                 )
             if seen & {id(parameter) for parameter in parameters}:
-                raise ValueError(f"{type(self).__name__}: a parameter stands in two groups")
+                raise ValueError(f"{type(self).__name__}: a parameter is in two groups")
             if len({id(parameter) for parameter in parameters}) < len(parameters):
-                raise ValueError(f"{type(self).__name__}: a parameter stands twice in one group")
+                raise ValueError(f"{type(self).__name__}: a parameter is in one group twice")
             seen |= {id(parameter) for parameter in parameters}
             self.param_groups.append({**defaults, **group, "params": parameters})
         if not seen:
@@ -142,8 +142,8 @@ class Optimizer:
     def step(self, *, grad_scale: float = 1.0, team: Team = ALONE) -> None:
         """One update of every parameter that requires a gradient and has one.
 
-        Gradients count ``grad_scale`` times, which clips them without a pass over memory. The threads of ``team`` may
-        share the work; the result is the same.
+        Gradients are multiplied by ``grad_scale``, which clips them without a pass over memory. The threads of ``team``
+        may share the work; the result is the same.
         """
         for group, blocks in zip(self.param_groups, self._blocks, strict=True):
             uses_state = self._uses_state(group)
@@ -160,7 +160,7 @@ class Optimizer:
                         parameter.mark_changed()
 
     def zero_grad(self) -> None:
-        """Forgets the gradients of all parameters."""
+        """Clears the gradients of all parameters."""
         for parameter in self._parameters():
             parameter.zero_grad()
 
@@ -199,9 +199,9 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Takes over what ``state_dict`` gave of an optimizer with the same groups of the same parameters.
+        """Takes over what ``state_dict`` returned for an optimizer with the same groups of the same parameters.
 
-        Raises ValueError if they differ; nothing is changed then.
+        Raises ValueError if they differ; then nothing changes.
         """
         own = [len(group["params"]) for group in self.param_groups]
         theirs = [len(group["params"]) for group in saved["param_groups"]]
@@ -241,7 +241,7 @@ class Optimizer:
 
 
 def _blocks_of(parameters: list[Parameter]) -> list[FlatBlock]:
-    """The parameters, in their order, cut if one does not follow the one before in memory."""
+    """The parameters, in their order, cut wherever one does not follow the one before in memory."""
     blocks: list[list[Parameter]] = []
     for parameter in parameters:
         if blocks and _is_followed_by(blocks[-1][-1], parameter):

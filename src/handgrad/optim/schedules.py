@@ -12,7 +12,7 @@ def constant(lr: float, warmup_steps: int = 0) -> Schedule:
 
 
 def step_decay(lr: float, step_size: int, gamma: float = 0.1, warmup_steps: int = 0) -> Schedule:
-    """``lr`` times ``gamma`` for each ``step_size`` steps gone (PyTorch's StepLR), after a linear warm-up."""
+    """``lr``, multiplied by ``gamma`` every ``step_size`` steps (PyTorch's StepLR), after a linear warm-up."""
     if step_size < 1:
         raise ValueError(f"step_decay: step_size must be at least 1, not {step_size}")
     return _with_warmup(lambda step: lr * gamma ** (step // step_size), lr, warmup_steps)

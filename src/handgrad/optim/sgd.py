@@ -8,7 +8,7 @@ from handgrad.system.threads import Team
 
 
 class SGD(Optimizer):
-    """x ← x - lr · d, with d the gradient, or with momentum
+    """x ← x - lr · d, with d the gradient; with momentum
 
     g ← g + weight_decay · x,   b ← momentum · b + (1 - dampening) · g   (b = g at the first step),
     d = b, or g + momentum · b if ``nesterov``.

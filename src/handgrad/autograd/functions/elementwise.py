@@ -29,7 +29,7 @@ def multiply(a: TensorLike, b: TensorLike) -> Tensor:
 
 
 def divide(a: TensorLike, b: TensorLike) -> Tensor:
-    """a / b; of integers a float32."""
+    """a / b; integers give float32."""
     return apply(ops.divide, *promoted(a, b, fractions=True))
 
 
@@ -39,24 +39,24 @@ def power(a: TensorLike, b: TensorLike) -> Tensor:
 
 
 def maximum(a: TensorLike, b: TensorLike) -> Tensor:
-    """The larger of a and b, element by element; at ties the gradient is shared evenly."""
+    """The larger of a and b, element by element; at ties both share the gradient evenly."""
     return apply(ops.maximum, *promoted(a, b))
 
 
 def minimum(a: TensorLike, b: TensorLike) -> Tensor:
-    """The smaller of a and b, element by element; at ties the gradient is shared evenly."""
+    """The smaller of a and b, element by element; at ties both share the gradient evenly."""
     return apply(ops.minimum, *promoted(a, b))
 
 
 def clip(x: TensorLike, min: TensorLike | None = None, max: TensorLike | None = None) -> Tensor:
-    """x brought into [min, max]; at a bound the gradient is x's."""
+    """x limited to [min, max]; at a bound, x gets the gradient."""
     given = [value for value in (x, min, max) if value is not None]
     same = iter(promoted(*given))
     return apply(ops.clip, *(None if value is None else next(same) for value in (x, min, max)))
 
 
 def where(condition: TensorLike, a: TensorLike | None = None, b: TensorLike | None = None) -> Any:
-    """a where the condition holds, b elsewhere. With the condition alone, what ``nonzero`` gives."""
+    """a where the condition holds, b elsewhere. The condition alone gives what ``nonzero`` returns."""
     if a is None or b is None:
         if a is not b:
             raise TypeError("where: give both a and b, or neither")
@@ -90,17 +90,17 @@ def sign(x: TensorLike) -> Tensor:
 
 
 def floor(x: TensorLike) -> Tensor:
-    """The largest whole number not above x."""
+    """x rounded down to a whole number."""
     return apply(ops.floor, as_tensor(x))
 
 
 def ceil(x: TensorLike) -> Tensor:
-    """The smallest whole number not below x."""
+    """x rounded up to a whole number."""
     return apply(ops.ceil, as_tensor(x))
 
 
 def round(x: TensorLike, decimals: int = 0) -> Tensor:
-    """The nearest number of so many decimals; halves go to the even one."""
+    """x rounded to this many decimals; halves go to the even neighbour."""
     return apply(ops.round, as_tensor(x), decimals=decimals)
 
 
@@ -160,12 +160,12 @@ def gelu(x: TensorLike, approximate: Literal["tanh", "none"] = "tanh") -> Tensor
 
 
 def softplus(x: TensorLike, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """log(1 + exp(beta · x)) / beta; x itself where beta · x > threshold."""
+    """log(1 + exp(beta · x)) / beta; x itself if beta · x > threshold."""
     return apply(ops.softplus, floating(x), beta=beta, threshold=threshold)
 
 
 def astype(x: TensorLike, dtype: npt.DTypeLike) -> Tensor:
-    """x in another dtype, in memory of its own also where it has it already; between floats the gradient passes."""
+    """A copy of x in another dtype, even if x has it already; between floats the gradient passes."""
     tensor, wanted = as_tensor(x), checked_dtype(dtype)
     return apply(ops.copy, tensor) if tensor.dtype == wanted else apply(ops.astype, tensor, dtype=wanted)
 
@@ -174,7 +174,7 @@ def astype(x: TensorLike, dtype: npt.DTypeLike) -> Tensor:
 
 
 def equal(a: TensorLike, b: TensorLike) -> Tensor:
-    """a = b, element by element, as all comparisons; a boolean tensor."""
+    """a = b, element by element; like all comparisons it gives a boolean tensor."""
     return _compared(np.equal, a, b)
 
 
@@ -219,27 +219,27 @@ def logical_or(a: TensorLike, b: TensorLike) -> Tensor:
 
 
 def bitwise_and(a: TensorLike, b: TensorLike) -> Tensor:
-    """a and b, of booleans as truth, of integers bit by bit."""
+    """a and b: logical for booleans, bit by bit for integers."""
     return _compared(np.bitwise_and, a, b)
 
 
 def bitwise_or(a: TensorLike, b: TensorLike) -> Tensor:
-    """a or b, of booleans as truth, of integers bit by bit."""
+    """a or b: logical for booleans, bit by bit for integers."""
     return _compared(np.bitwise_or, a, b)
 
 
 def bitwise_xor(a: TensorLike, b: TensorLike) -> Tensor:
-    """Either a or b, of booleans as truth, of integers bit by bit."""
+    """Either a or b: logical for booleans, bit by bit for integers."""
     return _compared(np.bitwise_xor, a, b)
 
 
 def bitwise_not(x: TensorLike) -> Tensor:
-    """Not x, of booleans as truth, of integers bit by bit."""
+    """Not x: logical for booleans, bit by bit for integers."""
     return without_gradient(np.bitwise_not(as_tensor(x).data))
 
 
 def floor_divide(a: TensorLike, b: TensorLike) -> Tensor:
-    """The largest whole number not above a / b; flat wherever it has a slope."""
+    """a / b rounded down to a whole number; the gradient is zero."""
     return apply(ops.floor_divide, *promoted(a, b))
 
 
@@ -249,7 +249,7 @@ def remainder(a: TensorLike, b: TensorLike) -> Tensor:
 
 
 def isnan(x: TensorLike) -> Tensor:
-    """True where x is no number."""
+    """True where x is NaN."""
     return without_gradient(np.isnan(as_tensor(x).data))
 
 
@@ -259,12 +259,12 @@ def isinf(x: TensorLike) -> Tensor:
 
 
 def isfinite(x: TensorLike) -> Tensor:
-    """True where x is neither."""
+    """True where x is neither NaN nor ±∞."""
     return without_gradient(np.isfinite(as_tensor(x).data))
 
 
 def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
-    """The indices of what is true or not zero, a tensor for each axis, as an index takes them."""
+    """The indices of all elements that are true or not zero: a tensor for each axis, usable as an index."""
     return tuple(without_gradient(indices) for indices in np.nonzero(as_tensor(x).data))
 
 

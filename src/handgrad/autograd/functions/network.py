@@ -1,4 +1,4 @@
-"""What networks are made of: softmax, normalisation, losses, attention."""
+"""The parts of networks: softmax, normalisation, losses, attention."""
 
 import math
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def layer_norm(
     bias: TensorLike | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """The last axes, of ``normalized_shape``, brought to mean 0 and variance 1, then times weight plus bias."""
+    """Brings the last axes, ``normalized_shape``, to mean 0 and variance 1; then times weight, plus bias."""
     x = floating(x)
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or x.shape[-len(shape) :] != shape:
@@ -56,7 +56,7 @@ def layer_norm(
 
 
 def dropout(x: TensorLike, p: float = 0.5, training: bool = True, *, rng: np.random.Generator | None = None) -> Tensor:
-    """In training each element is zero with probability p, else divided by 1 - p; otherwise x."""
+    """In training, each element becomes zero with probability p, else is divided by 1 - p; out of training, x."""
     return apply(ops.dropout, floating(x), p=p, training=training, rng=rng or default_generator())
 
 
@@ -86,7 +86,7 @@ def attention(
 ) -> Tensor:
     """softmax(q kᵀ / √D + mask) v; q (..., T, D), k (..., S, D), v (..., S, E).
 
-    Causal unless told otherwise. The mask is true where attending is allowed, or of floats and added.
+    Causal by default. A boolean mask is true where attending is allowed; a floating mask is added to the scores.
     """
     return apply(
         ops.attention,

@@ -14,9 +14,9 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
 
 
 def mm(a: TensorLike, b: TensorLike) -> Tensor:
-    """The product of two matrices, and of nothing else.
+    """The product of two matrices; other shapes are refused.
 
-    Raises ValueError where one has not two axes.
+    Raises ValueError if one does not have two axes.
     """
     a, b = as_tensor(a), as_tensor(b)
     if a.ndim != 2 or b.ndim != 2:
@@ -25,8 +25,8 @@ def mm(a: TensorLike, b: TensorLike) -> Tensor:
 
 
 def dot(a: TensorLike, b: TensorLike) -> Tensor:
-    """NumPy's: of vectors their inner product, of matrices their product, with a number the multiple; in general the
-    sum over the last axis of a and the last but one of b.
+    """NumPy's dot: the inner product of vectors, the product of matrices, the multiple by a number; in general the sum
+    over the last axis of a and the last but one of b.
     """
     a, b = as_tensor(a), as_tensor(b)
     if a.ndim == 0 or b.ndim == 0:

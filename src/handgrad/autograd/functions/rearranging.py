@@ -1,4 +1,4 @@
-"""Shapes: elements moved, joined, cut, picked. Views of the same memory where NumPy gives views."""
+"""Functions that move, join, cut and pick elements. They return views of the same memory if NumPy does."""
 
 import math
 import operator
@@ -20,9 +20,9 @@ def reshape(x: TensorLike, *shape: Ints) -> Tensor:
 
 
 def view(x: TensorLike, *shape: Ints) -> Tensor:
-    """As reshape, and sure to share memory.
+    """Like reshape, but always shares memory.
 
-    Raises RuntimeError where that cannot be: reshape copies then.
+    Raises RuntimeError if that is impossible; reshape then copies.
     """
     tensor = as_tensor(x)
     shaped = reshape(tensor, *shape)
@@ -35,18 +35,18 @@ def view(x: TensorLike, *shape: Ints) -> Tensor:
 
 
 def contiguous(x: TensorLike) -> Tensor:
-    """x itself where its elements lie in order in memory, else a copy in which they do."""
+    """x itself if its elements lie in order in memory, else a copy in which they do."""
     tensor = as_tensor(x)
     return tensor if tensor.data.flags.c_contiguous else copy(tensor)
 
 
 def copy(x: TensorLike) -> Tensor:
-    """The same values in memory of their own; the gradient passes."""
+    """The same values in new memory; the gradient passes."""
     return apply(ops.copy, as_tensor(x))
 
 
 def flatten(x: TensorLike, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """The axes from start_dim to end_dim as one; a copy, as in NumPy."""
+    """Joins the axes from start_dim to end_dim into one; a copy, as in NumPy."""
     tensor = as_tensor(x)
     if tensor.ndim == 0:
         return copy(reshape(tensor, 1))
@@ -58,7 +58,7 @@ def flatten(x: TensorLike, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 def transpose(x: TensorLike, *axes: Ints | None) -> Tensor:
-    """Two integers swap these axes (PyTorch); none, or a tuple, or more integers order all axes (NumPy)."""
+    """Two integers swap these axes (PyTorch). A tuple or more integers order all axes, none reverses them (NumPy)."""
     tensor = as_tensor(x)
     if len(axes) == 2 and all(isinstance(axis, int) for axis in axes):
         return swapaxes(tensor, *axes)  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ def permute(x: TensorLike, *axes: Ints) -> Tensor:
 
 
 def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
-    """Two axes exchanged."""
+    """Exchanges two axes."""
     tensor = as_tensor(x)
     (first,), (second,) = axes_of(tensor.data, axis1), axes_of(tensor.data, axis2)
     order = list(range(tensor.ndim))
@@ -82,57 +82,60 @@ def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
 
 
 def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
-    """Without axes of size 1, all or those named; ValueError where one named is larger."""
+    """Removes axes of size 1, all or those named.
+
+    Raises ValueError if a named axis has another size.
+    """
     tensor = as_tensor(x)
     ones = tuple(i for i, size in enumerate(tensor.shape) if size == 1)
     axes = ones if axis is None else axes_of(tensor.data, axis)
     large = [i for i in axes if tensor.shape[i] != 1]
     if large:
-        raise ValueError(f"squeeze: axis {large[0]} of shape {tensor.shape} has not size 1")
+        raise ValueError(f"squeeze: axis {large[0]} of shape {tensor.shape} does not have size 1")
     return reshape(tensor, tuple(size for i, size in enumerate(tensor.shape) if i not in axes))
 
 
 def expand_dims(x: TensorLike, axis: Ints) -> Tensor:
-    """With new axes of size 1 at these places of the result."""
+    """Inserts axes of size 1 at these places of the result."""
     tensor = as_tensor(x)
     return reshape(tensor, np.expand_dims(tensor.data, axis if isinstance(axis, int) else tuple(axis)).shape)
 
 
 def unsqueeze(x: TensorLike, dim: int) -> Tensor:
-    """With a new axis of size 1."""
+    """Inserts an axis of size 1."""
     return expand_dims(x, dim)
 
 
 def broadcast_to(x: TensorLike, shape: Ints) -> Tensor:
-    """Stretched to a shape by NumPy's rules, without a copy."""
+    """Stretches x to a shape by NumPy's rules, without a copy."""
     return apply(ops.broadcast_to, as_tensor(x), shape=sizes_of((shape,)))
 
 
 def repeat(x: TensorLike, repeats: Ints | TensorLike, axis: int | None = None) -> Tensor:
-    """Each element so many times in a row, along an axis or of the flattened x."""
-    counts = as_tensor(repeats).data.copy()  # what is changed later changes nothing here
+    """Repeats each element ``repeats`` times in a row, along an axis; None flattens x first."""
+    counts = as_tensor(repeats).data.copy()  # so that later changes of them have no effect
     if counts.dtype.kind not in "iu":
         raise TypeError(f"repeat: repeats must be integers, not {counts.dtype}")
     return apply(ops.repeat, as_tensor(x), repeats=counts, axis=axis)
 
 
 def concatenate(tensors: Sequence[TensorLike], axis: int | None = 0) -> Tensor:
-    """One after another along an axis that is there."""
+    """Joins tensors along an existing axis."""
     return apply(ops.concatenate, *promoted_tensors(*_some(tensors, "concatenate")), axis=axis)
 
 
 def cat(tensors: Sequence[TensorLike], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """PyTorch's name of concatenate; the axis may be called dim or axis."""
+    """PyTorch's name for concatenate; the axis may be called dim or axis."""
     return concatenate(tensors, dim if axis is None else axis)
 
 
 def stack(tensors: Sequence[TensorLike], axis: int = 0, *, dim: int | None = None) -> Tensor:
-    """One after another along a new axis."""
+    """Joins tensors along a new axis."""
     return apply(ops.stack, *promoted_tensors(*_some(tensors, "stack")), axis=axis if dim is None else dim)
 
 
 def split(x: TensorLike, split_size: Ints, dim: int = 0, *, axis: int | None = None) -> tuple[Tensor, ...]:
-    """Pieces of ``split_size`` (the last may be smaller), or of these sizes, along an axis."""
+    """Cuts x along an axis into pieces of ``split_size`` (the last may be smaller), or of these sizes."""
     tensor, along = as_tensor(x), dim if axis is None else axis
     (along,) = axes_of(tensor.data, along)
     size = tensor.shape[along]
@@ -147,7 +150,7 @@ def split(x: TensorLike, split_size: Ints, dim: int = 0, *, axis: int | None = N
 
 
 def chunk(x: TensorLike, chunks: int, dim: int = 0, *, axis: int | None = None) -> tuple[Tensor, ...]:
-    """At most ``chunks`` pieces of one size, the last smaller, along an axis."""
+    """Cuts x along an axis into at most ``chunks`` pieces of equal size; the last may be smaller."""
     if chunks < 1:
         raise ValueError(f"chunk: there must be at least 1 chunk, not {chunks}")
     tensor, along = as_tensor(x), dim if axis is None else axis
@@ -168,12 +171,12 @@ def trace(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Ten
 
 
 def triu(x: TensorLike, k: int = 0, *, diagonal: int | None = None) -> Tensor:
-    """Zeros below diagonal k (PyTorch calls it diagonal) of the last two axes."""
+    """x with zeros below diagonal k (PyTorch calls it diagonal) of the last two axes."""
     return apply(ops.triu, as_tensor(x), k=k if diagonal is None else diagonal)
 
 
 def tril(x: TensorLike, k: int = 0, *, diagonal: int | None = None) -> Tensor:
-    """Zeros above diagonal k (PyTorch calls it diagonal) of the last two axes."""
+    """x with zeros above diagonal k (PyTorch calls it diagonal) of the last two axes."""
     return apply(ops.tril, as_tensor(x), k=k if diagonal is None else diagonal)
 
 

@@ -1,4 +1,4 @@
-"""Sums and what is like them: over one axis, several, or (None) all. ``keepdims`` leaves axes of size 1."""
+"""Reductions over one axis, several, or (None) all. ``keepdims`` keeps the reduced axes, with size 1."""
 
 import numpy as np
 
@@ -35,24 +35,24 @@ def prod(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The largest x_i, the values alone; several that tie share the gradient evenly."""
+    """The largest x_i, without its index; elements that tie share the gradient evenly."""
     return apply(ops.max, as_tensor(x), axis=axis, keepdims=keepdims)
 
 
 def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest x_i, the values alone; several that tie share the gradient evenly."""
+    """The smallest x_i, without its index; elements that tie share the gradient evenly."""
     return apply(ops.min, as_tensor(x), axis=axis, keepdims=keepdims)
 
 
 def norm(x: TensorLike, ord: float | None = None, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """(Σ |x_i|^ord)^(1/ord) along an axis; without an ord its square root of squares, over one axis, several, or all.
+    """(Σ |x_i|^ord)^(1/ord) along an axis; without an ord √(Σ x_i²), over one axis, several, or all.
 
-    Raises ValueError for an ord over more than one axis, which NumPy takes for a norm of matrices.
+    Raises ValueError for an ord over more than one axis, which in NumPy is a norm of matrices.
     """
     tensor = floating(x)
     if ord is not None and len(axes_of(tensor.data, axis)) > 1:
         raise ValueError(
-            f"norm: ord {ord} needs one axis, in a tensor of shape {tensor.shape}; matrix norms are not here"
+            f"norm: ord {ord} needs one axis, in a tensor of shape {tensor.shape}; matrix norms are not supported"
         )
     return apply(ops.norm, tensor, ord=2 if ord is None else ord, axis=axis, keepdims=keepdims)
 
@@ -60,18 +60,18 @@ def norm(x: TensorLike, ord: float | None = None, axis: Axis = None, keepdims: b
 def logsumexp(
     x: TensorLike, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False
 ) -> Tensor:
-    """log Σ exp(x_i), which cannot overflow. The axis may be called dim."""
+    """log Σ exp(x_i), computed so that it cannot overflow. The axis may be called dim."""
     axis = axis if dim is None else dim
     return apply(ops.logsumexp, floating(x), axis=axis, keepdims=keepdims or keepdim)
 
 
 def cumsum(x: TensorLike, axis: int | None = None) -> Tensor:
-    """Running sums along an axis; with None of the flattened x."""
+    """Running sums along an axis; None flattens x first."""
     return apply(ops.cumsum, _counting(x), axis=axis)
 
 
 def cumprod(x: TensorLike, axis: int | None = None) -> Tensor:
-    """Running products along an axis; with None of the flattened x."""
+    """Running products along an axis; None flattens x first."""
     return apply(ops.cumprod, _counting(x), axis=axis)
 
 
@@ -79,27 +79,27 @@ def cumprod(x: TensorLike, axis: int | None = None) -> Tensor:
 
 
 def argmax(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the largest is (the first of several); with axis None, its index in the flattened x."""
+    """The index of the largest element, the first of several; axis None flattens x first."""
     return without_gradient(np.argmax(as_tensor(x).data, axis=axis, keepdims=keepdims))
 
 
 def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the smallest is (the first of several); with axis None, its index in the flattened x."""
+    """The index of the smallest element, the first of several; axis None flattens x first."""
     return without_gradient(np.argmin(as_tensor(x).data, axis=axis, keepdims=keepdims))
 
 
 def all(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether all are true or not zero."""
+    """Whether all elements are true or not zero."""
     return without_gradient(np.all(as_tensor(x).data, axis=_tuple(axis), keepdims=keepdims))
 
 
 def any(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether one is true or not zero."""
+    """Whether at least one element is true or not zero."""
     return without_gradient(np.any(as_tensor(x).data, axis=_tuple(axis), keepdims=keepdims))
 
 
 def _counting(x: TensorLike) -> Tensor:
-    """Integers and booleans in int64, so that running sums of them do not overflow; as NumPy has it."""
+    """Integers and booleans in int64, so that running sums of them do not overflow, as in NumPy."""
     tensor = as_tensor(x)
     return tensor if tensor.dtype.kind == "f" else tensor.astype(np.int64)
 
