@@ -190,7 +190,7 @@ def draw(data: dict[str, Any]) -> dict[str, Figure]:
 
 def tables(data: dict[str, Any]) -> dict[str, str]:
     """For each kind of place, the head that looks at it most."""
-    rows = [["where it looks", "by chance", "the head that does so most", "its share"]]
+    rows = [["where it looks", "by chance", "head with the largest share", "its share"]]
     for look, chance in data["chance"].items():
         head, share = best(data, look)
         rows.append([look, f"{chance:.0%}", head, f"{share:.0%}"])
