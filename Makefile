@@ -1,4 +1,4 @@
-# Each target makes what it needs: a virtual environment in .venv with the newest Python >= 3.11 that is here.
+# Each target makes what it needs: a virtual environment in .venv with the newest installed Python >= 3.11.
 #   make train ARGS="--text my.txt --max-steps 500"      make test ARGS="-k attention"      make test PYTHON=python3.12
 
 VENV ?= .venv
@@ -6,7 +6,7 @@ PYTHON ?=
 TORCH ?=
 ARGS ?=
 BIN = $(VENV)/bin
-# What runs compiled where Numba is installed, and is compared with PyTorch once more without.
+# These run compiled if Numba is installed, and are compared with PyTorch again without.
 WITH_KERNELS = tests/parity/test_gpt.py tests/parity/test_operations.py tests/parity/test_optimizers.py tests/parity/test_benchmark.py
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 export MPLCONFIGDIR ?= $(abspath $(VENV))/matplotlib
@@ -16,20 +16,20 @@ export MPLCONFIGDIR ?= $(abspath $(VENV))/matplotlib
 
 help:
 	@echo "make train    environment, install, train a GPT on Python's own reference text (a minute or two)"
-	@echo "make test     the quick tests, in three minutes; a test marked slow needs make test-all"
-	@echo "make test-all every test but the torture, in a quarter of an hour"
-	@echo "make torture  runs killed hundreds of times, files made wrong thousands of times: writes docs/reliability.md's table"
-	@echo "make parity   the tests against PyTorch, which is installed if it is not there (200 MB to several GB)"
+	@echo "make test     the fast tests, in three minutes (tests that are marked slow need make test-all)"
+	@echo "make test-all every test but the long torture: ten minutes"
+	@echo "make torture  kill runs hundreds of times, damage files thousands of times: writes the table of docs/reliability.md"
+	@echo "make parity   the tests against PyTorch, which is installed if it is missing (200 MB to several GB)"
 	@echo "make lint     ruff and mypy"
 	@echo "make check    prove every gradient on this machine"
-	@echo "make lessons  fill the lessons in docs/ anew, from the source and from what was measured"
-	@echo "make docs     the documentation as a site, in site/, to be read without a network"
+	@echo "make lessons  update the lessons in docs/ from the source and the measurements"
+	@echo "make docs     the documentation as a site in site/, readable offline"
 	@echo "make clean    remove the environment, the caches and site/; runs/ stays"
 
 train: $(VENV)/.installed
 	$(BIN)/handgrad train $(ARGS)
 
-# Tests of one file stay together: they share what is dear to make.
+# Tests of one file stay together: they share objects that are expensive to make.
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not slow" $(ARGS)
 
@@ -56,7 +56,7 @@ lessons: $(VENV)/.test
 check: $(VENV)/.installed
 	$(BIN)/handgrad check
 
-# The variable leaves out an advertisement against MkDocs 2, which pyproject.toml rules out.
+# The variable suppresses a warning about MkDocs 2, which pyproject.toml excludes.
 docs: $(VENV)/.docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 	@echo "open $(abspath site/index.html)"
@@ -67,17 +67,17 @@ clean:
 $(VENV)/.made:
 	@python="$(PYTHON)"; [ -n "$$python" ] || python=$$(sh scripts/find-python) || exit 1; \
 		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-			|| { echo "handgrad: PYTHON=$$python is no Python 3.11 or newer" >&2; exit 1; }; \
+			|| { echo "handgrad: PYTHON=$$python is not Python 3.11 or newer" >&2; exit 1; }; \
 		echo "making $(VENV) with $$python ($$("$$python" --version 2>&1))"; \
 		"$$python" -m venv $(VENV)
 	@touch $@
 
-# Numba compiles the kernels; where it has no wheel everything works without it, only slower.
+# Numba compiles the kernels; if it has no wheel, everything works without it, only slower.
 $(VENV)/.installed: pyproject.toml | $(VENV)/.made
 	@echo "installing handgrad into $(VENV)"
 	@$(PIP) install -qq --editable .
 	@$(PIP) install -qq --only-binary :all: --editable ".[fast]" 2>$(VENV)/numba.log \
-		|| echo "Numba was not installed, most likely because it has no wheel for this Python or machine ($(VENV)/numba.log says): handgrad goes on with NumPy alone, slower, with the same results"
+		|| echo "Numba was not installed, most likely because it has no wheel for this Python or machine ($(VENV)/numba.log says): handgrad continues with NumPy alone, slower, with the same results"
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.installed

@@ -1,10 +1,10 @@
-"""What a second thread brings, and what more cores would: measured here, and counted from the work.
+"""The gain from a second thread, measured here, and from more cores, counted from the work.
 
     python benchmarks/scaling.py
 
-Times one thread, one replica whose BLAS has all cores, and one replica for each core, in turn. The count then says how
-a step divides over R replicas: matrix products and elementwise work divide by R; every replica clears and fills
-gradients of its own, which are summed; and what Python does for each replica is done by one at a time.
+Times in turn one thread, one replica whose BLAS has all cores, and one replica for each core. Then counts how a step
+divides over R replicas. Matrix products and elementwise work divide by R. Every replica clears and fills gradients of
+its own, which are summed. Python's work for the replicas runs one at a time.
 """
 
 import statistics
@@ -29,7 +29,7 @@ def one_thread():
 
 
 def python_seconds(case: Case) -> float:
-    """What Python itself takes for a replica's step: that of a model as deep, and as thin as can be."""
+    """Python's share of a replica's step: the time of a model of the same depth and the smallest width."""
     train = replace(case.train, n_embd=2, n_head=1, block_size=2, batch_size=1)
     contender = handgrad_contender(replace(case, train=train, vocab_size=2, tokens=2), replicas=1)
     times = []

@@ -1,10 +1,10 @@
-"""What the tape costs: one training step, ours and another's in turn, as the median of the ratios.
+"""The cost of the tape: one training step, ours and another's in turn, as the median of the ratios.
 
     python benchmarks/tape.py            examples/gpt2.py against the same model written the same way in PyTorch,
                                          and models.GPT on the tape against by hand
 
-PyTorch runs eager, in float32, attention unfused, as the example is written. Times are of forward, backward and
-AdamW's step, in one process on the same cores.
+PyTorch runs eager, in float32, with unfused attention, like the example. A time covers forward, backward and AdamW's
+step, in one process on the same cores.
 """
 
 import importlib.util

@@ -1,11 +1,11 @@
-"""What tokenizing costs: byte-pair encoding beside the ``tokenizers`` library, in turn, as the median of the ratios.
+"""The cost of tokenizing: byte-pair encoding beside the ``tokenizers`` library, in turn, as the median of the ratios.
 
     python benchmarks/tokenizing.py --text tinyshakespeare.txt
     HANDGRAD_BACKEND=numpy python benchmarks/tokenizing.py --text tinyshakespeare.txt       Python alone
 
-The text, and ten times it, in lines; vocabulary 8,192, GPT-2's pattern. Both learn from the lines, that library on two
-threads, and both encode one line after another on one thread, with tokenizers made anew for each round, so that no
-piece is remembered. Ours is compiled before the first round, which does not count.
+Uses the text once and ten times, in lines; vocabulary 8,192, GPT-2's pattern. Both learn from the lines, that library
+on two threads. Both encode one line after another on one thread, with new tokenizers for each round, so that no piece
+is cached. Ours is compiled before the first round, which does not count.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ["RAYON_NUM_THREADS"] = "2"  # both libraries look once, when they are loaded
+os.environ["RAYON_NUM_THREADS"] = "2"  # both libraries read these once, when they are loaded
 os.environ.setdefault("HANDGRAD_BACKEND", "numba")
 
 import tokenizers as theirs
@@ -26,7 +26,7 @@ from tokenizers import models, pre_tokenizers, trainers
 from handgrad.tokenizers import BPETokenizer
 
 VOCAB_SIZE = 8192
-SPECIAL = 4  # tokens that ours has besides
+SPECIAL = 4  # tokens that only ours has
 
 
 def train_ours(lines: list[str]) -> BPETokenizer:
@@ -60,7 +60,7 @@ def in_turn(rounds: int, works: dict[str, Callable[[], float]]) -> dict[str, lis
 
 
 def report(name: str, size: float, times: dict[str, list[float]]) -> None:
-    """Medians, and of the ratios to the last of them."""
+    """Prints the medians, and the ratios to the last contender."""
     *_, against = times.values()
     for one, found in times.items():
         ratios = [a / b for a, b in zip(found, against, strict=True)]
@@ -103,7 +103,7 @@ def compare(lines: list[str], rounds: int) -> None:
     }
     encoding = {
         "ours, line by line": cold,
-        "ours, line by line, pieces known": lambda: seconds(lambda: [ours.encode(line) for line in lines]),
+        "ours, line by line, pieces cached": lambda: seconds(lambda: [ours.encode(line) for line in lines]),
         "ours, all at once": at_once,
         "theirs, line by line": cold_library,
     }

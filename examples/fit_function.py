@@ -1,4 +1,4 @@
-"""A small network learns a noisy function of one number, and the picture of it.
+"""A small network learns a noisy function of one number, and draws what it learned.
 
 python examples/fit_function.py --out fit.png
 """
@@ -21,7 +21,7 @@ class Arguments:
 
     points: int = 400
     noise: float = 0.15
-    """Standard deviation of what is added to each point."""
+    """Standard deviation of the noise that is added to each point."""
     hidden: int = 64
     epochs: int = 200
     lr: float = 1e-2

@@ -1,8 +1,8 @@
-"""A GPT-2 in tensors alone, read beside the paper (Radford et al. 2019), trained on a text.
+"""A GPT-2 written only with tensors, to be read beside the paper (Radford et al. 2019), and trained on a text.
 
-python examples/gpt2.py                                   learns Python's own reference text
-python examples/gpt2.py --text FILE --out runs/gpt2       learns a file and keeps checkpoints
-python examples/gpt2.py --resume runs/gpt2                goes on with that
+python examples/gpt2.py                                   trains on Python's own reference text
+python examples/gpt2.py --text FILE --out runs/gpt2       trains on a file and keeps checkpoints
+python examples/gpt2.py --resume runs/gpt2                continues that run
 """
 
 import math
@@ -35,7 +35,7 @@ class GPT2Config:
 
 
 class CausalSelfAttention(nn.Module):
-    """Each token looks at itself and at those before it, in num_heads subspaces."""
+    """Each position looks at itself and at those before it, in num_heads subspaces."""
 
     def __init__(self, config: GPT2Config) -> None:
         self.num_heads = config.num_heads
@@ -43,7 +43,7 @@ class CausalSelfAttention(nn.Module):
         self.project = nn.Linear(config.embedding_dim, config.embedding_dim)
         self.attention_dropout = nn.Dropout(config.dropout)
         self.dropout = nn.Dropout(config.dropout)
-        # True above the diagonal: what lies in the future.
+        # True above the diagonal, in the future.
         self.future = nn.Buffer(handgrad.ones(config.context_size, config.context_size).triu(1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class CausalSelfAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Each token by itself: four times as wide, a GELU, and back."""
+    """Each position by itself: to four times the width, a GELU, and back."""
 
     def __init__(self, config: GPT2Config) -> None:
         self.expand = nn.Linear(config.embedding_dim, 4 * config.embedding_dim)
@@ -72,7 +72,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then the MLP, each on a normalised input and added to what came in."""
+    """Attention, then the MLP; each gets a normalised input, and its output is added to the input."""
 
     def __init__(self, config: GPT2Config) -> None:
         self.norm_1 = nn.LayerNorm(config.embedding_dim)
@@ -113,7 +113,7 @@ class GPT2(nn.Module):
 
 @no_grad()
 def sample(model: GPT2, ids: list[int], num_tokens: int, temperature: float, never: list[int]) -> list[int]:
-    """num_tokens ids that continue ``ids``; each drawn from softmax(logits / temperature), none of ``never``."""
+    """``ids``, continued by num_tokens ids, each drawn from softmax(logits / temperature); none of ``never``."""
     model.eval()
     rng = np.random.default_rng(0)
     ids = list(ids)
@@ -146,9 +146,9 @@ class Arguments:
     """Train a GPT-2 written in tensors."""
 
     text: Path | None = None
-    """A UTF-8 file to learn."""
+    """A UTF-8 file to train on."""
     dataset: Literal["pydoc", "shakespeare"] = "pydoc"
-    """A text by name, where no file is given: pydoc (in every Python) or shakespeare (downloaded once)."""
+    """A text by name, if no file is given: pydoc (in every Python) or shakespeare (downloaded once)."""
     tokenizer: Literal["char"] = "char"
     context_size: int = 64
     num_blocks: int = 6
@@ -159,18 +159,18 @@ class Arguments:
     batch_size: int = 32
     lr: float = 1e-3
     temperature: float = 1.0
-    """Of the samples: below 1 bolder choices become rarer, 0 always takes the likeliest."""
+    """Of the samples: below 1 unlikely tokens become rarer; 0 always takes the likeliest."""
     sample_tokens: int = 300
     eval_interval: int = 256
-    """Steps between looks at the validation text, and between checkpoints."""
+    """Steps between evaluations, and between checkpoints."""
     seed: int = 0
     out: Path | None = None
-    """A directory to keep a checkpoint in."""
+    """A directory for a checkpoint."""
     resume: Path | None = None
-    """A directory with a checkpoint to go on from, with what it was trained with; --num-steps may change."""
+    """A directory with a checkpoint to continue from, with its own settings; --num-steps may change."""
 
     def check(self) -> None:
-        """Raises InputError for what makes no model or no training."""
+        """Raises InputError for settings that make no model or no training."""
         for name in ("context_size", "num_blocks", "num_heads", "embedding_dim", "batch_size", "eval_interval"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
@@ -183,7 +183,7 @@ class Arguments:
             raise InputError(f"--dropout must lie in [0, 1), not {self.dropout}")
         if self.out and not self.resume and (self.out / CHECKPOINT).exists():
             raise InputError(
-                f"{self.out} holds a checkpoint; go on with it by --resume {self.out}, or name another --out"
+                f"{self.out} contains a checkpoint; continue it with --resume {self.out}, or choose another --out"
             )
 
 
@@ -193,7 +193,7 @@ MAY_CHANGE = ("num_steps", "temperature", "sample_tokens", "eval_interval")
 
 @dataclass
 class Run:
-    """A training: what it learns, and how far it has come."""
+    """A training run: its text, its model, and its progress."""
 
     arguments: Arguments
     corpus: Corpus
@@ -214,7 +214,7 @@ class Run:
         self.optimizer = optim.AdamW(self.model.parameters(), lr=a.lr)
 
     def train(self) -> None:
-        """Goes on to --num-steps; each step draws its batch, and dropout, from the seed and its own number."""
+        """Trains up to --num-steps; each step draws its batch, and dropout, from the seed and its own number."""
         a, begun = self.arguments, time.monotonic() - self.seconds
         while self.step < a.num_steps:
             rng = np.random.default_rng([a.seed, self.step])
@@ -241,7 +241,7 @@ class Run:
         print("\n--- sample\n" + self.tokenizer.decode(ids[len(start) :]) + "\n---\n")
 
     def save(self) -> None:
-        """All that is needed to go on, in one file that is replaced in one step."""
+        """All that a resume needs, in one file that is replaced in one step."""
         if not self.arguments.out:
             return
         self.tokenizer.save(self.arguments.out / TOKENIZER)
@@ -262,12 +262,12 @@ class Run:
 def new_run(arguments: Arguments) -> Run:
     corpus = load_text(arguments.text) if arguments.text else load_dataset(arguments.dataset)
     if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)  # that it cannot be written shows before hours have passed
+        arguments.out.mkdir(parents=True, exist_ok=True)  # an unwritable directory shows before hours have passed
     return Run(arguments, corpus, make_tokenizer(arguments.tokenizer).train(corpus.split()[0]))
 
 
 def saved_state(directory: Path) -> tuple[dict[str, Any], Arguments]:
-    """A checkpoint, and the arguments that it was made with."""
+    """A checkpoint, and the arguments of its run."""
     state = handgrad.load(directory / CHECKPOINT)
     try:
         kept = state["arguments"]
@@ -280,13 +280,11 @@ def saved_state(directory: Path) -> tuple[dict[str, Any], Arguments]:
 def resumed_run(state: dict[str, Any], kept: Arguments, arguments: Arguments) -> Run:
     for name, value in asdict(arguments).items():
         if name not in MAY_CHANGE and value != getattr(kept, name):
-            raise InputError(
-                f"--{name.replace('_', '-')} cannot change when a run goes on: it was {getattr(kept, name)}"
-            )
+            raise InputError(f"--{name.replace('_', '-')} cannot change on resume: it was {getattr(kept, name)}")
     corpus = load_text(kept.text) if kept.text else load_dataset(kept.dataset)
     try:
         if corpus.sha256 != state["corpus"]:
-            raise InputError(f"{corpus.source} is no longer the text that {kept.resume} was trained on")
+            raise InputError(f"{corpus.source} is no longer the text on which {kept.resume} was trained")
         assert kept.resume is not None
         run = Run(arguments, corpus, load_tokenizer(kept.resume / TOKENIZER), state["step"], state["seconds"])
         run.model.load_state_dict(state["model"])
@@ -301,7 +299,7 @@ def resumed_run(state: dict[str, Any], kept: Arguments, arguments: Arguments) ->
 def main() -> None:
     arguments = tyro.cli(Arguments)
     if arguments.resume:
-        # Read again over what the run was started with: flags that are given change it, others leave it.
+        # Parsed again with the run's own settings as defaults: only flags that are given change them.
         state, kept = saved_state(arguments.resume)
         arguments = tyro.cli(Arguments, default=kept)
         arguments.check()
@@ -311,7 +309,8 @@ def main() -> None:
         run = new_run(arguments)
     count = sum(parameter.size for parameter in run.model.parameters())
     print(
-        f"{count:,} parameters, {len(run.train_ids):,} tokens of {run.corpus.source}, {run.tokenizer.vocab_size} known"
+        f"{count:,} parameters, {len(run.train_ids):,} tokens of {run.corpus.source}, "
+        f"vocabulary of {run.tokenizer.vocab_size}"
     )
     run.show_sample()
     run.train()
@@ -328,5 +327,5 @@ if __name__ == "__main__":
         print(f"gpt2: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("gpt2: interrupted; with --out, --resume goes on from the last checkpoint", file=sys.stderr)
+        print("gpt2: interrupted; with --out, --resume continues from the last checkpoint", file=sys.stderr)
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""Three spirals of points in the plane, told apart by a small network; the picture shows where it draws its lines.
+"""A small network classifies points on three spirals; the picture shows the borders that it learns.
 
 python examples/spiral.py --out spiral.png
 """
@@ -32,7 +32,7 @@ class Arguments:
 
 
 def spirals(arguments: Arguments, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 2) and the spiral (N,) of each."""
+    """Points (N, 2), and for each (N,) the number of its spiral."""
     radius = np.tile(np.linspace(0.05, 1, arguments.points), arguments.classes)
     label = np.repeat(np.arange(arguments.classes), arguments.points)
     angle = 2 * np.pi * label / arguments.classes + 4.5 * radius + arguments.noise * rng.standard_normal(label.shape)
@@ -65,7 +65,7 @@ def main(arguments: Arguments) -> None:
             optimizer.step()
         if (epoch + 1) % 50 == 0:
             print(f"epoch {epoch + 1}: loss {loss.item():.4f}, {accuracy(net, points, labels):.1%} right")
-    print(f"{accuracy(net, *unseen):.1%} of points it has not seen are told apart")
+    print(f"{accuracy(net, *unseen):.1%} of points that it has not seen are right")
 
     side = np.linspace(-1.2, 1.2, 200, dtype=np.float32)
     plane = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""Runs notebooks top to bottom in this Python and keeps what they said.
+"""Runs notebooks top to bottom in this Python and saves their outputs.
 
 python scripts/run_notebook.py examples/first_gpt.ipynb
 """
@@ -23,13 +23,13 @@ METADATA = {
 
 
 def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """The notebook with what its cells say now, and nothing of when and where; ``folder`` is where it runs.
+    """The notebook with new outputs, without traces of time and place; it runs in ``folder``.
 
-    Raises CellExecutionError for a cell that fails or is not done in CELL_LIMIT seconds.
+    Raises CellExecutionError if a cell fails or takes more than CELL_LIMIT seconds.
     """
     notebook = nbformat.from_dict(notebook)
     with tempfile.TemporaryDirectory(prefix="handgrad-jupyter-") as name:
-        # The kernel is this Python, whichever others are installed, and leaves nothing in the home.
+        # The kernel is this Python, whichever others are installed, and leaves nothing in the home directory.
         write_kernel_spec(Path(name) / "kernels" / "python3")
         places = ("JUPYTER_PATH", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
         with mock.patch.dict(os.environ, dict.fromkeys(places, name)):
@@ -45,7 +45,7 @@ def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
 
 
 def normalised(notebook: NotebookNode) -> NotebookNode:
-    """Without the traces of a machine, a user or a moment."""
+    """Without traces of the machine, the user or the time."""
     notebook = nbformat.from_dict(notebook)
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:

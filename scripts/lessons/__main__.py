@@ -1,7 +1,7 @@
 """Fills the lessons in docs/ and draws their figures: python scripts/lessons [--check] [--measure [FIGURE ...]]
 
-Without arguments every page is filled and every figure drawn from what has been measured; --check changes nothing and
-says what would change; --measure makes the runs behind figures anew (all, or those named), which takes minutes.
+Without arguments, fills every page and draws every figure from the saved measurements. --check changes nothing and
+prints what would change. --measure repeats the runs behind all figures, or the named ones, which takes minutes.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--measure", nargs="*", metavar="FIGURE", choices=[*figures.FIGURES, []])
     arguments = parser.parse_args()
     if arguments.check and arguments.measure is not None:
-        parser.error("--measure changes what --check only looks at")
+        parser.error("--check changes nothing, so it cannot go with --measure")
     if arguments.measure is not None:
         for name in arguments.measure or figures.FIGURES:
             figures.measure(name)
@@ -39,7 +39,7 @@ def main() -> int:
             if not arguments.check:
                 path.write_text(after, encoding="utf-8")
     for path in changed:
-        print(f"{path.relative_to(pages.ROOT)} {'has changed' if arguments.check else 'is filled anew'}")
+        print(f"{path.relative_to(pages.ROOT)} {'would change' if arguments.check else 'is updated'}")
     return int(arguments.check and bool(changed))
 
 

@@ -1,4 +1,4 @@
-"""The tables of the experiment with three tokenizers: what its command wrote, and the published one beside it."""
+"""The tables of the experiment with three tokenizers: its command's results, and the published ones beside them."""
 
 import pages
 
@@ -6,7 +6,7 @@ from handgrad.experiments import Measures, read_results
 from handgrad.experiments.report import markdown_table, side_by_side, table
 
 _PLOTTED = "near 3.0 and 4.3"
-"""What its plots show of words and of byte pairs."""
+"""What the published plots show for words and for byte pairs."""
 RESULTS = pages.DOCS / "experiments" / "tokenizers" / "results.json"
 
 

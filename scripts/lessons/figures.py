@@ -1,8 +1,8 @@
-"""The figures of the lessons: what was measured for each lies in docs/figures/NAME.json, and NAME.svg shows it.
+"""The figures of the lessons: docs/figures/NAME.json holds what was measured for each, and NAME.svg shows it.
 
-A figure is a module with ``measure() -> data`` (real runs), ``draw(data)`` (figures, by what their files' names end
-with), and ``check(data)``, which makes a little of these runs again and raises AssertionError where they no longer give
-what was measured; where that cannot be done here it returns why.
+A figure is a module with ``measure() -> data`` (real runs), ``draw(data)`` (figures, by the ends of their files'
+names), and ``check(data)``. ``check`` repeats a little of these runs, and raises AssertionError if they no longer give
+what was measured; if it cannot do this here, it returns the reason.
 """
 
 import json
@@ -34,7 +34,7 @@ def measure(name: str) -> None:
 
 
 def drawn(name: str) -> dict[Path, str]:
-    """The pictures of a figure as they are drawn now, by where they stand."""
+    """The pictures of a figure as they are drawn now, by their paths."""
     data = read(name)
     with style.own_settings():
         return {
@@ -44,13 +44,13 @@ def drawn(name: str) -> dict[Path, str]:
 
 
 def is_current(path: Path, picture: str) -> bool:
-    """Whether a file shows what would be drawn now, by its data and its words: other versions of Matplotlib draw the
-    same lines in other words."""
+    """Whether a file shows what would be drawn now. Compares data and texts only: other versions of Matplotlib write
+    the same lines differently."""
     return path.is_file() and style.words_of(path.read_text(encoding="utf-8")) == style.words_of(picture)
 
 
 def tables() -> dict[str, str]:
-    """The tables that pages show, made from what was measured."""
+    """The tables that pages show, made from the measurements."""
     made = {}
     for name, figure in FIGURES.items():
         if hasattr(figure, "tables"):

@@ -1,7 +1,7 @@
 """One GPT, the same weights and batches, under several optimizers, schedules and clippings.
 
-The text is the language reference that every Python carries, so that whoever has one can make these runs; it differs
-from release to release, and the runs with it, so that ``check`` compares only where the text is the same.
+The text is the language reference that comes with every Python, so that anybody can make these runs. It differs from
+release to release, and the runs with it, so ``check`` compares only if the text is the same.
 """
 
 import math
@@ -25,17 +25,17 @@ from handgrad.training import evaluate
 
 STEPS, WINDOW, BATCH_SIZE, BLOCK_SIZE = 400, 10, 12, 64
 TOLERANCE = 2e-3
-"""Nats: other processors round otherwise, and a few steps carry that on."""
+"""In nats: other processors round differently, and a few steps amplify that."""
 
 KINDS = ("SGD", "momentum 0.9", "Adam", "AdamW")
-"""The kinds of optimizers, each of which runs at several constant rates."""
+"""The kinds of optimizers; each runs at several constant rates."""
 CALM = ("SGD, lr 0.03", "momentum 0.9, lr 0.01", "AdamW, lr 0.001", "warm-up, cosine and clipping")
-"""Runs whose first steps can be compared: others leap at once, and a last bit decides where to."""
+"""Runs whose first steps can be compared. Others jump in the first steps, and a last bit decides where to."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One run: what moves the weights, at which rate, and where its gradients are cut."""
+    """One run: its optimizer, its learning rates, and the norm at which its gradients are clipped."""
 
     make: Callable[[GPT], Optimizer]
     schedule: schedules.Schedule
@@ -78,10 +78,10 @@ def _text() -> tuple[CharTokenizer, np.ndarray, np.ndarray, str]:
 
 
 def run(name: str, steps: int = STEPS) -> tuple[list[float], list[float], float | None]:
-    """The loss and the gradient's norm at each step, and at the end the loss on text that was not learned from.
+    """The loss and the gradient's norm at each step, and the loss on unseen text at the end.
 
-    A run whose loss is no longer finite ends there. BLAS has one thread: for products as small as these a second costs
-    more than it gives.
+    A run ends when its loss is no longer finite; the last loss is then None. BLAS has one thread: for products as small
+    as these a second costs more than it gives.
     """
     with threadpool_limits(1, user_api="blas"):
         return _run(name, steps)
@@ -122,7 +122,7 @@ def measure() -> dict[str, Any]:
 
 
 def _means(values: list[float]) -> list[float]:
-    """Over windows of so many steps."""
+    """Over windows of WINDOW steps."""
     windows = [values[start : start + WINDOW] for start in range(0, len(values), WINDOW)]
     return [round(math.fsum(window) / len(window), 4) for window in windows]
 
@@ -130,14 +130,14 @@ def _means(values: list[float]) -> list[float]:
 def check(data: dict[str, Any]) -> str | None:
     assert data["runs"].keys() == SETTINGS.keys()
     if data["text_sha256"] != load_dataset("pydoc").sha256:
-        return "this Python carries another text than the runs were made with"
+        return "the text of this Python is not that of the runs"
     for name in CALM:
         losses, norms, _ = run(name, WINDOW)
         assert abs(_means(losses)[0] - data["runs"][name]["loss"][0]) < TOLERANCE
         assert abs(_means(norms)[0] / data["runs"][name]["grad_norm"][0] - 1) < 0.02
     for name, one in data["runs"].items():
         if one["val_loss"] is None:
-            # It leaps at each step. When the numbers overflow is decided by last bits; that the run is lost is not.
+            # Last bits decide when the numbers overflow, but not that the run is lost.
             losses, _, final = run(name, 2 * one["steps"])
             assert final is None or final > 1000 * losses[0]
     return None

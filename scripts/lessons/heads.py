@@ -21,12 +21,12 @@ from handgrad.system.arrays import Array
 from handgrad.system.backend_setting import forced_backend, use_backend
 
 RUN = pages.ROOT / "runs" / "tokenizers" / "runs" / "char"
-"""Where the experiment's command puts it; HANDGRAD_LESSON_RUN names another."""
+"""Where the experiment's command puts it; HANDGRAD_LESSON_RUN overrides it."""
 LINE = "\nThe gentle rain from heaven\nUpon the place"
-"""Of a play that the text it learned from has not."""
+"""From a play that is not in the training text."""
 SHOWN = ("the word's first letter", "the end of the line before")
 _WINDOWS, _SKIPPED = 60, 16
-"""Of the validation text, and how many queries at the beginning of each have too little to look at."""
+"""Windows of the validation text, and queries skipped at the beginning of each, which see too little."""
 
 
 def weights_of(model: GPT, ids: Array) -> list[Array]:
@@ -46,7 +46,7 @@ def weights_of(model: GPT, ids: Array) -> list[Array]:
 
 @contextmanager
 def in_numpy() -> Iterator[None]:
-    """The kernels leave the weights above the diagonal unwritten; the text has zeros there."""
+    """The kernels leave the weights above the diagonal unwritten; NumPy's attention has zeros there."""
     before = forced_backend()
     use_backend("numpy")
     try:
@@ -56,7 +56,7 @@ def in_numpy() -> Iterator[None]:
 
 
 def looks(text: str) -> dict[str, Array]:
-    """For each way of looking the places, (T, T), where a query t would look by it: boolean, none after t."""
+    """For each kind of place: boolean (T, T), true at the positions of that kind for each query t, none after t."""
     T = len(text)
     t, s = np.arange(T)[:, None], np.arange(T)
     letters = np.array(list(text))
@@ -81,7 +81,7 @@ def looks(text: str) -> dict[str, Array]:
 
 
 def _last_before(is_there: Array) -> Array:
-    """For each place the last one before it where something is; -1 where there is none."""
+    """For each position the last true one before it, or -1 if there is none."""
     last = np.maximum.accumulate(np.where(is_there, np.arange(len(is_there)), -1))
     return np.concatenate([[-1], last[:-1]])
 
@@ -123,7 +123,7 @@ def measure_run(path: Path) -> dict[str, Any]:
 
 
 def check(data: dict[str, Any]) -> str | None:
-    """The trained weights are not kept; that what is shown is attention, and is made as ``weights_of`` makes it, is."""
+    """The trained weights are not kept. Checks that the rows are attention, and that ``weights_of`` is right."""
     for rows in data["weights"].values():
         assert [len(row) for row in rows] == list(range(1, len(data["line"]) + 1))
         for row in rows:
@@ -150,7 +150,7 @@ def check(data: dict[str, Any]) -> str | None:
 
 
 def best(data: dict[str, Any], look: str) -> tuple[str, float]:
-    """The head, as layer.head, that looks most in this way, and with which share of its attention."""
+    """The head, as layer.head, that looks most at this kind of place, and the share of its attention."""
     shares = np.array(data["shares"][look])
     layer, head = np.unravel_index(shares.argmax(), shares.shape)
     return f"{layer + 1}.{head + 1}", float(shares.max())
@@ -189,8 +189,8 @@ def draw(data: dict[str, Any]) -> dict[str, Figure]:
 
 
 def tables(data: dict[str, Any]) -> dict[str, str]:
-    """For each way of looking the head that does it most."""
-    rows = [["where it looks", "by chance", "the head that does so most", "its share"]]
+    """For each kind of place, the head that looks at it most."""
+    rows = [["where it looks", "by chance", "head with the largest share", "its share"]]
     for look, chance in data["chance"].items():
         head, share = best(data, look)
         rows.append([look, f"{chance:.0%}", head, f"{share:.0%}"])

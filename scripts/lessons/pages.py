@@ -1,11 +1,11 @@
-"""Lessons: Markdown whose code is pulled from the source, and whose examples are run where they stand.
+"""Lessons: Markdown whose code is taken from the source, and whose examples are run in place.
 
 Of the fenced blocks of a page
 
 - one after ``<!-- source: MODULE: NAME ... -->`` becomes the source of these functions, classes or methods;
-- ``python`` is run, all blocks of a page one after another in one namespace;
-- ``sh`` is run where each line is a ``handgrad`` command, all in one new directory;
-- ``text`` right after one that is run becomes what was printed;
+- ``python`` is run; all blocks of a page run one after another in one namespace;
+- ``sh`` is run if each line is a ``handgrad`` command; all run in one new directory;
+- ``text`` right after a block that is run becomes what was printed;
 - one after ``<!-- not run: WHY -->`` stays as it is.
 
 A table after ``<!-- table: NAME -->`` is made from what was measured.
@@ -48,7 +48,7 @@ def page_path(name: str) -> Path:
 
 
 def filled(page: str, name: str, tables: Mapping[str, str] | None = None) -> str:
-    """The page with its code as it stands in the source now, what its examples print now, and its tables."""
+    """The page with the current code of the source, the current output of its examples, and its tables."""
 
     def fill_table(place: re.Match[str]) -> str:
         if place["said"] not in (tables or {}):
@@ -69,21 +69,21 @@ def filled(page: str, name: str, tables: Mapping[str, str] | None = None) -> str
                 return block[0]
             if kind == "source":
                 if block["printed"] is not None:
-                    raise PageError(f"{where}: source prints nothing, and text stands below it")
+                    raise PageError(f"{where}: source prints nothing, but text is below it")
                 return f"<!-- source: {said} -->\n```{language}\n{source_of(said, where)}```\n"
             if language == "python":
                 printed = _run(content, names, where, Path(directory))
             elif language == "sh":
                 printed = _run_commands(content, where, Path(directory))
             else:
-                raise PageError(f"{where}: a block of {language or 'nothing'} is neither run nor said not to be")
+                raise PageError(f"{where}: a block of {language or 'nothing'} is neither run nor marked as not run")
             return f"```{language}\n{content}```\n" + (f"\n```text\n{printed}```\n" if printed else "")
 
         return _BLOCK.sub(fill, page)
 
 
 def source_of(said: str, where: str = "") -> str:
-    """The source of what ``MODULE: NAME ...`` names; functions stand apart, as in a file."""
+    """The source of what ``MODULE: NAME ...`` names; blank lines separate functions, as in a file."""
     module_name, _, names = said.partition(": ")
     module = importlib.import_module(module_name)
     parts = []
@@ -115,7 +115,7 @@ def _run_commands(lines: str, where: str, directory: Path) -> str:
     for line in lines.splitlines():
         program, *arguments = shlex.split(line)
         if program != "handgrad":
-            raise PageError(f"{where}: {program} is not run here; say <!-- not run: why --> before it")
+            raise PageError(f"{where}: {program} is not run here; write <!-- not run: why --> before it")
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONIOENCODING": "utf-8"}
         done = subprocess.run(
             [sys.executable, "-m", "handgrad", *arguments],

@@ -1,4 +1,4 @@
-"""How figures of the lessons look: readable on a light page and on a dark one."""
+"""The look of the lessons' figures: readable on a light page and on a dark one."""
 
 import hashlib
 import io
@@ -18,14 +18,14 @@ COLORS = ("#3b82c4", "#e0782f", "#3f9e5a", "#c9484a", "#9467bd", "#8c6d4f", "#d1
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure without a ground of its own."""
+    """A figure with a transparent background."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0)
     return figure
 
 
 def plain(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
-    """Lines, ticks and texts in one grey that both grounds let be read."""
+    """Draws lines, ticks and texts in one grey that is readable on light and dark."""
     axes.patch.set_alpha(0)
     axes.set_title(title, fontsize=10.5, color=INK)
     axes.set_xlabel(xlabel, color=INK)
@@ -40,7 +40,7 @@ def plain(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> No
 
 
 def shaded(shares: Any) -> Any:
-    """Shares from 0 to 1 as a picture: of one colour, and the less of it the more the ground shows through."""
+    """Shares from 0 to 1 as a picture: one colour, more transparent for smaller shares."""
     picture = np.empty((*np.shape(shares), 4))
     picture[..., :3] = to_rgb(COLORS[0])
     picture[..., 3] = shares
@@ -48,23 +48,23 @@ def shaded(shares: Any) -> Any:
 
 
 def own_settings() -> AbstractContextManager[None]:
-    """Whatever the user has set for his own pictures."""
+    """Matplotlib's defaults, whatever the user has set."""
     own = {"svg.hashsalt": "handgrad", "svg.fonttype": "none"}
     return rc_context({**{name: rcParamsDefault[name] for name in rcParamsDefault if name != "backend"}, **own})
 
 
 def as_svg(figure: Figure, data: Any) -> str:
-    """The picture; in it stands the hash of what it shows."""
+    """The picture, with the hash of the data that it shows."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Description": sha256_of(data)})
     return buffer.getvalue()
 
 
 def words_of(picture: str) -> list[str]:
-    """The hash of its data, and every text in it."""
+    """The hash of its data, and all texts in it."""
     return re.findall(r"<(?:dc:description|text)\b[^>]*>([^<]*)<", picture)
 
 
 def sha256_of(data: Any) -> str:
-    """Of the values, however they are laid out."""
+    """Of the values, independent of the layout of the file."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

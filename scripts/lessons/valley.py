@@ -1,4 +1,4 @@
-"""Optimizers in a narrow valley: two weights, one a hundred times as steep as the other."""
+"""Optimizers in a narrow valley: two weights, in one of which the loss is a hundred times as steep."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The page of the command line, made from what each command says of itself when it is asked for ``--help``."""
+"""The page of the command line, made from the ``--help`` of each command."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ from handgrad.cli.main import COMMANDS, main
 
 INTRODUCTION = """# The command line
 
-Each command says the same with `--help`. Exit codes: 0 fine, 1 failed, 2 bad input, which one sentence names,
+`--help` prints the same for each command. Exit codes: 0 success, 1 failure, 2 bad input, named in one sentence,
 130 interrupted.
 
 """
@@ -32,7 +32,7 @@ def _section(command: str) -> str:
 
 
 def _help_of(command: str) -> str:
-    """In a terminal so wide that no line is broken."""
+    """As in a terminal so wide that no line is broken."""
     printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     with mock.patch.dict(os.environ, COLUMNS="1000"), contextlib.redirect_stdout(printed):
         with contextlib.suppress(SystemExit):
@@ -42,7 +42,7 @@ def _help_of(command: str) -> str:
 
 
 def _table(boxes: str, command: str) -> str:
-    """Of flags and what they do, which stands beside the flag or, where that is long, indented below it."""
+    """The table of flags. Help is beside the flag or, if the flag is long, indented below it."""
     rows: list[list[str]] = []
     for line in re.findall(r"^│ (.*?) *│$", boxes, flags=re.MULTILINE):
         flag, _, does = re.sub(" {2,}", "  ", line).partition("  ")
@@ -51,7 +51,7 @@ def _table(boxes: str, command: str) -> str:
         elif rows:
             rows[-1][1] = f"{rows[-1][1]} {does}".strip()
         else:
-            raise PluginError(f"handgrad {command} --help says what this page cannot show: {line}")
+            raise PluginError(f"handgrad {command} --help has a line that this page cannot show: {line}")
     rows = [row for row in rows if row[0] != "-h, --help"]
     lines = (f"| `{flag}` | {re.sub(r' [(]default: (None)?[)]$', '', does)} |" for flag, does in rows)
     return "\n".join(("| argument | what it does |\n|---|---|", *lines)) if rows else ""

@@ -1,4 +1,4 @@
-"""Docstrings as Markdown: prose flows, indented formulas keep their lines, and no character but ` means anything."""
+"""Docstrings as Markdown: prose is wrapped, indented formulas keep their lines, and only ` is a special character."""
 
 import ast
 import builtins
@@ -15,7 +15,7 @@ CODE_OR_ADDRESS = re.compile(r"(``.*?``|`.*?`|https?://[^\s)]*[^\s).,;:])", re.D
 
 class Docstrings(griffe.Extension):
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        # Griffe looks a name up in the packages around a module before it takes it for Python's own.
+        # Griffe looks up a name in the packages around a module before Python's own names.
         for package in (pkg, pkg["autograd"]):
             for name in set(dir(builtins)) & set(package.members):
                 package.del_member(name)
@@ -23,7 +23,7 @@ class Docstrings(griffe.Extension):
             _add_pairs(module)
 
     def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
-        # What __init__ sets without a word about it is to be read there.
+        # Attributes that __init__ sets without a docstring are left to the source.
         for name, member in list(cls.members.items()):
             if member.is_attribute and member.labels == {"instance-attribute"} and not member.docstring:
                 cls.del_member(name)
@@ -36,7 +36,7 @@ class Docstrings(griffe.Extension):
 
 
 def _add_pairs(module: griffe.Module) -> None:
-    """``f, f_backward = ...``: Griffe sees no names in such a line, so the running functions say what they are."""
+    """``f, f_backward = ...``: Griffe sees no names in this line. Their docstrings are those of the functions."""
     running = import_module(module.path)
     for node in ast.parse(module.source).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):

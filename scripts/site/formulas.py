@@ -1,4 +1,4 @@
-"""Mathematics of Markdown, ``$...$`` in a line and ``$$...$$`` by itself, as MathML, which browsers draw themselves."""
+"""Formulas of Markdown, ``$...$`` in a line and ``$$...$$`` by itself, as MathML, which browsers draw themselves."""
 
 import html
 import itertools
@@ -12,7 +12,7 @@ from markdown import Extension, Markdown
 from markdown.inlinepatterns import InlineProcessor
 
 ENVIRONMENTS = {"align*", "array", "bmatrix", "cases", "matrix", "pmatrix", "vmatrix"}
-# How GitHub and latex2mathml write the same.
+# GitHub's spelling, and latex2mathml's for the same.
 SPELLINGS = (
     (r"\\(begin|end)\{aligned\}", r"\\\1{align*}"),
     (r"\\operatorname\*?\{(\w+)(\\,|\\ |~)(\w+)\}", r"\\operatorname{\1}\\operatorname{\3}"),
@@ -70,7 +70,7 @@ class Unfinished(InlineProcessor):
 
 
 def mathml(tex: str, display: str = "inline") -> str:
-    """Raises ValueError for what cannot be read."""
+    """Raises ValueError for TeX that cannot be read."""
     if not tex:
         raise ValueError("it is empty")
     for pattern, spelling in SPELLINGS:
@@ -90,7 +90,7 @@ def mathml(tex: str, display: str = "inline") -> str:
 
 
 def _mend(element: Element) -> None:
-    """What latex2mathml does not know it hands on as it is; and TeX sets some signs closer than MathML."""
+    """latex2mathml passes unknown commands on unchanged, and TeX sets some signs closer than MathML does."""
     text = element.text = html.unescape(element.text or "")
     if "\\" in text or (element.tag == "mi" and text in ("&", "{", "}")):
         raise ValueError(f"{text} is not understood")
@@ -101,13 +101,13 @@ def _mend(element: Element) -> None:
 
 
 def _is_function(element: Element) -> bool:
-    """Whether it is log, max and the like, with or without indices."""
+    """Whether it is a function such as log or max, with or without indices."""
     core = element[0] if element.tag in ("msub", "msup", "msubsup", "munder", "mover", "munderover") else element
     return core.tag in ("mi", "mo") and len(core.text or "") > 1 and (core.text or "").isalpha()
 
 
 def _space_functions(parent: Element) -> None:
-    """A thin space between a function and what stands beside it, but an operator or a bracket."""
+    """Puts a thin space between a function and its neighbour, unless that is an operator or a bracket."""
     if parent.tag not in ("math", "mrow", "mtd", "mstyle", "msqrt"):
         return
     for place, (left, right) in reversed(list(enumerate(itertools.pairwise(parent), start=1))):

@@ -1,6 +1,6 @@
-"""Links that lead out of ``docs/``, to files of the repository: to the reference where it shows the file, else no link.
+"""Links from ``docs/`` to files of the repository: to the reference if it shows the file, else plain text.
 
-The site may stand anywhere, and the files need not be beside it.
+The site may be anywhere, without the files beside it.
 """
 
 import posixpath
@@ -35,7 +35,7 @@ class OutwardLinks(Treeprocessor):
             target = link.get("href", "").partition("#")[0]
             here = posixpath.dirname(_page.src_uri)
             target = posixpath.normpath(posixpath.join(here, target))
-            if target.startswith("../") and Path(_page.src_dir, target).exists():  # else MkDocs says so
+            if target.startswith("../") and Path(_page.src_dir, target).exists():  # else MkDocs warns
                 shown_at = _in_reference(target)
                 if shown_at:
                     link.set("href", posixpath.relpath(shown_at, here))

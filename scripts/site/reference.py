@@ -1,4 +1,4 @@
-"""The reference: a page for each room, of the names that its ``__init__.py`` makes public, file by file."""
+"""The reference: a page for each room, with the names that its ``__init__.py`` makes public, file by file."""
 
 import ast
 import json
@@ -30,7 +30,7 @@ SHOW_SOURCE = ("ops", "nn", "models")  # where the source is the point; elsewher
 
 INTRODUCTION = """# Reference
 
-`import handgrad` loads next to nothing: a room is entered when it is first named, as in `handgrad.nn`.
+`import handgrad` loads next to nothing: a room is imported when it is first used, as in `handgrad.nn`.
 """
 
 
@@ -42,7 +42,7 @@ def on_files(files: Any, config: Any) -> None:
 
 
 def public_names(source: Path, package: str) -> dict[str, str]:
-    """Each name in ``__all__``, and where it is defined."""
+    """Each name in ``__all__``, with the place of its definition."""
     path = _file(source, package)
     tree = ast.parse(path.read_text(encoding="utf-8"), path)
     places: dict[str, str] = {}
@@ -75,12 +75,12 @@ def _index(source: Path) -> str:
     return "\n".join(
         (
             INTRODUCTION,
-            "| room | what is in it |\n|---|---|",
+            "| room | contents |\n|---|---|",
             *rows,
             "",
             "## Names of handgrad itself",
             "",
-            "Tensors, what makes them and what is done to them: " + ", ".join(map(of_tensors.get, sorted(of_tensors))),
+            "Tensors and the functions of tensors: " + ", ".join(map(of_tensors.get, sorted(of_tensors))),
             "",
             _directive("handgrad.system.backend_setting", members=["current_backend", "use_backend"]),
             _directive("handgrad.system.state_files", members=["load", "save"]),
@@ -109,7 +109,7 @@ def _page(source: Path, room: str) -> str:
 
 
 def _directive(path: str, **options: Any) -> str:
-    """What mkdocstrings fills in."""
+    """The line that mkdocstrings replaces by the documentation."""
     return f"::: {path}\n    options: {json.dumps(options)}"
 
 

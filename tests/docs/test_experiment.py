@@ -53,7 +53,7 @@ def test_byte_pairs_end_little_better_than_counts_of_pairs_of_characters(shakesp
     np.add.at(counts, (data.train[:-1], data.train[1:]), 1)
     bits = -np.log2(counts / counts.sum(axis=1, keepdims=True))
     counted = float(bits[data.validation[:-1], data.validation[1:]].mean())
-    assert f"know nothing else, {counted:.2f}." in prose()
+    assert f"which character follows which, with {counted:.2f}." in prose()
     assert 0.95 * counted < (measured()["bpe"].bits_per_character or 0) < counted
 
 
@@ -89,7 +89,7 @@ def test_figures_in_the_text_are_those_of_the_table() -> None:
     passes_of_char = [_passes(char, evaluation * CONFIG.eval_interval) for evaluation in overtakes]
     for said in (
         f"{bpe.training_loss:.2f} nats per token at the end",
-        f"characters stand at {char.training_loss:.2f}.",
+        f"characters are at {char.training_loss:.2f}.",
         f"{bpe.bits_per_character:.3f} bits per character, beside {char.bits_per_character:.3f} of characters and "
         f"{word.bits_per_character:.3f} of words",
         "{:.2f}, {:.2f} and {:.2f} nats per token".format(*(one.best_validation_loss for one in three)),

@@ -68,7 +68,7 @@ def test_gpt2_learns_shows_samples_and_goes_on_bit_for_bit(run: Run, tmp_path: P
     for flags in ({"num_steps": 40, "out": "parts"},):
         assert run("gpt2.py", **gpt2_flags(text="text.txt", lr=1e-2, **flags)).returncode == 0
     refused = run("gpt2.py", resume="parts", lr=0.5)
-    assert (refused.returncode, refused.stderr) == (2, "gpt2: --lr cannot change when a run goes on: it was 0.01\n")
+    assert (refused.returncode, refused.stderr) == (2, "gpt2: --lr cannot change on resume: it was 0.01\n")
     done = run("gpt2.py", resume="parts")  # its own --num-steps, which it has made
     assert (done.returncode, "step" in done.stdout) == (0, False)
     resumed = run("gpt2.py", resume="parts", num_steps=60)
@@ -104,7 +104,7 @@ def test_gpt2_overwrites_no_checkpoint_and_takes_no_other_file_for_one(run: Run,
     out.mkdir()
     handgrad.save({"x": np.ones(2)}, out / "checkpoint.safetensors")
     done = run("gpt2.py", out="out", num_steps=1)
-    assert (done.returncode, "out holds a checkpoint; go on with it by --resume out" in done.stderr) == (2, True)
+    assert (done.returncode, "out contains a checkpoint; continue it with --resume out" in done.stderr) == (2, True)
     done = run("gpt2.py", resume="out")
     assert (done.returncode, "is no checkpoint of this example" in done.stderr) == (2, True)
 

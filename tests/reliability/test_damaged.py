@@ -121,7 +121,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     tally(
         "a file of the last checkpoint with a bit flipped, cut, zeroed, removed, exchanged, a link, a pipe",
         tried,
-        "named; went on from the one before, bit for bit",
+        "named; continued from the one before, bit for bit",
     )
 
 
@@ -180,7 +180,7 @@ def test_damaged_pointers(stopped: Path, new_run: NewRun, tally: Tally, pointer:
     run = open_run(stopped)
     train(run, run.data())
     assert result(stopped) == result(whole.path)
-    tally("last or best lost or damaged", 1, "went on from the newest checkpoint, bit for bit")
+    tally("last or best lost or damaged", 1, "continued from the newest checkpoint, bit for bit")
 
 
 def test_a_checkpoint_can_be_gone_back_to(stopped: Path, new_run: NewRun) -> None:

@@ -15,7 +15,7 @@ from test_ended import count_changes, wait_for_step
 NewScene = Callable[..., Scene]
 Undisturbed = Callable[[Scene], dict[str, object]]
 REFUSED = "one sentence, exit code 2, nothing half-written"
-WENT_ON = "then went on, bit for bit"
+WENT_ON = "then continued, bit for bit"
 
 
 @pytest.mark.slow
@@ -45,7 +45,7 @@ def test_a_disk_that_fails_from_any_change_on(
     refused = sum(two_at_a_time(fail, range(1, changes + 1, 2 if torture else 29)))
     assert refused
     what = "the disk is full" if fault == "full" else "everything is read-only"
-    tally(f"{what} from a change on, of the {changes} of a run every other", refused, f"{REFUSED}; {WENT_ON}")
+    tally(f"{what} from a change on, at every other of a run's {changes} changes", refused, f"{REFUSED}; {WENT_ON}")
 
 
 @pytest.fixture

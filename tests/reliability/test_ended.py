@@ -26,7 +26,7 @@ from scenes import (
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
 NewScene = Callable[..., Scene]
 Undisturbed = Callable[[Scene], dict[str, object]]
-IDENTICAL = "went on; weights, moments, best score and metrics bit for bit those of a run left alone"
+IDENTICAL = "continued; weights, moments, best score and metrics are bit for bit those of an undisturbed run"
 
 
 @pytest.mark.slow
@@ -127,7 +127,7 @@ def test_signals_that_ask(
 
     hits = sum(two_at_a_time(ask, range(12 if torture else 1)))
     assert hits
-    tally(name, hits, f"saved, said how to go on, exit code {code}; {IDENTICAL}")
+    tally(name, hits, f"saved, said how to resume, exit code {code}; {IDENTICAL}")
 
 
 @pytest.mark.slow
@@ -245,7 +245,7 @@ def test_one_of_several_processes_trains(
             assert 0 in [process.returncode for process in processes]
         assert result(out) == expected
         check_nothing_is_left(out)
-    tally("another process on the same run", refused, "refused in a sentence; the first was not disturbed")
+    tally("another process on the same run", refused, "refused in one sentence; the first was not disturbed")
 
 
 @pytest.mark.slow
@@ -267,7 +267,7 @@ def test_a_stale_lock_is_recognised(scene: NewScene, tmp_path: Path, tally: Tall
         named = content[:6] == b'{"pid"' and content[8:11] != b'"x"'
         assert ("was cut off; going on from its last checkpoint" in printed) == named, (content, printed)
         check_nothing_is_left(out)
-        tally("a lock left behind, or damaged", 1, "recognised as nobody's, by name where it has one; went on")
+        tally("a lock left behind, or damaged", 1, "recognised as stale, and its owner named if it says who; continued")
 
 
 @pytest.mark.slow
@@ -291,4 +291,4 @@ def test_a_clock_set_back(scene: NewScene, undisturbed: Undisturbed, tmp_path: P
     one.finish(out, before=("-c", slow_clock, 86400.0 * 400))
     assert result(out) == expected
     check_nothing_is_left(out)
-    tally("the clock set back between sittings", sittings + 1, IDENTICAL)
+    tally("the clock set back between starts", sittings + 1, IDENTICAL)

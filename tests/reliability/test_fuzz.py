@@ -230,13 +230,13 @@ TARGETS = {
     "config.json of a run": Target("config.json", use_run),
     "tokenizer.json of a run": Target("tokenizer.json", use_run),
     "metrics.jsonl": Target("metrics.jsonl", use_metrics),
-    "metrics.jsonl, to go on": Target("metrics.jsonl", mend_metrics, mends=True, always=True),
+    "metrics.jsonl, on resume": Target("metrics.jsonl", mend_metrics, mends=True, always=True),
     "model.safetensors": Target(f"{CHECKPOINT}/{MODEL}", use_checkpoint),
-    "model.safetensors, hash made right": Target(f"{CHECKPOINT}/{MODEL}", rehashed, mends=True),
+    "model.safetensors, with the right hash": Target(f"{CHECKPOINT}/{MODEL}", rehashed, mends=True),
     "optimizer.safetensors": Target(f"{CHECKPOINT}/{OPTIMIZER}", use_checkpoint),
-    "optimizer.safetensors, hash made right": Target(f"{CHECKPOINT}/{OPTIMIZER}", rehashed, mends=True),
+    "optimizer.safetensors, with the right hash": Target(f"{CHECKPOINT}/{OPTIMIZER}", rehashed, mends=True),
     "state.json": Target(f"{CHECKPOINT}/{STATE}", use_checkpoint),
-    "state.json, hash made right": Target(f"{CHECKPOINT}/{STATE}", rehashed, mends=True),
+    "state.json, with the right hash": Target(f"{CHECKPOINT}/{STATE}", rehashed, mends=True),
     "last and best": Target("best", use_pointer, always=True),
     "lock": Target("lock", use_lock, mends=True, always=True),
     "train.npy": Target("data/train.npy", lambda path: use_token_files(path / "data")),
@@ -352,7 +352,7 @@ def test_a_file_made_wrong_loads_or_is_refused(
             assert after == before | {target.file: content}, number
     assert failures == []
     assert (refused == 0) == target.always
-    tally(f"fuzz: {name}", inputs, "loaded, or refused in one sentence; nothing written by halves")
+    tally(f"fuzz: {name}", inputs, "loaded, or refused in one sentence; nothing half-written")
 
 
 def test_strange_prompts(
@@ -411,7 +411,7 @@ def test_a_run_made_wrong_as_a_whole_never_trains_on_wrongly(
         shutil.rmtree(root)
     assert finished
     tally(
-        "any file of a run made wrong, and the run asked to go on",
+        "any file of a run damaged, and the run resumed",
         inputs,
-        "went on from what is sound, or said why not",
+        "continued from what is sound, or said why not",
     )

@@ -105,7 +105,7 @@ def test_a_step_with_such_numbers_stops_before_the_weights_are_touched(
     assert "NaN" not in run.metrics_path.read_text()
     train(open_run(run.path), run.data())
     assert result(run.path) == result(whole.path)
-    tally("NaN or infinity in one layer", 1, "stopped before the weights were touched; went on, bit for bit")
+    tally("NaN or infinity in one layer", 1, "stopped before the weights changed; continued, bit for bit")
 
 
 def test_the_layer_is_named(new_run: NewRun) -> None:
@@ -197,7 +197,7 @@ def test_weights_that_have_run_away_do_not_push_out_the_last_good_ones(
     train(open_run(run.path), run.data())
     assert result(run.path) == result(whole.path)
     assert checkpoints_of(run.path) == checkpoints_of(whole.path)
-    tally("weights that run away", 1, "the last checkpoint that gave a finite loss stays; went on from it, bit for bit")
+    tally("weights that run away", 1, "the last checkpoint with a finite loss stays; continued from it, bit for bit")
 
 
 def test_a_skipped_step_is_shown(new_run: NewRun) -> None:
