@@ -215,7 +215,7 @@ def test_where_training_diverges_the_rest_is_told(
 
     def diverges(run: Any, *arguments: Any, **options: Any) -> Any:
         if run.path.name == "char":
-            raise DivergedError("training diverged at step 3: the loss is nan; checkpoint step-2 stays")
+            raise DivergedError("training diverged at step 3: the loss is nan; checkpoint step-2 is kept")
         return train(run, *arguments, **options)
 
     out = tmp_path / "out"

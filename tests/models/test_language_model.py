@@ -50,7 +50,7 @@ def test_the_maps_of_a_configuration_are_the_models_linear_layers(config: GPTCon
             assert layer.weight.shape == shape, each
             assert (layer.bias is not None) is each.bias, each
     linear = {name for name, layers in parts.items() if isinstance(layers[0], nn.Linear | nn.Unembedding)}
-    assert linear == {each.part for each in config.maps}  # and no others
+    assert linear == {each.part for each in config.maps}  # maps misses no linear layer
 
 
 def test_the_smallest_model_of_a_kind_is_of_that_kind() -> None:

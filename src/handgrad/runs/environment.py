@@ -20,13 +20,13 @@ from handgrad.system.version import __version__
 _WITHOUT_NUMBERS = ("python", "safetensors", "threadpoolctl")
 
 
-# A difference in the first follows from one in the second and is not reported besides it.
+# A difference in the first follows from a difference in the second, which alone is reported.
 _FOLLOWS = {"compiler": "backend", "blas_threads": "replicas"}
 
 
 @dataclass(frozen=True)
 class Environment:
-    """If two of these are equal, a run continues bit for bit."""
+    """If this is equal in two processes, the second continues a run of the first bit for bit."""
 
     replicas: int
     backend: str
