@@ -141,7 +141,7 @@ def test_resume_goes_on_with_more_steps_and_refuses_another_model(handgrad: Hand
     assert open_run(run).config.max_steps == 18
     refused = handgrad("train", "--resume", run, "--n-embd", 16)
     assert refused.code == 2
-    assert "n_embd 8 → 16: this cannot change" in refused.err
+    assert "is resumed: n_embd 8 → 16;" in refused.err
     clash = handgrad("train", "--resume", run, "--text", "other.txt")
     assert (clash.code, "--text cannot be given with it" in clash.err) == (2, True)
 
@@ -478,7 +478,7 @@ def test_a_run_whose_data_were_replaced_is_refused(handgrad: Handgrad, text_file
 
 def test_resume_refuses_fewer_steps_than_were_made(handgrad: Handgrad, run: Path) -> None:
     done = handgrad("train", "--resume", run, "--max-steps", 5)
-    assert (done.code, "stands at step 12 already" in done.err) == (2, True)
+    assert (done.code, "is already at step 12" in done.err) == (2, True)
     assert open_run(run).config.max_steps == 12
 
 
@@ -489,7 +489,7 @@ def test_a_run_that_would_not_be_bit_exact_goes_on_by_leave_alone(handgrad: Hand
     (run / "config.json").write_text(json.dumps(config))
     before = snapshot(run)
     refused = handgrad("train", "--resume", run, "--max-steps", 13)
-    because = f"not bit-exact, because backend was another and is {was}"
+    because = f"not bit-exact, because backend was another and is now {was}"
     assert refused.code == 2
     assert because in refused.err
     assert "--allow-inexact" in refused.err
@@ -497,7 +497,7 @@ def test_a_run_that_would_not_be_bit_exact_goes_on_by_leave_alone(handgrad: Hand
     allowed = handgrad("train", "--resume", run, "--max-steps", 13, "--allow-inexact")
     assert (allowed.code, because in allowed.out) == (0, True)
     content = json.loads((run / "config.json").read_text())
-    assert content["inexact"] == [{"step": 12, "because": [f"backend was another and is {was}"]}]
+    assert content["inexact"] == [{"step": 12, "because": [f"backend was another and is now {was}"]}]
     again = handgrad("train", "--resume", run, "--max-steps", 14)  # from now on this is what the run is
     assert (again.code, "bit-exact" in again.out) == (0, False)
 
@@ -508,7 +508,7 @@ def test_another_number_of_replicas_on_resume_is_such_a_run_and_the_same_is_not(
     assert (same.code, "bit-exact" in same.out) == (0, False)
     other = ("train", "--resume", run, "--max-steps", 14, "--replicas", 3)
     refused = handgrad(*other)
-    assert (refused.code, "not bit-exact, because replicas was 2 and is 3" in refused.err) == (2, True)
+    assert (refused.code, "not bit-exact, because replicas was 2 and is now 3" in refused.err) == (2, True)
     assert handgrad(*other, "--allow-inexact").code == 0
     assert open_run(run).replicas == 3
 
@@ -516,12 +516,12 @@ def test_another_number_of_replicas_on_resume_is_such_a_run_and_the_same_is_not(
 def test_resume_names_every_setting_that_is_another(handgrad: Handgrad, run: Path, tmp_path: Path) -> None:
     refused = handgrad("train", "--resume", run, "--n-embd", 16, "--seed", 4, "--lr", 0.1)
     assert refused.code == 2
-    assert "n_embd 8 → 16, seed 1337 → 4: this cannot change on resume of" in refused.err
+    assert f"cannot change when {run} is resumed: n_embd 8 → 16, seed 1337 → 4;" in refused.err
     assert "these can: max_steps, lr," in refused.err
     (tmp_path / "more.toml").write_text("max_steps = 15\ngrad_clip = 0.5\n")
     done = handgrad("train", "--resume", run, "--config", tmp_path / "more.toml", "--lr", 0.001)
     assert done.code == 0, done.err
-    assert "going on with max_steps 12 → 15, lr 0.002 → 0.001, grad_clip 1.0 → 0.5" in done.out
+    assert "continuing with max_steps 12 → 15, lr 0.002 → 0.001, grad_clip 1.0 → 0.5" in done.out
     config = open_run(run).config
     assert (config.max_steps, config.lr, config.grad_clip) == (15, 0.001, 0.5)
 

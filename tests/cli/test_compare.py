@@ -215,7 +215,7 @@ def test_where_training_diverges_the_rest_is_told(
 
     def diverges(run: Any, *arguments: Any, **options: Any) -> Any:
         if run.path.name == "char":
-            raise DivergedError("training diverged at step 3: the loss is nan; checkpoint step-2 stays")
+            raise DivergedError("training diverged at step 3: the loss is nan; checkpoint step-2 is kept")
         return train(run, *arguments, **options)
 
     out = tmp_path / "out"
@@ -251,7 +251,7 @@ def test_another_machine_is_said_and_allowed_where_asked(
     refused = handgrad("compare", "--resume", out)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "is not bit-exact, because processor was" in refused.err
-    assert refused.err.endswith("as another run than it was: --allow-inexact\n")
+    assert refused.err.endswith("To continue anyway, add --allow-inexact\n")
     assert handgrad("compare", "--resume", out, "--allow-inexact").code == 0
 
 
@@ -280,7 +280,7 @@ def test_killed_and_interrupted_it_goes_on(handgrad: Handgrad, text_with_capital
     process.send_signal(signal.SIGINT)
     printed, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, "stopping after this step (again to stop at once)\n")
-    assert "was cut off; going on from its last checkpoint" in printed
+    assert "was cut off; continuing from its last checkpoint" in printed
     assert printed.endswith(f"go on with: handgrad compare --resume {out}\n")
     assert open_comparison(out).entries[0].steps == 100_000
 

@@ -1,4 +1,4 @@
-"""Sampling: each way of choosing on logits made by hand, then a model that writes token by token."""
+"""Sampling: each strategy on logits made by hand, then a model that writes token by token."""
 
 import math
 from dataclasses import replace
@@ -17,16 +17,16 @@ from handgrad.system.errors import InputError
 
 CONFIG = GPTConfig(vocab_size=11, block_size=6, n_layer=2, n_head=2, n_embd=12)
 PROBABILITIES = np.array([0.05, 0.4, 0.1, 0.15, 0.3])
-LOGITS = np.log(PROBABILITIES) + 7  # a common shift means nothing
+LOGITS = np.log(PROBABILITIES) + 7  # a common shift has no effect
 
 
 @pytest.fixture(scope="module")
 def model() -> GPT:
-    """A GPT with opinions: at the start its logits are nearly equal."""
+    """A GPT with clear preferences: with initial weights its logits would be nearly equal."""
     made = GPT(replace(CONFIG, tie_weights=False), dtype=np.float64)
     rng = np.random.default_rng(6)
     for parameter in made.parameters():
-        if parameter.ndim == 2:  # biases stay 0: they would speak for one token, whatever came before
+        if parameter.ndim == 2:  # biases stay 0: they would favour one token in every context
             parameter.data = rng.standard_normal(parameter.shape) * 0.8
     return made
 
@@ -57,7 +57,7 @@ def test_top_k_keeps_the_k_likeliest() -> None:
 def test_of_equally_likely_tokens_top_k_keeps_the_first() -> None:
     np.testing.assert_allclose(Strategy(top_k=2).probabilities(np.zeros(4)), [0.5, 0.5, 0, 0])
     np.testing.assert_allclose(Strategy(top_p=0.5).probabilities(np.zeros(4)), [0.5, 0.5, 0, 0])
-    # More than NumPy sorts by insertion, which would keep the order whatever kind of sort is asked for.
+    # Long enough that NumPy does not use insertion sort, which would keep the order with any kind of sort.
     many = np.where(np.arange(1000) % 2, 0.0, 1.0)
     assert np.flatnonzero(Strategy(top_k=20).probabilities(many)).tolist() == list(range(0, 40, 2))
 
@@ -88,9 +88,9 @@ def test_a_set_that_reaches_p_exactly_is_enough() -> None:
 
 
 def test_temperature_comes_before_top_k_and_that_before_top_p() -> None:
-    # At temperature 1/2 the likeliest token has 16/31 of the whole and reaches 1/2 alone, which 0.4 does not.
+    # At temperature 1/2 the likeliest token has probability 16/31 and reaches 1/2 alone; at temperature 1 it has 0.4.
     np.testing.assert_array_equal(Strategy(0.5, top_p=0.5).probabilities(LOGITS), [0, 1, 0, 0, 0])
-    # Of the two that top-k leaves the first has 4/7.
+    # Of the two tokens that top-k keeps, the first has probability 4/7.
     np.testing.assert_array_equal(Strategy(top_k=2, top_p=0.55).probabilities(LOGITS), [0, 1, 0, 0, 0])
 
 
@@ -123,7 +123,7 @@ def test_tokens_come_as_often_as_their_probabilities_say(temperature: float) -> 
     seen = np.bincount([strategy.choose(LOGITS, rng) for _ in range(n)], minlength=5)
     expected = n * PROBABILITIES ** (1 / temperature) / (PROBABILITIES ** (1 / temperature)).sum()
     chi_square = ((seen - expected) ** 2 / expected).sum()
-    assert chi_square < 18.5  # 4 degrees of freedom: 18.5 and more comes once in a thousand times
+    assert chi_square < 18.5  # 4 degrees of freedom: a value of 18.5 or more has probability 1/1000
 
 
 def test_a_draw_falls_into_the_share_of_each_token() -> None:
@@ -166,7 +166,7 @@ def test_values_that_cannot_be_are_refused_at_once(model: GPT, options: dict[str
     with pytest.raises(InputError, match=f"^{says}$"):
         Strategy(**options)
     with pytest.raises(InputError, match=f"^{says}$"):
-        generate(model, [1], 5, **options)  # already here, not only at the first token
+        generate(model, [1], 5, **options)  # at the call, not only at the first token
 
 
 def test_no_ids_to_continue_from_are_refused_at_once(model: GPT) -> None:
@@ -178,7 +178,7 @@ def test_no_ids_to_continue_from_are_refused_at_once(model: GPT) -> None:
 
 
 def greedily(model: GPT, ids: list[int], n: int) -> list[int]:
-    """By hand: the likeliest token after the last block_size ones, again and again."""
+    """The reference: repeatedly takes the likeliest token after the last block_size tokens."""
     context = list(ids)
     for _ in range(n):
         context.append(int(next_logits(model, context[-6:]).argmax()))
@@ -197,7 +197,7 @@ def test_contexts_longer_than_the_block_slide(model: GPT) -> None:
     prompt = [3, 1, 4, 1, 5, 9, 2, 6, 5]
     expected = greedily(model, prompt, 20)
     assert list(generate(model, prompt, 20, temperature=0)) == expected
-    assert len(set(expected)) > 2  # a model that says one word always would pass with any window
+    assert len(set(expected)) > 2  # a model that repeats one token would pass with any window
     assert list(generate(model, prompt[-6:], 20, temperature=0)) == expected
     assert greedily(model, [*prompt[:-6], *prompt[-5:], prompt[-6]], 20) != expected
 
@@ -215,7 +215,7 @@ def test_sampled_tokens_follow_the_model(model: GPT) -> None:
     expected = 1500 * Strategy(2.0).probabilities(logits)
     first = [next(generate(model, [3, 7], 1, temperature=2.0, seed=seed)) for seed in range(1500)]
     seen = np.bincount(first, minlength=11)
-    assert ((seen - expected) ** 2 / expected).sum() < 29.6  # 10 degrees of freedom: once in a thousand times
+    assert ((seen - expected) ** 2 / expected).sum() < 29.6  # 10 degrees of freedom: probability 1/1000
 
 
 def test_excluded_ids_never_come(model: GPT) -> None:
@@ -247,7 +247,7 @@ def test_tokens_come_as_soon_as_they_are_chosen(model: GPT, monkeypatch: pytest.
     writing = generate(model, [3, 1], 300)
     assert calls == []
     first = next(writing)
-    assert calls == [2]  # the model has been asked once, with the prompt
+    assert calls == [2]  # the model has been called once, with the prompt
     assert list(islice(writing, 6)) == list(generate(model, [3, 1], 7))[1:]
     assert calls[:7] == [2, 3, 4, 5, 6, 6, 6]
     assert isinstance(first, int)
@@ -266,20 +266,20 @@ def test_between_tokens_the_model_is_as_it_was() -> None:
     model.train()
     with pytest.raises(IndexError, match="id 99 is outside the table"):
         next(generate(model, [99], 3))
-    assert model.training  # also after an error
+    assert model.training  # after an error too
 
 
 def test_writing_is_without_dropout() -> None:
     plain = GPT(CONFIG, seed=2)
     dropping = GPT(GPTConfig(11, 6, 2, 2, 12, dropout=0.5), seed=2)
     for model in (plain, dropping):
-        model.arena.data *= 20  # at the start logits are so nearly equal that dropout would hardly show
+        model.arena.data *= 20  # with initial weights logits are so nearly equal that dropout would hardly show
     assert dropping.training
     assert list(generate(dropping, [3], 30, seed=4)) == list(generate(plain, [3], 30, seed=4))
 
 
 def test_a_text_can_be_written_between_a_forward_and_its_backward() -> None:
-    # As the training loop does where it shows samples.
+    # As the training loop does when it shows samples.
     model, x = GPT(CONFIG, dtype=np.float64), np.array([[1, 2, 3]])
     model.loss(x, x)
     list(generate(model, [3], 5))

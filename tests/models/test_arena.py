@@ -1,4 +1,4 @@
-"""The arena: what lies where, in which role; copies of a model; twins over the same values."""
+"""The arena: each parameter's place and role; copies of a model; twins that share values."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""The GPT: its size, its memory, how it starts, what it sees, and that replicas add up to it."""
+"""The GPT: its size, memory, initial weights, what each position sees, and the sum of its replicas' gradients."""
 
 import copy
 import math
@@ -44,7 +44,7 @@ def gradients(model: GPT) -> dict[str, Array]:
 
 
 def count(config: GPTConfig) -> int:
-    """How many numbers a GPT of this shape learns, counted from the paper's description."""
+    """Number of parameters of a GPT of this shape, counted from the paper's description."""
     C, V, bias = config.n_embd, config.vocab_size, int(config.bias)
     norm = 2 * C
     attention = C * 3 * C + C * C + bias * (3 * C + C)
@@ -71,7 +71,7 @@ def test_presets_have_the_published_sizes(name: str, vocab_size: int, millions: 
 
 
 def test_gpt2_has_124_million_parameters() -> None:
-    # By formula: building it would take half a gigabyte.
+    # By formula: building the model would take half a gigabyte.
     assert count(preset("gpt2").model_config(50_257)) == 124_439_808
 
 
@@ -114,7 +114,7 @@ def test_parameters_stay_in_the_arena_and_zero_grad_fills_it() -> None:
     for parameter in model.parameters():
         assert np.shares_memory(parameter.data, model.arena.data)
         assert np.shares_memory(parameter.grad, model.arena.grad)
-    nn.Module.zero_grad(model)  # parameter by parameter comes to the same
+    nn.Module.zero_grad(model)  # parameter by parameter gives the same
     assert all(np.shares_memory(parameter.grad, model.arena.grad) for parameter in model.parameters())
 
 
@@ -144,7 +144,7 @@ def test_a_model_starts_as_gpt2_does() -> None:
             std = 0.02 / math.sqrt(6) if residual else 0.02
             assert abs(parameter.data.std() / std - 1) < 0.03, name
             assert abs(parameter.data.mean()) < 0.05 * std, name
-            assert abs((parameter.data.astype(float) ** 4).mean() / std**4 - 3) < 0.4, name  # normal, not even
+            assert abs((parameter.data.astype(float) ** 4).mean() / std**4 - 3) < 0.4, name  # normal, not uniform
 
 
 def test_the_first_loss_is_that_of_a_guess() -> None:
@@ -188,8 +188,8 @@ def test_a_later_token_changes_no_earlier_logits(config: GPTConfig) -> None:
             changed[0, t] = (changed[0, t] + 1) % config.vocab_size
             after = model(changed)
             np.testing.assert_array_equal(after[0, :t], before[0, :t])
-            assert (np.abs(after[0, t:] - before[0, t:]).max(axis=-1) > 1e-6).all()  # itself and all later see it
-            np.testing.assert_array_equal(after[1], before[1])  # nor does it reach another window
+            assert (np.abs(after[0, t:] - before[0, t:]).max(axis=-1) > 1e-6).all()  # it and all later ones see it
+            np.testing.assert_array_equal(after[1], before[1])  # another window does not
 
 
 def test_positions_matter_and_a_prefix_is_read_as_within_the_whole() -> None:
@@ -248,7 +248,7 @@ def test_ids_that_cannot_be_are_refused() -> None:
     ):
         with pytest.raises(error, match=says):
             model(ids)
-    model([[0, 10]])  # refused ids leave nothing behind, and lists will do
+    model([[0, 10]])  # refused ids leave no state behind, and lists are accepted
 
 
 # Configuration
@@ -278,7 +278,7 @@ def test_the_configuration_reaches_every_part() -> None:
     model = GPT(replace(SMALL, dropout=0.25, activation="relu", bias=False, n_head=3))
     assert len(model.blocks) == 2
     drops = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
-    assert drops == [0.25] * 5  # after the embeddings, and at the end of both branches of both blocks
+    assert drops == [0.25] * 5  # one after the embeddings, one at the end of each branch of each block
     for block in model.blocks:
         assert (block.attention.attend.n_head, block.attention.attend.dropout) == (3, 0.25)
         assert block.feed_forward.expand.activation == "relu"
@@ -332,7 +332,7 @@ def test_a_replica_does_not_take_over_what_waits_for_a_backward() -> None:
     assert not any(module.awaits_backward for module in twin.modules() if isinstance(module, nn.Layer))
     with pytest.raises(RuntimeError, match="backward without a forward"):
         twin.backward()
-    twin.loss(x, y)  # is not refused, and does not disturb the model, whose own still waits
+    twin.loss(x, y)  # is accepted, and does not disturb the model, which still awaits its own backward
     model.backward()
     expected = model.arena.grad.copy()
     twin.backward()
@@ -348,7 +348,7 @@ def test_the_gradients_of_two_shares_add_up_to_that_of_the_whole_batch(config: G
     whole = model.arena.grad.copy()
     model.zero_grad()
     twin, total = model.replica(), 0.0
-    for one, share in ((model, slice(0, 3)), (twin, slice(3, 5))):  # uneven shares weigh by their tokens
+    for one, share in ((model, slice(0, 3)), (twin, slice(3, 5))):  # the weight of a share is its part of the tokens
         weight = y[share].size / y.size
         total += one.loss(x[share], y[share]) * weight
         one.backward(weight)
@@ -385,25 +385,25 @@ def test_a_float32_step_holds_no_float64_array(config: GPTConfig, monkeypatch: p
     assert len(floats) > 60
     assert {array.dtype for array in floats} == {np.dtype(np.float32)}
 
-    # The arena would round a float64 gradient silently, so they are looked at before they are added to it.
+    # The arena would silently round a float64 gradient, so gradients are checked before they are added to it.
     outputs.clear()
     given: list[Array] = []
     found = nn_module.gradients_of
 
     def watched(pair: Any, dy: Any, saved: Any, into: Any = None, layer: Any = None) -> Any:
-        gradients = found(pair, dy, saved)  # new arrays, whatever the kernels could add to
+        gradients = found(pair, dy, saved)  # without into, so that kernels return new arrays
         given.extend(gradient for value, gradient in zip(into, gradients, strict=True) if value is not None)
         return gradients
 
     monkeypatch.setattr(nn_module, "gradients_of", watched)
     model.backward(0.5)
-    assert len(outputs) == len(layers) - 2  # the embeddings hand nothing back
+    assert len(outputs) == len(layers) - 2  # the embeddings return no gradient
     assert len(given) == len(list(model.parameters())) + config.tie_weights
     assert {array.dtype for array in outputs + given} == {np.dtype(np.float32)}
 
 
 def watch(layer: nn.Layer, outputs: list[Array]) -> None:
-    """Lets the layer note what its forward and its backward return."""
+    """Appends what the layer's forward and backward return to ``outputs``."""
     forward, backward = layer.forward, layer.backward
 
     def noting(function: Any) -> Any:
@@ -441,7 +441,7 @@ def test_parameters_bear_the_names_of_gpt2s_checkpoints() -> None:
 
 
 def test_weights_stand_as_in_gpt2s_checkpoints() -> None:
-    # Those keep (in, out), so that ours can be copied in without transposing.
+    # GPT-2 stores (in, out), as we do, so that weights are copied without transposing.
     shapes = {gpt2_name(name): parameter.shape for name, parameter in GPT(SMALL).named_parameters()}
     assert shapes["wte.weight"] == (11, 12)
     assert shapes["wpe.weight"] == (8, 12)

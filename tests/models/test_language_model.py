@@ -1,4 +1,4 @@
-"""One description of the architecture: the sizes, products and roles that a configuration names are the model's own."""
+"""One description of the architecture: the sizes, products and roles of a configuration are those of its model."""
 
 import copy
 from dataclasses import fields, replace
@@ -21,7 +21,7 @@ VARIANTS = [
 
 
 def parts_of(model: LanguageModel) -> dict[str, list[nn.Module]]:
-    """The layers by the attribute that holds them."""
+    """The layers, grouped by the attribute that holds them."""
     found: dict[str, list[nn.Module]] = {}
     for name, module in model.named_modules():
         found.setdefault(name.rpartition(".")[2], []).append(module)
@@ -50,7 +50,7 @@ def test_the_maps_of_a_configuration_are_the_models_linear_layers(config: GPTCon
             assert layer.weight.shape == shape, each
             assert (layer.bias is not None) is each.bias, each
     linear = {name for name, layers in parts.items() if isinstance(layers[0], nn.Linear | nn.Unembedding)}
-    assert linear == {each.part for each in config.maps}  # none is left out
+    assert linear == {each.part for each in config.maps}  # maps misses no linear layer
 
 
 def test_the_smallest_model_of_a_kind_is_of_that_kind() -> None:
@@ -120,7 +120,7 @@ def test_every_parameter_has_its_role(config: GPTConfig) -> None:
 
 def test_decay_follows_the_role_and_not_the_shape() -> None:
     class Gated(GPT):
-        """With a learned table that is no weight: two axes, and a vector by its role."""
+        """Has a learned table of two axes whose role is "vector"."""
 
         def __init__(self, config: GPTConfig) -> None:
             self.gates = nn.Parameter(np.ones((2, 3), np.float32))
@@ -158,7 +158,7 @@ def test_a_replica_of_any_model_has_the_same_structure_and_its_own_state() -> No
     twin.mean.data = np.ones(3)
     assert not model.mean.data.any()
     assert twin.dropout.rng is not model.dropout.rng
-    assert twin.dropout.rng is twin.blocks[1].attention.attend.rng  # one for all its layers, as in the model
+    assert twin.dropout.rng is twin.blocks[1].attention.attend.rng  # one generator for all layers, as in the model
     twin.train()
     assert not model.training
 

@@ -1,4 +1,4 @@
-"""Models go into files and come back: a file of weights, a checkpoint, a run; what is damaged is refused."""
+"""Models are saved to files and loaded back: a file of weights, a checkpoint, a run. Damaged files are refused."""
 
 import hashlib
 import json
@@ -66,7 +66,7 @@ def test_a_saved_file_has_gpt2s_names_and_is_read_by_both_doors(tmp_path: Path) 
 
 
 def test_one_model_gives_one_file(tmp_path: Path) -> None:
-    """The order of entries in a hash map must not show in the bytes: what a run writes is compared by them."""
+    """The bytes must not depend on the order of entries in a hash map: tests compare what runs write by its bytes."""
     program = (
         "import sys; from handgrad.models import GPTConfig, new_model\n"
         "new_model(GPTConfig(11, 8, 1, 2, 12)).save(sys.argv[1])\n"
@@ -82,7 +82,7 @@ def test_one_model_gives_one_file(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two checkpoints, that of the last step being ``last``."""
+    """A run with two checkpoints; ``last`` names that of the last step."""
     folder = tmp_path_factory.mktemp("loading")
     (folder / "text.txt").write_text("to be or not to be, that is the question. " * 40)
     corpus = load_text(folder / "text.txt")
@@ -131,7 +131,7 @@ def test_a_run_from_before_files_named_their_model_loads_by_its_config(run_direc
 
 
 def strip_description(checkpoint: Path) -> None:
-    """Makes the file of weights as the version before wrote it, with the hashes that belong to it."""
+    """Rewrites the file of weights as an older version wrote it, with matching hashes."""
     arrays, _ = read_safetensors(checkpoint / MODEL)
     content = safetensors_bytes(arrays)
     (checkpoint / MODEL).write_bytes(content)
@@ -150,7 +150,7 @@ def test_what_is_damaged_is_refused_by_name(run_directory: Path, tmp_path: Path)
     content[-3] ^= 1  # one bit of one weight
     file.write_bytes(content)
     for path in (tmp_path / "run", checkpoint, file):
-        with pytest.raises(InputError, match=r"model\.safetensors does not have the SHA-256"):
+        with pytest.raises(InputError, match=r"model\.safetensors does not match its SHA-256"):
             load(path)
     file.write_bytes(content[:-10])
     with pytest.raises(InputError, match=r"model\.safetensors has .* bytes"):
@@ -202,7 +202,7 @@ def test_what_is_no_model_is_refused_in_a_sentence(tmp_path: Path) -> None:
 
 def test_a_directory_of_another_program_is_told_from_a_run(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    with pytest.raises(InputError, match=r"config\.json is not that of a handgrad run"):
+    with pytest.raises(InputError, match=r"config\.json does not belong to a handgrad run"):
         load(tmp_path)
 
 
@@ -245,16 +245,16 @@ def test_a_setting_of_the_wrong_type_is_refused(field: str, value: Any, says: st
 
 
 def test_a_checkpoint_of_another_model_does_not_continue_a_run(run_directory: Path, tmp_path: Path) -> None:
-    """Heads do not show in the shapes of the weights."""
+    """The shapes of the weights do not show the number of heads."""
     run = open_run(run_directory)
     _, checkpoint = run.model("last")
     with pytest.raises(InputError, match="does not fit its model"):
         load_model(checkpoint, replace(run.model_config, n_head=3))
-    load_model(checkpoint, replace(run.model_config, dropout=0.3))  # may change when training begins anew
+    load_model(checkpoint, replace(run.model_config, dropout=0.3))  # may change when training starts again
 
 
 def test_without_safetensors_one_sentence_names_it(tmp_path: Path) -> None:
-    """The core needs it only when a model is saved or loaded."""
+    """The core needs safetensors only to save or load a model."""
     program = (
         "import sys; sys.modules['safetensors'] = None; sys.modules['safetensors.numpy'] = None\n"
         "from handgrad.models import GPTConfig, load, new_model\n"

@@ -1,4 +1,4 @@
-"""What the tests of reliability share: how much they try, what they have tried, and the runs that were left alone."""
+"""Shared by the reliability tests: how much to try, a tally of what was tried, and results of undisturbed runs."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -14,13 +14,13 @@ STEPS = 60
 
 @pytest.fixture(scope="session")
 def torture(request: pytest.FixtureRequest) -> bool:
-    """Whether to try everything, which takes long, or some of each."""
+    """Whether to try everything, which takes long, or a sample of each kind."""
     return bool(request.config.getoption("--torture"))
 
 
 @pytest.fixture(scope="session")
 def tally(request: pytest.FixtureRequest) -> Tally:
-    """Is told (what was done, how many times, with what outcome); the report makes a table of it."""
+    """Records (what was done, how many times, with what outcome) for the table of the report."""
     rows: dict[str, tuple[int, str]] = request.config.stash[ROWS]
 
     def add(fault: str, tried: int, outcome: str) -> None:
@@ -31,7 +31,7 @@ def tally(request: pytest.FixtureRequest) -> Tally:
 
 @pytest.fixture(autouse=True)
 def signals_reach_processes() -> Iterator[None]:
-    """What is ignored here, as SIGHUP under nohup, is ignored by the processes that tests start; a handler is not."""
+    """Processes that tests start inherit ignored signals, such as SIGHUP under nohup, but not handlers."""
     ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN]
     for number in ignored:
         signal.signal(number, lambda *_: None)
@@ -48,10 +48,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Who writes the table must try everything, and cannot have it checked before it is written."""
+    """With --report, everything must run, and the test of the table waits until the table is written."""
     if config.getoption("--report"):
         if config.getoption("-k") or not config.getoption("--torture"):
-            raise pytest.UsageError("--report takes --torture, and no -k: its table is of everything")
+            raise pytest.UsageError("--report needs --torture and no -k, because its table covers everything")
         items[:] = [item for item in items if item.path.name != "test_report.py"]
 
 
@@ -62,9 +62,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def write_table(path: Path, rows: dict[str, tuple[int, str]]) -> None:
-    """Puts the table between its two marks."""
+    """Writes the table between its two marks."""
     lines = [f"| {fault} | {tried:,} | {outcome} |" for fault, (tried, outcome) in rows.items()]
-    table = "\n".join(["| what was done to a run or a file | times | what came of it |", "|---|---|---|", *lines])
+    table = "\n".join(["| what was done to a run or a file | times | result |", "|---|---|---|", *lines])
     text = path.read_text(encoding="utf-8")
     before, _, rest = text.partition("<!-- table -->\n")
     _, _, after = rest.partition("<!-- end of table -->")
@@ -73,7 +73,7 @@ def write_table(path: Path, rows: dict[str, tuple[int, str]]) -> None:
 
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Scene]:
-    """Makes a scene of a kind."""
+    """Makes a scene of the given kind."""
     text = tmp_path_factory.mktemp("text") / "text.txt"
     text.write_text(TEXT, encoding="utf-8")
     return lambda kind="two replicas", steps=STEPS: Scene(kind, steps, text)
@@ -81,7 +81,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Scene]:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Scene], dict[str, object]]:
-    """What comes of a scene where nothing happens."""
+    """The result of a scene without disturbance."""
     known: dict[Scene, dict[str, object]] = {}
 
     def of(scene: Scene) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Files that were right, made wrong at random: in their bytes, their numbers, their JSON, their headers."""
+"""Intact files, damaged at random: in their bytes, their numbers, their JSON, their headers."""
 
 import json
 import random
@@ -22,7 +22,7 @@ VALUES: tuple[Any, ...] = (
 
 
 def mutated(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """One to three changes, of kinds that fit the content or not."""
+    """The content with one to three changes. Their kinds may or may not fit the content."""
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         content = rng.choice(CHANGES)(content, others, rng)
     return content
@@ -60,7 +60,7 @@ def splice(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
 
 
 def renumber(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Another number in the place of one in the text."""
+    """Replaces a number in the text by another."""
     found = list(re.finditer(rb"-?\d+(\.\d+)?(e-?\d+)?", content))
     if not found:
         return flip(content, others, rng)
@@ -69,7 +69,7 @@ def renumber(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
 
 
 def rearrange(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Another value, key or order in its JSON; of lines of JSON in one of them."""
+    """Changes a value, a key or the order in its JSON; if it has lines of JSON, in one of them."""
     lines = content.split(b"\n") if content.count(b"\n{") > 1 else [content]
     number = rng.randrange(len(lines))
     try:
@@ -81,7 +81,7 @@ def rearrange(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
 
 
 def change_json(value: Any, rng: random.Random) -> Any:
-    """With one thing in it that is another."""
+    """The value with one change somewhere inside."""
     if isinstance(value, dict) and value and rng.random() < 0.9:
         key = rng.choice(list(value))
         kind = rng.random()
@@ -102,7 +102,7 @@ def change_json(value: Any, rng: random.Random) -> Any:
 
 
 def header(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Of a safetensors file: another length of its header, or another value in it."""
+    """Changes the length of a safetensors header, or a value in it."""
     (length,) = struct.unpack("<Q", content[:8].ljust(8, b"\x00"))
     if rng.random() < 0.3 or length > len(content):
         return (
@@ -119,7 +119,7 @@ CHANGES: tuple[Callable[[bytes, list[bytes], random.Random], bytes], ...] = (
 
 
 def strange_text(rng: random.Random) -> str:
-    """A prompt that nobody would write: any characters, halves of them, very long words."""
+    """A prompt that nobody would write: strange characters, half characters, very long words."""
     alphabet = rng.choice(
         ("ab ", "\x00\x01\x7f", "éß漢字", "😀👩‍👩‍👧", "\ud800\udfff", "\r\n\t \u2028\ufeff", "<pad><unk>\\")
     )

@@ -1,12 +1,12 @@
 """The command line with a fault at its Nth change to the disk: ``python saboteur.py FAULT N DIRECTORY ARGUMENTS...``
 
-A change is whatever may leave a directory half-written: opening a file to write, waiting until it is on the disk,
+A change is anything that may leave a directory half-written: opening a file to write, flushing it to the disk,
 renaming, removing, making and removing a directory. FAULT is
 
-    count       none; at the end the number of changes is printed
+    count       none; prints the number of changes at the end
     kill        SIGKILL instead of the change
-    tear        SIGKILL, after half of what was added to a file is lost, as where the power fails
-    full        from then on there is no space left for files; half of what was just written had no room
+    tear        SIGKILL, after half of what was added to a file is lost, as when the power fails
+    full        from then on no space is left for files, and half of what was just written is lost
     readonly    from then on nothing can be changed
 """
 
@@ -27,17 +27,17 @@ _FREE_SPACE = {"os.remove", "os.rmdir", "os.rename", "os.truncate"}
 
 
 class Saboteur:
-    """Counts changes below a directory, and makes one fail."""
+    """Counts the changes below a directory and makes one fail."""
 
     def __init__(self, fault: str, number: int, directory: str) -> None:
         self.fault, self.number, self.directory = fault, number, os.path.realpath(directory)
         self.count = 0
         self.flushed: dict[int, int] = {}
-        """How much of each file has been waited for, and stays."""
+        """Bytes of each file that were flushed and so survive."""
         self.fsync: Callable[[int], None] = os.fsync
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Of what Python does with files, every step comes by here first."""
+        """An audit hook: Python calls it before each operation on files."""
         if event == "open":
             path, _, flags = arguments
             if not isinstance(flags, int) or not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
@@ -50,14 +50,14 @@ class Saboteur:
                 and arguments[-1] >= 0
                 and event in _IN_A_DIRECTORY
             ):
-                path = os.path.join(os.readlink(f"/proc/self/fd/{arguments[-1]}"), path)  # as shutil.rmtree removes
+                path = os.path.join(os.readlink(f"/proc/self/fd/{arguments[-1]}"), path)  # as in shutil.rmtree
         else:
             return
         if isinstance(path, str | bytes | os.PathLike):
             self.change(event, os.fsdecode(path))
 
     def synced(self, descriptor: int) -> None:
-        """In the place of os.fsync, which is not audited."""
+        """Replaces os.fsync, which is not audited."""
         path = os.readlink(f"/proc/self/fd/{descriptor}") if os.path.exists("/proc/self/fd") else self.directory
         found = os.fstat(descriptor)
         safe = self.flushed.get(found.st_ino, 0)

@@ -1,4 +1,4 @@
-"""Runs that are treated badly, and what they must be like afterwards."""
+"""Runs that are disturbed, and what must hold for them afterwards."""
 
 import json
 import os
@@ -26,7 +26,7 @@ _SMALL = (
     "--block-size 8 --n-layer 1 --n-head 2 --n-embd 8 --batch-size 4 --lr 0.01 --warmup-steps 2 "
     "--eval-interval 10 --checkpoint-interval 7 --log-interval 3"
 )
-# Replicas, accumulation, dropout, optimizers, backends, how many checkpoints stay: what exact resume must hold for.
+# Exact resuming must hold for all replicas, accumulation, dropout, optimizers, backends and numbers of checkpoints.
 KINDS = {
     "one replica": "--replicas 1 --keep 1",
     "two replicas": "--replicas 2",
@@ -37,26 +37,26 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Scene:
-    """One kind of run, on one text, with so many steps."""
+    """One kind of run, on one text, with a number of steps."""
 
     kind: str
     steps: int
     text: Path
 
     def command(self, out: Path) -> list[str]:
-        """What a user types to begin, or after whatever happened to go on."""
+        """What a user types to start the run or, if it exists, to resume it."""
         if (out / "config.json").exists():
             return ["train", "--resume", str(out)]
         flags = [*_SMALL.split(), *KINDS[self.kind].split(), "--max-steps", str(self.steps)]
         return ["train", "--text", str(self.text), "--out", str(out), *flags]
 
     def start(self, out: Path, *, before: tuple[object, ...] = (), **options: Any) -> "subprocess.Popen[str]":
-        """The command in a process of its own; ``before``: what stands in the place of ``python -m handgrad``."""
+        """Starts the command in a new process. ``before`` replaces ``python -m handgrad``."""
         program = [str(part) for part in before] or ["-m", "handgrad"]
         environment = {
             **os.environ,
             "PYTHONPATH": str(HERE.parents[1] / "src"),
-            "HANDGRAD_BACKEND": "numba" if "compiled" in self.kind else "numpy",  # which starts sooner
+            "HANDGRAD_BACKEND": "numba" if "compiled" in self.kind else "numpy",  # starts faster
             "PYTHONDONTWRITEBYTECODE": "1",
             "MPLCONFIGDIR": str(self.text.parent / "matplotlib"),
             **options.pop("env", {}),
@@ -68,13 +68,13 @@ class Scene:
         return self.start(out, before=(HERE / "saboteur.py", fault, number, out))
 
     def finish(self, out: Path, **options: Any) -> None:
-        """Goes on to the end, without disturbance."""
+        """Starts or resumes the run and waits for its end."""
         printed, errors = (process := self.start(out, **options)).communicate(timeout=120)
         assert process.returncode == 0, (printed, errors)
 
 
 def result(out: Path) -> dict[str, Any]:
-    """All that one run is: equal for two runs that are bit for bit the same."""
+    """Everything that a run produced, but times. Equal for two runs that are the same bit for bit."""
     last, best = find_checkpoint(out, "last"), find_checkpoint(out, "best")
     return {
         "weights": (last / MODEL).read_bytes(),
@@ -90,7 +90,7 @@ def _untimed(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_nothing_is_broken(out: Path) -> None:
-    """What must hold on the disk at every instant, whoever looks."""
+    """Checks what must hold on the disk at every instant."""
     for pointer in ("last", "best"):
         name = read_pointer(out, pointer)
         assert name is None or name in checkpoints_of(out), f"{pointer} names {name}, which is not there"
@@ -105,7 +105,7 @@ def check_nothing_is_broken(out: Path) -> None:
 
 
 def check_nothing_is_left(out: Path) -> None:
-    """Of a finished run: no temporary file, no checkpoint more than were to stay, a lock that nobody holds."""
+    """Checks a finished run: no temporary file, no checkpoint too many, a free lock."""
     left = [path for path in out.rglob("*") if path.name.startswith(".") or path.name.startswith("damaged-")]
     assert left == []
     assert len(checkpoints_of(out)) <= open_run(out).config.keep + 1
@@ -113,7 +113,7 @@ def check_nothing_is_left(out: Path) -> None:
 
 
 def check_goes_on(one: Scene, out: Path, expected: dict[str, Any], **options: Any) -> None:
-    """Whatever happened: all that lies there is sound, and the run ends as one that was left alone."""
+    """Checks after a disturbance that all files are intact, and that the resumed run ends like an undisturbed one."""
     check_nothing_is_broken(out)
     one.finish(out, **options)
     assert result(out) == expected
@@ -125,6 +125,6 @@ def was_killed(process: "subprocess.Popen[str]") -> bool:
 
 
 def two_at_a_time(function: Callable[[int], T], numbers: Iterable[int]) -> list[T]:
-    """On two cores; most of a process's time goes into its start."""
+    """Calls the function from two threads, as most of a process's time is its start."""
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(function, numbers))

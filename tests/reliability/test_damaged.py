@@ -1,4 +1,4 @@
-"""Checkpoints, pointers and metrics that are damaged: named, and done without."""
+"""Damaged checkpoints, pointers and metrics: the run names them and continues without them."""
 
 import dataclasses
 import json
@@ -38,7 +38,7 @@ class Listener(Reporter):
 
 
 def flip(path: Path, rng: random.Random) -> None:
-    """One bit, anywhere."""
+    """Flips one random bit."""
     content = bytearray(path.read_bytes())
     content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     path.write_bytes(content)
@@ -49,7 +49,7 @@ def truncate(path: Path, rng: random.Random) -> None:
 
 
 def zero(path: Path, rng: random.Random) -> None:
-    """As some file systems leave what was not on the disk when the power failed."""
+    """Fills the file with zeros, as some file systems do with data that was not flushed before a power failure."""
     path.write_bytes(bytes(path.stat().st_size))
 
 
@@ -58,20 +58,20 @@ def remove(path: Path, rng: random.Random) -> None:
 
 
 def exchange(path: Path, rng: random.Random) -> None:
-    """With that of another checkpoint, whole in itself."""
+    """Replaces the file by that of another checkpoint, which is intact in itself."""
     others = [other / path.name for other in path.parent.parent.iterdir() if other != path.parent]
     shutil.copy(rng.choice(others), path)
 
 
 def link(path: Path, rng: random.Random) -> None:
-    """The same content, but outside the checkpoint."""
+    """Moves the file out of the checkpoint and links to it."""
     outside = path.parent.parent.parent / f"outside-{path.name}"
     path.rename(outside)
     path.symlink_to(outside)
 
 
 def pipe(path: Path, rng: random.Random) -> None:
-    """Whoever opened it would wait for ever."""
+    """Replaces the file by a pipe. Opening it would wait forever."""
     path.unlink()
     os.mkfifo(path)
 
@@ -81,8 +81,8 @@ DAMAGES = (flip, truncate, zero, remove, exchange, link, pipe)
 
 @pytest.fixture
 def stopped(new_run: NewRun) -> Path:
-    """A run of 20 steps that was asked to stop before the 15th, with three checkpoints, and one more until it is known
-    that the newest's weights are sound."""
+    """A run of 20 steps, stopped before the 15th. It has keep + 1 checkpoints, as the newest has not yet given a finite
+    loss."""
     run = new_run(keep=3)
     left = iter(range(14))
     train(run, run.data(), should_stop=lambda: next(left, None) is None)
@@ -113,7 +113,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
                 train(run, run.data(), reporter=listener)
                 assert listener.heard[0].startswith(f"{victim.parent} is damaged: "), (damage, part)
                 assert part in listener.heard[0]
-                assert listener.heard[1] == "step-00000012 is used instead"
+                assert listener.heard[1] == "using step-00000012 instead"
                 assert result(path) == expected
                 assert (path / "checkpoints" / "damaged-step-00000014").is_dir()
                 shutil.rmtree(path)
@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
 
 
 def harmless(was: bytes, now: Path) -> bool:
-    """Whether only the layout of the JSON is another."""
+    """Whether only the layout of the JSON has changed."""
     try:
         return bool(json.loads(was) == json.loads(now.read_bytes()))
     except ValueError:
@@ -139,9 +139,9 @@ def test_the_best_and_named_checkpoints_too(handgrad: Callable[..., Output], sto
     done = handgrad("sample", stopped, "--tokens", 3)
     assert done.code == 0
     assert "step-00000010 is damaged: it has no model.safetensors" in done.err
-    assert "step-00000008 is used instead" in done.err
+    assert "using step-00000008 instead" in done.err
     shutil.rmtree(stopped / "checkpoints" / "step-00000008")
-    assert "step-00000012 is used instead" in handgrad("sample", stopped, "--tokens", 3).err  # none before it is left
+    assert "using step-00000012 instead" in handgrad("sample", stopped, "--tokens", 3).err  # no earlier one is left
     named = handgrad("eval", stopped, "--checkpoint", "step-00000010")
     assert (named.code, "is damaged" in named.err) == (2, True)
     assert handgrad("sample", stopped, "--tokens", 3, "--checkpoint", "../../run").code == 2
@@ -184,7 +184,7 @@ def test_damaged_pointers(stopped: Path, new_run: NewRun, tally: Tally, pointer:
 
 
 def test_a_checkpoint_can_be_gone_back_to(stopped: Path, new_run: NewRun) -> None:
-    """By writing its name into ``last``; what came after it is made once more, under names that are new."""
+    """Write its name into ``last``: the run repeats the later steps and saves them under new names."""
     whole = new_run("whole", keep=3)
     train(whole, whole.data())
     (stopped / "last").write_text("step-00000010\n")
@@ -197,7 +197,7 @@ def test_a_checkpoint_can_be_gone_back_to(stopped: Path, new_run: NewRun) -> Non
 
 @pytest.mark.slow
 def test_best_is_mended_by_the_step_that_is_known(stopped: Path, handgrad: Callable[..., Output]) -> None:
-    """Its checkpoint must not go because a line of text was lost."""
+    """The best checkpoint must not be removed because the file ``best`` was damaged."""
     run = open_run(stopped)
     worse = resumed(run, run.config.updated({"lr": 3.0, "min_lr": 3.0, "schedule": "constant", "keep": 1}, "test"))
     (stopped / "best").write_text("garbage\n")
@@ -209,7 +209,7 @@ def test_best_is_mended_by_the_step_that_is_known(stopped: Path, handgrad: Calla
     flip(stopped / "checkpoints" / "step-00000010" / PARTS[0], random.Random(0))
     done = handgrad("train", "--resume", stopped)
     assert "step-00000010 is damaged: model.safetensors" in done.err
-    assert f"the best checkpoint of {stopped}, that of step 10, is no longer there" in done.err
+    assert f"the best checkpoint of {stopped}, from step 10, is missing" in done.err
     assert "\ncheckpoint step-00000020; it writes:" in done.out
     assert "validation loss 3" not in done.out.partition("it writes")[0].rpartition("\n\n")[2]
 
@@ -264,7 +264,7 @@ def test_a_link_in_the_place_of_the_lock_is_not_written_through(stopped: Path, h
 
 @pytest.mark.slow
 def test_readers_are_not_disturbed_by_what_is_replaced_meanwhile(new_run: NewRun) -> None:
-    """As by handgrad sample, while handgrad train writes a checkpoint at each step and keeps one."""
+    """As handgrad sample does while handgrad train writes a checkpoint at each step and keeps one."""
     run = new_run(keep=1, checkpoint_interval=1, eval_interval=1, max_steps=150, n_layer=1)
     heard: list[str] = []
     writer = threading.Thread(target=train, args=(run, run.data()))
@@ -281,7 +281,7 @@ def test_readers_are_not_disturbed_by_what_is_replaced_meanwhile(new_run: NewRun
 
 
 def test_token_files_in_the_runs_own_directory_are_refused(new_run: NewRun, tmp_path: Path) -> None:
-    """They would be in the way of the run's own, and look like the beginning of one."""
+    """They would collide with the run's own files and look like a half-made run."""
     data = new_run().data()
     directory = tmp_path / "place" / "data"
     write_token_files(directory, data)
@@ -289,14 +289,14 @@ def test_token_files_in_the_runs_own_directory_are_refused(new_run: NewRun, tmp_
     with pytest.raises(InputError, match="exists and is no empty directory"):
         create_run(tmp_path / "place", TINY, data, directory, 2, None)
     shutil.rmtree(tmp_path / "place")
-    with pytest.raises(InputError, match="cannot lie inside the run's own directory"):
+    with pytest.raises(InputError, match="cannot be inside the run's own directory"):
         create_run(tmp_path / "place", TINY, data, directory, 2, None)
 
 
 def test_what_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "config.json"
     with path.open("wb") as file:
-        file.truncate(20 << 30)  # it takes no room
+        file.truncate(20 << 30)  # a sparse file: it takes no space
     for read in (read_json, read_config_file, read_metrics):
         with pytest.raises(InputError, match=r"has 21,474,836,480 bytes; it can have 1,073,741,824 at most"):
             read(path)
@@ -306,23 +306,23 @@ def test_old_and_foreign_state(stopped: Path) -> None:
     path = find_checkpoint(stopped) / "state.json"
     state = path.read_text()
     path.write_text('{"version": 1, "progress": {}}')
-    with pytest.raises(InputError, match="version 1, which had no hashes"):
+    with pytest.raises(InputError, match="has version 1, which has no hashes; only version 2 is supported"):
         read_state(path.parent)
     content = json.loads(state)
     content.pop("sha256")
     content["version"] = 3
     content["sha256"] = sha256_of_json(content)
     path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="is of version 3; only 2 is read") as caught:
+    with pytest.raises(InputError, match="has version 3; only version 2 is supported") as caught:
         read_state(path.parent)
-    assert not isinstance(caught.value, DamagedError)  # it is sound, and nothing for us to put aside
+    assert not isinstance(caught.value, DamagedError)  # it is intact and must not be set aside
     path.write_text("[]")
     with pytest.raises(DamagedError, match="must hold a JSON object"):
         read_progress(path.parent)
 
 
 def test_a_model_that_does_not_fit_the_file_is_refused_before_it_is_made(stopped: Path) -> None:
-    """The shape in config.json may be damaged, and huge."""
+    """The shape in a damaged config.json may be huge."""
     content = json.loads((stopped / "config.json").read_text())
     for part in ("config", "model"):
         content[part]["n_layer"] = 10**9
@@ -335,7 +335,7 @@ def test_a_model_that_does_not_fit_the_file_is_refused_before_it_is_made(stopped
 
 
 def test_metrics_cut_anywhere(stopped: Path, new_run: NewRun, tmp_path: Path, torture: bool, tally: Tally) -> None:
-    """The last checkpoint is of step 14; the lines after it were still being written when the process was killed."""
+    """The last checkpoint is from step 14; the process was killed while it wrote the lines after it."""
     whole = new_run("whole", keep=3)
     train(whole, whole.data())
     content = (stopped / "metrics.jsonl").read_bytes()
@@ -350,7 +350,7 @@ def test_metrics_cut_anywhere(stopped: Path, new_run: NewRun, tmp_path: Path, to
         assert listener.heard == []
         assert result(path) == result(whole.path)
         shutil.rmtree(path)
-        tally("metrics.jsonl cut within its last line", 1, "mended; no line doubled, none missing")
+        tally("metrics.jsonl cut within its last line", 1, "repaired; no line doubled, none missing")
 
 
 def test_metrics_damaged_elsewhere_are_kept_beside_the_mended_ones(stopped: Path) -> None:
@@ -362,8 +362,8 @@ def test_metrics_damaged_elsewhere_are_kept_beside_the_mended_ones(stopped: Path
         read_metrics(path)
     listener, run = Listener(), open_run(stopped)
     train(run, run.data(), reporter=listener)
-    assert "line 3 is damaged, and 1 more; the file as it was is kept as damaged-metrics.jsonl" in listener.heard[0]
-    assert f"has {len(lines) - 1} lines up to step 14, not the {len(lines)} written" in listener.heard[1]
+    assert "line 3 is damaged, and 1 more; the damaged file is kept as damaged-metrics.jsonl" in listener.heard[0]
+    assert f"has {len(lines) - 1} lines up to step 14 instead of {len(lines)}" in listener.heard[1]
     assert (stopped / "damaged-metrics.jsonl").read_bytes() == damaged
     steps = [row["step"] for row in read_metrics(path)]
     assert steps == sorted(set(steps))
@@ -374,12 +374,12 @@ def test_lost_metrics_do_not_keep_a_run_from_going_on(stopped: Path) -> None:
     (stopped / "metrics.jsonl").unlink()
     listener, run = Listener(), open_run(stopped)
     assert train(run, run.data(), reporter=listener).finished
-    assert "has 0 lines up to step 14, not the 9 written" in listener.heard[0]
+    assert "has 0 lines up to step 14 instead of 9" in listener.heard[0]
     assert [row["step"] for row in read_metrics(run.metrics_path)] == [15, 16, 18, 20]
 
 
 def test_a_line_for_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
-    """Else what is measured from then on would vanish, and nobody would know before the next checkpoint."""
+    """Else later metrics would be lost, and nobody would notice before the next checkpoint."""
     path, row = tmp_path / "metrics.jsonl", Metrics(0, None, 1.5, None, None, None, 0, None, 0.0)
     log = MetricsLog(path)
     log.append(row)
@@ -387,7 +387,7 @@ def test_a_line_for_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
     for content in (None, b"another's\n"):
         if content is not None:
             path.write_bytes(content)
-        with pytest.raises(FileNotFoundError, match="removed or replaced while the run went on"):
+        with pytest.raises(FileNotFoundError, match="removed or replaced during training"):
             log.append(dataclasses.replace(row, step=1))
         with pytest.raises(FileNotFoundError):
             log.flush()
@@ -407,7 +407,7 @@ def test_lines_without_the_newer_fields_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files are Linux's")
 def test_everything_is_on_the_disk_before_it_has_its_name(new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a power failure would show and a kill does not: the order of flushes and renames."""
+    """Checks the order of flushes and renames, which matters in a power failure but not after a kill."""
     run, events = new_run(), []
     fsync, renames = os.fsync, {"rename": os.rename, "replace": os.replace}
 

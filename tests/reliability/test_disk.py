@@ -1,4 +1,4 @@
-"""Disks that fill up, and directories that are removed or made read-only under a run."""
+"""Disks that fill up, and directories that are removed or made read-only during a run."""
 
 import errno
 import os
@@ -37,7 +37,7 @@ def test_a_disk_that_fails_from_any_change_on(
             assert said in errors, (number, errors)
             assert errors.startswith("handgrad: "), (number, errors)
             assert errors.count("\n") == 1, (number, errors)
-        else:  # only what needs no space was still to do
+        else:  # the remaining changes need no space
             assert (process.returncode, fault) == (0, "full"), (number, printed, errors)
         check_goes_on(one, out, expected)
         return refused
@@ -50,7 +50,7 @@ def test_a_disk_that_fails_from_any_change_on(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, with 400 KiB."""
+    """A separate file system of 400 KiB."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = (
@@ -69,7 +69,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_real_disk_that_fills_up(
     small_disk: Path, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally
 ) -> None:
-    """A file grows beside the run until nothing is left; then it is removed."""
+    """A file beside the run grows until no space is left; later it is removed."""
     one, filled = scene("two replicas", 200), 0
     expected = undisturbed(one)
     for attempt in range(10 if torture else 1):
@@ -107,13 +107,13 @@ def fill(path: Path) -> None:
 
 
 def test_a_run_directory_that_is_removed(scene: NewScene, torture: bool, tally: Tally, tmp_path: Path) -> None:
-    """It is noticed at the next line of the metrics, and nothing is put where it was."""
+    """The run notices at the next line of the metrics, and writes nothing in its place."""
     one, attempts = scene("two replicas", 5000), 10 if torture else 1
     for attempt in range(attempts):
         out = tmp_path / f"run-{attempt}"
         process = one.start(out)
         wait_for_step(process, out, 10 * attempt)
-        while out.exists():  # it is in use, and new files appear in it
+        while out.exists():  # the run still adds files
             shutil.rmtree(out, ignore_errors=True)
         printed, errors = process.communicate(timeout=60)
         assert (process.returncode, errors.count("\n")) == (2, 1), (printed, errors)
@@ -124,7 +124,7 @@ def test_a_run_directory_that_is_removed(scene: NewScene, torture: bool, tally: 
 
 @pytest.mark.slow
 def test_another_run_in_its_place(scene: NewScene, undisturbed: Undisturbed, tmp_path: Path, tally: Tally) -> None:
-    """The directory is moved away and another run begun there: neither writes into the other's."""
+    """The directory is moved away and another run started in its place: neither writes into the other's."""
     first, second, out = scene("two replicas", 5000), scene("two replicas", 60), tmp_path / "run"
     process = first.start(out)
     wait_for_step(process, out, 30)
@@ -161,7 +161,7 @@ def test_a_run_directory_made_read_only(
 
 
 def write_only_where_allowed() -> None:
-    """Takes from root what lets it write everywhere (CAP_DAC_OVERRIDE), before another program is begun."""
+    """Takes from root the right to write everywhere (CAP_DAC_OVERRIDE), before another program starts."""
     if os.geteuid() == 0:
         import ctypes
 

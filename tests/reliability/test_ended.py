@@ -1,4 +1,4 @@
-"""Processes that are ended: at random instants, before each change to the disk, by signals, with their terminal."""
+"""Processes that end early: at random instants, before each change to the disk, by signals, with their terminal."""
 
 import contextlib
 import os
@@ -34,7 +34,7 @@ IDENTICAL = "continued; weights, moments, best score and metrics are bit for bit
 def test_sigkill_at_random_instants(
     kind: str, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
-    """One run after another is killed again and again until so many kills have hit; each ends as if nothing had."""
+    """Kills runs repeatedly until ``wanted`` kills have hit. Each run must end as if it had never been killed."""
     if "compiled" in kind:
         pytest.importorskip("numba")
     one, wanted = scene(kind), 30 if torture else 1
@@ -88,7 +88,7 @@ def test_death_before_each_change_to_the_disk(
 
 
 def count_changes(one: Scene, tmp_path: Path) -> int:
-    """How many changes to the disk the whole run makes."""
+    """Number of changes to the disk in a whole run."""
     printed, errors = one.sabotage(tmp_path / "counted", "count", 0).communicate(timeout=120)
     assert "changes: " in printed, errors
     return int(printed.rpartition("changes: ")[2])
@@ -134,7 +134,7 @@ def test_signals_that_ask(
 def test_ctrl_c_twice_ends_at_once(
     scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
-    """The second comes while the step is finished, the checkpoint written, or the program leaves."""
+    """The second one arrives while the run finishes its step, writes the checkpoint, or exits."""
     one, attempts = scene("two replicas", 200), 12 if torture else 1
     expected = undisturbed(one)
 
@@ -158,7 +158,7 @@ def test_ctrl_c_twice_ends_at_once(
 def test_ctrl_c_where_nobody_reads_the_output_any_more(
     scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
-    """As in ``handgrad train 2>&1 | tee log``: Ctrl-C ends tee at once."""
+    """As in ``handgrad train 2>&1 | tee log``, where Ctrl-C ends tee at once."""
     one, attempts = scene("two replicas", 200), 5 if torture else 1
     expected = undisturbed(one)
     for attempt in range(attempts):
@@ -175,7 +175,7 @@ def test_ctrl_c_where_nobody_reads_the_output_any_more(
 
 
 def wait_for_step(process: "subprocess.Popen[str]", out: Path, step: int, terminal: int | None = None) -> None:
-    """Until the step has been logged; what a terminal shows meanwhile is read."""
+    """Waits until the step has been logged. Reads what the terminal shows meanwhile."""
     deadline, metrics = time.monotonic() + 60, out / "metrics.jsonl"
     while not (metrics.exists() and f'"step": {step}' in metrics.read_text()):
         assert time.monotonic() < deadline
@@ -191,7 +191,7 @@ def wait_for_step(process: "subprocess.Popen[str]", out: Path, step: int, termin
 def test_a_terminal_that_closes(
     ignored: bool, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
-    """The terminal's end sends SIGHUP, and takes no more output. Under nohup the run goes on to its end."""
+    """A closed terminal sends SIGHUP and takes no more output. Under nohup the run continues to its end."""
     one = scene("two replicas", 200)
     expected = undisturbed(one)
     attempts = 5 if torture else 1
@@ -227,7 +227,7 @@ def test_a_terminal_that_closes(
 def test_one_of_several_processes_trains(
     scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
-    """Several begin one new run at the same moment, then several go on with it."""
+    """Several processes start one new run at the same moment, then several resume it."""
     one = scene("two replicas", 60)
     expected = undisturbed(one)
     refused = 0
@@ -256,7 +256,7 @@ def test_a_stale_lock_is_recognised(scene: NewScene, tmp_path: Path, tally: Tall
     contents = [
         b"\xff\x00 garbage",
         b'{"pid": 1, "host": "elsewhere", "since": "2020-01-01 00:00:00"}\n',
-        f'{{"pid": {os.getpid()}, "host": "here", "since": "now"}}'.encode(),  # a number that is in use again
+        f'{{"pid": {os.getpid()}, "host": "here", "since": "now"}}'.encode(),  # the process id is in use again
         b'{"pid": "x"}',
         b"[" * 5000,
     ]
@@ -265,14 +265,14 @@ def test_a_stale_lock_is_recognised(scene: NewScene, tmp_path: Path, tally: Tall
         printed, errors = (process := one.start(out)).communicate(timeout=60)
         assert process.returncode == 0, (printed, errors)
         named = content[:6] == b'{"pid"' and content[8:11] != b'"x"'
-        assert ("was cut off; going on from its last checkpoint" in printed) == named, (content, printed)
+        assert ("was cut off; continuing from its last checkpoint" in printed) == named, (content, printed)
         check_nothing_is_left(out)
         tally("a lock left behind, or damaged", 1, "recognised as stale, and its owner named if it says who; continued")
 
 
 @pytest.mark.slow
 def test_a_clock_set_back(scene: NewScene, undisturbed: Undisturbed, tmp_path: Path, tally: Tally) -> None:
-    """Each sitting's clock is a day behind the one before, and what lies there was written in its future."""
+    """Each sitting's clock is a day behind the one before, and the existing files are dated in the future."""
     one = scene("two replicas", 200)
     expected, out, sittings = undisturbed(one), tmp_path / "run", 0
     slow_clock = (

@@ -1,4 +1,4 @@
-"""Every file that the program reads, made wrong at random: it loads, or is refused in one sentence."""
+"""Every file that the program reads, damaged at random: it loads, or is refused in one sentence."""
 
 import contextlib
 import hashlib
@@ -64,18 +64,18 @@ from handgrad.training.stability import record_loss
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="limits of POSIX systems")
 SECONDS = 20
 REFUSALS = (InputError, OSError)
-"""What the command line says in one sentence; OSError as for a name in config.json that no file can have."""
+"""Errors that the command line shows as one sentence. OSError occurs for a path in config.json that cannot exist."""
 MEMORY = 1 << 30
 PROMPT = "The quick brown fox – jumps! 漢字 over 12 lazy dogs.\n"
 
 
 class HangError(Exception):
-    """It took too long."""
+    """A read took too long."""
 
 
 @contextmanager
 def limited() -> Iterator[None]:
-    """Within so many seconds, with so many bytes more than are taken already."""
+    """Limits the time to SECONDS, and the memory to MEMORY more than is already in use."""
 
     def late(*_: object) -> None:
         raise HangError
@@ -104,20 +104,20 @@ class Target:
     mends: bool = False
     """Whether reading may write."""
     always: bool = False
-    """Whether whatever it holds is dealt with, so that nothing is refused."""
+    """Whether any content is accepted, so that nothing is refused."""
 
 
 def use_tokenizer(path: Path) -> None:
     tokenizer = load_tokenizer(path)
     ids = tokenizer.encode(PROMPT)
     tokenizer.decode(ids)
-    with contextlib.suppress(IndexError):  # for an id between others that stands for nothing, as decode says
+    with contextlib.suppress(IndexError):  # decode raises it for an unused id between others
         tokenizer.decode(range(min(tokenizer.vocab_size, 1000)))
     tokenizer.to_bytes()
 
 
 def use_run(path: Path) -> None:
-    """As sample and eval do, and train up to its first step."""
+    """Reads what sample and eval read, and train before its first step."""
     run = open_run(path)
     run.tokenizer().encode(PROMPT)
     data = run.data()
@@ -152,7 +152,7 @@ def use_checkpoint(path: Path) -> None:
 
 
 def rehashed(path: Path) -> None:
-    """The same with hashes that are right again, so that what is behind them is reached."""
+    """Makes the hashes match first, so that the checks behind them are reached."""
     checkpoint = find_checkpoint(path, "last")
     try:
         state = json.loads((checkpoint / STATE).read_bytes())
@@ -206,7 +206,7 @@ def use_ranks(path: Path) -> None:
 
 
 def use_comparison(path: Path) -> None:
-    """As compare --resume does, where nothing is left to train."""
+    """As compare --resume does if nothing is left to train."""
     comparison = open_comparison(path)
     comparison.corpus()
     known_results(comparison, lambda sentence: None)
@@ -259,7 +259,7 @@ TARGETS = {
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """All files, right: a run that was stopped, and beside it what else can be read."""
+    """All files, intact: a stopped run, and every other kind of file that can be read."""
     from support import TINY
 
     from handgrad.data import encode_corpus
@@ -295,7 +295,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
 
 
 def compare(out: Path, corpus: Corpus, config: TrainConfig) -> None:
-    """A comparison that is done with one of its two tokenizers."""
+    """A comparison that has finished one of its two tokenizers."""
     budgets = {"char": Budget(2), "word": Budget(90, "characters")}
     comparison = create_comparison(out, corpus, config, tuple(budgets), budgets)
     entry = comparison.entries[0]
@@ -365,7 +365,7 @@ def test_strange_prompts(
         for tokenizer in tokenizers:
             with limited():
                 decoded = tokenizer.decode(tokenizer.encode(text))
-            # Two halves of a character beside one another are one to some, and two that are none to others.
+            # Some tokenizers join two adjacent halves of a character, others replace each half.
             assert decoded in (utf8(text).decode(), re.sub("[\ud800-\udfff]", "\ufffd", text)), number
         if number % 50 == 0 and text and "\x00" not in text:
             done = handgrad("sample", whole / "run", f"--prompt={text}", "--tokens", 3)
@@ -375,7 +375,7 @@ def test_strange_prompts(
 
 
 def go_on(path: Path) -> dict[str, Any]:
-    """To the end, two steps on."""
+    """Resumes the run for its last two steps."""
     run = resumed(open_run(path), allow_inexact=True)
     train(run, run.data())
     return result(path)
@@ -384,7 +384,7 @@ def go_on(path: Path) -> dict[str, Any]:
 def test_a_run_made_wrong_as_a_whole_never_trains_on_wrongly(
     whole: Path, tmp_path: Path, torture: bool, tally: Tally
 ) -> None:
-    """Any one file of a run is damaged and the run asked to go on: it does, from what is sound, or says why not."""
+    """One file of a run is damaged and the run resumed: it continues from intact files, or says why it cannot."""
     files = [path.relative_to(whole / "run") for path in sorted((whole / "run").rglob("*")) if path.is_file()]
     others = [(whole / "run" / path).read_bytes() for path in files]
     inputs, finished = 600 if torture else 30, 0
@@ -399,7 +399,7 @@ def test_a_run_made_wrong_as_a_whole_never_trains_on_wrongly(
         try:
             with limited():
                 found = go_on(root)
-            if victim.name != "config.json":  # which may be another run's
+            if victim.name != "config.json":  # a changed config.json may describe another run
                 assert {**found, "metrics": expected["metrics"]} == expected or victim.name != "metrics.jsonl"
                 assert found["weights"] == expected["weights"], (number, victim)
             finished += 1

@@ -1,4 +1,4 @@
-"""Losses and gradients that are no finite numbers, and losses that stand out."""
+"""NaN and infinity in losses and gradients, and spikes of the loss."""
 
 import io
 import json
@@ -30,7 +30,7 @@ NewRun = Callable[..., Run]
 
 
 class Poison(Listener):
-    """Does something to the model after a step, as a fault in memory would."""
+    """Damages the model after a step, as a memory fault would."""
 
     def __init__(self, step: int, act: Callable[[GPT], None]) -> None:
         super().__init__()
@@ -45,12 +45,12 @@ class Poison(Listener):
 
 
 class Spoiler:
-    """Makes one operation give NaN or infinity, in its forward or its backward, at its first call or at every other."""
+    """Makes an operation return NaN or infinity, forward or backward, at its first call or at every second call."""
 
     def __init__(self, operation: str, value: float, *, backward: bool = False, again: bool = False) -> None:
         self.operation, self.value, self.backward, self.again = operation, value, backward, again
         self.calls = 0
-        self.layer: object = self  # whose call is to be spoilt; itself for none
+        self.layer: object = self  # the layer whose call is spoilt; the spoiler itself means none
 
     def __call__(self, call: Call, run: Callable[[], Any]) -> Any:
         result = run()
@@ -66,7 +66,7 @@ class Spoiler:
 
 
 def spoil_after(run: Run, spoiler: Spoiler, step: int) -> tuple[Listener, Callable[[], bool]]:
-    """A reporter, and what the loop asks before each step: from ``step`` on the spoiler is at work."""
+    """A reporter and a ``should_stop`` that activates the spoiler from ``step`` on."""
     stack, asked = ExitStack(), iter(range(10**6))
 
     def ask() -> bool:
@@ -84,7 +84,7 @@ def spoil_after(run: Run, spoiler: Spoiler, step: int) -> tuple[Listener, Callab
 def test_a_step_with_such_numbers_stops_before_the_weights_are_touched(
     new_run: NewRun, backward: bool, value: float, tally: Tally
 ) -> None:
-    """In the first block's expansion at step 8; each step calls the operation once in each block."""
+    """The spoilt layer is the first block's ``expand``, at step 8. Each step calls its operation once per block."""
     whole, run = new_run("whole", replicas=1), new_run("run", replicas=1)
     train(whole, whole.data())
     spoiler = Spoiler("linear_gelu", value, backward=backward, again=not backward)
@@ -94,12 +94,12 @@ def test_a_step_with_such_numbers_stops_before_the_weights_are_touched(
     listener.close()  # type: ignore[attr-defined]
     said = str(caught.value)
     assert said.startswith("training diverged at step 8: the ")
-    assert "checkpoint step-00000005 stays" in said
+    assert "checkpoint step-00000005 is kept" in said
     if backward:
-        assert "the first parameter whose gradient is not finite: h.0.mlp.c_fc.weight" in said
-        assert "layer" not in said
+        assert "the first gradient that is not finite is that of h.0.mlp.c_fc.weight" in said
+        assert "first seen" not in said
     else:
-        assert "the first layer that it shows in: the output of blocks.0.feed_forward.expand" in said
+        assert "; first seen in the output of blocks.0.feed_forward.expand" in said
     assert read_progress(find_checkpoint(run.path, "last")).step == 5
     assert np.isfinite(load_model(find_checkpoint(run.path, "last"), run.model_config).arena.data).all()
     assert "NaN" not in run.metrics_path.read_text()
@@ -109,7 +109,7 @@ def test_a_step_with_such_numbers_stops_before_the_weights_are_touched(
 
 
 def test_the_layer_is_named(new_run: NewRun) -> None:
-    """The weights are sound, and the second block's attention has something in it that no float32 can hold."""
+    """The weights are finite, but the second block's attention computes values too large for float32."""
     run = new_run(replicas=2)
 
     def act(model: GPT) -> None:
@@ -119,8 +119,8 @@ def test_the_layer_is_named(new_run: NewRun) -> None:
         train(run, run.data(), reporter=Poison(8, act))
     said = str(caught.value)
     assert "step 9" in said
-    assert "the first layer that it shows in: the output of blocks.1.attention.project_in" in said
-    assert "the first parameter whose gradient is not finite: " in said
+    assert "; first seen in the output of blocks.1.attention.project_in" in said
+    assert "the first gradient that is not finite is that of " in said
 
 
 def test_a_weight_that_is_already_bad_is_named(new_run: NewRun) -> None:
@@ -129,18 +129,18 @@ def test_a_weight_that_is_already_bad_is_named(new_run: NewRun) -> None:
     def act(model: GPT) -> None:
         model.blocks[0].feed_forward.contract.bias.data[3] = np.nan
 
-    with pytest.raises(DivergedError, match=r"step 7: the loss is nan, as h.0.mlp.c_proj.bias already holds"):
+    with pytest.raises(DivergedError, match=r"step 7: the loss is nan, because h.0.mlp.c_proj.bias already contains"):
         train(run, run.data(), reporter=Poison(6, act))
 
 
 def test_no_checkpoint_is_made_of_such_weights(new_run: NewRun) -> None:
-    """Poisoned after the step at which one is due, before it is written."""
+    """The weights are damaged after a step that has a checkpoint due, before it is written."""
     run = new_run(eval_interval=100)
 
     def act(model: GPT) -> None:
         model.norm.weight.data[0] = np.inf
 
-    with pytest.raises(DivergedError, match=r"step 8: ln_f.weight holds a number .*checkpoint step-00000004 stays"):
+    with pytest.raises(DivergedError, match=r"step 8: ln_f.weight contains NaN .*checkpoint step-00000004 is kept"):
         train(run, run.data(), reporter=Poison(8, act))
     assert read_progress(find_checkpoint(run.path, "last")).step == 4
 
@@ -157,12 +157,12 @@ def test_skipped_steps_leave_the_weights_alone_and_are_counted(new_run: NewRun, 
     assert listener.heard[0].startswith("step 8 is skipped: the loss is nan")
     np.testing.assert_array_equal(weights[7], weights[8])
     assert (weights[8] != weights[9]).any()
-    assert "step-00000008" not in checkpoints_of(run.path)  # weights that have just failed are not a checkpoint
+    assert "step-00000008" not in checkpoints_of(run.path)  # weights that have just failed are not saved
     rows = read_lines(run.metrics_path)
     assert [(row["step"], row["loss"] is None, row["skipped"]) for row in rows[1:]] == [(8, True, 1), (20, False, 1)]
     progress = read_progress(find_checkpoint(run.path, "last"))
     assert (progress.skipped, progress.skipped_in_a_row) == (1, 0)
-    tally("the same, with --on-nan skip", 1, "the step left the weights alone, and was counted and logged")
+    tally("the same, with --on-nan skip", 1, "the step did not change the weights, and was counted and logged")
 
 
 def test_too_many_skipped_steps_in_a_row_stop(new_run: NewRun) -> None:
@@ -172,7 +172,9 @@ def test_too_many_skipped_steps_in_a_row_stop(new_run: NewRun) -> None:
         model.norm.weight.data[0] = np.inf
 
     listener = Poison(8, act)
-    with pytest.raises(DivergedError, match=r"step 59: 50 steps in a row were skipped, and the loss is nan, as ln_f"):
+    with pytest.raises(
+        DivergedError, match=r"step 59: 50 steps in a row were skipped, and the loss is nan, because ln_f"
+    ):
         train(run, run.data(), reporter=listener)
     assert len(listener.heard) == 50
 
@@ -182,13 +184,13 @@ def test_too_many_skipped_steps_in_a_row_stop(new_run: NewRun) -> None:
 def test_weights_that_have_run_away_do_not_push_out_the_last_good_ones(
     new_run: NewRun, on_nan: str, tally: Tally
 ) -> None:
-    """Finite, and so large that no loss is: each step writes a checkpoint, and one is to stay."""
+    """The weights are finite but give no finite loss. Each step writes a checkpoint, and only one is kept."""
     run = new_run(checkpoint_interval=1, eval_interval=100, max_steps=100, keep=1, on_nan=on_nan)
 
     def act(model: GPT) -> None:
         model.arena.data[...] = 3e37
 
-    with pytest.raises(DivergedError, match="checkpoint step-00000007 stays"):
+    with pytest.raises(DivergedError, match="checkpoint step-00000007 is kept"):
         train(run, run.data(), reporter=Poison(8, act))
     assert read_pointer(run.path, "last") == "step-00000007"
     assert np.abs(load_model(find_checkpoint(run.path, "last"), run.model_config).arena.data).max() < 10
@@ -223,7 +225,7 @@ def test_on_nan_from_the_command_line(handgrad: Callable[..., Output], text_file
 
 
 def test_a_loss_that_stands_out_is_marked_and_drawn(new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After step 70 the weights are shaken; the next batch's loss shows it."""
+    """After step 70 the weights are disturbed; the next batch's loss shows it."""
     changes = {"max_steps": 80, "log_interval": 20, "eval_interval": 40, "lr": 1e-3}
     run, calm = new_run("run", **changes), new_run("calm", **changes)
 
@@ -237,7 +239,7 @@ def test_a_loss_that_stands_out_is_marked_and_drawn(new_run: NewRun, monkeypatch
     marked = [row for row in read_lines(run.metrics_path) if row["spike"]]
     assert marked[0]["step"] == 71  # logged though no line was due
     assert marked[0]["loss"] > read_lines(calm.metrics_path)[-1]["loss"] + 1
-    assert listener.heard[0].startswith("step 71: the loss, ")
+    assert listener.heard[0].startswith("step 71: the loss jumped to ")
 
     from matplotlib.axes import Axes
 
@@ -251,7 +253,7 @@ def test_a_loss_that_stands_out_is_marked_and_drawn(new_run: NewRun, monkeypatch
 
 
 def test_what_counts_as_standing_out() -> None:
-    """Noise does not; a jump by more than five deviations does, and what follows at the new level soon does not."""
+    """Noise is no spike. A jump by more than five deviations is one; soon after, the new level is not."""
     rng = np.random.default_rng(0)
     progress, seen = Progress(), []
     for step in range(2000):
@@ -264,7 +266,7 @@ def test_what_counts_as_standing_out() -> None:
 
 
 def test_spikes_are_found_where_they_were_after_a_resume(new_run: NewRun) -> None:
-    """Mean and variance of the losses are a part of the checkpoint."""
+    """The checkpoint stores the mean and variance of the losses."""
     changes = {"max_steps": 60, "log_interval": 100, "eval_interval": 100, "checkpoint_interval": 7, "lr": 0.5}
     whole, halved = new_run("whole", **changes), new_run("halved", **changes)
     train(whole, whole.data())
@@ -275,7 +277,7 @@ def test_spikes_are_found_where_they_were_after_a_resume(new_run: NewRun) -> Non
 
 
 def test_ids_outside_the_vocabulary_are_refused_before_a_step(new_run: NewRun) -> None:
-    """Token files that were tampered with: the header is right, and a number is not."""
+    """Damaged token files with an intact header and a wrong number."""
     for name in ("train.npy", "validation.npy"):
         run = new_run(name)
         path = run.data_directory / name
@@ -287,6 +289,6 @@ def test_ids_outside_the_vocabulary_are_refused_before_a_step(new_run: NewRun) -
             train(run, run.data())
         meta = path.with_name("meta.json")
         known = json.loads(meta.read_text())
-        meta.write_text(json.dumps({**known, "train_sha256": "", "validation_sha256": ""}))  # as before it was kept
+        meta.write_text(json.dumps({**known, "train_sha256": "", "validation_sha256": ""}))  # as in older files
         with pytest.raises(InputError, match=r"they hold the id 65535, and the vocabulary ends at \d+"):
             train(run, run.data())

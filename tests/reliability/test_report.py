@@ -1,4 +1,4 @@
-"""docs/reliability.md holds what the long form found, of all that is tried."""
+"""docs/reliability.md has the results of the long form, with everything that it tries."""
 
 import re
 from pathlib import Path

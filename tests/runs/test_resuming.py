@@ -1,4 +1,4 @@
-"""What a run's bits depend on, and what may be another when it goes on."""
+"""What a run's bits depend on, and what may change when it is resumed."""
 
 import dataclasses
 import json
@@ -28,13 +28,13 @@ def stopped(new_run: NewRun) -> Run:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("backend", "other", "backend was numba and is other"),
-        ("compiler", "numba 1", "compiler was none and is numba 1"),
-        ("blas", "mkl 2026 SkylakeX", "is mkl 2026 SkylakeX"),
-        ("blas_threads", 7, "blas threads was 1 and is 7"),
-        ("processor", "x86_64 cascadelake", "is x86_64 cascadelake"),
-        ("system", "Linux arm64", "is Linux arm64"),
-        ("versions", {"numpy": "9.0"}, "numpy was 2.0 and is 9.0; handgrad was 0.1 and is not there"),
+        ("backend", "other", "backend was numba and is now other"),
+        ("compiler", "numba 1", "compiler was none and is now numba 1"),
+        ("blas", "mkl 2026 SkylakeX", "is now mkl 2026 SkylakeX"),
+        ("blas_threads", 7, "blas threads was 1 and is now 7"),
+        ("processor", "x86_64 cascadelake", "is now x86_64 cascadelake"),
+        ("system", "Linux arm64", "is now Linux arm64"),
+        ("versions", {"numpy": "9.0"}, "numpy was 2.0 and is now 9.0; handgrad was 0.1 and is now not installed"),
     ],
 )
 def test_what_is_another_is_named(field: str, value: object, said: str) -> None:
@@ -47,7 +47,7 @@ def test_what_is_another_is_named(field: str, value: object, said: str) -> None:
 def test_what_follows_from_something_else_is_not_named_too() -> None:
     before = Environment(1, "numba", "numba 1", "openblas", 2, "x86_64", "Linux", {})
     after = dataclasses.replace(before, replicas=2, blas_threads=1, backend="numpy", compiler="none")
-    assert before.differences(after) == ["replicas was 1 and is 2", "backend was numba and is numpy"]
+    assert before.differences(after) == ["replicas was 1 and is now 2", "backend was numba and is now numpy"]
 
 
 def test_other_libraries_blas_is_not_numpys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_versions_through_which_no_number_passes_may_be_others() -> None:
 def test_a_run_does_not_go_on_elsewhere_unless_it_may(stopped: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     there = dataclasses.replace(Environment.here(2), blas="another blas")
     monkeypatch.setattr(resuming_module.Environment, "here", classmethod(lambda cls, replicas: there))
-    with pytest.raises(InputError, match=r"not bit-exact, because blas was .* and is another blas.*allow_inexact"):
+    with pytest.raises(InputError, match=r"not bit-exact, because blas was .* and is now another blas.*allow_inexact"):
         train(stopped, stopped.data())
     with pytest.raises(InputError, match="not bit-exact"):
         resumed(stopped)
@@ -113,16 +113,16 @@ def test_before_its_first_step_a_run_may_move(new_run: NewRun, monkeypatch: pyte
 
 def test_changed_settings(stopped: Run) -> None:
     with pytest.raises(
-        InputError, match=r"^n_layer 2 → 3, optimizer adamw → sgd: this cannot change on resume"
+        InputError, match=r"^these settings cannot change when .* is resumed: n_layer 2 → 3, optimizer adamw → sgd;"
     ) as caught:
         resumed(stopped, TINY.updated({"n_layer": 3, "optimizer": "sgd", "lr": 1.0}, "test"))
     assert "these can: max_steps, lr, min_lr" in str(caught.value)
-    with pytest.raises(InputError, match="stands at step 7 already; max_steps cannot be 6"):
+    with pytest.raises(InputError, match="is already at step 7; max_steps cannot be 6"):
         resumed(stopped, TINY.updated({"max_steps": 6}, "test"))
     assert open_run(stopped.path).config == TINY
     heard: list[str] = []
     run = resumed(stopped, TINY.updated({"max_steps": 9, "lr": 0.5}, "test"), notice=heard.append)
-    assert heard == ["going on with max_steps 20 → 9, lr 0.01 → 0.5"]
+    assert heard == ["continuing with max_steps 20 → 9, lr 0.01 → 0.5"]
     assert open_run(run.path).config == run.config
     assert train(run, run.data()).progress.step == 9
 

@@ -1,4 +1,4 @@
-"""The metrics as event files: what they hold, and that a resume doubles nothing in them."""
+"""TensorBoard event files: they hold the metrics, and a resume doubles nothing in them."""
 
 import dataclasses
 import struct
@@ -17,14 +17,15 @@ NewRun = Callable[..., Run]
 
 
 def scalars(directory: Path) -> dict[tuple[str, int], float]:
-    """What TensorBoard shows of the one file there; an event that says a sitting begins hides what was before."""
+    """What TensorBoard shows of the one file there. A START event hides everything before it."""
     from tensorboardX.proto.event_pb2 import Event, SessionLog
 
     shown: dict[tuple[str, int], float] = {}
     for path in directory.iterdir():
         content, place = path.read_bytes(), 0
         while place < len(content):
-            (length,) = struct.unpack_from("<Q", content, place)  # then its checksum, the event, and the event's
+            # A record is the event's length, a checksum of it, the event, and a checksum of that.
+            (length,) = struct.unpack_from("<Q", content, place)
             event = Event.FromString(content[place + 12 : place + 12 + length])
             place += 16 + length
             if event.session_log.status == SessionLog.START:
@@ -98,7 +99,8 @@ def test_a_run_goes_on_without_where_they_cannot_be_written(
     reporter = Reporter()
     reporter.noticed = heard.append  # type: ignore[method-assign]
     assert train(run, run.data(), reporter=reporter).finished
-    assert heard == [f"no more events are written to {run.path / 'tensorboard'}: No space left on device"]
+    said = f"training continues without TensorBoard: {run.path / 'tensorboard'}: No space left on device"
+    assert heard == [said]
     (tmp_path / "blocked").mkdir()
     (tmp_path / "blocked" / "tensorboard").touch()
     EventFiles(tmp_path / "blocked" / "tensorboard", [], heard.append).close()

@@ -1,4 +1,4 @@
-"""The loop: what it writes, that it can be repeated, interrupted and resumed bit for bit, and what it refuses."""
+"""The training loop: what it writes, exact repetition, exact resuming after an interruption, and what it refuses."""
 
 import dataclasses
 import json
@@ -46,7 +46,7 @@ def untimed(run: Run) -> list[dict[str, Any]]:
 
 
 def stop_before_step(step: int) -> Callable[[], bool]:
-    """Says stop when it is asked for the given time: the loop asks before each step."""
+    """A ``should_stop`` that stops training before the given step: the loop calls it once per step."""
     asked = iter(range(10**9))
     return lambda: next(asked) >= step
 
@@ -66,7 +66,7 @@ def test_run_directory_holds_what_the_design_names(new_run: NewRun) -> None:
     assert config["config"] == dataclasses.asdict(TINY)
     assert config["resolved"]["replicas"] == 2
     assert {"python", "numpy"} <= set(config["resolved"]["versions"])
-    assert (run.path / "lock").read_bytes() == b""  # nobody holds it any more
+    assert (run.path / "lock").read_bytes() == b""  # no process holds it any more
 
 
 def test_weights_carry_the_names_of_gpt2(new_run: NewRun) -> None:
@@ -131,7 +131,7 @@ def test_a_stopped_and_resumed_run_is_bit_for_bit_the_one_that_was_not(
 
 
 def test_resuming_from_an_older_checkpoint_writes_no_step_twice(new_run: NewRun) -> None:
-    """As after a crash: metrics go further than the last checkpoint, and the last line was cut."""
+    """As after a crash: the metrics reach beyond the last checkpoint, and the last line is cut."""
     whole, crashed = new_run("whole"), new_run("crashed")
     train(whole, whole.data())
 
@@ -154,7 +154,7 @@ def test_resuming_from_an_older_checkpoint_writes_no_step_twice(new_run: NewRun)
 
 
 def test_accumulated_batches_are_one_large_batch(new_run: NewRun) -> None:
-    """The gradient of two batches of 3 is that of one of 6, and so for any number of replicas."""
+    """Two batches of 3 give the gradient of one batch of 6, with any number of replicas."""
     run = new_run()
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, run.model_config.vocab_size, (6, 9))
@@ -164,7 +164,7 @@ def test_accumulated_batches_are_one_large_batch(new_run: NewRun) -> None:
     expected.backward()
     for count in (1, 2, 3):
         replicas = Replicas(GPT(run.model_config, dtype=np.float64), count)
-        replicas.models[0].arena.grad[...] = 7  # what was there before must not count
+        replicas.models[0].arena.grad[...] = 7  # earlier gradients must not count
         accumulated, grad_norm = replicas.loss_and_gradients([(x[:3], y[:3]), (x[3:], y[3:])], (0,))
         replicas.close()
         assert accumulated == pytest.approx(loss, rel=1e-12)
@@ -173,7 +173,7 @@ def test_accumulated_batches_are_one_large_batch(new_run: NewRun) -> None:
 
 
 def test_evaluation_covers_the_whole_text(new_run: NewRun) -> None:
-    """Against the plainest evaluator: one window after another, summed."""
+    """Compared with the plainest evaluator, which sums the loss of one window after another."""
     run = new_run()
     model = GPT(run.model_config, seed=3).eval()
     tokens = run.data().validation[:101].astype(np.int64)
@@ -208,7 +208,7 @@ def test_lossy_validation_text_has_no_bits_per_character(new_run: NewRun, tmp_pa
 
 def test_divergence_stops_before_the_weights_are_touched(new_run: NewRun) -> None:
     run = new_run(optimizer="sgd", lr=1e30, warmup_steps=0, grad_clip=0.0, checkpoint_interval=1)
-    with pytest.raises(DivergedError, match=r"diverged at step \d+.*checkpoint step-\d+ stays"):
+    with pytest.raises(DivergedError, match=r"diverged at step \d+.*checkpoint step-\d+ is kept"):
         train(run, run.data())
     model = load_model(find_checkpoint(run.path, "last"), run.model_config)
     assert np.isfinite(model.arena.data).all()
@@ -233,7 +233,8 @@ def test_quick_estimate_looks_at_less(new_run: NewRun) -> None:
 
 
 def test_no_checkpoint_is_left_half_written(new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk is full from the third file of the second checkpoint on: what was saved before stays, and is named."""
+    """The disk is full from the third file of the second checkpoint on: the first checkpoint remains, and ``last``
+    names it."""
     from handgrad.runs import checkpoint
 
     run, written, write = new_run(), [], checkpoint.write_flushed
@@ -300,7 +301,7 @@ def test_integers_serve_as_floats() -> None:
     [
         (2, 0, 16, 2),
         (16, 0, 12, 12),
-        (8, 0, 12, 6),  # two windows each: eight would be no sooner done
+        (8, 0, 12, 6),  # two windows each: eight replicas would not be faster
         (3, 0, 16, 3),
         (16, 0, 1, 1),
         (2, 5, 16, 5),

@@ -1,4 +1,4 @@
-"""Sampling from a model."""
+"""Sampling text from a model."""
 
 from handgrad.generation.generate import generate
 from handgrad.generation.strategies import Strategy

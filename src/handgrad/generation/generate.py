@@ -1,4 +1,4 @@
-"""Text from a model, token by token."""
+"""Generates tokens from a model, one by one."""
 
 from collections.abc import Iterator, Sequence
 
@@ -23,11 +23,11 @@ def generate(
 ) -> Iterator[int]:
     """Yields max_new_tokens ids that continue ``ids`` (at least one), each as soon as it is chosen.
 
-    The model sees the last block_size tokens: longer contexts slide. ``exclude`` are ids that never come, such as
-    special tokens. One seed gives one text.
+    The model sees the last block_size tokens only. Ids in ``exclude``, such as special tokens, are never chosen. One
+    seed gives one text.
 
-    Raises InputError for a temperature, top_k or top_p that cannot be, ValueError for no ids, or where exclude leaves
-    none or names one that there is not.
+    Raises InputError for an invalid temperature, top_k or top_p. Raises ValueError if ``ids`` is empty, or if
+    ``exclude`` contains an unknown id or every id.
     """
     strategy = Strategy(temperature, top_k, top_p)
     context = [int(i) for i in ids]

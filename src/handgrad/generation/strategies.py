@@ -11,12 +11,13 @@ from handgrad.system.errors import InputError
 
 @dataclass(frozen=True)
 class Strategy:
-    """Temperature, then top-k, then top-p, then a draw.
+    """Applies temperature, then top-k, then top-p, then draws a token.
 
-    ``temperature`` divides the logits; 0 always takes the likeliest token (greedy). ``top_k`` keeps the k likeliest.
-    ``top_p`` keeps the fewest likeliest whose probabilities reach p (Holtzman et al. 2020).
+    ``temperature`` divides the logits; 0 always takes the likeliest token (greedy). ``top_k`` keeps the k likeliest
+    tokens. ``top_p`` keeps the smallest set of likeliest tokens whose probabilities sum to at least p (Holtzman et al.
+    2020).
 
-    Raises InputError for values that leave nothing to choose from.
+    Raises InputError for invalid values.
     """
 
     temperature: float = 1.0
@@ -32,17 +33,17 @@ class Strategy:
             raise InputError(f"top_p must lie in (0, 1], not {self.top_p}")
 
     def choose(self, logits: Array, rng: np.random.Generator) -> int:
-        """A token for logits (V,); -inf stands for one that must not come. Raises InputError where one is NaN."""
+        """A token drawn from logits (V,). A token whose logit is -inf is never drawn. Raises InputError for NaN."""
         if np.isnan(logits).any():
-            raise InputError("the model's logits are not numbers: its training diverged")
+            raise InputError("the model's logits are NaN: its training diverged")
         if self.temperature == 0:
             return int(np.argmax(logits))
         cumulative = np.cumsum(self.probabilities(logits))
         return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
 
     def probabilities(self, logits: Array) -> Array:
-        """What is drawn from, float64 (V,), for a temperature above 0."""
-        # Shifted before it is divided: a tiny temperature must not overflow.
+        """The probabilities of the draw, float64 (V,), for a temperature above 0."""
+        # Subtracting the maximum before dividing keeps a tiny temperature from overflowing.
         with np.errstate(over="ignore"):
             scaled = (logits.astype(np.float64) - logits.max()) / self.temperature
         likeliest = np.argsort(-scaled, kind="stable")

@@ -8,7 +8,7 @@ from handgrad.tokenizers import Tokenizer
 
 
 def opening(tokenizer: Tokenizer) -> list[int]:
-    """What a text starts from where there is no prompt: a new line, or the first token that stands for text."""
+    """The tokens that a text starts from if there is no prompt: a line break, or the first token that is text."""
     start: list[int] = tokenizer.encode("\n").tolist()
     if start and tokenizer.unk_id not in start:
         return start
@@ -18,6 +18,6 @@ def opening(tokenizer: Tokenizer) -> list[int]:
 def write(
     model: LanguageModel, tokenizer: Tokenizer, tokens: int, *, temperature: float = 0.8, seed: int | Sequence[int] = 0
 ) -> str:
-    """A text of so many tokens that starts as a new line does, where the tokenizer knows lines."""
+    """A text of ``tokens`` tokens. It starts like a new line if the tokenizer has a token for a line break."""
     ids = generate(model, opening(tokenizer), tokens, temperature=temperature, seed=seed, exclude=tokenizer.special_ids)
     return tokenizer.decode(list(ids))

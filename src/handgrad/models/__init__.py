@@ -1,4 +1,4 @@
-"""Language models: their architecture, forward and backward, and the files they are kept in."""
+"""Language models: their architecture, forward and backward, and the files that store them."""
 
 from handgrad.models.config import Architecture, GPTConfig
 from handgrad.models.gpt import GPT

@@ -11,10 +11,10 @@ from handgrad.system.arrays import Array
 
 
 class Arena:
-    """Two flat arrays, ``data`` and ``grad``, of which every parameter's value and gradient is a view for good.
+    """Two flat arrays, ``data`` and ``grad``. Every parameter's value and gradient is a permanent view of them.
 
-    Zeroing all gradients is one fill, a replica's sum one addition, an optimizer step one pass for each group.
-    ``parts`` says what lies where in both.
+    Zeroing all gradients is one fill, adding a replica's gradients is one addition, and an optimizer step is one pass
+    for each group. ``parts`` gives each parameter's place in both arrays.
     """
 
     def __init__(self, parameters: Sequence[Parameter]) -> None:
@@ -27,22 +27,22 @@ class Arena:
 
     @property
     def parts(self) -> list[Part]:
-        """Every parameter with its span, in their order."""
+        """Every parameter with its span, in order."""
         return parts_of(self.parameters)
 
     def move(self, convert: Callable[[Array], Array]) -> None:
         """Moves values and gradients into arrays of another library, such as ``model.arena.move(cupy.asarray)``.
 
-        The model is then driven by hand with ids of that library. To save it, move it back first.
+        The model then runs by hand on ids from that library. To save it, move it back first.
         """
         self.data, self.grad = convert(self.data), convert(self.grad)
         for parameter, span in self.parts:
             parameter.look_at(Place(self.data, self.grad, span))
 
     def share(self, parameters: Sequence[Parameter]) -> "Arena":
-        """Another model's arena: the same values, and gradients of its own, of zeros.
+        """An arena for another model: it shares the values and has its own gradients, which start at zero.
 
-        ``parameters`` are the other model's, in the order of these; they become twins of these.
+        ``parameters`` are the other model's, in the same order; they become twins of this arena's parameters.
         """
         twin = object.__new__(Arena)
         twin.parameters, twin.data, twin.grad = list(parameters), self.data, np.zeros_like(self.grad)
@@ -51,5 +51,5 @@ class Arena:
         return twin
 
     def __reduce__(self) -> Any:
-        # For copies and pickles: each parameter is copied on its own, then the copies move into an arena of theirs.
+        # For copies and pickles: each parameter is copied by itself, then the copies move into a new arena.
         return Arena, (self.parameters,)

@@ -13,22 +13,22 @@ _TOO_LARGE = 1 << 31
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What a GPT is built from, apart from its sizes. Every default is what GPT-2 does."""
+    """The settings of a GPT apart from its sizes. Every default is what GPT-2 does."""
 
     dropout: float = 0.0
     """Probability of dropping an activation in training."""
     bias: bool = True
-    """Biases in the linear layers."""
+    """Add biases to the linear layers."""
     norm: Norm = "layer"
     """Normalisation before each part of a block and before the output head."""
     activation: Activation = "gelu"
-    """Nonlinearity of the feed-forward network; gelu is the tanh form."""
+    """Nonlinearity of the feed-forward network; gelu is the tanh approximation."""
     tie_weights: bool = True
-    """The output head uses the token embedding's table."""
+    """Share the token embedding's weights with the output head."""
 
 
 class LinearMap(NamedTuple):
-    """A linear layer of the model: the attribute that holds it, its sizes, and how many of its kind there are."""
+    """A linear layer of the model: the attribute that holds it, its sizes, and the number of such layers."""
 
     part: str
     inputs: int
@@ -41,10 +41,10 @@ class LinearMap(NamedTuple):
 class GPTConfig(Architecture):
     """The shape of a GPT.
 
-    ``bias`` is that of the linear layers, and of an output head that is not tied to the token embedding; LayerNorm
-    always has weight and bias. ``activation``: gelu (tanh form), gelu_exact or relu.
+    ``bias`` applies to the linear layers, and to an output head that is not tied to the token embedding; LayerNorm
+    always has weight and bias. ``activation`` is gelu (the tanh approximation), gelu_exact or relu.
 
-    Raises InputError for sizes that make no model.
+    Raises InputError for invalid sizes and settings.
     """
 
     vocab_size: int
@@ -75,7 +75,7 @@ class GPTConfig(Architecture):
 
     @property
     def maps(self) -> tuple[LinearMap, ...]:
-        """Every linear map of the model, by the attribute that holds it."""
+        """Every kind of linear layer in the model."""
         C, hidden, L = self.n_embd, 4 * self.n_embd, self.n_layer
         return (
             LinearMap("project_in", C, 3 * C, L, self.bias),
@@ -87,7 +87,7 @@ class GPTConfig(Architecture):
 
     @property
     def n_parameters(self) -> int:
-        """How many parameters a model of this shape has, known before it is made."""
+        """Number of parameters of a model of this shape, computed without making it."""
         C = self.n_embd
         in_maps = sum(each.copies * each.outputs * (each.inputs + each.bias) for each in self.maps)
         shared = C * self.vocab_size if self.tie_weights else 0
@@ -97,17 +97,17 @@ class GPTConfig(Architecture):
         return in_maps - shared + tables + norms
 
     def products(self, windows: int, length: int) -> list[Product]:
-        """All matrix products of a training step on so many windows of ``length`` tokens.
+        """All matrix products of a training step on ``windows`` windows of ``length`` tokens.
 
-        They are named by the part of the model that makes them, as the attribute that holds it.
+        Each is named after the attribute that holds the part of the model that computes it.
         """
         products = []
         for each in self.maps:
-            by_rows = each.part == "head"  # its table lies as (V, C)
+            by_rows = each.part == "head"  # its weight has shape (V, C)
             products += products_of_map(each.part, windows * length, each.inputs, each.outputs, each.copies, by_rows)
         heads, D = windows * self.n_head * self.n_layer, self.n_embd // self.n_head
         return products + products_of_attention("attend", length, D, heads)
 
     def smallest(self) -> "GPTConfig":
-        """The smallest model of the same kind: all the same code runs in it."""
+        """The smallest model of the same kind: it runs the same code."""
         return replace(self, vocab_size=2, block_size=2, n_layer=1, n_head=1, n_embd=2)

@@ -26,8 +26,8 @@ from handgrad.nn import (
 class GPT(LanguageModel):
     """Token and position embeddings, n_layer pre-normalised transformer blocks, a final norm, an output head.
 
-    Starts as GPT-2 does: weights from N(0, 0.02²), those that write to the residual stream scaled by 1/√(2 n_layer),
-    biases 0. One seed gives one model, in float32 the rounded values of float64.
+    Initialised as GPT-2: weights from N(0, 0.02²), those that write to the residual stream scaled by 1/√(2 n_layer),
+    biases 0. One seed gives one model; its float32 values are the rounded float64 values.
     """
 
     def __init__(self, config: GPTConfig, *, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> None:
@@ -65,18 +65,18 @@ class GPT(LanguageModel):
         return self.head(x)
 
     def backward(self, dy: Any = 1.0) -> None:
-        """Adds to every gradient: from ∂L/∂loss after ``loss``, from ∂L/∂logits after a call of the model."""
+        """Adds to every gradient. ``dy`` is ∂L/∂loss after ``loss``, and ∂L/∂logits after a call of the model."""
         dx = self.head.backward(self.d_logits(dy))
         dx = self.norm.backward(dx)
         for block in reversed(self.blocks):
             dx = block.backward(dx)
         dx = self.dropout.backward(dx)
-        # The sum of the two embeddings gives dx to both; one row of positions served the whole batch.
+        # x is a sum of both embeddings, so both receive dx; all sequences of the batch share the position embeddings.
         self.position_embedding.backward(dx.sum(axis=0))
         self.token_embedding.backward(dx)
 
     def stored_name(self, name: str) -> str:
-        """As in GPT-2's published checkpoints."""
+        """The name in GPT-2's published checkpoints."""
         return gpt2_name(name)
 
     def _initialise(self, n_layer: int, rng: np.random.Generator) -> None:

@@ -1,4 +1,4 @@
-"""What training, generation, checking and benchmarking are written against: a model that predicts the next token."""
+"""LanguageModel: the interface to a model that training, generation, checking and benchmarking use."""
 
 import copy
 import os
@@ -18,42 +18,42 @@ from handgrad.system.arrays import Array
 
 
 class LanguageModel(Module):
-    """Logits for the token after each of a window's tokens, their loss, and the way back from both.
+    """A model that predicts the next token: logits for each token of a window, their loss, and the backward of both.
 
-    A subclass builds its parts, then calls ``__init__`` here with its configuration. Its ``forward`` takes ids (B, T)
+    A subclass builds its parts, then calls ``__init__`` here with its configuration. Its ``forward`` maps ids (B, T)
     to logits (B, T, V); its ``backward`` begins with ``d_logits`` and goes through the parts in reverse.
 
-    All parameters lie in one flat array and all gradients in another: the ``arena``.
+    One flat array holds all parameters, another all gradients: the ``arena``.
     """
 
     def __init__(self, config: GPTConfig) -> None:
         self.config = config
         self.cross_entropy = CrossEntropyLoss()
-        # Those that decay come first, so that each group of an optimizer is one piece of memory.
+        # Parameters that decay come first, so that each group of an optimizer is one piece of memory.
         self.arena = Arena(sorted(self.parameters(), key=lambda parameter: not _decays(parameter)))
 
     def __call__(self, ids: Any) -> Any:
         return super().__call__(ids if is_on_tape(ids) or hasattr(ids, "dtype") else np.asarray(ids))
 
     def logits(self, ids: ArrayOrTensor) -> Any:
-        """Logits (B, T, V) for the token after each of ids (B, T), T ≤ block_size: what a call of the model returns."""
+        """Logits (B, T, V) for the token after each of ids (B, T), T ≤ block_size; the same as calling the model."""
         return self(ids)
 
     def loss(self, ids: Any, targets: Any) -> Any:
         """Mean cross entropy in nats of targets (B, T), the tokens that follow ids (B, T).
 
-        A float by hand; of a Tensor of ids a Tensor, whose own ``backward()`` is the way back.
+        Arrays give a float; call the model's ``backward`` next. Tensors give a Tensor; call its own ``backward()``.
         """
         if is_on_tape(ids, targets):
             return self.cross_entropy(self(ids if is_on_tape(ids) else Tensor(ids)), targets)
         with self.one_pass():
             loss = self.cross_entropy(self(ids), targets)
-        return loss if is_on_tape(loss) else float(loss)  # a part without a backward puts the whole model on the tape
+        return loss if is_on_tape(loss) else float(loss)  # a part without a backward moves the whole model to the tape
 
     def d_logits(self, dy: Any) -> Any:
-        """∂L/∂logits, from ∂L/∂loss after ``loss``. After a call of the model, dy is ∂L/∂logits itself.
+        """∂L/∂logits. After ``loss``, dy is ∂L/∂loss; after a call of the model, dy is ∂L/∂logits itself.
 
-        Raises ValueError if dy is not what the forward asks for.
+        Raises ValueError if dy does not match the forward.
         """
         if self.cross_entropy.awaits_backward:
             if np.ndim(dy) != 0:
@@ -70,9 +70,7 @@ class LanguageModel(Module):
         return dy
 
     def products(self, windows: int, length: int) -> list[Product]:
-        """All matrix products of a training step on so many windows of ``length`` tokens, by the part that makes
-        them.
-        """
+        """All matrix products of a training step on ``windows`` windows of ``length`` tokens."""
         return self.config.products(windows, length)
 
     def parameters_by_role(self) -> dict[Role, list[Parameter]]:
@@ -96,36 +94,36 @@ class LanguageModel(Module):
 
     @property
     def n_parameters(self) -> int:
-        """How many parameters the model has, counted as numbers."""
+        """Number of scalar parameters."""
         return self.arena.data.size
 
     def replica(self) -> Self:
-        """A model that shares these parameters, and owns its gradients and what its layers keep."""
+        """A model that shares these parameters, with its own gradients and its own memory of a pass."""
         twins = {id(parameter): Parameter.sharing(parameter) for parameter in self.arena.parameters}
         twin: Self = _rebuilt(self, dict(twins))
         twin.arena = self.arena.share(list(twins.values()))
         return twin
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the weights, by their names in files, and the configuration into one safetensors file, which
-        ``handgrad.models.load`` reads.
+        """Writes the weights, under their names in files, and the configuration into one safetensors file.
+        ``handgrad.models.load`` reads it.
 
         Raises InputError if safetensors is not installed, OSError if the file cannot be written.
         """
         write_weights(path, self.stored_state(), self.config)
 
     def stored_name(self, name: str) -> str:
-        """The name in files of a parameter that is called ``name`` here."""
+        """The name in files of the parameter ``name``."""
         return name
 
     def stored_state(self) -> dict[str, Array]:
-        """Every parameter's value, not copied, by its name in files."""
+        """Every parameter's value, not copied, under its name in files."""
         return {self.stored_name(name): np.ascontiguousarray(p.data) for name, p in self.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, Array | Tensor]) -> None:
-        """Copies values in, by the names here or by those in files. Nothing is changed unless everything fits.
+        """Copies values in, by the names here or by those in files. Changes nothing unless everything fits.
 
-        Raises ValueError that lists all names missing, unexpected and wrongly shaped.
+        Raises ValueError with all missing names, unexpected names and wrong shapes.
         """
         own = {self.stored_name(name): name for name, _ in self.named_parameters()}
         super().load_state_dict({own.get(name, name): value for name, value in state.items()})
@@ -136,9 +134,9 @@ def _decays(parameter: Parameter) -> bool:
 
 
 def _rebuilt(value: Any, made: dict[int, Any]) -> Any:
-    """The same modules once more, for another thread, without what their layers keep.
+    """A copy of the modules for another thread, without what their layers keep for a backward.
 
-    ``made`` has what takes the place of each parameter, and is given what takes the place of each module.
+    ``made`` maps ids to copies: the caller fills in the parameters, this function adds each module.
     """
     if id(value) in made:
         return made[id(value)]

@@ -1,4 +1,4 @@
-"""Models from a configuration, and from what was saved of one."""
+"""New models from a configuration, and saved models from files."""
 
 import os
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ from handgrad.system.errors import InputError
 
 
 def new_model(config: GPTConfig, *, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> LanguageModel:
-    """A model of this configuration with new weights. One seed gives one model."""
+    """A model of this configuration with new random weights. One seed gives one model."""
     return GPT(config, seed=seed, dtype=dtype)
 
 
 def load(path: str | os.PathLike[str]) -> LanguageModel:
     """The model in a run's directory (its last checkpoint), in a checkpoint, or in a file of weights.
 
-    A file of weights is what ``model.save`` writes, or the model.safetensors of a checkpoint. The model is out of
-    training, as ``model.eval()`` leaves it.
+    A file of weights is what ``model.save`` writes, or the model.safetensors of a checkpoint. The model is in
+    evaluation mode, as after ``model.eval()``.
 
     Raises InputError if there is no model at ``path``, if what is there is damaged, or if safetensors is not installed.
     """
@@ -41,7 +41,7 @@ def load(path: str | os.PathLike[str]) -> LanguageModel:
         if path.is_dir():
             if (path / MODEL).is_file():
                 return load(path / MODEL)
-            raise InputError(f"{path} holds no model: it is neither a run, which has a config.json, nor a checkpoint")
+            raise InputError(f"{path} holds no model: it is neither a run (no config.json) nor a checkpoint")
         if path.name == MODEL and (path.parent / STATE).is_file():
             return load(path.parent)
     except OSError as error:
@@ -58,9 +58,9 @@ def _of_run(run: Path) -> LanguageModel:
 
 
 def load_checkpoint_of_run(checkpoint: Path, config: GPTConfig) -> LanguageModel:
-    """The model in a checkpoint of a run whose config.json describes ``config``, out of training.
+    """The model in a checkpoint of a run whose config.json describes ``config``, in evaluation mode.
 
-    Raises DamagedError if the file of weights is not as it was written, InputError if it holds another model.
+    Raises DamagedError if the file of weights is damaged, InputError if it holds another model.
     """
     arrays, found = read_model(checkpoint)
     check_is_of(found, config, checkpoint / MODEL)
@@ -87,8 +87,10 @@ def fill(model: LanguageModel, arrays: Mapping[str, Array], source: Path) -> Non
 
 def _filled(config: GPTConfig, arrays: Mapping[str, Array], source: Path) -> LanguageModel:
     held = sum(array.size for array in arrays.values())
-    if held != config.n_parameters:  # before such a model is made: a damaged description may be larger than memory
-        raise InputError(f"{source} holds {held:,} numbers; the model that it describes has {config.n_parameters:,}")
+    if held != config.n_parameters:  # before the model is made: a damaged description may be larger than memory
+        raise InputError(
+            f"{source} holds {held:,} numbers, but the model that it describes has {config.n_parameters:,} parameters"
+        )
     is_double = any(array.dtype == np.float64 for array in arrays.values())
     model = new_model(config, dtype=np.float64 if is_double else np.float32)
     fill(model, arrays, source)

@@ -1,11 +1,11 @@
-"""The matrix products of a training step: what its floating-point operations are counted from."""
+"""The matrix products of a training step, from which its floating-point operations are counted."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Product:
-    """``count`` products (rows, inner) @ (inner, columns) that one part of a model makes in a training step."""
+    """``count`` products (rows, inner) @ (inner, columns) that one part of a model computes in a training step."""
 
     part: str
     rows: int
@@ -14,27 +14,27 @@ class Product:
     count: int
     is_backward: bool
     rows_first: bool = True
-    """Whether the first matrix lies in memory by rows, or transposed."""
+    """Whether the first matrix is stored by rows; if not, it is stored transposed."""
     columns_first: bool = True
-    """The same for the second."""
+    """The same for the second matrix."""
 
     @property
     def operation(self) -> str:
-        """The part, and whether this is its backward."""
+        """The part's name, with " backward" in the backward pass."""
         return f"{self.part} backward" if self.is_backward else self.part
 
     @property
     def flops(self) -> int:
-        """Multiplications and additions."""
+        """Number of multiplications and additions."""
         return 2 * self.rows * self.inner * self.columns * self.count
 
 
 def products_of_map(
     part: str, rows: int, inputs: int, outputs: int, copies: int, weight_is_transposed: bool
 ) -> list[Product]:
-    """Of y = x W with x (rows, inputs): y itself, dx = dy Wᵀ and dW = xᵀ dy.
+    """The products of y = x W with x (rows, inputs): y itself, dx = dy Wᵀ and dW = xᵀ dy.
 
-    A weight that is transposed lies as (outputs, inputs), as the table of an output head does.
+    A transposed weight is stored as (outputs, inputs), as in an output head.
     """
     plain = not weight_is_transposed
     return [
@@ -45,7 +45,7 @@ def products_of_map(
 
 
 def products_of_attention(part: str, length: int, head_dim: int, heads: int) -> list[Product]:
-    """Of causal attention, in ``heads`` heads altogether, the half that is needed.
+    """The products of causal attention in ``heads`` heads altogether. Only the half below the diagonal is counted.
 
     Forward q kᵀ and P v; backward dy vᵀ, Pᵀ dy, dS k and dSᵀ q.
     """

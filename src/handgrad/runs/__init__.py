@@ -1,4 +1,4 @@
-"""A run on disk: its directory, its settings, what was measured, its checkpoints, and the rules of going on with it."""
+"""A run on disk: its directory, its settings, its metrics, its checkpoints, and the rules of resuming it."""
 
 from handgrad.runs.checkpoint import load_model, read_progress
 from handgrad.runs.config import TrainConfig, read_config_file

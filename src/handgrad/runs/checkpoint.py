@@ -1,7 +1,7 @@
-"""One checkpoint: a directory that is written under a temporary name, flushed, and renamed once; checked when read.
+"""One checkpoint: a directory that is written under a temporary name, flushed, renamed once, and checked when read.
 
-``state.json`` holds how far the run had come, the sizes and SHA-256 of the two files of arrays, and its own SHA-256.
-Nothing in a checkpoint is ever run, and no name in it leads anywhere.
+``state.json`` holds the run's progress, the sizes and SHA-256 of the two files of arrays, and its own SHA-256.
+Nothing in a checkpoint is ever executed, and no name in it is followed to another file.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from handgrad.system.state_files import load, safetensors_bytes
 
 @dataclass
 class Progress:
-    """How far a run has come. Batches and dropout are drawn from (seed, step), so there is no more to remember."""
+    """How far a run has come. Batches and dropout are drawn from (seed, step), so no generator needs to be stored."""
 
     step: int = 0
     tokens: int = 0
@@ -42,19 +42,19 @@ class Progress:
     best_val_loss: float | None = None
     best_step: int | None = None
     logged: int = 0
-    """Lines of metrics.jsonl."""
+    """Lines written to metrics.jsonl."""
     skipped: int = 0
-    """Steps whose loss or gradient was not finite, so that the weights were left alone."""
+    """Steps that did not change the weights because the loss or gradient was not finite."""
     skipped_in_a_row: int = 0
     loss_mean: float = 0.0
-    """Of the last steps' losses, as is the variance: what a spike is measured by."""
+    """Running mean of the recent losses. With ``loss_variance`` it decides what counts as a spike."""
     loss_variance: float = 0.0
 
 
 def write_checkpoint(
     directory: Path, name: str, model: LanguageModel, optimizer: Optimizer, progress: Progress
 ) -> Path:
-    """Writes ``directory / name``, which must not exist: it appears whole or, where anything goes wrong, not at all."""
+    """Writes ``directory / name``, which must not exist. It appears complete or, if anything fails, not at all."""
     temporary = directory / f".{name}.{os.getpid()}.tmp"
     try:
         temporary.mkdir()
@@ -67,7 +67,7 @@ def write_checkpoint(
         }
         steps = {str(index): values["step"] for index, values in state["state"].items()}
         files = {}
-        contents: dict[str, Callable[[], bytes]] = {  # one after another, as each may be large
+        contents: dict[str, Callable[[], bytes]] = {  # functions, as each content may be large and only one is held
             MODEL: lambda: weights_bytes(model.stored_state(), model.config),
             OPTIMIZER: lambda: safetensors_bytes(moments),
         }
@@ -93,12 +93,12 @@ def write_checkpoint(
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    """How far a checkpoint had come. Raises DamagedError where it does not say so, or is damaged elsewhere."""
+    """The progress stored in a checkpoint. Raises DamagedError if any file of the checkpoint is damaged."""
     return _progress(checkpoint, read_state(checkpoint))
 
 
 def load_model(checkpoint: Path, config: GPTConfig) -> LanguageModel:
-    """A model with a checkpoint's weights, out of training.
+    """A model with a checkpoint's weights, in evaluation mode.
 
     Raises DamagedError if a file of the checkpoint is damaged, InputError if the weights are of another model.
     """
@@ -115,16 +115,16 @@ def load_weights(checkpoint: Path, model: LanguageModel) -> None:
 
 
 def load_checkpoint(checkpoint: Path, state: Mapping[str, Any], model: LanguageModel, optimizer: Optimizer) -> Progress:
-    """Puts model and optimizer into the state of the checkpoint and returns how far it had come.
+    """Loads a checkpoint into a model and its optimizer, and returns its progress.
 
-    ``state`` is what ``read_state`` found, which has looked at all hashes. Raises InputError where it does not fit.
+    ``state`` comes from ``read_state``, which has checked all hashes. Raises InputError if the checkpoint does not fit.
     """
     progress = _progress(checkpoint, state)
     arrays = load(checkpoint / OPTIMIZER)
     try:
         steps = {int(index): step for index, step in state["optimizer_steps"].items()}
         if any(type(step) is not int or not 0 < step <= progress.step for step in steps.values()):
-            raise ValueError(f"the optimizer cannot have made the steps that {STATE} names")
+            raise ValueError(f"the optimizer's steps in {STATE} do not fit the run's step")
         groups = optimizer.state_dict()["param_groups"]
         moments: dict[int, dict[str, Any]] = {index: {"step": step} for index, step in steps.items()}
         indices = {name: index for index, name in enumerate(_optimized_names(model, optimizer))}
@@ -144,10 +144,10 @@ def _progress(checkpoint: Path, state: Mapping[str, Any]) -> Progress:
     try:
         progress = dataclass_from_json(Progress, state.get("progress"))
     except ValueError as error:
-        raise DamagedError(f"{checkpoint} is damaged: of the progress in {STATE}, {error}") from None
+        raise DamagedError(f"{checkpoint} is damaged: the progress in {STATE}: {error}") from None
     counts = 0 <= progress.skipped_in_a_row <= progress.skipped <= progress.step <= progress.tokens
     if not counts or progress.logged < 0 or progress.loss_variance < 0:
-        raise DamagedError(f"{checkpoint} is damaged: the progress in {STATE} cannot be")
+        raise DamagedError(f"{checkpoint} is damaged: the counts in {STATE} contradict one another")
     return progress
 
 

@@ -1,4 +1,4 @@
-"""What a run is told: the model's shape, the optimizer, the schedule, how often to look."""
+"""The settings of a run: the model's shape, the optimizer, the schedule, the intervals."""
 
 import math
 import tomllib
@@ -19,74 +19,74 @@ MODEL_FIELDS = tuple(field.name for field in fields(GPTConfig) if field.name != 
 class TrainConfig(Architecture):
     """The settings of a run; the defaults are the preset ``quick``.
 
-    Raises InputError for a value that cannot be.
+    Raises InputError for an invalid value.
     """
 
     block_size: int = 64
-    """Tokens that the model sees at once."""
+    """Context length: the number of tokens that the model sees at once."""
     n_layer: int = 4
-    """Transformer blocks."""
+    """Number of transformer blocks."""
     n_head: int = 4
-    """Attention heads in each block."""
+    """Number of attention heads in each block."""
     n_embd: int = 128
-    """Width of the residual stream."""
+    """Embedding size: the width of the residual stream."""
 
     tokenizer: Literal["char", "word", "bpe"] = "char"
-    """How text becomes tokens."""
+    """How text is split into tokens: characters, words or byte pairs."""
     vocab_size: int | None = None
-    """The most tokens that the tokenizer may learn, special tokens included."""
+    """Largest vocabulary that the tokenizer may build, special tokens included."""
 
     batch_size: int = 16
-    """Windows in a batch."""
+    """Sequences of block_size tokens in a batch."""
     grad_accum_steps: int = 1
-    """Batches whose gradients are averaged into one step."""
+    """Batches whose gradients are averaged for one step."""
     max_steps: int = 1500
-    """Steps of the optimizer."""
+    """Total number of training steps."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """What moves the weights."""
+    """Rule that updates the weights."""
     lr: float = 2e-3
     """Peak learning rate."""
     min_lr: float = 2e-4
-    """Where the cosine ends."""
+    """Final learning rate of the cosine schedule."""
     warmup_steps: int = 50
-    """Steps of linear warm-up."""
+    """Steps in which the learning rate rises linearly to its peak."""
     schedule: Literal["cosine", "constant", "step"] = "cosine"
-    """Learning rate after the warm-up."""
+    """How the learning rate changes after the warm-up."""
     step_size: int = 500
-    """Steps between decays of the schedule "step"."""
+    """Steps between the decays of the "step" schedule."""
     step_gamma: float = 0.5
-    """What each decay of the schedule "step" multiplies by."""
+    """Factor of each decay of the "step" schedule."""
     beta1: float = 0.9
-    """Adam's decay of the mean gradient; the momentum of sgd."""
+    """Adam's decay rate of the mean gradient; for sgd, the momentum."""
     beta2: float = 0.99
-    """Adam's decay of the mean squared gradient."""
+    """Adam's decay rate of the mean squared gradient."""
     nesterov: bool = False
-    """Nesterov's momentum, for sgd."""
+    """Use Nesterov momentum; only for sgd."""
     weight_decay: float = 0.1
-    """Decay of matrices and embeddings."""
+    """Weight decay of matrices and embeddings."""
     grad_clip: float = 1.0
-    """Largest norm of the gradient; 0 clips nothing."""
+    """Largest norm of the gradient; 0 turns clipping off."""
 
     eval_interval: int = 250
     """Steps between evaluations."""
     eval_batches: int = 0
-    """Batches of a quick estimate of the validation loss; 0 evaluates the whole split."""
+    """Estimate the validation loss from this many batches; 0 uses the whole split."""
     checkpoint_interval: int = 250
     """Steps between checkpoints."""
     keep: int = 2
-    """The newest checkpoints that stay, besides the best."""
+    """Number of newest checkpoints to keep, besides the best."""
     log_interval: int = 10
     """Steps between lines of metrics.jsonl."""
     sample_interval: int = 0
-    """Steps between samples of text, shown at the evaluation; 0 shows none."""
+    """Steps between text samples, which are shown at evaluations; 0 shows none."""
     on_nan: Literal["stop", "skip"] = "stop"
-    """At a loss or gradient that is no finite number: stop, or skip the step and count it."""
+    """If the loss or gradient is NaN or infinite: stop, or skip the step and count it."""
     tensorboard: bool = False
-    """Write the metrics as TensorBoard's event files too, which needs tensorboardX."""
+    """Also write the metrics as TensorBoard event files; needs tensorboardX."""
     seed: int = 1337
-    """Of the weights, the batches and dropout."""
+    """Seed of the initial weights, the batches and dropout."""
     replicas: int = 0
-    """Threads that share each batch; 0 takes one for each core."""
+    """Number of threads that share each batch; 0 uses one per core."""
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -102,12 +102,14 @@ class TrainConfig(Architecture):
         for name in ("beta1", "beta2"):
             self._require(name, 0 <= getattr(self, name) < 1, "must lie in [0, 1)")
         self._require(
-            "nesterov", not self.nesterov or (self.optimizer == "sgd" and self.beta1 > 0), "is for sgd with beta1 > 0"
+            "nesterov",
+            not self.nesterov or (self.optimizer == "sgd" and self.beta1 > 0),
+            "must be False unless optimizer is sgd and beta1 is above 0",
         )
         self.model_config(self.vocab_size or 1)
 
     def model_config(self, vocab_size: int) -> GPTConfig:
-        """The model's shape, with the vocabulary that the tokenizer has."""
+        """The model's configuration for a tokenizer with a vocabulary of this size."""
         return GPTConfig(vocab_size=vocab_size, **{name: getattr(self, name) for name in MODEL_FIELDS})
 
     def make_optimizer(self, groups: list[dict[str, Any]]) -> Optimizer:
@@ -124,7 +126,10 @@ class TrainConfig(Architecture):
         return schedules.constant(self.lr, self.warmup_steps)
 
     def updated(self, values: Mapping[str, Any], source: str) -> "TrainConfig":
-        """With other values for some fields. Raises InputError, naming ``source``, for a field there is not."""
+        """A copy with other values for some fields.
+
+        Raises InputError, naming ``source``, for an unknown field or an invalid value.
+        """
         known = {field.name for field in fields(self)}
         for name in values:
             if name not in known:
@@ -139,7 +144,7 @@ class TrainConfig(Architecture):
             raise InputError(f"{name} {rule}, not {str(getattr(self, name))[:200]}")
 
     def _check_types(self) -> None:
-        """Values from TOML and JSON come with any type."""
+        """Values from TOML and JSON may have any type."""
         for name, hint in get_type_hints(TrainConfig).items():
             value = getattr(self, name)
             if get_origin(hint) is Literal:
@@ -171,7 +176,7 @@ OPTIMIZERS: dict[str, tuple[type[Any], Callable[[TrainConfig], dict[str, Any]]]]
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """The fields in a TOML file. Raises InputError where it is missing or not TOML."""
+    """The fields in a TOML file. Raises InputError if it is missing or not TOML."""
     try:
         return tomllib.loads(read_file(path).decode())
     except InputError:

@@ -1,4 +1,4 @@
-"""The directory of a run: what was asked for, what was measured, and the checkpoints."""
+"""The directory of a run: its settings, its metrics and its checkpoints."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +23,7 @@ from handgrad.tokenizers import Tokenizer, load_tokenizer
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it lies on the disk."""
+    """A run on disk."""
 
     path: Path
     config: TrainConfig
@@ -32,9 +32,9 @@ class Run:
     corpus_sha256: str
     tokenizer_sha256: str
     environment: Environment
-    """What its bits depend on, as it was when it began, or when it last went on by leave."""
+    """What its bits depend on, from when it started or from the last inexact resume that was allowed."""
     init_from: Path | None
-    """The checkpoint that the first weights come from; None for new ones."""
+    """The checkpoint that the initial weights come from; None for new weights."""
 
     @property
     def replicas(self) -> int:
@@ -50,14 +50,14 @@ class Run:
         return self.path / "curves.png"
 
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer that the model was trained with. Raises InputError where the file is another's, or damaged."""
+        """The tokenizer that the model was trained with. Raises InputError if the file is damaged or another's."""
         tokenizer = load_tokenizer(self.path / "tokenizer.json")
         if (tokenizer.sha256, tokenizer.vocab_size) != (self.tokenizer_sha256, self.model_config.vocab_size):
             raise InputError(f"{self.path / 'tokenizer.json'} is not the tokenizer that {self.path} began with")
         return tokenizer
 
     def data(self) -> TokenData:
-        """The token files that the model is trained on. Raises InputError where they are no longer those."""
+        """The token files that the model is trained on. Raises InputError if they have been replaced."""
         data = open_token_files(self.data_directory)
         if (data.meta.corpus_sha256, data.meta.tokenizer_sha256) != (self.corpus_sha256, self.tokenizer_sha256):
             raise InputError(
@@ -68,8 +68,8 @@ class Run:
     def model(self, wanted: str, notice: Callable[[str], None] = lambda sentence: None) -> tuple[LanguageModel, Path]:
         """The model in ``best``, ``last`` or a checkpoint by its name, and the checkpoint that it came from.
 
-        Where ``best`` or ``last`` is damaged, which ``notice`` is told, another serves. Raises InputError where none
-        does, or where a checkpoint that was asked for by its name is damaged.
+        If ``best`` or ``last`` is damaged, another checkpoint is used, and ``notice`` is called with a sentence. Raises
+        InputError if no checkpoint is intact, or if one that was requested by its name is damaged.
         """
         return load_intact(self.path, wanted, lambda checkpoint: load_model(checkpoint, self.model_config), notice)
 
@@ -85,16 +85,16 @@ def next_free(parent: Path, stem: str) -> Path:
 def create_run(
     path: Path, config: TrainConfig, data: TokenData, data_directory: Path | None, replicas: int, init_from: Path | None
 ) -> Run:
-    """Lays out a new run. The tokens are written into it, unless they lie in a ``data_directory`` already.
+    """Makes the directory of a new run. The tokens are written into it, unless a ``data_directory`` has them already.
 
-    config.json comes last: a directory without one is no run.
+    config.json is written last: a directory without one is not a run.
 
-    Raises InputError where something is there already, or another process is about to lay out a run there.
+    Raises InputError if something is there already, or if another process is making a run there.
     """
     check_is_free(path)
     check_can_write_events(config)
     if data_directory is not None and data_directory.resolve().is_relative_to(path.resolve()):
-        raise InputError(f"the token files in {data_directory} cannot lie inside the run's own directory, {path}")
+        raise InputError(f"the token files in {data_directory} cannot be inside the run's own directory, {path}")
     model_config = config.model_config(data.tokenizer.vocab_size)
     content = {
         "format": "handgrad-run",
@@ -120,19 +120,19 @@ def create_run(
 
 
 def open_run(path: Path) -> Run:
-    """The run in a directory. Raises InputError where there is none."""
+    """The run in a directory. Raises InputError if there is none."""
     if not path.is_dir():
         raise InputError(f"{path} is not a run: there is no such directory")
     if not (path / "config.json").is_file():
         if is_unfinished(path):
-            raise InputError(f"{path} is not a run yet: it was cut off before its first step; begin again with --out")
+            raise InputError(f"{path} is not a run yet: it was cut off before its first step; start again with --out")
         raise InputError(f"{path} is not a run: it has no config.json; give the directory that train --out made")
     content = read_run_config(path)
     try:
         config = PRESETS["quick"].updated(content["config"], str(path / "config.json"))
         model_config = config_from(content["model"])
         if model_config != config.model_config(model_config.vocab_size):
-            raise ValueError("its model is not that of its config")
+            raise ValueError("its model does not match its config")
         return Run(
             path=path,
             config=config,
@@ -150,7 +150,7 @@ def open_run(path: Path) -> Run:
 def save_settings(run: Run, config: TrainConfig, environment: Environment, note: dict[str, Any] | None = None) -> Run:
     """Replaces the settings of a run, and what its bits depend on, after a resume that changed some.
 
-    ``note`` is kept with those of earlier resumes that were not bit-exact.
+    ``note`` is added to the notes of earlier resumes that were not bit-exact.
     """
     content: dict[str, Any] = read_json(run.path / "config.json")
     content |= {"config": asdict(config), "resolved": asdict(environment)}

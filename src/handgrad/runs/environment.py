@@ -16,28 +16,28 @@ from handgrad.system.dataclasses_from_json import dataclass_from_json
 from handgrad.system.processor import available_cores
 from handgrad.system.version import __version__
 
-# Their versions are kept with the run, but no number passes through them.
+# The run stores their versions, but they compute no numbers.
 _WITHOUT_NUMBERS = ("python", "safetensors", "threadpoolctl")
 
 
-# What follows from another thing that is named already.
+# A difference in the first follows from a difference in the second, which alone is reported.
 _FOLLOWS = {"compiler": "backend", "blas_threads": "replicas"}
 
 
 @dataclass(frozen=True)
 class Environment:
-    """If two of these are equal, a run continues bit for bit."""
+    """If this is equal in two processes, the second continues a run of the first bit for bit."""
 
     replicas: int
     backend: str
     compiler: str
-    """Of the kernels, and the processor that it compiles for; none where NumPy runs alone."""
+    """The compiler of the kernels and the processor that it compiles for; none if NumPy runs alone."""
     blas: str
-    """The library that multiplies, its version, and the processor that its kernels were made for."""
+    """The library that multiplies matrices, its version, and the processor that its kernels were made for."""
     blas_threads: int
-    """Of each replica."""
+    """Threads in each replica."""
     processor: str
-    """And those of its extensions that NumPy chooses its loops by."""
+    """The processor, with the extensions by which NumPy chooses its loops."""
     system: str
     versions: dict[str, str]
 
@@ -61,10 +61,10 @@ class Environment:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "Environment":
-        """From what ``asdict`` gave. Raises ValueError where it has not these fields and types."""
+        """From what ``asdict`` gave. Raises ValueError if the fields or their types differ."""
         versions = content.get("versions")
         if not isinstance(versions, dict) or not all(isinstance(text, str) for text in versions.values()):
-            raise ValueError("versions must be an object of texts")
+            raise ValueError("versions must be an object whose values are texts")
         environment = dataclass_from_json(
             cls, {name: value for name, value in content.items() if name != "versions"}, versions=versions
         )
@@ -73,11 +73,12 @@ class Environment:
         return environment
 
     def differences(self, now: "Environment") -> list[str]:
-        """What is different now, in words; empty where a run goes on bit for bit."""
+        """What is different now, in words; empty if a run continues bit for bit."""
         before, after = self._flat(), now._flat()
         different = [name for name in dict.fromkeys((*before, *after)) if before.get(name) != after.get(name)]
         return [
-            f"{name.replace('_', ' ')} was {before.get(name, 'not there')} and is {after.get(name, 'not there')}"
+            f"{name.replace('_', ' ')} was {before.get(name, 'not installed')} and is now "
+            f"{after.get(name, 'not installed')}"
             for name in different
             if _FOLLOWS.get(name) not in different
         ]
@@ -88,10 +89,10 @@ class Environment:
 
 
 def choose_replicas(wanted: int, batch_size: int) -> int:
-    """``wanted``, but no more than there are windows in a batch; where it is 0, by the cores.
+    """``wanted``, but at most one for each window in a batch; if it is 0, the number of cores decides.
 
-    With fewer cores than windows some replicas take a window more than others, and all wait for these: then the fewest
-    replicas are chosen that are done as soon.
+    With fewer cores than windows, some replicas have one window more than others, and all wait for them. The result is
+    the smallest number of replicas that is as fast.
     """
     if wanted:
         return min(wanted, batch_size)
@@ -100,7 +101,7 @@ def choose_replicas(wanted: int, batch_size: int) -> int:
 
 
 def _blas_of_numpy() -> list[dict[str, Any]]:
-    """What came with NumPy, where something did; else all that is loaded, as it may be shared."""
+    """The BLAS that came with NumPy, if any; else all that are loaded, as NumPy may share one."""
     loaded = [library for library in threadpool_info() if library["user_api"] == "blas"]
     beside = str(Path(np.__file__).parent)  # …/numpy, and …/numpy.libs
     return [library for library in loaded if library["filepath"].startswith(beside)] or loaded
@@ -111,14 +112,14 @@ def _compiler() -> str:
     from numba.core import config
 
     versions = installed_versions("numba", "llvmlite")
-    # What NUMBA_CPU_NAME, NUMBA_CPU_FEATURES, NUMBA_OPT and NUMBA_DISABLE_JIT overrule.
+    # The environment variables NUMBA_CPU_NAME, NUMBA_CPU_FEATURES, NUMBA_OPT and NUMBA_DISABLE_JIT change these.
     target = [config.CPU_NAME or get_host_cpu_name(), config.CPU_FEATURES or "", f"O{config.OPT}"]
     disabled = ["not compiled"] if config.DISABLE_JIT else []
     return ", ".join([*(f"{name} {number}" for name, number in versions.items()), *filter(None, target), *disabled])
 
 
 def installed_versions(*packages: str) -> dict[str, str]:
-    """The versions of those that are installed; a folder that can be imported by such a name is none of them."""
+    """The versions of those packages that are installed. A folder that has a package's name does not count."""
     versions = {}
     for package in packages:
         try:

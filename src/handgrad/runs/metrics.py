@@ -1,4 +1,4 @@
-"""metrics.jsonl: what was measured, a line for each logged step."""
+"""metrics.jsonl: the measurements of a run, one line per logged step."""
 
 import errno
 import json
@@ -15,40 +15,40 @@ from handgrad.system.files import read_file, write_atomically
 
 @dataclass(frozen=True)
 class Metrics:
-    """One line. ``step`` counts the steps made; at step 0 there is only an evaluation."""
+    """One line. ``step`` counts the steps so far; at step 0 there is only an evaluation."""
 
     step: int
     loss: float | None
     """Nats per token over this step's batch, before its update."""
     val_loss: float | None
-    """Nats per token over the validation split; None where it was not evaluated at this step."""
+    """Nats per token over the validation split; None if this step was not evaluated."""
     bits_per_char: float | None
-    """Of the validation text; None also where the tokenizer loses text, so that the figure means nothing."""
+    """The same in bits per character; None also if the tokenizer loses text, as the figure would mean nothing."""
     lr: float | None
     grad_norm: float | None
-    """Before clipping."""
+    """Norm of the gradient before clipping."""
     tokens: int
-    """Trained on so far."""
+    """Tokens trained on so far."""
     tokens_per_second: float | None
-    """Since the last line, evaluations left out."""
+    """Speed since the last line, without evaluations."""
     seconds: float
-    """Spent so far, evaluations and earlier sittings counted."""
+    """Time spent so far, with evaluations and earlier sittings."""
     skipped: int = 0
-    """Steps so far at which the weights were left alone, as loss or gradient was not finite; such a step has none."""
+    """Steps skipped so far because the loss or gradient was not finite. The line of such a step has None for both."""
     spike: bool = False
-    """Whether the loss stands out above those of the steps before."""
+    """Whether the loss is far above those of the steps before."""
 
 
 _MOST_STEPS = 1 << 53
 
 
 class MetricsLog:
-    """Appends lines; after a resume, begins by dropping what the resumed run will write again, and what is damaged.
+    """Appends lines. After a resume it first drops the lines that the run will write again, and damaged ones.
 
-    ``after_step`` and ``logged``: the last step whose lines stay, and how many there were. ``notice`` is told of what
-    was amiss; a damaged file is kept beside the mended one.
+    ``after_step`` is the last step whose lines are kept, ``logged`` how many lines there should be up to it. ``notice``
+    receives a sentence about each problem. A damaged file is kept beside the repaired one.
 
-    Raises OSError where the file cannot be written, or is no longer there.
+    Raises OSError if the file cannot be written or was removed.
     """
 
     def __init__(
@@ -65,9 +65,10 @@ class MetricsLog:
         if damaged:
             aside = self.path.with_name(f"damaged-{self.path.name}")
             write_atomically(aside, content)
-            notice(f"{self.path}: {_lines(damaged)}; the file as it was is kept as {aside.name}")
+            notice(f"{self.path}: {_lines(damaged)}; the damaged file is kept as {aside.name}")
         if len(kept) != logged:
-            notice(f"{self.path} has {len(kept):,} lines up to step {max(after_step, 0):,}, not the {logged:,} written")
+            lines = f"{len(kept):,} {'line' if len(kept) == 1 else 'lines'}"
+            notice(f"{self.path} has {lines} up to step {max(after_step, 0):,} instead of {logged:,}")
         mended = "".join(json.dumps(asdict(row)) + "\n" for row in kept).encode()
         if mended != content:
             write_atomically(self.path, mended)
@@ -79,24 +80,24 @@ class MetricsLog:
         self._file.flush()
 
     def flush(self) -> None:
-        """Waits until all lines are on the disk, as they must be before a checkpoint that counts them."""
+        """Waits until all lines are on the disk: they must be there before a checkpoint counts them."""
         self._check_is_there()
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def _check_is_there(self) -> None:
-        """Lines added to a file that was removed would vanish without a word."""
+        """Lines written to a removed file would be lost without notice."""
         if not self.path.exists() or not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
-            raise FileNotFoundError(errno.ENOENT, "it was removed or replaced while the run went on", str(self.path))
+            raise FileNotFoundError(errno.ENOENT, "it was removed or replaced during training", str(self.path))
 
     def close(self) -> None:
         self._file.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl. A last line that was cut short, by a crash, is left out.
+    """The lines of a metrics.jsonl, without a last line that a crash cut short.
 
-    Raises InputError where the file is missing, or another line is damaged.
+    Raises InputError if the file is missing or another line is damaged.
     """
     rows, damaged = _rows(read_file(path))
     if damaged:
@@ -105,7 +106,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _rows(content: bytes) -> tuple[list[Metrics], list[int]]:
-    """The whole lines, and the numbers of those that are damaged or do not come after the one before."""
+    """The intact lines, and the numbers of those that are damaged or out of order."""
     rows: list[Metrics] = []
     damaged = []
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):

@@ -1,4 +1,4 @@
-"""A directory that is laid out whole; one that was cut off while it was is taken for a new one."""
+"""Making the directory of a run or a comparison completely; a half-made one counts as new."""
 
 import contextlib
 import shutil
@@ -10,13 +10,13 @@ from handgrad.system.files import check_new_or_empty, flush_directory
 from handgrad.system.locks import LOCK, locked
 
 _MARK = ".beginning.tmp"
-"""Is in a directory, after the lock and before all else, while it is laid out."""
+"""Marks a directory that is being made. It is created right after the lock."""
 _LAST = {"config.json": ("run", "train"), "comparison.json": ("comparison", "compare")}
-"""What is written last, without which there is no run or comparison yet; and the command that goes on with it."""
+"""The file that is written last, what it makes of a directory, and the command that resumes it."""
 
 
 def check_is_free(path: Path) -> None:
-    """Raises InputError where no new run or comparison can be put because something is there already."""
+    """Raises InputError if no new run or comparison can be made at ``path`` because something is there already."""
     for last, (what, command) in _LAST.items():
         if (path / last).exists():
             raise InputError(
@@ -27,22 +27,22 @@ def check_is_free(path: Path) -> None:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether nothing is there but what had been laid out of a run or a comparison when that was cut off."""
+    """Whether a directory holds only a half-made run or comparison, left by a process that was cut off."""
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     return names == {LOCK} or (_MARK in names and names.isdisjoint(_LAST))
 
 
 @contextlib.contextmanager
 def making_directory(path: Path) -> Iterator[None]:
-    """While entered, the directory is this process's to fill; what is raised takes away all that was put there.
+    """A context in which this process alone may fill the directory. An exception removes everything put there.
 
-    Raises InputError where something is there already, or another process is about to lay out one there.
+    Raises InputError if something is there already, or if another process is making the same directory.
     """
     check_is_free(path)
     existed = path.exists()
     path.mkdir(parents=True, exist_ok=True)
     with locked(path, "being made"):
-        check_is_free(path)  # once more, now that nobody else can begin
+        check_is_free(path)  # again, now that no other process can start
         _clear(path, keep=LOCK)
         (path / _MARK).touch()
         try:
@@ -50,7 +50,7 @@ def making_directory(path: Path) -> Iterator[None]:
             (path / _MARK).unlink()
             flush_directory(path.parent)
         except BaseException:
-            with contextlib.suppress(OSError):  # what ended us should be heard
+            with contextlib.suppress(OSError):  # the exception that is being raised matters more
                 _clear(path)
                 if not existed:
                     path.rmdir()
@@ -58,7 +58,7 @@ def making_directory(path: Path) -> Iterator[None]:
 
 
 def _clear(path: Path, keep: str | None = None) -> None:
-    """Takes away what is there, the mark of a beginning last."""
+    """Removes everything in the directory, the mark last."""
     for entry in sorted(path.iterdir(), key=lambda entry: entry.name == _MARK):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)

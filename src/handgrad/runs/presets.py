@@ -1,10 +1,10 @@
-"""Configurations by name."""
+"""Named configurations."""
 
 from handgrad.runs.config import TrainConfig
 from handgrad.system.errors import InputError
 
 PRESETS: dict[str, TrainConfig] = {
-    # Minutes on two cores.
+    # Trains in minutes on two cores.
     "quick": TrainConfig(),
     # nanoGPT's small Shakespeare model for a CPU.
     "shakespeare-cpu": TrainConfig(
@@ -22,7 +22,7 @@ PRESETS: dict[str, TrainConfig] = {
         n_layer=6, n_head=6, n_embd=288, block_size=64, bias=False, tie_weights=False, batch_size=32,
         max_steps=2048, lr=1e-3, schedule="constant", warmup_steps=0, beta2=0.999, weight_decay=0.01, grad_clip=0.0,
     ),
-    # GPT-2 small, 124M parameters with its own vocabulary; days on a CPU.
+    # GPT-2 small: 124M parameters with GPT-2's own vocabulary. Trains for days on a CPU.
     "gpt2": TrainConfig(
         n_layer=12, n_head=12, n_embd=768, block_size=1024, batch_size=1, grad_accum_steps=8, max_steps=10000,
         lr=6e-4, min_lr=6e-5, warmup_steps=500, beta2=0.95, weight_decay=0.1, grad_clip=1.0, log_interval=1,
@@ -31,7 +31,7 @@ PRESETS: dict[str, TrainConfig] = {
 
 
 def preset(name: str) -> TrainConfig:
-    """The configuration of that name. Raises InputError for another."""
+    """The configuration of that name. Raises InputError for an unknown name."""
     if name not in PRESETS:
         raise InputError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
     return PRESETS[name]

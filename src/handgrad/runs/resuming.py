@@ -1,4 +1,4 @@
-"""Going on with a run: which settings may be others, and whether its bits will be those it would have had."""
+"""Resuming a run: which settings may change, and whether it continues bit for bit."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,7 +16,7 @@ RESUMABLE = (
     "max_steps", "lr", "min_lr", "warmup_steps", "schedule", "step_size", "step_gamma", "grad_clip", "eval_interval",
     "checkpoint_interval", "keep", "log_interval", "sample_interval", "on_nan", "tensorboard",
 )  # fmt: skip
-"""What may change on resume: the run is no longer the one it would have been, but no part of it is undone."""
+"""Settings that may change on resume. The steps so far remain valid; only those to come differ."""
 
 
 def resumed(
@@ -26,11 +26,11 @@ def resumed(
     allow_inexact: bool = False,
     notice: Callable[[str], None] = lambda sentence: None,
 ) -> Run:
-    """The run, ready to go on in this process, with other settings where some are given; its config.json says so.
+    """The run, ready to continue in this process, with new settings if some are given. Updates its config.json.
 
-    ``notice`` is told what is different. Raises InputError for a setting that cannot change, by name; and where the
-    replicas, the backend, a library or the processor is another, so that it would not go on bit for bit, unless
-    ``allow_inexact``.
+    ``notice`` receives a sentence about each change. Raises InputError for a setting that cannot change. Raises it too
+    if replicas, backend, libraries or processor differ, so that the run would not continue bit for bit, unless
+    ``allow_inexact`` is true.
     """
     settings = settings or run.config
     check_can_write_events(settings)
@@ -46,42 +46,42 @@ def resumed(
         begun = bool(checkpoints_of(run.path))
         step = load_intact(run.path, "last", read_progress)[0].step if begun else 0
         if settings.max_steps < step:
-            raise InputError(f"{run.path} stands at step {step} already; max_steps cannot be {settings.max_steps}")
+            raise InputError(f"{run.path} is already at step {step}; max_steps cannot be {settings.max_steps}")
         note = None
         if begun and reasons:
             note = {"step": step, "because": reasons}
-            because = f"going on with {run.path} is not bit-exact, because {'; '.join(reasons)}"
             if not allow_inexact:
-                raise InputError(f"{because}. It can go on all the same, as another run than it was: --allow-inexact")
-            notice(because)
+                raise InputError(f"{_not_exact(run, reasons)}. To continue anyway, add --allow-inexact")
+            notice(_not_exact(run, reasons))
         if changed:
-            notice(f"going on with {', '.join(changed.values())}")
+            notice(f"continuing with {', '.join(changed.values())}")
         return save_settings(run, settings, environment, note)
 
 
 def was_cut_off(run: Run, holder: str) -> str:
-    """What to say of a lock that is stale."""
-    return f"the last to train {run.path}, {holder}, was cut off; going on from its last checkpoint"
+    """The notice about a stale lock."""
+    return f"the last training of {run.path}, by {holder}, was cut off; continuing from its last checkpoint"
 
 
 def check_is_exact(run: Run) -> None:
-    """Raises InputError where a run that has begun would not go on bit for bit in this process."""
+    """Raises InputError if a run that has started would not continue bit for bit in this process."""
     reasons = run.environment.differences(Environment.here(run.replicas))
     if reasons:
-        raise InputError(
-            f"going on with {run.path} is not bit-exact, because {'; '.join(reasons)}. It can go on all the same, as "
-            "another run than it was: resumed(run, allow_inexact=True)"
-        )
+        raise InputError(f"{_not_exact(run, reasons)}. To continue anyway, call resumed(run, allow_inexact=True)")
+
+
+def _not_exact(run: Run, reasons: list[str]) -> str:
+    return f"continuing {run.path} is not bit-exact, because {'; '.join(reasons)}"
 
 
 def _changed(run: Run, settings: TrainConfig) -> dict[str, str]:
-    """What each field that is another was and is. Raises InputError for those that cannot change."""
+    """Each changed field with its old and new value, in words. Raises InputError for fields that cannot change."""
     before, after = asdict(run.config), asdict(settings)
     changed = {name: f"{name} {before[name]} → {after[name]}" for name in after if after[name] != before[name]}
     refused = [text for name, text in changed.items() if name not in (*RESUMABLE, "replicas")]
     if refused:
         raise InputError(
-            f"{', '.join(refused)}: this cannot change on resume of {run.path}; these can: {', '.join(RESUMABLE)}; "
-            "and replicas, with --allow-inexact"
+            f"these settings cannot change when {run.path} is resumed: {', '.join(refused)}; these can: "
+            f"{', '.join(RESUMABLE)}, and replicas with --allow-inexact"
         )
     return changed

@@ -1,4 +1,4 @@
-"""Which checkpoints a run has, which ``last`` and ``best`` name, which stay, and which serve where one is damaged."""
+"""Which checkpoints a run has, which ``last`` and ``best`` name, which are kept, and which replace a damaged one."""
 
 import contextlib
 import os
@@ -34,21 +34,21 @@ def save_checkpoint(run: Path, model: LanguageModel, optimizer: Optimizer, progr
 
 
 def set_pointer(run: Path, pointer: str, name: str) -> None:
-    """Makes ``last`` or ``best`` name a checkpoint, in one step."""
+    """Points ``last`` or ``best`` at a checkpoint, in one step."""
     write_atomically(run / pointer, f"{name}\n".encode())
 
 
 def prune(run: Path, keep: int) -> None:
-    """Removes checkpoints, but for the newest ``keep`` of those up to ``last``, and the one that ``best`` names.
+    """Keeps the newest ``keep`` checkpoints up to ``last`` and the one that ``best`` names, and removes the others.
 
-    Those after ``last`` were made by a process that was ended before it could say so, and will be made once more.
+    Checkpoints after ``last`` come from a process that ended before it could update ``last``; training repeats them.
     """
     last, best = (read_pointer(run, pointer) for pointer in POINTERS)
     named = checkpoints_of(run)
     kept = {best, *(named if last not in named else [name for name in named if _order(name) <= _order(last)][:keep])}
     for name in named:
         if name not in kept:
-            # Renamed first: one that is half removed would else be taken for a damaged one.
+            # Renamed first: a half-removed checkpoint would look like a damaged one.
             leaving = run / "checkpoints" / f".{name}.{os.getpid()}.tmp"
             with contextlib.suppress(OSError):
                 os.rename(run / "checkpoints" / name, leaving)
@@ -56,14 +56,14 @@ def prune(run: Path, keep: int) -> None:
 
 
 def checkpoints_of(run: Path) -> list[str]:
-    """The names of all checkpoints, the newest first; each was renamed whole."""
+    """The names of all checkpoints, newest first."""
     directory = run / "checkpoints"
     names = [entry.name for entry in directory.iterdir()] if directory.is_dir() else []
     return sorted((name for name in names if _NAME.fullmatch(name)), key=_order, reverse=True)
 
 
 def set_aside(run: Path, name: str) -> None:
-    """Renames a damaged checkpoint, so that it counts as none and yet is not lost."""
+    """Renames a damaged checkpoint, so that it no longer counts as one but is not lost."""
     directory, number = run / "checkpoints", 0
     aside = directory / f"{_DAMAGED}{name}"
     while aside.exists() or aside.is_symlink():
@@ -74,7 +74,7 @@ def set_aside(run: Path, name: str) -> None:
 
 
 def clear_leftovers(run: Path) -> None:
-    """Removes what a process left half-written when it was ended. Only whoever holds the run's lock may ask for it."""
+    """Removes files that an ended process left half-written. Only the process that holds the run's lock may call it."""
     for directory in (run, run / "checkpoints", run / "data"):
         for entry in directory.glob(".*.tmp") if directory.is_dir() else ():
             if entry.is_dir() and not entry.is_symlink():
@@ -86,11 +86,11 @@ def clear_leftovers(run: Path) -> None:
 
 
 def find_checkpoint(run: Path, wanted: str = "best") -> Path:
-    """The directory of ``best``, ``last`` or a checkpoint's own name, as it is: nothing of it is read.
+    """The directory of ``best``, ``last`` or a checkpoint by its name. Its files are not read.
 
-    Where ``best`` is not there ``last`` serves, and where that is lost the newest.
+    If ``best`` is missing, this is ``last``; if that is missing too, the newest checkpoint.
 
-    Raises InputError where there is none.
+    Raises InputError if there is none.
     """
     if wanted not in POINTERS:
         if wanted not in checkpoints_of(run):
@@ -102,10 +102,12 @@ def find_checkpoint(run: Path, wanted: str = "best") -> Path:
 def load_intact(
     run: Path, wanted: str, load: Callable[[Path], T], notice: Callable[[str], None] = lambda sentence: None
 ) -> tuple[T, Path]:
-    """What ``load`` makes of a checkpoint, and its directory: of ``best`` or ``last`` or, where that is damaged, which
-    ``notice`` is told, of the one before; where no earlier one is intact, of the next.
+    """What ``load`` returns for a checkpoint, and the checkpoint's directory.
 
-    Raises InputError where there is none, where all are damaged, or where one that was asked for by its name is.
+    If ``best`` or ``last`` is damaged, the newest intact checkpoint before it is used; if there is none, the first
+    after it. ``notice`` receives a sentence about each damaged one.
+
+    Raises InputError if there is no checkpoint, if all are damaged, or if one requested by its name is damaged.
     """
     if wanted not in POINTERS:
         checkpoint = find_checkpoint(run, wanted)
@@ -113,11 +115,11 @@ def load_intact(
     for _ in range(_TRIES):
         with contextlib.suppress(_GoneError):
             return _first_intact(run, wanted, load, notice)
-    raise InputError(f"the checkpoints of {run} are replaced faster than they can be read; try once more")
+    raise InputError(f"the checkpoints of {run} are replaced faster than they can be read; try again")
 
 
 class _GoneError(Exception):
-    """A checkpoint was removed while it was read, by the process that trains: the pointers name another now."""
+    """The training process removed a checkpoint while it was being read. The pointers name another now."""
 
 
 def _first_intact(run: Path, wanted: str, load: Callable[[Path], T], notice: Callable[[str], None]) -> tuple[T, Path]:
@@ -134,15 +136,15 @@ def _first_intact(run: Path, wanted: str, load: Callable[[Path], T], notice: Cal
             notice(str(error))
         else:
             if damaged:
-                notice(f"{checkpoint.name} is used instead")
+                notice(f"using {checkpoint.name} instead")
             return loaded, checkpoint
     raise InputError(f"no checkpoint of {run} is intact: {damaged}")
 
 
 def _candidates(run: Path, wanted: str) -> Iterator[Path]:
-    """The checkpoint that is wanted, then those before it, the newest first, then those after it.
+    """The wanted checkpoint, then those before it, newest first, then those after it, oldest first.
 
-    Raises InputError where there is none.
+    Raises InputError if there is none.
     """
     names = checkpoints_of(run)
     if not names:
@@ -154,18 +156,18 @@ def _candidates(run: Path, wanted: str) -> Iterator[Path]:
 
 
 def step_of(name: str) -> int:
-    """The step that a checkpoint's name says."""
+    """The step in a checkpoint's name."""
     return _order(name)[0]
 
 
 def _order(name: str | None) -> tuple[int, int]:
-    """By steps; of several of one step by their number."""
+    """The sort key of a name: its step, then its number among checkpoints of the same step."""
     found = _NAME.fullmatch(name or "")
     return (int(found[1]), int(found[2] or 0)) if found else (-1, 0)
 
 
 def _new_name(directory: Path, step: int) -> str:
-    """step-00000500, or, where that exists, step-00000500.1 and so on."""
+    """step-00000500 or, if that exists, step-00000500.1 and so on."""
     name, number = f"step-{step:08d}", 1
     while (directory / name).exists():
         name, number = f"step-{step:08d}.{number}", number + 1

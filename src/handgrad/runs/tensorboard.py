@@ -1,4 +1,4 @@
-"""The metrics as TensorBoard's event files, where they are asked for."""
+"""Optional TensorBoard event files with the metrics."""
 
 import contextlib
 import time
@@ -13,27 +13,28 @@ from handgrad.runs.metrics import Metrics
 from handgrad.system.errors import InputError
 
 _NAMES = {"loss": "loss/training", "val_loss": "loss/validation"}
-"""So that both stand in one panel; the others keep their names."""
+"""Puts both losses into one panel; the others keep their names."""
 
 
 def check_can_write_events(config: TrainConfig) -> None:
-    """Raises InputError where they are asked for and tensorboardX is not installed."""
+    """Raises InputError if event files are requested and tensorboardX is not installed."""
     if config.tensorboard and find_spec("tensorboardX") is None:
         raise InputError("tensorboard needs tensorboardX, which is not installed: pip install tensorboardX")
 
 
 class EventFiles:
-    """Appends metrics to a new file in ``directory``, which takes the place of those of earlier sittings.
+    """Appends metrics to a new file in ``directory``, which replaces the files of earlier sittings.
 
-    ``rows``: what they hold that stays. It is written once more, so that nothing is doubled and nothing is missing,
-    however a sitting ended. Where a file cannot be written, ``notice`` is told once, and the run goes on without.
+    ``rows`` are the earlier metrics that are kept. They are written again, so that nothing is doubled or missing,
+    however the last sitting ended. If the file cannot be written, ``notice`` is called once, and training continues
+    without it.
     """
 
     def __init__(self, directory: Path, rows: Iterable[Metrics], notice: Callable[[str], None]) -> None:
         self.directory, self._notice = directory, notice
         self._writer: Any = None
         with self._or_without():
-            # tensorboardX's own SummaryWriter writes in a thread of its own, and waits for ever once that has failed.
+            # tensorboardX's SummaryWriter writes in its own thread, and waits forever once that thread has failed.
             from tensorboardX.event_file_writer import EventsWriter
             from tensorboardX.proto.event_pb2 import Event, SessionLog
 
@@ -41,7 +42,7 @@ class EventFiles:
             for earlier in directory.glob("events.out.tfevents.*"):
                 earlier.unlink()
             self._writer = EventsWriter(str(directory / "events"))
-            # A start at step 0 has TensorBoard forget what it has read of the earlier files.
+            # After a START at step 0, TensorBoard forgets what it has read from the earlier files.
             self._writer.write_event(Event(step=0, session_log=SessionLog(status=SessionLog.START)))
             for row in rows:
                 self._write(row)
@@ -67,7 +68,7 @@ class EventFiles:
         try:
             yield
         except OSError as error:
-            self._notice(f"no more events are written to {self.directory}: {error.strerror or error}")
+            self._notice(f"training continues without TensorBoard: {self.directory}: {error.strerror or error}")
             writer, self._writer = self._writer, None
             with contextlib.suppress(OSError):
                 if writer is not None:

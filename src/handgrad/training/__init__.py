@@ -1,4 +1,4 @@
-"""Training: the loop, one step of it, replicas, evaluation, and what is done about numbers that are not finite."""
+"""Training: the loop, a single step, replicas, evaluation, and the handling of NaN and infinity."""
 
 from handgrad.runs import TrainConfig
 from handgrad.training.compile_first import compile_kernels

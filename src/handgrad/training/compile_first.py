@@ -1,4 +1,4 @@
-"""What only the first step of a process needs time for, done before the clock runs."""
+"""Compiles the kernels before the first step, so that compiling does not count as training time."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from handgrad.training.replicas import Replicas
 
 
 def compile_kernels(run: Run) -> None:
-    """Makes a step with the smallest model of the run's kind, so that all kernels it takes are compiled or loaded."""
+    """Makes a step with the smallest model of the run's kind, which compiles or loads all kernels that it needs."""
     if current_backend() != "numba":
         return
     model = new_model(run.model_config.smallest())

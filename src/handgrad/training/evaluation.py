@@ -1,4 +1,4 @@
-"""The loss over a whole text, and what it says in bits per character."""
+"""The loss over a whole text, and the same in bits per character."""
 
 import math
 from itertools import islice
@@ -19,15 +19,15 @@ _BATCHES_AT_A_TIME = 64
 def evaluate(model: LanguageModel, tokens: Array, team: Team = ALONE, batches: int = 0) -> float:
     """Mean cross entropy in nats per token over all of ``tokens`` but the first, without dropout.
 
-    The tokens are cut into windows of the model's block_size that do not overlap, the last one shorter. ``batches``
-    above 0 looks at that many batches of the beginning only. The threads of ``team`` share the work; the sum is
-    made in the order of the text.
+    The tokens are cut into windows of block_size tokens that do not overlap; the last one may be shorter. If
+    ``batches`` is above 0, only that many batches from the beginning are used. The threads of ``team`` share the work;
+    losses are summed in the order of the text.
     """
     block_size = model.config.block_size
 
     def total_loss(batch: Batch) -> tuple[float, int]:
         x, y = batch
-        # A loss that is not finite is the caller's to see.
+        # No warnings: the caller checks whether the loss is finite.
         with no_grad(), np.errstate(over="ignore", invalid="ignore"):
             return model.loss(x, y) * y.size, y.size
 
@@ -37,7 +37,7 @@ def evaluate(model: LanguageModel, tokens: Array, team: Team = ALONE, batches: i
         windows = sequential_batches(tokens, max(1, TOKENS_PER_BATCH // block_size), block_size)
         chosen = islice(windows, batches or None)
         losses: list[tuple[float, int]] = []
-        # A few at a time: the text may be larger than memory.
+        # In portions, as the text may be larger than memory.
         while some := list(islice(chosen, _BATCHES_AT_A_TIME)):
             losses += team.map(total_loss, some)
     finally:
@@ -46,5 +46,5 @@ def evaluate(model: LanguageModel, tokens: Array, team: Team = ALONE, batches: i
 
 
 def bits_per_character(loss: float, tokens_per_character: float | None) -> float | None:
-    """Nats per token as bits per character of the text; None where that has no meaning."""
+    """Nats per token converted to bits per character; None if there is no ``tokens_per_character``."""
     return None if tokens_per_character is None else loss / math.log(2) * tokens_per_character

@@ -24,7 +24,7 @@ from handgrad.training.starting import begin_or_continue
 from handgrad.training.step import Stepper
 
 _MOST_SKIPPED = 50
-"""Steps in a row: by then it is the weights that are at fault, not a batch."""
+"""Steps in a row. If more are skipped, the weights are at fault, not a batch."""
 
 
 class DivergedError(ArithmeticError):
@@ -32,7 +32,7 @@ class DivergedError(ArithmeticError):
 
 
 class Reporter:
-    """Is told what happens; does nothing. The command line's shows it."""
+    """Receives training events; the base class ignores them. The command line's subclass shows them."""
 
     def started(self, model: LanguageModel, data: TokenData, progress: Progress) -> None: ...
 
@@ -41,7 +41,7 @@ class Reporter:
     def evaluated(self, metrics: Metrics, model: LanguageModel) -> None: ...
 
     def noticed(self, sentence: str) -> None:
-        """Something was amiss and has been dealt with: a damaged checkpoint, a skipped step, a loss that stands out."""
+        """A problem that training has dealt with: a damaged checkpoint, a skipped step, a spike of the loss."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Outcome:
 
     progress: Progress
     finished: bool
-    """False where it was asked to stop before the last step."""
+    """False if ``should_stop`` ended training before the last step."""
     val_loss: float | None
-    """The last evaluation's; None where there was none in this sitting."""
+    """Loss of the last evaluation; None if there was none in this sitting."""
 
 
 def train(
@@ -62,15 +62,15 @@ def train(
     reporter: Reporter | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Trains until max_steps: from the last checkpoint where the run has one, else from its first weights.
+    """Trains until max_steps, from the last checkpoint if the run has one, else from its initial weights.
 
-    ``should_stop`` is asked before each step: where it says yes, a checkpoint is written and training ends. Weights
-    after n steps depend on the configuration, the data, and what ``Environment`` names, not on timing or on how often,
-    when or how the run was interrupted.
+    ``should_stop`` is called before each step: if it returns True, a checkpoint is written and training ends. Weights
+    after n steps depend on the configuration, the data, and what ``Environment`` names. They do not depend on timing,
+    or on how often, when or how the run was interrupted.
 
-    Raises DivergedError where loss or gradient are not finite, before the weights are touched, or where too many such
-    steps in a row were skipped; InputError where another process trains this run, where the run would not go on bit
-    for bit, or where none of its checkpoints is intact; OSError where it cannot be written.
+    Raises DivergedError before the weights change if loss or gradient is not finite, or if too many such steps in a row
+    were skipped. Raises InputError if another process trains this run, if the run would not continue bit for bit, or if
+    none of its checkpoints is intact. Raises OSError if files cannot be written.
     """
     reporter = reporter or Reporter()
     check_can_write_events(run.config)
@@ -99,13 +99,13 @@ class _Trainer:
     ) -> None:
         self.run, self.config, self.data, self.model, self.optimizer = run, run.config, data, model, optimizer
         self.progress, self.reporter = progress, reporter
-        # At step 0 what has been evaluated will be so once more.
+        # At step 0 no lines are kept, as the evaluation there is repeated.
         self.log = MetricsLog(run.metrics_path, progress.step or -1, progress.logged, reporter.noticed)
         self.events: EventFiles | None = None
         if self.config.tensorboard:
             self.events = EventFiles(run.path / "tensorboard", self.log.kept, reporter.noticed)
         self.sound_step = progress.step - 1
-        """The newest whose weights gave a finite loss; of those that were loaded that is not known yet."""
+        """The newest step whose weights gave a finite loss. Loaded weights have not given one yet."""
         self.saved_step = progress.step
         self.stepper = Stepper(run, data, model, optimizer)
         self.begun = time.perf_counter() - progress.seconds
@@ -136,7 +136,7 @@ class _Trainer:
         return Outcome(progress, progress.step >= config.max_steps, self.val_loss)
 
     def _make_step(self, lr: float) -> Metrics:
-        """One update of the weights; none where loss or gradient are not finite and such steps are skipped."""
+        """One update of the weights. If loss or gradient is not finite, the step is skipped or training stops."""
         progress = self.progress
         loss, grad_norm, n_tokens = self.stepper.gradient(progress.step)
         finite = math.isfinite(loss) and math.isfinite(grad_norm)
@@ -154,7 +154,7 @@ class _Trainer:
         since, tokens_then = self.measured_from
         rate = (progress.tokens - tokens_then) / (now - since)
         if spike:
-            self.reporter.noticed(f"step {progress.step}: the loss, {loss:.4f}, stands out above those before")
+            self.reporter.noticed(f"step {progress.step}: the loss jumped to {loss:.4f}, far above the steps before")
         return Metrics(
             step=progress.step,
             loss=loss if finite else None,
@@ -170,7 +170,7 @@ class _Trainer:
         )
 
     def _stop_or_skip(self, what: str) -> None:
-        """``what`` is not finite. Raises DivergedError unless the step is to be skipped."""
+        """Counts the step as skipped because of ``what``. Raises DivergedError if training must stop instead."""
         progress, step = self.progress, self.progress.step + 1
         progress.skipped_in_a_row += 1
         if self.config.on_nan == "stop":
@@ -196,7 +196,7 @@ class _Trainer:
             self.events.close()
 
     def _evaluate(self, metrics: Metrics) -> bool:
-        """Evaluates, logs, and says whether the validation loss is the best so far."""
+        """Evaluates and logs. Returns whether the validation loss is the best so far."""
         progress = self.progress
         val_loss = evaluate(self.model, self.data.validation, self.stepper.team, self.config.eval_batches)
         if not math.isfinite(val_loss):
@@ -216,7 +216,7 @@ class _Trainer:
     def _save(self, best: bool) -> None:
         weight = first_weight(self.model)
         if weight is not None:
-            raise DivergedError(self._diverged(f"{weight} holds a number that is not finite", self.progress.step))
+            raise DivergedError(self._diverged(f"{weight} contains NaN or infinity", self.progress.step))
         self.log.flush()
         name = save_checkpoint(self.run.path, self.model, self.optimizer, self.progress)
         if best:
@@ -226,17 +226,17 @@ class _Trainer:
             prune(self.run.path, self.config.keep)
 
     def _is_sound(self, step: int) -> None:
-        """The weights of this step gave a finite loss. Only then may those go that the last checkpoint replaces."""
+        """Notes that the weights of this step gave a finite loss, which lets older checkpoints be removed."""
         if self.sound_step < self.saved_step <= step:
             prune(self.run.path, self.config.keep)
         self.sound_step = step
 
     def _diverged(self, what: str, step: int) -> str:
-        """What to say; a last checkpoint whose weights have given no finite loss makes way for the one before."""
+        """The message. If the last checkpoint's weights gave no finite loss, ``last`` goes back to one that did."""
         last = read_pointer(self.run.path, "last")
         if last is not None and step_of(last) > self.sound_step:
             sound = (name for name in checkpoints_of(self.run.path) if step_of(name) <= self.sound_step)
             if (before := next(sound, None)) is not None:
                 set_pointer(self.run.path, "last", before)
                 last = before
-        return f"training diverged at step {step}: {what}; checkpoint {last} stays; try a smaller lr or grad_clip"
+        return f"training diverged at step {step}: {what}; checkpoint {last} is kept; try a smaller lr or grad_clip"

@@ -1,4 +1,4 @@
-"""Whether a run can fit into this machine at all, asked before anything of it is made."""
+"""Checks before a run is made that it can fit into this machine's memory."""
 
 from handgrad.models import GPTConfig
 from handgrad.runs.config import OPTIMIZERS, TrainConfig
@@ -9,8 +9,8 @@ from handgrad.system.memory import physical_memory
 def check_fits_memory(config: TrainConfig, model: GPTConfig, replicas: int) -> None:
     """Raises InputError if training takes more memory than the machine has.
 
-    This counts the least that it takes, in float32: the weights, a gradient for each replica, the optimizer's moments,
-    and of a batch as many numbers as the forward's matrix products give: at least so many are kept for the backward.
+    The estimate is a lower bound, in float32: the weights, a gradient for each replica, the optimizer's moments, and
+    the outputs of the forward's matrix products for one batch, since the backward needs at least as many numbers.
     """
     available = physical_memory()
     arrays = 1 + replicas + len(OPTIMIZERS[config.optimizer][0].state_names)

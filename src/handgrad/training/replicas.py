@@ -21,14 +21,14 @@ from handgrad.system.threads import Team
 from handgrad.training.stability import watched
 
 _PIECE = 1 << 18
-"""Elements of the gradient that a thread sums at a time."""
+"""Elements of the gradient that a thread sums at once."""
 
 
 class Replicas:
     """A model and its replicas, which together compute the gradient of a batch and make a step.
 
-    The first replica is the model itself, whose gradients receive the sum. Shares are cut by position and summed in
-    one order, so that results depend on the number of replicas but never on timing.
+    The first replica is the model itself; its gradients receive the sum. The batch is split by position and gradients
+    are summed in a fixed order, so that results depend on the number of replicas but never on timing.
     """
 
     def __init__(self, model: LanguageModel, count: int) -> None:
@@ -36,9 +36,9 @@ class Replicas:
         self.team = Team(max(count, available_cores()))
 
     def loss_and_gradients(self, batches: list[Batch], dropout_seed: tuple[int, ...] = ()) -> tuple[float, float]:
-        """The mean loss over all batches, and the norm of its gradient, which replaces the model's.
+        """The mean loss over all batches, and the norm of its gradient. The gradient replaces the model's.
 
-        Several batches are gradient accumulation: each replica takes its share of one after another.
+        Several batches mean gradient accumulation: each replica computes its share of one batch after another.
         """
         total = sum(y.size for _, y in batches)
         shares = self._shares(batches)
@@ -46,7 +46,7 @@ class Replicas:
         def run(index: int) -> float:
             model, loss = self._ready(index, dropout_seed), 0.0
             model.zero_grad()
-            # Whether the numbers are still finite is asked once, of the result; no need to warn on the way.
+            # No warnings on the way: the result is checked once for NaN and infinity.
             with np.errstate(over="ignore", invalid="ignore"):
                 for x, y in shares[index]:
                     weight = y.size / total
@@ -58,7 +58,7 @@ class Replicas:
         return loss, self._add_gradients()
 
     def first_affected(self, batches: list[Batch], dropout_seed: tuple[int, ...] = ()) -> str | None:
-        """Where the forward of these batches, made once more, first meets a number that is not finite; else None."""
+        """Where a second forward of these batches first meets NaN or infinity; None if it meets neither."""
         for index, share in enumerate(self._shares(batches)):
             model = self._ready(index, dropout_seed)
             with watched(model) as found, no_grad(), np.errstate(over="ignore", invalid="ignore"):
@@ -69,7 +69,7 @@ class Replicas:
         return None
 
     def _shares(self, batches: list[Batch]) -> list[list[Batch]]:
-        """What each replica takes of each batch; nothing of one with fewer windows than replicas."""
+        """Each replica's share of each batch. If a batch has fewer windows than replicas, some get none of it."""
         shares: list[list[Batch]] = [[] for _ in self.models]
         for x, y in batches:
             parts = zip(np.array_split(x, len(shares)), np.array_split(y, len(shares)), strict=True)
@@ -79,7 +79,7 @@ class Replicas:
         return shares
 
     def _ready(self, index: int, dropout_seed: tuple[int, ...]) -> LanguageModel:
-        """A replica that will drop what it drops at this step, however often it is asked."""
+        """A replica whose dropout depends on the step alone, so that repeating the step drops the same elements."""
         model = self.models[index]
         if model.config.dropout:
             model.set_generator(np.random.default_rng([*dropout_seed, index]))
@@ -93,25 +93,25 @@ class Replicas:
             with np.errstate(over="ignore", invalid="ignore"):
                 return add(first[piece], [other[piece] for other in others])
 
-        # Of one size, so that the norm does not depend on the number of threads.
+        # Pieces of a fixed size, so that the norm does not depend on the number of threads.
         pieces = [slice(start, start + _PIECE) for start in range(0, first.size, _PIECE)]
         return math.sqrt(math.fsum(self.team.map(add_piece, pieces)))
 
     def update(self, optimizer: Optimizer, grad_norm: float, grad_clip: float) -> None:
-        """A step of the optimizer, with the gradient scaled to a norm of at most ``grad_clip``; 0 clips nothing."""
+        """A step of the optimizer, with the gradient clipped to a norm of ``grad_clip``; 0 turns clipping off."""
         optimizer.step(grad_scale=clip_scale(grad_norm, grad_clip or math.inf), team=self.team)
 
     def close(self) -> None:
-        """Lets the threads go."""
+        """Ends the threads."""
         self.team.close()
 
 
 @contextmanager
 def cores_for(replicas: int) -> Iterator[None]:
-    """Leaves the cores to the replicas: several call BLAS single-threaded, one has all of its threads.
+    """Gives the cores to the replicas: several replicas call BLAS single-threaded, a single one uses all its threads.
 
-    The number of threads is put back afterwards; memory that was freed is kept from now on. What is
-    there already need not be looked through by the garbage collector meanwhile.
+    The number of threads is restored afterwards. From now on the process keeps freed memory for reuse. Inside, the
+    garbage collector skips objects that existed before.
     """
     keep_freed_memory()
     freezes = gc.get_freeze_count() == 0

@@ -1,4 +1,4 @@
-"""Losses that stand out, and where numbers stopped being finite: the first layer, and the first parameter."""
+"""Spikes of the loss, and the first layer and parameter in which NaN or infinity appears."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -14,17 +14,17 @@ from handgrad.nn.module import Layer
 from handgrad.runs.checkpoint import Progress
 
 _DECAY = 0.98
-"""What a step before counts beside the one after it: the mean is of some fifty steps."""
+"""Weight of a step relative to the next one: the mean covers about fifty steps."""
 _DEVIATIONS = 5.0
-"""In a run that goes well no loss was found more than 3.4 above the mean."""
+"""How far above the mean a spike is. In a healthy run no loss was more than 3.4 deviations above it."""
 _FEWEST = 30
-"""Steps before anything can stand out."""
+"""Steps before a loss can count as a spike."""
 
 
 def record_loss(loss: float, progress: Progress) -> bool:
-    """Adds a step's loss to the mean; returns whether it lies more than 5 standard deviations above the steps before.
+    """Adds a step's loss to the mean; returns whether it is more than 5 standard deviations above the steps before.
 
-    Mean and variance, exponentially weighted (Finch 2009), are kept in ``progress``. A spike counts only as far as the
+    Mean and variance are exponentially weighted (Finch 2009) and stored in ``progress``. A spike enters them only up to
     5 deviations, so that one does not hide the next.
     """
     count = progress.step - progress.skipped
@@ -38,21 +38,21 @@ def record_loss(loss: float, progress: Progress) -> bool:
 
 
 def first_weight(model: LanguageModel) -> str | None:
-    """The first parameter, in the order of the forward, with a value that is not finite; None where there is none."""
+    """The first parameter, in the order of the forward, with a value that is not finite; None if there is none."""
     return next(
         (model.stored_name(name) for name, p in model.named_parameters() if not np.isfinite(p.data).all()), None
     )
 
 
 def first_gradient(model: LanguageModel) -> str | None:
-    """The first parameter, in the order of the backward, whose gradient is not finite; None where there is none."""
+    """The first parameter, in the order of the backward, whose gradient is not finite; None if there is none."""
     gradients = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
     return next((model.stored_name(name) for name, grad in reversed(gradients) if not np.isfinite(grad).all()), None)
 
 
 @contextmanager
 def watched(model: LanguageModel) -> Iterator[list[str]]:
-    """While entered, the layers through which numbers go that are not finite are added to the list, in words."""
+    """A context that yields a list and adds to it, in words, each layer whose input or output is not finite."""
     found: list[str] = []
     layers = {id(layer): name for name, layer in model.named_modules() if isinstance(layer, Layer)}
 
@@ -60,10 +60,10 @@ def watched(model: LanguageModel) -> Iterator[list[str]]:
         name = layers.get(id(call.layer))
         if name is None or call.is_backward:
             return run()
-        # What goes in are the inputs that are no parameters: of those first_weight tells.
+        # Parameters are not inputs here: first_weight checks them.
         own = {id(value.data) for value in vars(call.layer).values() if isinstance(value, Parameter)}
         if not all(_is_finite(value) for value in call.inputs if id(value) not in own):
-            found.append(f"what goes into {name}")
+            found.append(f"the input of {name}")
         output, saved = run()
         if not _is_finite(output):
             found.append(f"the output of {name}")

@@ -1,4 +1,4 @@
-"""What training starts from: new weights, another model's, or the last checkpoint of the run that is intact."""
+"""What training starts from: new weights, another model's weights, or the run's last intact checkpoint."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +15,13 @@ from handgrad.system.errors import InputError
 
 
 def begin_or_continue(run: Run, notice: Callable[[str], None]) -> tuple[LanguageModel, Optimizer, Progress]:
-    """The model, its optimizer, and how far they have come. Says which checkpoints are damaged, and puts these aside.
+    """The model, its optimizer and their progress. Reports damaged checkpoints to ``notice`` and sets them aside.
 
-    Raises InputError if no checkpoint is intact, or if the run would not go on bit for bit in this process.
+    Raises InputError if no checkpoint is intact, or if the run would not continue bit for bit in this process.
     """
     if not checkpoints_of(run.path):
         if run.metrics_path.exists() and read_metrics(run.metrics_path):
-            raise InputError(f"{run.path} has metrics but no checkpoint: it cannot go on; begin a new run with --out")
+            raise InputError(f"{run.path} has metrics but no checkpoint to resume from; start a new run with --out")
         model, optimizer = _new(run)
         if run.init_from is not None:
             read_state(run.init_from)
@@ -51,7 +51,7 @@ def begin_or_continue(run: Run, notice: Callable[[str], None]) -> tuple[Language
 
 
 def _point_at_the_best(run: Path, progress: Progress, notice: Callable[[str], None]) -> None:
-    """Mends ``best``, where it was lost or the run ended before it was written: the step of the best score is known."""
+    """Repairs ``best`` from the step of the best loss if it was lost or the run ended before it was written."""
     if progress.best_step is None:
         return
     name = next((name for name in checkpoints_of(run) if step_of(name) == progress.best_step), None)
@@ -63,7 +63,7 @@ def _point_at_the_best(run: Path, progress: Progress, notice: Callable[[str], No
             set_aside(run, name)
             name = None
     if name is None:
-        notice(f"the best checkpoint of {run}, that of step {progress.best_step}, is no longer there")
+        notice(f"the best checkpoint of {run}, from step {progress.best_step}, is missing")
     elif read_pointer(run, "best") != name:
         set_pointer(run, "best", name)
 

@@ -1,4 +1,4 @@
-"""One step of training: a batch is drawn, its loss and gradient are computed, the weights are updated."""
+"""One step of training: draw a batch, compute its loss and gradient, update the weights."""
 
 import math
 
@@ -13,13 +13,13 @@ from handgrad.system.threads import Team
 from handgrad.training.replicas import Replicas
 from handgrad.training.stability import first_gradient, first_weight
 
-# What a run's random numbers are for; with the seed and the step they give each use a generator of its own, so that
-# a resumed run draws what it would have drawn.
+# The purposes of random numbers. Seed, purpose and step seed a generator of their own, so that a resumed run draws the
+# same numbers.
 _BATCHES, _DROPOUT = 1, 2
 
 
 class Stepper:
-    """Makes the steps of a run. What a step draws follows from the seed and its number."""
+    """Makes the steps of a run. The random numbers of a step depend on the seed and the step's number alone."""
 
     def __init__(self, run: Run, data: TokenData, model: LanguageModel, optimizer: Optimizer) -> None:
         self.config, self.data, self.model, self.optimizer = run.config, data, model, optimizer
@@ -45,24 +45,24 @@ class Stepper:
         return loss, grad_norm, sum(y.size for _, y in batches)
 
     def update(self, lr: float, grad_norm: float) -> None:
-        """Moves the weights along the gradient, which is clipped first if the run clips."""
+        """Updates the weights with the gradient, clipped if the run has a ``grad_clip``."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.replicas.update(self.optimizer, grad_norm, self.config.grad_clip)
 
     def why_not_finite(self, number: int, loss: float, grad_norm: float) -> str:
-        """Where the numbers of this step stopped being finite, in words."""
+        """Where NaN or infinity first appeared in this step, in words."""
         what = f"the gradient's norm is {grad_norm}" if math.isfinite(loss) else f"the loss is {loss}"
         if weight := first_weight(self.model):
-            return f"{what}, as {weight} already holds a number that is not finite"
+            return f"{what}, because {weight} already contains NaN or infinity"
         if layer := self.replicas.first_affected(self._batches(number), self._dropout_seed(number)):
-            what += f"; the first layer that it shows in: {layer}"
+            what += f"; first seen in {layer}"
         if gradient := first_gradient(self.model):
-            what += f"; the first parameter whose gradient is not finite: {gradient}"
+            what += f"; the first gradient that is not finite is that of {gradient}"
         return what
 
     def close(self) -> None:
-        """Lets the threads go."""
+        """Ends the threads."""
         self.replicas.close()
 
     def _dropout_seed(self, number: int) -> tuple[int, ...]:
@@ -71,7 +71,7 @@ class Stepper:
     def _batches(self, number: int) -> list[Batch]:
         config = self.config
         rng = np.random.default_rng([config.seed, _BATCHES, number])
-        # The model checks ids as it looks them up; those of the files were checked when training began.
+        # Ids need no check here: the files were checked when training began, and the model checks each lookup.
         return [
             random_batch(self.data.train, config.batch_size, config.block_size, rng)
             for _ in range(config.grad_accum_steps)

@@ -1,1 +1,1 @@
-"""The files that models are kept in, one file of code for each format. Nothing that is read is ever run."""
+"""The file formats of models, one source file for each format. Nothing that is read is ever executed."""

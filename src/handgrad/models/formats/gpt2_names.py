@@ -1,4 +1,4 @@
-"""The names that GPT-2's published checkpoints give to the parameters of our GPT."""
+"""The names of our GPT's parameters in GPT-2's published checkpoints."""
 
 _GPT2 = {
     "token_embedding": "wte",
@@ -18,5 +18,5 @@ _GPT2 = {
 
 
 def gpt2_name(name: str) -> str:
-    """GPT-2's name of one of our parameters: blocks.0.attention.project_in.weight is h.0.attn.c_attn.weight."""
+    """GPT-2's name for one of our parameters: blocks.0.attention.project_in.weight is h.0.attn.c_attn.weight."""
     return ".".join(_GPT2.get(part, part) for part in name.split("."))

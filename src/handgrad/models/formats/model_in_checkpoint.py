@@ -1,7 +1,7 @@
-"""The model in a checkpoint of handgrad's own: a directory of three files, and the run that it belongs to.
+"""Reads the model from one of handgrad's own checkpoints, a directory of three files, and from its run.
 
-``state.json`` holds how far the run had come, the sizes and SHA-256 of the two files of arrays, and its own SHA-256.
-``runs`` writes checkpoints; this reads what a model needs of them.
+``state.json`` holds the run's progress, the sizes and SHA-256 of the two files of arrays, and its own SHA-256.
+``runs`` writes checkpoints; this file reads the part that a model needs.
 """
 
 import hashlib
@@ -21,43 +21,43 @@ RUN_VERSION = 1
 CHECKPOINT_VERSION = 2
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _HEADER = 1 << 20
-"""Bytes that the names and shapes of a model's arrays may take."""
+"""Bytes that may be needed for the names and shapes of a model's arrays."""
 _POINTER_BYTES = 1000
 
 
 class DamagedError(InputError):
-    """A checkpoint is not as it was written."""
+    """A checkpoint is damaged: it is not as it was written."""
 
 
 def read_model(checkpoint: Path) -> tuple[dict[str, Array], GPTConfig]:
-    """The weights in a checkpoint, and the model that they belong to.
+    """The weights in a checkpoint, and the configuration of their model.
 
-    Raises DamagedError if the file of weights is not as it was written, InputError if nothing says which model it is.
+    Raises DamagedError if the file of weights is damaged, InputError if no file has the configuration.
     """
     read_state(checkpoint, (MODEL,))
     arrays, config = read_weights(checkpoint / MODEL)
-    if config is None:  # written before files of weights named their configuration: the run knows it
+    if config is None:  # old files of weights have no configuration; the run's config.json does
         config = config_of_run(checkpoint.absolute().parent.parent)
     return arrays, config
 
 
 def config_of_run(run: Path) -> GPTConfig:
-    """The model that a run's config.json describes. Raises InputError if it is no run's, or describes no model."""
+    """The model in a run's config.json. Raises InputError if the file belongs to no run or describes no model."""
     try:
         return config_from(read_run_config(run).get("model"))
     except InputError:
         raise
     except ValueError as error:
         path = run / "config.json"
-        raise InputError(f"{path} is damaged, or of a newer version: its description of the model: {error}") from None
+        raise InputError(f"{path} is damaged or from a newer version: its description of the model: {error}") from None
 
 
 def read_run_config(run: Path) -> dict[str, Any]:
-    """What a run's config.json holds. Raises InputError if it is no run's, or that of another version."""
+    """The content of a run's config.json. Raises InputError if it belongs to no run, or to one of another version."""
     path = run / "config.json"
     content = read_json(path)
     if content.get("format") != "handgrad-run" or content.get("version") != RUN_VERSION:
-        raise InputError(f"{path} is not that of a handgrad run of version {RUN_VERSION}")
+        raise InputError(f"{path} does not belong to a handgrad run of version {RUN_VERSION}")
     return content
 
 
@@ -73,7 +73,7 @@ def last_checkpoint(run: Path) -> Path:
 
 
 def read_pointer(run: Path, pointer: str) -> str | None:
-    """The name of the checkpoint that ``last`` or ``best`` points at; None before there is one."""
+    """The name of the checkpoint that ``last`` or ``best`` points at; None if there is none yet."""
     try:
         return read_file(run / pointer, _POINTER_BYTES).decode(errors="replace").strip() or None
     except InputError:
@@ -81,7 +81,7 @@ def read_pointer(run: Path, pointer: str) -> str | None:
 
 
 def read_state(checkpoint: Path, files: tuple[str, ...] = (MODEL, OPTIMIZER)) -> dict[str, Any]:
-    """What state.json holds. Raises DamagedError if it is not what was written, or if one of ``files`` is not."""
+    """The content of state.json. Raises DamagedError if it or one of ``files`` is not as it was written."""
     if checkpoint.is_symlink():
         raise DamagedError(f"{checkpoint} is damaged: it is a link, not a directory of this run")
     _check_is_a_file(checkpoint / STATE)
@@ -91,18 +91,18 @@ def read_state(checkpoint: Path, files: tuple[str, ...] = (MODEL, OPTIMIZER)) ->
         raise DamagedError(f"{checkpoint} is damaged: {error}") from None
     if state.get("version") == 1:
         raise InputError(
-            f"{checkpoint / STATE} is of version 1, which had no hashes; only {CHECKPOINT_VERSION} is read"
+            f"{checkpoint / STATE} has version 1, which has no hashes; only version {CHECKPOINT_VERSION} is supported"
         )
     if state.pop("sha256", None) != sha256_of_json(state):
-        raise DamagedError(f"{checkpoint} is damaged: {STATE} does not have the SHA-256 that it names")
+        raise DamagedError(f"{checkpoint} is damaged: {STATE} does not match its own SHA-256")
     if state.get("version") != CHECKPOINT_VERSION:
         raise InputError(
-            f"{checkpoint / STATE} is of version {state.get('version')}; only {CHECKPOINT_VERSION} is read here"
+            f"{checkpoint / STATE} has version {state.get('version')}; only version {CHECKPOINT_VERSION} is supported"
         )
     try:
         named = {name: (state["files"][name]["bytes"], state["files"][name]["sha256"]) for name in files}
     except (KeyError, TypeError) as error:
-        raise DamagedError(f"{checkpoint} is damaged: {STATE} says nothing of {error}") from None
+        raise DamagedError(f"{checkpoint} is damaged: {STATE} does not mention {error}") from None
     for name, (size, sha256) in named.items():
         path = checkpoint / name
         _check_is_a_file(path)
@@ -110,33 +110,33 @@ def read_state(checkpoint: Path, files: tuple[str, ...] = (MODEL, OPTIMIZER)) ->
             raise DamagedError(f"{checkpoint} is damaged: {name} has {path.stat().st_size:,} bytes, not {size:,}")
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                raise DamagedError(f"{checkpoint} is damaged: {name} does not have the SHA-256 that {STATE} names")
+                raise DamagedError(f"{checkpoint} is damaged: {name} does not match its SHA-256 in {STATE}")
     return state
 
 
 def check_size(checkpoint: Path, config: GPTConfig) -> None:
     """Raises InputError if the file of weights is too small or too large for a model of this shape.
 
-    It is asked before such a model is made: the shape in a damaged config.json may be larger than memory.
+    Call it before the model is made: the shape in a damaged config.json may be larger than memory.
     """
     size, needed = (checkpoint / MODEL).stat().st_size, 4 * config.n_parameters
     if not needed <= size <= needed + _HEADER:
         raise InputError(
-            f"{checkpoint / MODEL} has {size:,} bytes; the model that the run's config.json describes, with "
-            f"{config.n_parameters:,} parameters, takes {needed:,} and a little more"
+            f"{checkpoint / MODEL} has {size:,} bytes; the model that the run's config.json describes has "
+            f"{config.n_parameters:,} parameters and takes {needed:,} bytes and a little more"
         )
 
 
 def sha256_of_json(state: Mapping[str, Any]) -> str:
-    """The SHA-256 of the values, however they are laid out."""
+    """The SHA-256 of the values, independent of order and white space."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _check_is_a_file(path: Path) -> None:
-    """A link could lead out of the checkpoint, and a pipe would never end. Raises DamagedError for anything such."""
+    """Raises DamagedError for anything but a regular file: a link could lead elsewhere, a pipe would never end."""
     try:
         kind = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise DamagedError(f"{path.parent} is damaged: it has no {path.name}") from None
     if not stat.S_ISREG(kind):
-        raise DamagedError(f"{path.parent} is damaged: {path.name} is not a file of its own")
+        raise DamagedError(f"{path.parent} is damaged: {path.name} is not a regular file")

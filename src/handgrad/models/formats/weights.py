@@ -18,17 +18,17 @@ _CONFIG = "handgrad.model"
 
 
 def weights_bytes(arrays: Mapping[str, Array], config: GPTConfig) -> bytes:
-    """The content of a file that holds these arrays and says which model they belong to."""
+    """The content of a file with these arrays and the configuration of their model."""
     return safetensors_bytes(arrays, (_CONFIG, json.dumps(asdict(config))))
 
 
 def write_weights(path: str | os.PathLike[str], arrays: Mapping[str, Array], config: GPTConfig) -> None:
-    """Writes such a file, whole or not at all."""
+    """Writes a file of weights, completely or not at all."""
     write_atomically(Path(path), weights_bytes(arrays, config))
 
 
 def read_weights(path: Path) -> tuple[dict[str, Array], GPTConfig | None]:
-    """The arrays in a file of weights, and the configuration that it names; None if it names no configuration.
+    """The arrays in a file of weights, and its configuration; None if it has no configuration.
 
     Raises InputError if the file is missing or damaged, or if safetensors is not installed.
     """
@@ -38,12 +38,12 @@ def read_weights(path: Path) -> tuple[dict[str, Array], GPTConfig | None]:
     try:
         return arrays, config_from(json.loads(metadata[_CONFIG]))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is damaged, or of a newer version: its description of the model: {error}") from None
+        raise InputError(f"{path} is damaged or from a newer version: its description of the model: {error}") from None
 
 
 def config_from(described: Any) -> GPTConfig:
-    """A configuration from JSON. Fields that it lacks, being newer, have their defaults.
+    """A configuration from JSON. Newer fields that are missing there have their defaults.
 
-    Raises ValueError, in words that follow on the name of a file, if it describes no model.
+    Raises ValueError if it describes no model. Its message continues a sentence that begins with the file's name.
     """
-    return GPTConfig(**check_names(GPTConfig, described))  # whose InputError is a ValueError
+    return GPTConfig(**check_names(GPTConfig, described))  # InputError is a ValueError
