@@ -3,7 +3,7 @@
 import pages
 
 from handgrad.experiments import Measures, read_results
-from handgrad.experiments.report import markdown_table, side_by_side, table
+from handgrad.experiments.report import markdown_table, samples_side_by_side, table
 
 _PLOTTED = "near 3.0 and 4.3"
 """What the published plots show for words and for byte pairs."""
@@ -15,7 +15,7 @@ def tables() -> dict[str, str]:
     return {
         "results": markdown_table(table(measured)),
         "published": markdown_table(_published({one.tokenizer: one for one in measured})),
-        "samples": side_by_side(measured),
+        "samples": samples_side_by_side(measured),
     }
 
 

@@ -36,7 +36,7 @@ from handgrad.experiments import (
     table,
     write_report,
 )
-from handgrad.experiments.report import markdown_table, side_by_side
+from handgrad.experiments.report import markdown_table, samples_side_by_side
 from handgrad.models.formats.model_in_checkpoint import MODEL, OPTIMIZER, STATE, read_state, sha256_of_json
 from handgrad.optim import AdamW
 from handgrad.plotting.bits import draw_bits
@@ -219,7 +219,7 @@ def use_comparison(path: Path) -> None:
 def use_results(path: Path) -> None:
     measured = read_results(path / "results.json")
     markdown_table(table(measured))
-    side_by_side(measured)
+    samples_side_by_side(measured)
     curves = {one.tokenizer: one.curve for one in measured if one.curve is not None}
     if curves and zlib.crc32(str(curves).encode()) % 20 == 0:
         draw_bits(curves)
