@@ -10,7 +10,7 @@ from typing import Any
 from handgrad.experiments.candidates import candidate
 from handgrad.experiments.measures import SAMPLE_TOKENS, SAMPLES, Curve, Measures, Writing
 from handgrad.experiments.tokenizer_comparison import TokenizerComparison
-from handgrad.runs import Run, read_metrics
+from handgrad.runs import Run
 from handgrad.system.dataclasses_from_json import dataclass_from_json
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_json, write_atomically, write_json
@@ -60,9 +60,9 @@ NOTES = (
 
 def draw_panel(comparison: TokenizerComparison, run: Run, name: str) -> None:
     """Writes the curves of a run, for the report to show."""
-    from handgrad.plotting import plot_curves  # matplotlib takes its time
+    from handgrad.plotting import plot_runs  # matplotlib is slow to import
 
-    plot_curves({name: read_metrics(run.metrics_path)}, comparison.path / _panel(name))
+    plot_runs({name: run}, comparison.path / _panel(name))
 
 
 def write_report(comparison: TokenizerComparison, measured: Mapping[str, Measures], missing: Mapping[str, str]) -> None:

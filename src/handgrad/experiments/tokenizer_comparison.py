@@ -189,7 +189,7 @@ def _described(entry: Entry, data: TokenData, config: TrainConfig) -> str:
     asked = "" if entry.budget.unit == "steps" else f"{entry.budget}: "
     return (
         f"{entry.name}: {asked}{entry.steps:,} steps, {tokens:,} tokens, {characters:,.0f} characters; "
-        f"{parameters:,} parameters, {data.tokenizer.vocab_size:,} tokens known"
+        f"{parameters:,} parameters, vocabulary of {data.tokenizer.vocab_size:,} tokens"
     )
 
 
