@@ -165,7 +165,7 @@ def _print_group(console: Console, group: str, arguments: Sequence[Argument], wi
         return
     console.print(f"\n{group}:", style="bold")
     for one in arguments:
-        default = f"(default: {_shown(one.default)})" if _is_worth_showing(one.default) else ""
+        default = f"(default: {_shown(one.default)})" if _is_worth_showing(one) else ""
         does = f"{one.does} {default if len(default) > _COLUMN else default.replace(' ', _UNBROKEN)}"
         lines = _wrapped(does, width - _COLUMN)
         beside = len(one.shown) + 4 <= _COLUMN
@@ -178,8 +178,10 @@ def _print_group(console: Console, group: str, arguments: Sequence[Argument], wi
             console.print(" " * _COLUMN + line)
 
 
-def _is_worth_showing(default: Any) -> bool:
-    return default is not None and default != () and default != ""
+def _is_worth_showing(argument: Argument) -> bool:
+    if isinstance(argument.default, bool):
+        return any(flag.startswith("--no-") for flag in argument.flags)
+    return argument.default not in (None, (), "")
 
 
 def _shown(default: Any) -> str:

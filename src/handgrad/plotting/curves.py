@@ -140,7 +140,7 @@ def _mark_best(axes: Axes, rows: Rows, color: str, several: bool, number: int) -
 
 
 def _limit_losses(axes: Axes, runs: Mapping[str, Rows], marks: Mapping[str, Marks]) -> None:
-    """Shows the losses after the first steps, which would squeeze them, and the bigram model's if it is among them."""
+    """Limits the panel to the bigram model's loss and those after the first steps, which would squeeze the others."""
     later: list[float] = []
     for rows in runs.values():
         end = max((row["step"] for row in rows), default=0)
@@ -150,7 +150,7 @@ def _limit_losses(axes: Axes, runs: Mapping[str, Rows], marks: Mapping[str, Mark
         return
     low, high = min(later), max(later)
     known = [mark.bigram for mark in marks.values() if mark.bigram is not None]
-    high = max(high, *known)
+    high = max([high, *known])
     margin = _HEADROOM * (high - low) or 0.5
     axes.set_ylim(low - margin, high + margin)
 
