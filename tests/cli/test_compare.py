@@ -145,7 +145,7 @@ def test_what_was_measured_is_measured_anew_where_it_is_lost(
     monkeypatch.setattr("handgrad.runs.environment.platform.machine", lambda: "abacus")
     again = handgrad("compare", "--resume", out)
     assert (again.code, again.err.count("\n")) == (0, 1)
-    assert "results.json is not what a comparison wrote: 'measures'; what it told is measured anew" in again.err
+    assert "results.json is not what a comparison wrote: 'measures'; the runs are measured again" in again.err
     assert results(out) == undisturbed
 
 
@@ -323,7 +323,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "for train, in a file": (["--config", "word.toml"], "the setting tokenizer is for train"),
     "budget": (["--budget", "-5steps"], "a budget is written like 8000steps"),
     "no budget": (["--budget", "0"], "a budget must be above 0"),
-    "budget of none": (["--budget", "words=5"], "is of 'words', which is not compared"),
+    "budget of none": (["--budget", "words=5"], "is for 'words', which is not compared"),
     "huge": (["--budget", "1e30steps"], "a budget must be above 0 and below 1e+15, not 1e+30 steps"),
     "estimate": (["--text", "long.txt", "--eval-batches", "3"], "eval_batches must be 0 to compare tokenizers"),
     "vocabulary": (["--text", "long.txt", "--vocab-size", "99", "--budget", "1"], "the 256 bytes, not be 99"),
