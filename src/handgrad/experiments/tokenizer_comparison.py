@@ -135,7 +135,7 @@ def create_comparison(
     check_can_write_events(config)
     if config.eval_batches:
         raise InputError(
-            f"eval_batches must be 0 to compare tokenizers, not {config.eval_batches}: the same number of tokens covers "
+            f"eval_batches must be 0 to compare tokenizers, not {config.eval_batches}: the same number of tokens is "
             "more text with one tokenizer than with another"
         )
     entries, described = [], []
