@@ -1,4 +1,4 @@
-"""The page of the command line, made from the ``--help`` of each command."""
+"""The page of the command line, made from what each command prints for ``--help``."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ from handgrad.cli.main import COMMANDS, main
 
 INTRODUCTION = """# The command line
 
-`--help` prints the same for each command. Exit codes: 0 success, 1 failure, 2 bad input, named in one sentence,
+Each command prints the same with `--help`. Exit codes: 0 fine, 1 failed, 2 bad input, explained in one sentence,
 130 interrupted.
 
 """
@@ -26,9 +26,13 @@ def on_files(files: Any, config: Any) -> None:
 
 
 def _section(command: str) -> str:
-    prose, _, boxes = _help_of(command).partition("\n\n╭")
-    usage, _, purpose = prose.partition("\n\n")
-    return f"## {command}\n\n{purpose}\n\n```text\n{usage.removeprefix('usage: ')}\n```\n\n{_table(boxes, command)}"
+    usage, purpose, *parts = _help_of(command).strip().split("\n\n")
+    prose = [purpose]
+    while parts and not parts[0].splitlines()[0].endswith(":"):
+        prose.append(parts.pop(0))
+    blocks = [_examples(part) if part.startswith("examples:\n") else _table(part, command) for part in parts]
+    code = f"```text\n{usage.removeprefix('usage: ')}\n```"
+    return "\n\n".join((f"## {command}", *prose, code, *blocks))
 
 
 def _help_of(command: str) -> str:
@@ -41,17 +45,28 @@ def _help_of(command: str) -> str:
         return printed.read()
 
 
-def _table(boxes: str, command: str) -> str:
-    """The table of flags. Help is beside the flag or, if the flag is long, indented below it."""
+def _examples(part: str) -> str:
+    """The command lines, each below a comment that says what it does."""
+    _, *lines = (line.strip() for line in part.splitlines())
+    pairs = zip(lines[::2], lines[1::2], strict=True)
+    return "```sh\n" + "\n".join(f"# {purpose}\n{line}" for line, purpose in pairs) + "\n```"
+
+
+def _table(part: str, command: str) -> str:
+    """The arguments under one heading. What an argument does is beside it or, if the argument is long, below it."""
+    heading, *lines = part.splitlines()
     rows: list[list[str]] = []
-    for line in re.findall(r"^│ (.*?) *│$", boxes, flags=re.MULTILINE):
-        flag, _, does = re.sub(" {2,}", "  ", line).partition("  ")
-        if flag:
-            rows.append([flag.replace("{None}|", ""), does])
+    for line in lines:
+        if re.match("  [^ ]", line):
+            flag, _, does = line.strip().partition("  ")
+            rows.append([flag, does.strip()])
         elif rows:
-            rows[-1][1] = f"{rows[-1][1]} {does}".strip()
+            rows[-1][1] = f"{rows[-1][1]} {line.strip()}".strip()
         else:
-            raise PluginError(f"handgrad {command} --help has a line that this page cannot show: {line}")
-    rows = [row for row in rows if row[0] != "-h, --help"]
-    lines = (f"| `{flag}` | {re.sub(r' [(]default: (None)?[)]$', '', does)} |" for flag, does in rows)
-    return "\n".join(("| argument | what it does |\n|---|---|", *lines)) if rows else ""
+            raise PluginError(f"handgrad {command} --help says what this page cannot show: {line}")
+    head = f"| {heading.rstrip(':')} | what it does |\n|---|---|"
+    return "\n".join((head, *(f"| `{_escaped(flag)}` | {_escaped(does)} |" for flag, does in rows)))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")

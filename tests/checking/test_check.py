@@ -106,7 +106,7 @@ def test_a_case_that_a_kernel_does_not_take_is_no_check_of_it(monkeypatch: pytes
     (x,), _ = kernel_cases()["gelu"]
     assert all(result.passed for result in check_kernel("gelu", (x,), {}))
     for inputs, options in (((x,), {"approximate": "none"}), ((x.astype(np.float64),), {})):
-        with pytest.raises(ValueError, match="gelu: this case does not run by a kernel"):
+        with pytest.raises(ValueError, match="gelu: this case does not run with a kernel"):
             list(check_kernel("gelu", inputs, options))
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,12 @@ from support import TEXT, Output, read_lines, start
 from handgrad.checking import Result
 from handgrad.cli.main import COMMANDS
 from handgrad.cli.sample import decoded_as_it_comes
+from handgrad.cli.setting_groups import GROUPS
+from handgrad.cli.train import Source
 from handgrad.data import open_token_files
 from handgrad.generation import opening
-from handgrad.runs import open_run
+from handgrad.runs import TrainConfig, open_run
+from handgrad.runs.config import MODEL_FIELDS
 from handgrad.runs.retention import read_pointer
 from handgrad.tokenizers import BPETokenizer, CharTokenizer
 
@@ -69,9 +73,45 @@ def test_help_names_every_command_and_every_command_has_help(handgrad: Handgrad)
 
 def test_help_of_train_shows_every_field_and_preset_defaults(handgrad: Handgrad) -> None:
     out = handgrad("train", "--preset", "explicit-char", "--help").out
-    for flag in ("--text", "--resume", "--n-embd", "--weight-decay", "--sample-interval", "--replicas"):
-        assert flag in out
+    flags = ["--" + field.name.replace("_", "-") for kind in (Source, TrainConfig) for field in fields(kind)]
+    assert sorted(re.findall(r"^  (--[\w-]+)", out, re.M)) == sorted(flags)
     assert "(default: 8000)" in out
+
+
+@pytest.mark.parametrize("width", [60, 100])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_wrapped_at_words_and_shows_no_none(
+    handgrad: Handgrad, monkeypatch: pytest.MonkeyPatch, command: str, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    unwrapped = handgrad(command, "--help").out
+    monkeypatch.setenv("COLUMNS", str(width))
+    out = handgrad(command, "--help").out
+    assert "None" not in out
+    assert out.split() == unwrapped.split()
+    for line in out.splitlines():
+        assert len(line) <= width or line.lstrip().startswith(("handgrad ", "-"))  # what is typed is not broken
+
+
+def test_help_of_train_is_in_groups_with_examples(handgrad: Handgrad) -> None:
+    out = handgrad("train", "--help").out
+    headings = re.findall(r"^(\w[\w ]+):$", out, re.M)
+    assert headings == ["examples", "text", "model", "training", "saving and resuming", "more"]
+    assert out.count("\n  handgrad train") == 3
+    training = out.split("\ntraining:")[1].split("\nsaving and resuming:")[0]
+    for flag in ("--max-steps INT", "--optimizer adamw|adam|sgd", "--lr FLOAT"):
+        assert f"\n  {flag}" in training
+
+
+def test_every_flag_of_a_run_is_in_one_group() -> None:
+    members = [name for names in GROUPS.values() for name in dict.fromkeys(names)]
+    assert len(members) == len(set(members))
+    assert set(MODEL_FIELDS) <= set(GROUPS["model"])
+
+
+def test_switches_say_on_and_off_and_aliases_come_first(handgrad: Handgrad) -> None:
+    assert re.search(r"--bias, --no-bias .*\(default: on\)", handgrad("train", "--help").out)
+    assert re.search(r"^  -v, --verbose +Show ", handgrad("check", "--help").out, re.M)
 
 
 def test_version(handgrad: Handgrad) -> None:
@@ -84,10 +124,12 @@ def test_train_says_what_it_does_and_what_came_of_it(handgrad: Handgrad, text_fi
     lines = done.out.splitlines()
     assert lines[0].startswith("training 1,")
     assert "2,988 characters" in lines[0]
-    assert lines[1].startswith("step 0: validation loss 3.")
-    assert "bits per character" in lines[1]
-    assert lines[2].startswith("step 6: training loss ")
-    assert lines[3].startswith("step 12: training loss ")
+    assert "vocabulary of 34 tokens, 2 replicas, in" in lines[0]
+    assert re.fullmatch(r"validation loss to beat: 3\.5264 by a uniform guess, 0\.8\d{3} by a bigram model", lines[1])
+    assert lines[2].startswith("step 0: validation loss 3.")
+    assert "bits per character" in lines[2]
+    assert lines[3].startswith("step 6: training loss ")
+    assert lines[4].startswith("step 12: training loss ")
     assert f"curves: {tmp_path / 'run' / 'curves.png'}" in lines
     assert f"more:   handgrad sample {tmp_path / 'run'}" in lines
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -97,7 +139,12 @@ def test_train_says_what_it_does_and_what_came_of_it(handgrad: Handgrad, text_fi
 def test_samples_are_shown_at_evaluations_where_asked(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
     silent = handgrad("train", "--text", text_file, "--out", tmp_path / "a", *SMALL).out
     asked = handgrad("train", "--text", text_file, "--out", tmp_path / "b", *SMALL, "--sample-interval", "6").out
-    assert len(asked) > len(silent) + 3 * 150  # at steps 0, 6 and 12
+    assert len(silent) + 3 * 150 > len(asked) > len(silent) + 2 * 150  # at steps 0 and 6; that of step 12 comes anyway
+    for step in (0, 6):
+        assert len(asked.split(f"\nstep {step}: ")[1].split("\nstep ")[0]) > 200
+    after = asked.split("\nstep 12: ")[1]
+    assert "\n\nbest checkpoint step-00000012" in after
+    assert after.index("\n") == after.index("\n\nbest checkpoint")
 
 
 def test_two_trainings_are_the_same(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
@@ -213,7 +260,7 @@ def test_sample_strategies_reach_the_model(handgrad: Handgrad, run: Path) -> Non
 def test_unknown_characters_in_a_prompt_are_warned_of(handgrad: Handgrad, run: Path) -> None:
     done = handgrad("sample", run, "--prompt", "the Ω", "--tokens", 5)
     assert done.code == 0
-    assert "has never seen 'Ω'" in done.err
+    assert "the vocabulary lacks 'Ω'" in done.err
     assert done.out.startswith("the Ω")
 
 
@@ -258,7 +305,7 @@ def test_other_tokenizers_from_training_to_sampling(tokenizer: str, handgrad: Ha
     flags = ("--tokenizer", tokenizer, "--vocab-size", 300, *shape, "--eval-interval", 4)
     done = handgrad("train", "--text", text, "--out", tmp_path / "run", *flags)
     assert done.code == 0, done.err
-    assert re.search(r"\b2[6-9]\d tokens known", done.out)  # fewer than asked for: no pair stands twice any more
+    assert re.search(r"vocabulary of 2[6-9]\d tokens", done.out)  # fewer than asked for: no pair stands twice any more
     bits = re.search(r"step 4: .*validation loss (\S+) nats per token, (\S+) bits per character", done.out)
     assert bits is not None
     assert float(bits[2]) < float(bits[1]) / math.log(2)  # a token is more than a character
@@ -282,16 +329,53 @@ def test_check_prints_the_table_and_its_exit_code(handgrad: Handgrad, monkeypatc
     monkeypatch.setattr(check, "check_gradients", lambda: iter(results[:1]))
     right = handgrad("check")
     assert (right.code, "all 1 gradients are right" in right.out) == (0, True)
-    assert "all 1 gradients on the tape are those by hand" in right.out
+    assert "all 1 gradients on the tape agree with those by hand" in right.out
+    monkeypatch.setattr(check, "check_gradients", lambda: iter(results))
+    for flags in ([], ["-v"], ["--verbose"]):
+        wrong = handgrad("check", *flags)
+        assert wrong.code == 1
+        assert "2 of 3 results are wrong: attention: key; attention: value" in wrong.out
+        assert ("  query" in wrong.out) == bool(flags)
+
+
+def test_check_prints_a_line_for_each_operation(handgrad: Handgrad, monkeypatch: pytest.MonkeyPatch) -> None:
+    from handgrad.cli import check
+
+    results = [
+        Result("gelu, tanh", "x", 1e-12, tape=0.0, compiled=2e-7),
+        Result("gelu, exact", "x", 3e-12, tape=1e-15),
+        Result("attention", "query", 1e-12, tape=0.0),
+        Result("attention, masked", "key", math.nan, tape=0.0),
+        Result("kernel gelu, float32", "output", None, compiled=1e-7),
+    ]
     monkeypatch.setattr(check, "check_gradients", lambda: iter(results))
     wrong = handgrad("check")
     assert wrong.code == 1
-    assert "2 of 3 results are wrong: attention: key; attention: value" in wrong.out
+    assert [re.sub(" {2,}", "  ", line) for line in wrong.out.splitlines()] == [
+        "largest error  by hand  on the tape  compiled",
+        "gelu  3.0e-12  1.0e-15  2.0e-07",
+        "attention  nan  0.0e+00  1 WRONG",
+        "  masked: key  nan  0.0e+00",
+        "kernel gelu  1.0e-07",
+        "",
+        "1 of 5 results are wrong: attention, masked: key",
+    ]
+    shown = handgrad("check", "-v").out
+    for subject in ("gelu, tanh", "gelu, exact", "attention, masked", "kernel gelu, float32"):
+        assert f"\n{subject}\n  " in shown
+
+
+def test_one_is_singular(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
+    flags = (*SMALL, "--max-steps", 1, "--replicas", 1)
+    assert ", 1 replica, in " in handgrad("train", "--text", text_file, "--out", tmp_path / "run", *flags).out
 
 
 BAD = {
     "no command": ([], "usage: handgrad COMMAND"),
-    "unknown command": (["trian"], "unknown command 'trian'; known: train, "),
+    "unknown command": (["trian"], "unknown command 'trian'; did you mean handgrad train?"),
+    "another word for a command": (["generate"], "unknown command 'generate'; did you mean handgrad sample?"),
+    "help as a command": (["help"], "unknown command 'help'; did you mean handgrad --help?"),
+    "no such command": (["xyzzy"], "unknown command 'xyzzy'; known: train, sample, "),
     "missing file": (["train", "--text", "missing.txt"], "missing.txt: no such file"),
     "empty file": (["train", "--text", "empty.txt"], "empty.txt is empty"),
     "directory": (["train", "--text", "."], ". is a directory"),
@@ -301,6 +385,15 @@ BAD = {
     "preset": (["train", "--preset", "huge"], "unknown preset 'huge'; known: quick, "),
     "dataset": (["train", "--dataset", "wiki"], "unknown data set 'wiki'; known: pydoc, shakespeare"),
     "flag": (["train", "--n-layers", "3"], "unknown flag --n-layers; did you mean --n-layer?"),
+    "misspelt flag": (["train", "--weigth-decay=0"], "unknown flag --weigth-decay; did you mean --weight-decay?"),
+    "flag of others": (["train", "--learning_rate", "0.1"], "unknown flag --learning_rate; did you mean --lr?"),
+    "flag with one dash": (["train", "-lr", "0.1"], "unknown flag -lr; did you mean --lr?"),
+    "epochs": (["train", "--epochs", "3"], "did you mean --max-steps (training is counted in steps, not epochs)?"),
+    "flag of sample": (["train", "--temperature", "1"], "--temperature is a flag of handgrad sample"),
+    "flag of sample by another name": (["eval", ".", "--max_new_tokens=9"], "--tokens is a flag of handgrad sample"),
+    "flag like no other": (["train", "--xyzzy"], "unknown flag --xyzzy; see handgrad train --help"),
+    "a text without its flag": (["train", "long.txt"], "argument 'long.txt'; did you mean --text long.txt?"),
+    "a word too many": (["train", "no.txt"], "unexpected argument 'no.txt'; see handgrad train --help"),
     "no number": (["train", "--lr", "fast"], "--lr must be a number, not 'fast'"),
     "choice": (["train", "--optimizer", "lion"], "--optimizer must be one of 'adamw', 'adam', 'sgd', not 'lion'"),
     "two texts": (
@@ -425,7 +518,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_the_last_checkpoint_stays(
     process = start("train", "--text", text_file, "--out", out, *SMALL, *endless, limit=20_000)
     printed, errors = process.communicate(timeout=120)
     assert process.returncode == 2, (printed, errors)
-    assert errors.startswith("handgrad: cannot go on in ")
+    assert errors.startswith("handgrad: cannot continue in ")
     assert f"checkpoint {read_pointer(out, 'last')} stays" in errors
     assert errors.count("\n") == 1
     assert handgrad("sample", out, "--tokens", 3, "--checkpoint", "last").code == 0

@@ -88,7 +88,7 @@ def test_compare_prints_a_table_and_leaves_a_report(
     done = begin("--tokenizers", "char", "bpe", "--budget", "bpe=150characters")
     assert done.code == 0, done.err
     assert re.search(
-        r"^char: 6 steps, 192 tokens, 192 characters; 1,\d\d\d parameters, 34 tokens known$", done.out, re.M
+        r"^char: 6 steps, 192 tokens, 192 characters; 1,\d\d\d parameters, vocabulary of 34 tokens$", done.out, re.M
     )
     assert re.search(r"^bpe: 150 characters: 2 steps, 64 tokens, 1\d\d characters; ", done.out, re.M)
     assert re.search(r"^vocabulary +34 +290$", done.out, re.M)
@@ -145,7 +145,7 @@ def test_what_was_measured_is_measured_anew_where_it_is_lost(
     monkeypatch.setattr("handgrad.runs.environment.platform.machine", lambda: "abacus")
     again = handgrad("compare", "--resume", out)
     assert (again.code, again.err.count("\n")) == (0, 1)
-    assert "results.json is not what a comparison wrote: 'measures'; what it told is measured anew" in again.err
+    assert "results.json is not what a comparison wrote: 'measures'; the runs are measured again" in again.err
     assert results(out) == undisturbed
 
 
@@ -173,10 +173,10 @@ def test_what_ends_it_at_any_stage_is_said_and_it_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(STAGES[stage], fails)
         done = begin(*TWO)
-    again = f"go on with: handgrad compare --resume {out}\n"
+    again = f"continue with: handgrad compare --resume {out}\n"
     said = {
         "Ctrl-C": "interrupted; ",
-        "disk": "cannot go on in somewhere: No space left on device; what is done stays; ",
+        "disk": "cannot continue in somewhere: No space left on device; what is done is kept; ",
     }
     assert (done.code, done.err) == (130 if fault == "Ctrl-C" else 2, f"handgrad: {said[fault]}{again}")
     assert not (out / "results.json").exists()
@@ -199,7 +199,7 @@ def test_asked_to_stop_it_saves_and_goes_on_as_if_nothing_had_been(
         patch.setattr("handgrad.cli.progress.TrainingDisplay.stepped", stepped)
         stopped = begin(*TWO)
     assert stopped.code == 143
-    assert stopped.out.endswith(f"stopped and saved; go on with: handgrad compare --resume {out}\n")
+    assert stopped.out.endswith(f"stopped and saved; continue with: handgrad compare --resume {out}\n")
     assert (out / "results.json").exists() == (name != "char")
     done = handgrad("compare", "--resume", out)
     assert done.code == 0
@@ -224,7 +224,7 @@ def test_where_training_diverges_the_rest_is_told(
         for done in (begin(*TWO), handgrad("compare", "--resume", out)):
             assert done.code == 1
             assert "warning: training diverged at step 3: the loss is nan" in done.err
-            assert "not in the table, as training diverged: char; the settings of a comparison stay as" in done.err
+            assert "not in the table, because training diverged: char; the settings of a comparison cannot" in done.err
             assert re.search(r"^ +word-lowercase$", done.out, re.M)
             assert "Not in the table: char. training diverged at step 3" in (out / "results.md").read_text()
             assert [one["tokenizer"] for one in results(out)["measures"]] == ["word-lowercase"]
@@ -281,7 +281,7 @@ def test_killed_and_interrupted_it_goes_on(handgrad: Handgrad, text_with_capital
     printed, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, "stopping after this step (again to stop at once)\n")
     assert "was cut off; continuing from its last checkpoint" in printed
-    assert printed.endswith(f"go on with: handgrad compare --resume {out}\n")
+    assert printed.endswith(f"continue with: handgrad compare --resume {out}\n")
     assert open_comparison(out).entries[0].steps == 100_000
 
 
@@ -309,6 +309,7 @@ def test_help_shows_every_flag(handgrad: Handgrad) -> None:
     for flag in ("--text", "--dataset", "--tokenizers", "--budget", "--out", "--resume", "--allow-inexact", "--n-embd"):
         assert flag in out
     assert "(default: 8000)" in out
+    assert "--tokenizer " not in out  # --tokenizers takes its place
 
 
 BAD: dict[str, tuple[list[str], str]] = {
@@ -318,11 +319,11 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no tokenizer": (["--tokenizers"], "--tokenizers must name each once, of char, word, bpe, word-lowercase"),
     "twice": (["--tokenizers", "char", "char"], "--tokenizers must name each once"),
     "unknown": (["--tokenizers", "char,word"], "unknown tokenizer 'char,word'; known: char, word, bpe, word-lowercase"),
-    "for train": (["--tokenizer", "word"], "--tokenizers names which are compared; the setting tokenizer is for train"),
+    "for train": (["--tokenizer", "word"], "--tokenizers names what is compared; the setting tokenizer is for train"),
     "for train, in a file": (["--config", "word.toml"], "the setting tokenizer is for train"),
     "budget": (["--budget", "-5steps"], "a budget is written like 8000steps"),
     "no budget": (["--budget", "0"], "a budget must be above 0"),
-    "budget of none": (["--budget", "words=5"], "is of 'words', which is not compared"),
+    "budget of none": (["--budget", "words=5"], "is for 'words', which is not compared"),
     "huge": (["--budget", "1e30steps"], "a budget must be above 0 and below 1e+15, not 1e+30 steps"),
     "estimate": (["--text", "long.txt", "--eval-batches", "3"], "eval_batches must be 0 to compare tokenizers"),
     "vocabulary": (["--text", "long.txt", "--vocab-size", "99", "--budget", "1"], "the 256 bytes, not be 99"),

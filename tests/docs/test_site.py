@@ -168,6 +168,6 @@ def test_the_names_of_handgrad_itself_are_in_the_reference(site: Path) -> None:
 def test_every_command_is_on_its_page(site: Path) -> None:
     page = (site / "commands.html").read_text(encoding="utf-8")
     assert re.findall(r'<h2 id="(\w+)"', page) == list(COMMANDS)
-    for flag in ("--max-steps INT", "--resume PATH", "--top-k INT", "--allow-special, --no-allow-special"):
+    for flag in ("--max-steps INT", "--resume RUN", "--top-k INT", "--allow-special, --no-allow-special"):
         assert f"<code>{flag}</code>" in page
     assert "Peak learning rate. (default: 0.002)" in page

@@ -64,9 +64,9 @@ def test_each_has_its_own_budget_or_that_of_all_or_the_default() -> None:
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        (["words=5"], "'words=5' is of 'words', which is not compared; compared: char, word"),
-        (["5", "6characters"], "'6characters' is the second of all"),
-        (["word=5", "word=6"], "'word=6' is the second of word"),
+        (["words=5"], "'words=5' is for 'words', which is not compared; known: char, word"),
+        (["5", "6characters"], "'6characters' is the second for all"),
+        (["word=5", "word=6"], "'word=6' is the second for word"),
     ],
 )
 def test_budgets_that_contradict_are_refused(said: list[str], sentence: str) -> None:

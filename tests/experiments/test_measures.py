@@ -126,7 +126,7 @@ def test_a_point_of_a_curve_is_an_evaluation(compared: Compared) -> None:
 
 def test_a_run_that_is_not_done_is_not_measured(compared: Compared) -> None:
     entry, _, _, run = facts(compared, "char")
-    with pytest.raises(InputError, match=r"does not tell of all 25 steps; move .* away, and it is trained anew"):
+    with pytest.raises(InputError, match=r"does not cover all 25 steps; move .* away to train it again"):
         measure(run, replace(entry, steps=25))
 
 

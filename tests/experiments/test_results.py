@@ -47,7 +47,7 @@ def test_the_table_tells_what_was_measured(compared: Compared) -> None:
     assert rows["bits per character, final"] == [f"{char.bits_per_character:.3f}", "not comparable"]
     assert rows["bits per character, best"] == [f"{char.best_bits_per_character:.3f}", "not comparable"]
     assert rows["unknown tokens in the validation text"][1].startswith("4 (")
-    assert rows["sampled words that stand in the training text"][0] == "25% of 40"
+    assert rows["sampled words that occur in the training text"][0] == "25% of 40"
     assert rows["sampled lines copied from it"][0] == "none sampled"
     assert rows["tokens per second"][0] == f"{char.tokens_per_second:,.0f}"
     slow = replace(char, tokens_seen=9000, tokens_per_second=50.0)
@@ -107,7 +107,7 @@ def test_damaged_results_are_refused_and_measured_anew(what: str, reported: Comp
     said: list[str] = []
     assert known_results(comparison, said.append) == {}
     assert len(said) == 1
-    assert said[0].endswith("what it told is measured anew")
+    assert said[0].endswith("the runs are measured again")
 
 
 def test_names_and_samples_cannot_break_the_page(compared: Compared, tmp_path: Path) -> None:

@@ -147,9 +147,7 @@ def test_another_run_in_the_place_of_one_is_refused(what: str, copy: TokenizerCo
         (path / "config.json").unlink()
     else:
         copy = replace(copy, corpus_sha256="0" * 64)
-    with pytest.raises(
-        InputError, match=r"is (no run|a run with other settings).*; move it away, and it is trained anew"
-    ):
+    with pytest.raises(InputError, match=r"is (no run|a run with other settings).*; move it away to train it again"):
         copy.run(copy.entries[0] if what == "swapped" else word)
 
 
@@ -169,7 +167,7 @@ def test_a_run_is_done_when_all_that_is_measured_says_so(copy: TokenizerComparis
     metrics = (path / "metrics.jsonl").read_text()
     (path / "metrics.jsonl").write_text(metrics[: metrics.rindex("{")])
     assert not copy.is_done(entry)
-    with pytest.raises(InputError, match="does not tell of all 24 steps"):
+    with pytest.raises(InputError, match="does not cover all 24 steps"):
         measure(copy.run(entry), entry)
     (path / "metrics.jsonl").write_text(metrics)
     assert copy.is_done(entry)

@@ -117,7 +117,7 @@ def test_a_run_directory_that_is_removed(scene: NewScene, torture: bool, tally: 
             shutil.rmtree(out, ignore_errors=True)
         printed, errors = process.communicate(timeout=60)
         assert (process.returncode, errors.count("\n")) == (2, 1), (printed, errors)
-        assert f"cannot go on in {out}" in errors
+        assert f"cannot continue in {out}" in errors
         assert not out.exists()
     tally("the run's directory removed", attempts, f"noticed at the next logged step; {REFUSED}")
 

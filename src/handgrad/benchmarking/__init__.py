@@ -1,4 +1,4 @@
-"""Side by side with PyTorch: one training step of each as a callable, times in turn, peaks of memory, profiles.
+"""Comparison with PyTorch: a training step of each as a callable, times in turn, peaks of memory, profiles.
 
 In a program:
     from handgrad.benchmarking import alternate, case_of, handgrad_contender, pytorch_contender

@@ -1,4 +1,4 @@
-"""What is timed: the sizes of the presets, and batches that every contender gets alike."""
+"""What is timed: models of the sizes of the presets, on batches that are the same for every contender."""
 
 import pydoc_data.topics
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from handgrad.system.arrays import Array
 from handgrad.system.errors import InputError
 
 _CHARACTERS = 69
-"""Of tiny Shakespeare, with the special tokens."""
+"""The vocabulary of tiny Shakespeare, special tokens included."""
 _GPT2_VOCABULARY, _GPT2_TOKENS = 50257, 256
 
 
@@ -25,7 +25,7 @@ class Case:
     train: TrainConfig
     vocab_size: int
     tokens: int
-    """How many of a window, at most block_size."""
+    """Tokens in a window, at most block_size."""
 
     @property
     def model_config(self) -> GPTConfig:
@@ -36,7 +36,7 @@ class Case:
         return self.train.batch_size
 
     def make_model(self) -> LanguageModel:
-        """The same weights at each call."""
+        """A new model, with the same weights at each call."""
         return new_model(self.model_config, seed=self.train.seed)
 
     def products(self, replicas: int) -> list[Product]:
@@ -44,7 +44,7 @@ class Case:
         return self.model_config.products(-(-self.batch_size // replicas), self.tokens)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step: windows of Python's reference text, its bytes taken for tokens."""
+        """The batch of a step: windows of Python's reference text, whose bytes are the tokens."""
         ids = _bytes_of_text()
         starts = np.random.default_rng([self.train.seed, step]).integers(0, len(ids) - self.tokens, self.batch_size)
         windows = ids[starts[:, None] + np.arange(self.tokens + 1)] % self.vocab_size
@@ -56,7 +56,7 @@ class Case:
 
 
 def case_of(preset: str) -> Case:
-    """The case of a preset's sizes; of gpt2 one window of 256 tokens. Raises InputError for a preset there is not."""
+    """The case with the sizes of a preset; gpt2 has one window of 256 tokens. Raises InputError if it is unknown."""
     if preset not in PRESETS:
         raise InputError(f"unknown sizes {preset!r}; known: {', '.join(PRESETS)}")
     train = replace(PRESETS[preset], grad_accum_steps=1)
@@ -66,7 +66,7 @@ def case_of(preset: str) -> Case:
 
 
 def text() -> str:
-    """The text that is cut into batches and tokenized: the reference text that every Python carries."""
+    """The text for batches and for tokenizers: the reference text that is part of every Python."""
     return "\n".join(pydoc_data.topics.topics.values())
 
 

@@ -1,4 +1,4 @@
-"""Who is timed: the same work by handgrad and by PyTorch, as callables."""
+"""The contenders: handgrad and PyTorch, which do the same work, as callables."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,20 +20,20 @@ from handgrad.training.replicas import Replicas, cores_for
 Work = Literal["training", "evaluation", "generation"]
 OURS, EAGER = "handgrad", "PyTorch eager"
 NEW_TOKENS = 32
-"""Of a generation."""
+"""Tokens that a generation writes."""
 _EVALUATED_TOKENS = 8192
 
 
 @dataclass
 class Contender:
-    """Somebody who does one piece of work at each call, and says what came of it: a loss, or the tokens' sum."""
+    """A library that does one piece of work at each call, and returns its result: a loss, or the sum of the tokens."""
 
     name: str
     run: Callable[[], float]
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
-    """What each call stands in, and is not timed: who may use the cores."""
+    """The context of each call, which is not timed: it sets who may use the cores."""
     prepare: Callable[[], None] = field(default=lambda: None)
-    """Compiles what there is to compile, and leaves everything as it was."""
+    """Compiles the code, if there is any to compile, and changes nothing else."""
     close: Callable[[], None] = field(default=lambda: None)
 
 
@@ -43,9 +43,9 @@ def has_torch() -> bool:
 
 
 def handgrad_contender(case: Case, work: Work = "training", replicas: int = 0) -> Contender:
-    """handgrad's. A training step is a batch's loss and gradient, clipping, and the optimizer, as ``train`` makes it.
+    """handgrad. A training step is the loss and gradient of a batch, clipping, and the optimizer, as in ``train``.
 
-    ``replicas`` 0 chooses their number as ``train`` does.
+    ``replicas``: 0 chooses their number as ``train`` does.
     """
     model = case.make_model()
     count = choose_replicas(replicas, case.batch_size)
@@ -79,10 +79,9 @@ def handgrad_contender(case: Case, work: Work = "training", replicas: int = 0) -
 def pytorch_contender(
     case: Case, work: Work = "training", *, compiled: bool = False, bfloat16: bool = False
 ) -> Contender:
-    """PyTorch's, from the same weights on all cores, with its fused attention and its fused Adam; ``compiled`` by
-    TorchInductor, ``bfloat16`` with autocast.
+    """PyTorch, from the same weights, on all cores, with its fused attention and its fused Adam.
 
-    Raises InputError where PyTorch is not installed.
+    ``compiled`` compiles with TorchInductor, ``bfloat16`` uses autocast. Raises InputError if PyTorch is not installed.
     """
     if not has_torch():
         raise InputError("PyTorch is not installed: pip install torch")
@@ -164,7 +163,7 @@ def _evaluated(case: Case) -> Array:
 
 @contextmanager
 def closing(contenders: list[Contender]):  # type: ignore[no-untyped-def]
-    """Lets the threads of all go at the end."""
+    """Closes all contenders at the end."""
     try:
         yield contenders
     finally:

@@ -1,4 +1,4 @@
-"""The floor of a training step: its matrix products alone, at the rate of those very shapes."""
+"""The floor of a training step: the time of its matrix products alone, on the same shapes."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def flops_of(case: Case) -> int:
 
 
 def products_contender(case: Case, replicas: int = 0) -> Contender:
-    """Does the products of a step and nothing else, in as many single-threaded callers as there are replicas."""
+    """Computes only the products of a step, in as many single-threaded callers as there are replicas."""
     count = choose_replicas(replicas, case.batch_size)
     work, team = multiplier(case.products(count), count), Team(count)
 
@@ -30,7 +30,7 @@ def products_contender(case: Case, replicas: int = 0) -> Contender:
 
 
 def multiplier(products: list[Product], callers: int) -> Callable[[int], None]:
-    """A function that does all products once, for the caller of a number, who has arrays of its own."""
+    """A function of a caller's number that computes all products once, in arrays of that caller's own."""
     arrays = [[_arrays(product) for product in products] for _ in range(callers)]
 
     def multiply(caller: int) -> None:

@@ -16,20 +16,20 @@ _EARLY = 4
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes resident, and pages that had to be asked for."""
+    """Resident bytes, and page faults."""
 
     imported: int
-    """Before anything was made: the libraries."""
+    """Of the libraries, before a model is made."""
     early: int
     """The peak after four steps."""
     peak: int
     """After all steps."""
     faults_per_step: float
-    """Pages that the system had to hand out during a step, over the later steps."""
+    """Pages that the system provides during a step, the mean of the later steps."""
 
 
 def measure_memory(case: str, side: str, replicas: int = 0) -> Memory | None:
-    """``side`` is handgrad or PyTorch eager. None where the system tells no peak, or the process did not end well."""
+    """``side`` is handgrad or PyTorch eager. None if the system reports no peak, or if the process failed."""
     if not Path("/proc/self/status").exists():
         return None
     command = [sys.executable, "-m", __name__, case, side, str(replicas)]
@@ -42,7 +42,7 @@ def _main(name: str, side: str, replicas: str) -> None:
     if side == EAGER:
         import torch  # noqa: F401
     else:
-        current_backend()  # imports Numba where that is in force
+        current_backend()  # imports Numba if it is the backend
     imported = _peak()
     contender = pytorch_contender(case) if side == EAGER else handgrad_contender(case, replicas=int(replicas))
     early = faults = 0
@@ -57,7 +57,7 @@ def _main(name: str, side: str, replicas: str) -> None:
 
 
 def _peak() -> int:
-    """The most that was ever resident, in bytes."""
+    """The peak of resident memory, in bytes."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, by operation, beside what its matrix products alone take."""
+"""How the time of a training step is spent, by operation, beside the time of its matrix products alone."""
 
 import time
 from collections import defaultdict
@@ -25,13 +25,13 @@ class Row:
 
     operation: str
     seconds: float
-    """A step, the mean of the replicas."""
+    """Per step, the mean of the replicas."""
     floor: float
-    """Seconds that its matrix products alone take; 0 where it has none."""
+    """Seconds that its matrix products alone take; 0 if it has none."""
 
 
 def profile(case: Case, steps: int, replicas: int = 0) -> list[Row]:
-    """A row for each operation, the longest first, then what is left of the step, and the whole step."""
+    """A row for each operation, the slowest first, then one for the rest of the step, and one for the whole step."""
     count = choose_replicas(replicas, case.batch_size)
     model = case.make_model()
     shared = Replicas(model, count)
@@ -61,12 +61,12 @@ def profile(case: Case, steps: int, replicas: int = 0) -> list[Row]:
 
 
 class Clock:
-    """Collects how long each call of each operation takes; threads append, which is safe."""
+    """Collects how long each call of each operation takes. Threads append to lists, which is safe."""
 
     def __init__(self, parts: Mapping[object, str]) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self._parts = parts
-        """The layers that have a row of their own, and its name."""
+        """The layers that have their own row, and the name of that row."""
 
     def watch(self, call: Call, run: Callable[[], Any]) -> Any:
         """For ``backend.watching``."""
@@ -79,9 +79,9 @@ class Clock:
 
 
 def layers_with_products(model: LanguageModel) -> dict[Layer, str]:
-    """The layers that make matrix products, with what the model calls them: each has a row of its own.
+    """The layers that compute matrix products, with their names in the model; each has its own row.
 
-    All others share a row with the layers of the same operation.
+    Every other layer shares a row with the layers of the same operation.
     """
     parts = {product.part for product in model.products(windows=1, length=1)}
     named = ((path.rpartition(".")[2], layer) for path, layer in model.named_modules())
@@ -89,7 +89,7 @@ def layers_with_products(model: LanguageModel) -> dict[Layer, str]:
 
 
 def _floors(case: Case, count: int) -> dict[str, float]:
-    """Seconds of the products of each operation, all replicas side by side; the median of a few rounds."""
+    """Seconds of the products of each operation, with all replicas at once; the median of a few rounds."""
     floors: dict[str, float] = defaultdict(float)
     with cores_for(count), Team(count) as team:
         for product in case.products(count):

@@ -1,4 +1,4 @@
-"""One table of side by side: what was timed, the ratios, the share of the floor, the peaks of memory."""
+"""The results of a comparison: times, ratios, shares of the floor, peaks of memory."""
 
 import platform
 from collections.abc import Callable
@@ -30,7 +30,7 @@ from handgrad.system.version import __version__
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """One case, one kind of work."""
+    """The results for one case and one kind of work."""
 
     case: str
     work: Work
@@ -43,16 +43,16 @@ class BenchmarkResult:
     apart: dict[str, float]
     """The largest difference between handgrad's results and the other's, losses in nats."""
     flops: int | None
-    """Of the matrix products of a training step."""
+    """Floating-point operations in the matrix products of a training step."""
     gflops_per_second: float | None
-    """At which these products ran, alone."""
+    """The rate of these products alone."""
     share_of_floor: dict[str, float]
     """The time of the products alone ÷ each contender's."""
     memory: dict[str, Memory]
 
     @property
     def ratio_to_best(self) -> float | None:
-        """To the fastest of PyTorch's in float32; None where there is none."""
+        """The ratio to the fastest PyTorch in float32; None without PyTorch."""
         float32 = [name for name in self.ratios if name.startswith("PyTorch") and "bf16" not in name]
         return max((self.ratios[name] for name in float32), default=None)
 
@@ -60,9 +60,7 @@ class BenchmarkResult:
 def compare(
     case: Case, work: Work, *, rounds: int, compiled: bool, bfloat16: bool, replicas: int, say: Callable[[str], None]
 ) -> BenchmarkResult:
-    """Times handgrad and, where it is installed, PyTorch; a form of PyTorch's that cannot run here is said and left
-    out.
-    """
+    """Times handgrad and, if it is installed, PyTorch. ``say`` reports a form of PyTorch that cannot run here."""
     contenders = [handgrad_contender(case, work, replicas)]
     if work == "training":
         contenders.append(products_contender(case, replicas))
@@ -117,7 +115,7 @@ def _memory(case: Case, replicas: int) -> dict[str, Memory]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine on which the figures were measured."""
     return {
         "processor": _processor(),
         "cores": available_cores(),
@@ -131,7 +129,7 @@ def machine() -> dict[str, Any]:
 
 
 def as_json(comparisons: list[BenchmarkResult], tokenizing: Times | None = None) -> dict[str, Any]:
-    """Everything that was measured, for machines; ``tokenizing`` are the times of who encodes."""
+    """All results as JSON values; ``tokenizing``: the times of the encoders."""
     cases = [{**asdict(one), "ratio_to_best_float32": one.ratio_to_best} for one in comparisons]
     encoding = {} if tokenizing is None else {"tokenizing": {"seconds": tokenizing.medians()}}
     return {"format": "handgrad-bench", "version": 1, "machine": machine(), "comparisons": cases, **encoding}

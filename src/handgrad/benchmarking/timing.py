@@ -1,4 +1,4 @@
-"""Times that can be compared: all contenders in turn, round by round, on a machine that others use too."""
+"""Times that can be compared, on a machine that others also use: all contenders in turn, round by round."""
 
 import statistics
 import time
@@ -13,12 +13,12 @@ _TURN_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Times:
-    """What the rounds gave for each contender, by its name."""
+    """The times and results of each contender, by its name."""
 
     seconds: dict[str, list[float]]
-    """Of a call, one figure for each round."""
+    """Per call, one number for each round."""
     results: dict[str, list[float]]
-    """Of all calls, also those that did not count."""
+    """Of all calls, including those that were not timed."""
 
     def median(self, name: str) -> float:
         """Seconds."""
@@ -34,7 +34,7 @@ class Times:
         return statistics.median(a / b for a, b in pairs)
 
     def apart(self, name: str, other: str) -> float:
-        """The largest difference between what the two returned in the same call, over those that both made."""
+        """The largest difference between the results of the two in the same call."""
         return max(abs(a - b) for a, b in zip(self.results[name], self.results[other], strict=False))
 
 
@@ -44,17 +44,17 @@ def alternate(
     calls: int | None = None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Times:
-    """Each in turn, A B C A B C …. A turn is one call that does not count and ``calls`` that do, one after another as
-    in a training; of these the mean is kept.
+    """Times the contenders in turn, A B C A B C …. A turn is one call that is not timed, then ``calls`` that are, one
+    after another as in training; their mean is kept.
 
-    The first call of a turn finds the processor's caches full of what another did, and that one's threads still
-    spinning on the cores. ``calls`` is chosen, where it is not given, so that each has a quarter of a second or one
-    call. ``say`` is told how long all will take.
+    During the first call of a turn, the caches still hold another contender's data, whose threads may still spin on the
+    cores. By default ``calls`` is as many as fit into a quarter of a second, and at least one. ``say`` is called with
+    the expected total time.
     """
     results: dict[str, list[float]] = {contender.name: [] for contender in contenders}
 
     def turn(contender: Contender, count: int) -> float:
-        """Seconds a call."""
+        """Seconds per call."""
         with contender.around():
             results[contender.name].append(contender.run())
             begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Byte-pair encoding beside the ``tokenizers`` library, where that is installed."""
+"""Byte-pair encoding beside the ``tokenizers`` library, if it is installed."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ VOCAB_SIZE = 2048
 
 
 def encoders() -> list[Contender]:
-    """Who encodes the text in lines, with the same merges; each call gives the number of tokens."""
+    """The contenders that encode the text line by line, with the same merges; a call returns the number of tokens."""
     lines = text().splitlines(keepends=True)
     tokenizer = BPETokenizer(max_vocab_size=VOCAB_SIZE).train(lines)
     contenders = [Contender("handgrad", lambda: float(sum(len(tokenizer.encode(line)) for line in lines)))]

@@ -1,7 +1,7 @@
-"""A GPT in plain PyTorch, whose gradients autograd finds: what ours is held against.
+"""A GPT in plain PyTorch, whose gradients autograd finds: ours is compared with it.
 
-Written apart from ours and with PyTorch's own layers. Only the names of the parameters are shared, so that they
-can be paired.
+It is written independently of ours, with PyTorch's own layers. Only the names of the parameters are the same, so that
+they can be paired.
 """
 
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ class Block(nn.Module):
 
 
 class TorchGPT(nn.Module):
-    """GPT-2 with the options of handgrad's, but for dropout, whose draws cannot be compared."""
+    """GPT-2 with the options of our GPT except dropout, whose random numbers cannot be compared."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -90,10 +90,10 @@ def torch_twin(ours: LanguageModel) -> TorchGPT:
 
 
 def paired(ours: LanguageModel, theirs: TorchGPT, grad: bool = False) -> Iterator[tuple[str, Parameter, Tensor]]:
-    """Every parameter once: its name, handgrad's, and a view of torch's value (or gradient) in our orientation.
+    """Every parameter once: its name, ours, and a view of torch's value (or gradient) in our orientation.
 
-    A linear layer's weight stands as (in, out) with us and as (out, in) in torch; a table, which the head's is too,
-    stands as (V, C) in both.
+    The weight of a linear layer is (in, out) in ours and (out, in) in torch. A table, and so the head's weight, is
+    (V, C) in both.
     """
     named = dict(theirs.named_parameters())
     assert named.keys() == dict(ours.named_parameters()).keys()

@@ -1,9 +1,9 @@
 """The proof of the gradients: every operation, every layer and a whole GPT, in float64 against central differences.
 
-What the tape makes of the same is compared with what was found by hand.
+The gradients that the tape finds are compared with those by hand.
 
-Where compiled kernels train in their place, these are checked against the text so proven. What proves the house's
-gradients also checks a reader's, in exercises.
+If compiled kernels train in place of the operations, they are checked against the operations so proven. The same proof
+checks a reader's gradients, in exercises.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,11 @@ from handgrad.system.backend_setting import current_backend
 
 
 def check_gradients() -> Iterator[Result]:
-    """Checks everything, from the operations up; yields each result as it is found."""
-    for operation in operation_cases():
-        yield from check_operation(operation)
+    """Checks everything, from the operations up; yields each result as it is found, all of an operation in a row."""
+    cases = operation_cases()
+    order = list(dict.fromkeys(case.operation for case in cases))
+    for case in sorted(cases, key=lambda case: order.index(case.operation)):
+        yield from check_operation(case)
     for module in (*layer_cases(), *gpt_cases()):
         yield from check_module(module)
     if current_backend() == "numba":

@@ -1,4 +1,4 @@
-"""Answers to exercises: the file is written for the reader, read again, and its backward checked."""
+"""Answers to exercises: writes the file for the reader, reads it again, and checks its backward."""
 
 import contextlib
 import io
@@ -26,9 +26,9 @@ class Verdict:
     """What a check of an answer found."""
 
     results: list[Result]
-    """The error of each gradient; none where the answer could not be run."""
+    """The error of each gradient; empty if the answer could not be run."""
     faults: list[str]
-    """What is wrong, a sentence each; empty where the answer is right."""
+    """What is wrong, one sentence each; empty if the answer is right."""
 
 
 class _WrongError(Exception):
@@ -36,8 +36,8 @@ class _WrongError(Exception):
 
 
 def write_exercise(exercise: Exercise, path: Path) -> bool:
-    """Writes the file that the reader completes. False where something is there already, which stays as it is."""
-    if os.path.lexists(path):  # a link to nothing is something, too
+    """Writes the file that the reader completes. Returns False, and writes nothing, if the path exists."""
+    if os.path.lexists(path):  # also true for a broken link
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, exercise.text.encode())
@@ -47,7 +47,8 @@ def write_exercise(exercise: Exercise, path: Path) -> bool:
 def check_answer(exercise: Exercise, path: Path) -> Verdict:
     """Runs the reader's file and compares its gradients, in float64, with central differences of our forward.
 
-    Number, shapes and dtypes are looked at, that nothing is changed in place, and that float32 stays float32.
+    Also checks the number of gradients, their shapes and dtypes, that no input is changed in place, and that float32
+    stays float32.
 
     Raises InputError if the file is missing, if it does not define both functions, or if its backward is handgrad's.
     """
@@ -76,7 +77,7 @@ def check_answer(exercise: Exercise, path: Path) -> Verdict:
 
 
 class _Answer:
-    """The reader's two functions. What they are given is made anew for each call, as they may write to it."""
+    """The reader's two functions. Each call gets its own copy of the inputs, because they may write to them."""
 
     def __init__(self, exercise: Exercise, path: Path) -> None:
         self.exercise = exercise
@@ -89,14 +90,14 @@ class _Answer:
         self._forward: Callable[..., Any] = getattr(module, exercise.name)
         self._backward: Callable[..., Any] = getattr(module, backward)
         origin = getattr(self._backward, "__module__", None) or ""
-        if origin.startswith("handgrad."):  # imported, perhaps by a *; it would pass in place of the reader's
+        if origin.startswith("handgrad."):  # imported, perhaps with *: it would pass instead of the reader's own
             raise InputError(f"{path} imports {backward} from {origin}; write it yourself")
         self.dy = np.asarray(np.random.default_rng(17).standard_normal(exercise.output().shape))
         self.changed: list[str] = []
-        """What the last call wrote to although it was not its own, a sentence each."""
+        """The arrays of others that the last call wrote to, one sentence each."""
 
     def gradients(self, dtype: type[np.floating[Any]], dy: Array | None = None, quiet: bool = False) -> list[Any]:
-        """What the backward returns, for inputs of a dtype; ``quiet`` hides what the reader's functions print."""
+        """What the backward returns for inputs of a dtype; ``quiet`` hides what the reader's functions print."""
         exercise, backward = self.exercise, self.exercise.name + "_backward"
         inputs = {name: array.astype(dtype) for name, array in exercise.inputs.items()}
         dy = (self.dy if dy is None else dy).astype(dtype)
@@ -118,7 +119,7 @@ class _Answer:
         return gradients
 
     def again(self, dy: Array) -> list[Any] | None:
-        """The gradients for another dy; None where that cannot be had."""
+        """The gradients for another dy; None if the backward fails."""
         try:
             with np.errstate(all="ignore"):
                 return self.gradients(np.float64, dy, quiet=True)
@@ -126,7 +127,7 @@ class _Answer:
             return None
 
     def _saved(self, pair: Any, dtype: type[np.floating[Any]]) -> Any:
-        """What the forward saved, once its output is known to be right."""
+        """What the forward saved, after a check of its output."""
         name, right = self.exercise.name, self.exercise.output()
         if not (isinstance(pair, tuple) and len(pair) == 2):
             raise _WrongError(f"{name} must return a pair, the output and what is saved, not {_described(pair)}")
@@ -158,7 +159,7 @@ class _Answer:
 
 
 def _execute(path: Path) -> ModuleType:
-    """The reader's file as a module. Nothing is cached beside it: it may change twice within a second."""
+    """The reader's file as a module. No bytecode is cached, because the file may change twice within a second."""
     content = read_file(path)
     module = ModuleType(path.stem)
     module.__file__ = str(path)
@@ -178,12 +179,12 @@ def _execute(path: Path) -> ModuleType:
 
 def _error(gradient: Any, numeric: Array) -> float:
     array = floating_array(gradient)
-    with np.errstate(invalid="ignore"):  # infinity by infinity
+    with np.errstate(invalid="ignore"):  # infinity divided by infinity
         return float("inf") if array is None else relative_error(array, numeric)
 
 
 def _other_dtypes(gradients: list[Any], exercise: Exercise, dtype: type[np.floating[Any]]) -> list[str]:
-    """A sentence for each gradient that has not the dtype of its input."""
+    """A sentence for each gradient whose dtype is not that of its input."""
     return [
         f"the gradient for {name} is {gradient.dtype} where {name} is {np.dtype(dtype)}; it must keep the dtype"
         for name, gradient in zip(exercise.inputs, map(floating_array, gradients), strict=True)
@@ -192,11 +193,11 @@ def _other_dtypes(gradients: list[Any], exercise: Exercise, dtype: type[np.float
 
 
 def _snapshot(values: dict[str, Any]) -> Callable[[], list[str]]:
-    """Remembers the arrays in ``values``; returns a function that names those that have changed since."""
+    """Remembers the arrays in ``values`` and returns a function that names the ones that have changed since."""
     arrays = [(name, array, array.tobytes()) for name, value in values.items() for array in _arrays_in(value)]
 
     def changed() -> list[str]:
-        found: dict[int, str] = {}  # an input that was also saved is named once
+        found: dict[int, str] = {}  # names an input once, even if it was also saved
         for name, array, content in arrays:
             if array.tobytes() != content:
                 found.setdefault(id(array), name)
@@ -224,9 +225,9 @@ def _raised(path: Path, error: BaseException, function: Callable[..., Any] | Non
 
 
 def _place(path: Path, error: BaseException, function: Callable[..., Any] | None = None) -> str:
-    """The last line of the reader's file that the error came through, or where the function begins."""
+    """The last line of the reader's file in the traceback, or the line where the function begins."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     code = getattr(function, "__code__", None)
-    if not lines and code is not None and code.co_filename == str(path):  # as where arguments do not fit
+    if not lines and code is not None and code.co_filename == str(path):  # for example if arguments do not fit
         lines = [code.co_firstlineno]
     return f"{path}, line {lines[-1]}" if lines else str(path)

@@ -1,4 +1,4 @@
-"""What is checked: an operation with inputs to check it on."""
+"""A case to check: an operation with its inputs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +17,6 @@ class OperationCase:
     operation: Callable[..., tuple[Any, tuple[Any, ...]]]
     inputs: dict[str, Array]
     options: Options = field(default=dict)
-    """Made anew for each call, so that a generator in them draws the same every time."""
+    """Makes new options for each call, so that a generator in them draws the same numbers every time."""
     parts: Callable[[str, Array], Iterator[tuple[str, Array]]] | None = None
-    """Cuts an input's gradient into parts that are reported apart."""
+    """Splits an input's gradient into parts that are reported separately."""

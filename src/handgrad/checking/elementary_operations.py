@@ -19,7 +19,7 @@ def elementary_cases() -> list[OperationCase]:
     return [
         *_elementwise(normal(2, 3, 5)),
         *_arithmetic(rng),
-        # No two elements so near each other, or each other's opposite, that the largest could change.
+        # No two elements, or an element and the negative of another, are so close that the largest could change.
         *_reductions(0.13 * (rng.permutation(30).reshape(2, 3, 5) - 13.7)),
         *_rearrangements(rng),
         *_products(rng),
@@ -31,7 +31,7 @@ def _case(name: str, operation: Any, inputs: dict[str, Array], **options: Any) -
 
 
 def _elementwise(x: Array) -> list[OperationCase]:
-    # Away from 0, from whole numbers and from halves, where some of them have kinks or steps.
+    # Keeps away from 0, whole numbers and halves, where some operations have kinks or steps.
     whole, part = np.round(x), (x - np.round(x)) * 0.7
     x = whole + np.where(np.abs(part) < 0.05, 0.2, part)
     positive = np.abs(x)

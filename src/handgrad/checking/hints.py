@@ -1,4 +1,4 @@
-"""What is wrong with a gradient, in words that help: only what can be known from the numbers."""
+"""Explains what is wrong with a gradient, and says only what the numbers prove."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from handgrad.checking.results import TOLERANCE
 from handgrad.system.arrays import Array
 
 Again = Callable[[Array], list[Any] | None]
-"""The answer's gradients for another dy; None where they cannot be had."""
+"""The answer's gradients for another dy; None if its backward fails."""
 
 _NOTHING, _SOMETHING = 1e-9, 1e-6
 """A derivative below the first is rounding; one above the second is not."""
@@ -24,7 +24,7 @@ def floating_array(value: Any) -> Array | None:
 
 
 def what_is_wrong(exercise: Exercise, name: str, found: list[Any], right: dict[str, Array], again: Again) -> str:
-    """A sentence on the gradient for input ``name``, which is known to be wrong."""
+    """A sentence about the gradient for input ``name``, which is wrong."""
     position = list(right).index(name)
     gradient, expected = floating_array(found[position]), right[name]
     if gradient is None:
@@ -73,7 +73,7 @@ def _multiple(name: str, gradient: Array, expected: Array) -> str:
 
 
 def _plain(factor: float) -> str:
-    """A factor as one would write it: 6, 1/6 or 1.732."""
+    """A factor as people write it: 6, 1/6 or 1.732."""
     whole, parts = round(factor), round(1 / factor)
     if abs(factor - whole) <= TOLERANCE * abs(factor):
         return str(whole)
@@ -128,7 +128,7 @@ def _multiple_in_each_row(name: str, gradient: Array, expected: Array) -> str:
 
 
 def _output_by_output(exercise: Exercise, name: str, position: int, again: Again) -> str:
-    """Compares ∂y/∂x, for each element of the output and of the input, with what a dy of one brings there."""
+    """Compares ∂y/∂x, for each element of the output and of the input, with the gradient for a dy of 1 there."""
     dy, y = exercise.upstream, "loss" if exercise.upstream == "d_loss" else "y"
     shape, x = exercise.output().shape, exercise.inputs[name]
     moved, returned = np.empty((*shape, *x.shape)), np.empty((*shape, *x.shape))
@@ -141,7 +141,7 @@ def _output_by_output(exercise: Exercise, name: str, position: int, again: Again
             return ""
         moved[index], returned[index] = exercise.numeric_gradient(name, one), gradient
     off = np.abs(moved - returned)
-    # Of places that are as far off the first is named, whatever their last bits are.
+    # If several places are equally far off, up to their last bits, the first is named.
     furthest = (off >= (1 - _SOMETHING) * off.max()) & (off > TOLERANCE * np.abs(moved).max())
     for places, sentence in (
         (
@@ -161,7 +161,7 @@ def _output_by_output(exercise: Exercise, name: str, position: int, again: Again
 
 
 def _only_in_first(a: Array, b: Array) -> Array:
-    """Where the first is something and the second nothing."""
+    """The places where the first is not zero and the second is."""
     only: Array = (np.abs(a) > _SOMETHING) & (np.abs(b) < _NOTHING)
     return only
 
@@ -176,7 +176,7 @@ def _where_it_is_furthest(name: str, gradient: Array, expected: Array) -> str:
 
 
 def _told_apart(a: float, b: float) -> tuple[str, str]:
-    """Two numbers in as few digits, of four or more, as they differ in."""
+    """Two numbers with the fewest digits that tell them apart, four at least."""
     for digits in range(4, 17):
         found = f"{a:.{digits}g}", f"{b:.{digits}g}"
         if found[0] != found[1]:
@@ -185,5 +185,5 @@ def _told_apart(a: float, b: float) -> tuple[str, str]:
 
 
 def _index(index: Any) -> str:
-    """How one writes an index in Python; of a scalar nothing."""
+    """An index as Python writes it; empty for a scalar."""
     return f"[{', '.join(map(str, index))}]" if len(index) else ""

@@ -1,4 +1,4 @@
-"""Every compiled kernel, in float32, against the text in ``ops`` in float64, which central differences have proven."""
+"""Every compiled kernel, in float32, against ``ops`` in float64, which central differences have proven."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +14,7 @@ Inputs = tuple[Array, ...]
 
 
 def kernel_cases() -> dict[str, tuple[Inputs, dict[str, Any]]]:
-    """Float32 inputs and options for every kernel by its name, of sizes that fill whole vectors and leave a rest."""
+    """Float32 inputs and options for each kernel, by name; sizes fill whole vector registers and leave a rest."""
     rng = np.random.default_rng(2029)
 
     def normal(*shape: int) -> Array:
@@ -22,7 +22,7 @@ def kernel_cases() -> dict[str, tuple[Inputs, dict[str, Any]]]:
 
     x, weight, bias = normal(3, 5, 67), normal(67, 41) / 8, normal(41)
     ids = rng.integers(0, 37, (3, 29))
-    # Of several blocks of queries, the last one shorter.
+    # Several blocks of queries, the last one shorter.
     q, k, v = normal(2, 3, 77, 9), normal(2, 3, 77, 9), normal(2, 3, 77, 11)
     adam = {"lr": 1e-2, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1, "decoupled": True, "step": 3}
     return {
@@ -43,33 +43,33 @@ def kernel_cases() -> dict[str, tuple[Inputs, dict[str, Any]]]:
 
 
 def check_kernel(name: str, inputs: Inputs, options: dict[str, Any]) -> Iterator[Result]:
-    """A result for the output and each gradient of a pair, or for each array that an update moves.
+    """A result for the output and each gradient of a pair, or for each array that an update changes.
 
-    Raises ValueError if the backend does not run this case by a kernel.
+    Raises ValueError if the backend does not run this case with a kernel.
     """
     operation = getattr(ops, name)
     double = tuple(x.astype(np.float64) for x in inputs)
-    if not hasattr(ops, f"{name}_backward"):  # it changes arrays in place
+    if not hasattr(ops, f"{name}_backward"):  # an update, which changes arrays in place
         kernel, text = function_for(operation, *inputs), operation
         found = _updated(kernel, name, inputs, options), _updated(text, name, double, options)
     else:
         kernel, text = pair_for(operation, inputs, options), text_pair(operation)
         found = both_ways(kernel, inputs, options), both_ways(text, double, options)
     if kernel == text:
-        raise ValueError(f"{name}: this case does not run by a kernel")
+        raise ValueError(f"{name}: this case does not run with a kernel")
     for (part, a), (_, b) in zip(*found, strict=True):
         yield Result(f"kernel {name}, float32", part, None, compiled=kernel_error(a, b))
 
 
 def kernel_error(compiled: Array, text: Array) -> float:
-    """max|a - b| / max(1, max|b|); infinite where the shapes differ."""
+    """max|a - b| / max(1, max|b|); infinity if the shapes differ."""
     if compiled.shape != text.shape:
         return float("inf")
     return float(np.abs(compiled - text).max() / max(1.0, float(np.abs(text).max())))
 
 
 def both_ways(pair: Pair, inputs: Inputs, options: dict[str, Any]) -> list[tuple[str, Array]]:
-    """The output of a pair and its gradients for a fixed one that comes in, each with its name."""
+    """The output of a pair, and its gradients for a fixed dy, each with its name."""
     output, saved = pair.forward(*inputs, **options)
     dy = np.random.default_rng(13).standard_normal(output.shape).astype(output.dtype)
     gradients = gradients_of(pair, dy, saved)

@@ -17,7 +17,7 @@ from handgrad.system.arrays import Array
 
 @dataclass(frozen=True)
 class ModuleCase:
-    """A module and an input for it; the input is differentiable where its dtype is floating."""
+    """A module and an input for it; the input is differentiable if its dtype is floating."""
 
     name: str
     module: nn.Module
@@ -64,7 +64,7 @@ def layer_cases() -> list[ModuleCase]:
 
 
 def gpt_cases() -> list[ModuleCase]:
-    """A whole GPT, as GPT-2 ties it and with everything the other way round; V 7, block 8, T 5, B 4, H 2, D 3."""
+    """A whole GPT, with the settings of GPT-2 and with the opposite ones; V 7, block 8, T 5, B 4, H 2, D 3."""
     rng = np.random.default_rng(2028)
     ids, targets = rng.integers(0, 7, (4, 5)), rng.integers(0, 7, (4, 5))
     shape: dict[str, Any] = {"vocab_size": 7, "block_size": 8, "n_head": 2, "n_embd": 6}
@@ -117,7 +117,7 @@ def check_module(case: ModuleCase) -> Iterator[Result]:
 
 
 def _on_the_tape(case: ModuleCase, x: Array, compute: Callable[..., Tensor], r: Array) -> tuple[Any, dict[str, Array]]:
-    """∂L/∂x and the parameters' gradients that the tape finds; the module's own are those of the tape afterwards."""
+    """∂L/∂x and the gradients of the parameters by the tape, which the module's parameters hold afterwards."""
     case.module.zero_grad()
     case.module.set_generator(np.random.default_rng(3))
     tensor = Tensor(x, requires_grad=x.dtype.kind == "f")
@@ -133,10 +133,10 @@ def _gradients(module: nn.Module) -> dict[str, Array]:
 
 
 def _compare(subject: str, name: str, analytic: Array, numeric: Array, taped: Array) -> Iterator[Result]:
-    """One result, or for attention's fused projection one each for queries, keys and values.
+    """One result; for attention's fused projection one each for queries, keys and values.
 
-    A bias on all keys adds q·b to every score of a row alike, and softmax does not see it: its gradient is zero. By
-    hand and by differences it must be so.
+    A bias on all keys adds the same q·b to every score of a row, and softmax does not change: the gradient is zero. It
+    must be zero by hand and by differences.
     """
     if "project_in" not in name:
         yield Result(subject, name, relative_error(analytic, numeric), tape=relative_error(taped, analytic))
@@ -153,12 +153,12 @@ def _compare(subject: str, name: str, analytic: Array, numeric: Array, taped: Ar
 
 
 def _normalising_attention() -> nn.Module:
-    """Queries and keys are normalised, each by a norm of its own, before they meet."""
+    """Attention whose queries and keys are first normalised, each by a norm of its own."""
     return nn.AttendBetween(nn.LayerNorm(4, dtype=np.float64), nn.LayerNorm(4, dtype=np.float64), 3)
 
 
 def _relu_case(made: dict[str, Any]) -> tuple[nn.Module, Array]:
-    """A relu network whose hidden values all keep away from the kink."""
+    """A relu network whose hidden values are all far from the kink."""
     module = nn.FeedForward(3, 7, activation="relu", **made)
     values = np.random.default_rng(5)
     weight, bias = (values.standard_normal(p.shape) / 2 for p in module.expand.parameters())

@@ -1,4 +1,4 @@
-"""Gradients without derivatives: what a function does when one of its inputs moves a little."""
+"""Gradients without derivatives: how a function changes when one of its inputs moves a little."""
 
 from collections.abc import Callable
 
@@ -6,14 +6,14 @@ import numpy as np
 
 from handgrad.system.arrays import Array
 
-# Of the four-point rule in float64: the rule's own error grows as STEP⁴, that of rounding as 1e-16 / STEP.
+# For the four-point rule in float64: its own error grows as STEP⁴, the rounding error as 1e-16 / STEP.
 STEP = 1e-3
 
 
 def central_differences(function: Callable[[], float], x: Array) -> Array:
-    """∂function/∂x for each element of x, float64; ``function`` reads x, which is moved in place and put back.
+    """∂function/∂x for each element of x, float64. ``function`` reads x, whose elements are moved and then restored.
 
-    The four-point central difference, right up to terms in STEP⁴:
+    The four-point central difference, exact up to terms in STEP⁴:
         f'(x) ≈ (8 (f(x + h) - f(x - h)) - (f(x + 2h) - f(x - 2h))) / 12h.
     """
     gradient = np.empty_like(x)
@@ -28,7 +28,7 @@ def central_differences(function: Callable[[], float], x: Array) -> Array:
 
 
 def relative_error(analytic: Array, numeric: Array) -> float:
-    """max|a - n| / max(max|a|, max|n|, 1e-3); NaN where either holds one, infinite where the shapes differ."""
+    """max|a - n| / max(max|a|, max|n|, 1e-3); NaN if one of them holds NaN, infinity if the shapes differ."""
     if analytic.shape != numeric.shape:
         return float("inf")
     if analytic.size == 0:

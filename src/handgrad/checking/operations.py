@@ -18,7 +18,7 @@ from handgrad.system.arrays import Array
 
 
 def operation_cases() -> list[OperationCase]:
-    """All of them; B, T, C, H, D, V and the rest are different numbers."""
+    """All cases; B, T, C, H, D, V and the other sizes are different numbers."""
     rng = np.random.default_rng(2026)
 
     def normal(*shape: int) -> Array:
@@ -87,9 +87,9 @@ def operation_cases() -> list[OperationCase]:
 
 
 def check_operation(case: OperationCase) -> Iterator[Result]:
-    """A result for each differentiable input, or for each part of it.
+    """A result for each differentiable input, or for each of its parts.
 
-    The scalar whose gradient is taken is Σ output · r, with a fixed random r: no direction of the output is left out.
+    The gradient is that of the scalar Σ output · r, with a fixed random r: every direction of the output counts.
     """
     inputs = {name: array.copy() for name, array in case.inputs.items()}
     pair = pair_for(case.operation, tuple(inputs.values()), case.options())
@@ -118,7 +118,7 @@ def check_operation(case: OperationCase) -> Iterator[Result]:
 
 
 def _compiled_errors(case: OperationCase, r: tuple[Array, ...]) -> list[float | None]:
-    """For each input the error of its gradient by the kernel in float32; None where no kernel serves."""
+    """For each input the error of its gradient by the kernel in float32; None if no kernel runs this case."""
     single = [array.astype(np.float32) for array in case.inputs.values()]
     kernel, text = pair_for(case.operation, single, case.options()), text_pair(case.operation)
     if kernel == text or len(r) > 1:
@@ -142,7 +142,7 @@ def _on_the_tape(case: OperationCase, r: tuple[Array, ...]) -> list[Array]:
 
 
 def away_from_the_kink(rng: np.random.Generator, shape: tuple[int, ...], weight: Array, bias: Array) -> Array:
-    """An x for which no element of x W + b lies near 0, where relu's differences have no meaning."""
+    """An x for which no element of x W + b is near 0, where differences of relu have no meaning."""
     x = rng.standard_normal(shape)
     while np.abs(x @ weight + bias).min() < 0.02:
         x = rng.standard_normal(shape)
@@ -150,7 +150,7 @@ def away_from_the_kink(rng: np.random.Generator, shape: tuple[int, ...], weight:
 
 
 def split_qkv(name: str, gradient: Array) -> Iterator[tuple[str, Array]]:
-    """Queries, keys and values side by side in the last axis, apart."""
+    """Queries, keys and values, which are side by side in the last axis, separately."""
     for part, third in zip(("query", "key", "value"), np.split(gradient, 3, axis=-1), strict=True):
         yield f"{name}, {part}", third
 

@@ -1,15 +1,15 @@
-"""What a check found."""
+"""The result of a check."""
 
 import math
 from dataclasses import dataclass
 
 TOLERANCE = 1e-6
-"""The largest error that a right gradient may show; most show less than 1e-9."""
+"""The largest error of a right gradient; most are below 1e-9."""
 TAPE_TOLERANCE = 1e-12
 """The largest difference, relative to the largest element, between a gradient on the tape and the one by hand."""
 
 COMPILED_TOLERANCE = 1e-5
-"""The largest difference that compiled code, in float32, may show from the text in float64."""
+"""The largest difference between compiled code in float32 and NumPy in float64."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class Result:
     part: str
     """Which input or parameter the gradient is for."""
     error: float | None
-    """max|a - n| / max(max|a|, max|n|, 1e-3) between the gradient by hand and central differences; None for a result
-    of compiled code alone."""
+    """max|a - n| / max(max|a|, max|n|, 1e-3) between the gradient by hand and central differences; None if only
+    compiled code was checked."""
     tape: float | None = None
-    """max|t - a| / max(max|t|, max|a|, 1e-3) between the gradient on the tape and by hand; None where there is none."""
+    """max|t - a| / max(max|t|, max|a|, 1e-3) between the gradient on the tape and by hand; None without a tape."""
 
     compiled: float | None = None
-    """max|c - a| / max(1, max|a|) between the gradient by compiled code in float32 and by the text in float64, from
-    the same float32 inputs; None where there is no compiled code."""
+    """max|c - a| / max(1, max|a|) between the gradient by compiled code in float32 and by NumPy in float64, from
+    the same float32 inputs; None without compiled code."""
 
     @property
     def passed(self) -> bool:

@@ -1,4 +1,4 @@
-"""handgrad bench: the time and memory of handgrad beside PyTorch's on this machine, and where a step's time goes."""
+"""handgrad bench: measures the time and memory of handgrad beside PyTorch's, and where the time of a step goes."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ from handgrad.benchmarking import (
 from handgrad.benchmarking.peak_memory import Memory
 from handgrad.benchmarking.tokenizing import encoders
 from handgrad.cli.arguments import parse
-from handgrad.cli.console import make_console, warn
+from handgrad.cli.console import counted, make_console, warn
 from handgrad.cli.main import OK
 from handgrad.system.errors import InputError
 from handgrad.system.files import write_json
@@ -33,34 +33,34 @@ from handgrad.system.files import write_json
 _SIZES = ("explicit-char", "autograd-char", "shakespeare-cpu")
 _MIB = 1 << 20
 _PROFILE_CAPTION = (
-    "ms: of a step, the mean of the replicas; products: its matrix products alone, ms; floor: their share of its time\n"
-    "everything else: residual sums, adding up the replicas' gradients, Python, waiting for one another"
+    "ms: time per step, the mean of the replicas; products: ms for its matrix products alone; floor: their share\n"
+    "everything else: residual sums, adding the gradients of the replicas, Python, replicas that wait for each other"
 )
 
 
 @dataclass
 class Arguments:
-    """Time handgrad beside PyTorch on this machine, in turn, and count what both need of memory.
+    """Time handgrad and PyTorch on this machine, in turn, and measure the memory that each needs.
 
-    Ratios below 1 mean that handgrad is faster. Without PyTorch handgrad is timed alone.
+    A ratio below 1 means that handgrad is faster. Without PyTorch, handgrad is timed alone.
     """
 
     sizes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")] = _SIZES
-    """Whose sizes: presets by name; gpt2 is one window of 256 tokens."""
+    """Presets whose sizes are timed; gpt2 with one window of 256 tokens."""
     work: tuple[Literal["training", "evaluation", "generation", "tokenizing"], ...] = ("training",)
-    """What is timed."""
+    """What to time."""
     rounds: int = 20
-    """How often each is timed; medians are given."""
+    """Times that each is timed; the medians are shown."""
     compiled: bool = True
-    """Time PyTorch compiled, too; compiling takes a minute or two."""
+    """Also time PyTorch compiled, which takes a minute or two to compile."""
     bfloat16: bool = True
-    """Time PyTorch with bfloat16, too."""
+    """Also time PyTorch in bfloat16."""
     replicas: int = 0
     """Threads that share each batch; 0 chooses as train does."""
     profile: bool = False
-    """Show instead where the time of a training step goes, by operation."""
-    json: Path | None = None
-    """Write everything measured to this file; - is the output."""
+    """Show how the time of a training step is spent, by operation, and compare with nothing."""
+    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write all results to this JSON file; - is standard output."""
 
 
 def run(argv: list[str]) -> int:
@@ -80,7 +80,7 @@ def run(argv: list[str]) -> int:
     if arguments.profile:
         return _profile(arguments, console)
     if not has_torch():
-        warn("PyTorch is not installed, so handgrad is timed alone; `make parity` installs it")
+        warn("PyTorch is not installed, so handgrad is timed alone; `make parity` installs PyTorch")
     comparisons: list[BenchmarkResult] = []
     tokenizing: Times | None = None
     for work in arguments.work:
@@ -138,15 +138,16 @@ def _counted(memory: Memory) -> list[str]:
 
 def _caption(one: BenchmarkResult) -> str:
     """What the columns mean."""
-    lines = [f"medians of {one.rounds} rounds in turn; {one.replicas} replicas; ratio: handgrad's time ÷ this one's"]
+    rounds, replicas = counted(one.rounds, "round"), counted(one.replicas, "replica")
+    lines = [f"medians of {rounds} in turn; {replicas}; ratio: handgrad's time ÷ this one's"]
     if one.flops is not None:
         lines.append(
-            f"floor: share of the time of the {one.flops / 1e9:.1f} GFLOP of matrix products alone, at "
+            f"floor: share of the time that the matrix products alone take, {one.flops / 1e9:.1f} GFLOP at "
             f"{one.gflops_per_second:.0f} GFLOP/s"
         )
-    lines.append("apart: largest difference of results, losses in nats")
+    lines.append("apart: largest difference between results; losses in nats")
     if one.memory:
-        lines.append("MiB: peak of its process; own: without the libraries; pages: asked of the system each step")
+        lines.append("MiB: peak of the process; own: without the libraries; pages: page faults per step")
     return "\n".join(lines)
 
 

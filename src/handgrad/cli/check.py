@@ -1,10 +1,14 @@
-"""handgrad check: the proof of the gradients, as a table; and exercises, whose answers it checks the same way."""
+"""handgrad check: proves the gradients and prints the errors; checks answers to exercises in the same way."""
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich.console import Console
 
 from handgrad.checking import (
     COMPILED_TOLERANCE,
@@ -20,76 +24,139 @@ from handgrad.checking import (
 )
 from handgrad.cli.arguments import parse
 from handgrad.cli.console import make_console
+from handgrad.cli.help import Help
 from handgrad.cli.main import FAILED, OK
 from handgrad.system.errors import InputError
 
-_PART_WIDTH = 48
+_PART_WIDTH, _OPERATION_WIDTH = 48, 28
+_COLUMNS = "by hand  on the tape  compiled"
 
 
 @dataclass
 class Arguments:
-    """Prove every gradient on this machine: each operation, each layer and a whole GPT, in float64 against central
-    differences, on shapes whose sizes all differ; the tape against these; and the compiled kernels, in float32,
-    against what is so proven. Or, with --exercise, check a gradient that you write yourself."""
+    """Prove every gradient on this machine. For each operation, each layer and a whole GPT, the gradients by hand are
+    compared with central differences, in float64, on shapes whose sizes all differ. The gradients on the tape are
+    compared with those by hand, and the compiled kernels, in float32, with both. The error of a gradient a that should
+    be n is max|a - n| / max(max|a|, max|n|, 1e-3). The exit code is 1 if one is wrong.
 
+    With --exercise, check a gradient that you write yourself."""
+
+    verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
+    """Show the error of each gradient, and not only the largest of each operation."""
     exercise: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """An operation whose backward you write: the first call writes a file to complete, every later one checks it, as
-    this table is checked; "list" tells the names, from easy to hard."""
+    """An operation whose backward you write. The first call writes a file for you to complete; each later call checks
+    it. "list" shows the names, from easy to hard."""
     answer: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Where your answer stands; exercises/NAME.py."""
+    """The file with your answer; exercises/NAME.py by default."""
+
+
+_HELP = Help(
+    examples=(
+        ("handgrad check", "Print one line for each operation, and the verdict."),
+        ("handgrad check --exercise silu", "Write, then check, the backward of silu."),
+    )
+)
 
 
 def run(argv: list[str]) -> int:
-    arguments = parse(Arguments, argv, "check")
+    arguments = parse(Arguments, argv, "check", extra=_HELP)
     if arguments.answer is not None and arguments.exercise in (None, "list"):
         raise InputError(f"check: --answer {arguments.answer} needs the name of an exercise, --exercise NAME")
     if arguments.exercise is None:
-        return _check_all()
+        return _check_all(arguments.verbose)
     if arguments.exercise == "list":
         return _list_exercises()
     exercise = exercise_named(arguments.exercise)
     return _exercise(exercise, arguments.answer or Path("exercises", f"{exercise.name}.py"))
 
 
-def _check_all() -> int:
+def _check_all(verbose: bool) -> int:
     console = make_console()
-    console.print(f"{'error of the gradient of':{_PART_WIDTH}}  by hand  on the tape  compiled", style="bold")
-    subject, results = None, []
-    for result in check_gradients():
-        if result.subject != subject:
-            subject = result.subject
-            console.print(subject, style="bold")
-        console.print(_row(result), style="green" if result.passed else "bold red")
-        results.append(result)
+    head = f"{'error of the gradient of':{_PART_WIDTH}}" if verbose else f"{'largest error':{_OPERATION_WIDTH}}"
+    console.print(f"{head}  {_COLUMNS}", style="bold")
+    results = []
+    for operation, group in groupby(check_gradients(), _operation_of):
+        if verbose:
+            results += _print_each(console, group)
+        else:
+            found = list(group)
+            _print_largest(console, operation, found)
+            results += found
     wrong = [result for result in results if not result.passed]
     if wrong:
         names = "; ".join(f"{result.subject}: {result.part}" for result in wrong)
-        console.print(f"\n{len(wrong)} of {len(results)} results are wrong: {names}")
+        console.print(f"\n{len(wrong)} of {len(results)} results are wrong: {names}", style="bold red")
         return FAILED
-    gradients = [result.error for result in results if result.error is not None]
-    tapes = [result.tape for result in results if result.tape is not None]
-    kernels = [result.compiled for result in results if result.compiled is not None]
-    console.print(
-        f"\nall {len(gradients)} gradients are right: largest error {max(gradients):.1e}, "
-        f"{sum(error <= 1e-9 for error in gradients)} within 1e-9 "
-        f"(max|a - n| / max(max|a|, max|n|, 1e-3); above {TOLERANCE:.0e} is wrong)\n"
-        f"all {len(tapes)} gradients on the tape are those by hand: largest difference {max(tapes):.1e}, "
-        f"{tapes.count(0.0)} equal to the last bit (max|t - a| / max(max|t|, max|a|, 1e-3); "
-        f"above {TAPE_TOLERANCE:.0e} is wrong)"
-    )
-    if kernels:
-        console.print(
-            f"all {len(kernels)} results of compiled kernels, in float32, agree with them: largest difference "
-            f"{max(kernels):.1e} (max|a - b| / max(1, max|b|); above {COMPILED_TOLERANCE:.0e} is wrong)"
-        )
+    console.print()
+    for sentence in _verdict(results):
+        console.print(sentence)
     return OK
 
 
-def _row(result: Result) -> str:
-    columns = [f"  {result.part:{_PART_WIDTH - 2}}"]
-    for error, width in ((result.error, 7), (result.tape, 11), (result.compiled, 8)):
-        columns.append(f"{'' if error is None else f'{error:.1e}':{width}}")
-    return "  ".join(columns).rstrip() + ("" if result.passed else "  WRONG")
+def _operation_of(result: Result) -> str:
+    """The operation, layer or model, without the case that was checked."""
+    return result.subject.partition(", ")[0]
+
+
+def _print_each(console: Console, results: Iterable[Result]) -> list[Result]:
+    """A heading for each case, and a line for each gradient as soon as it is checked."""
+    printed: list[Result] = []
+    for result in results:
+        if not printed or printed[-1].subject != result.subject:
+            console.print(result.subject, style="bold")
+        _print_row(console, result)
+        printed.append(result)
+    return printed
+
+
+def _print_largest(console: Console, operation: str, results: Sequence[Result]) -> None:
+    """One line for an operation; below it the gradients that are wrong, if any."""
+    wrong = [result for result in results if not result.passed]
+    errors = [_largest(getattr(result, name) for result in results) for name in ("error", "tape", "compiled")]
+    line = _in_columns(f"{operation:{_OPERATION_WIDTH}}", *errors)
+    console.print(f"{line}  {len(wrong)} WRONG" if wrong else line, style="bold red" if wrong else "green")
+    for result in wrong:
+        case = result.subject.partition(", ")[2]
+        part = f"  {case}: {result.part}" if case else f"  {result.part}"
+        line = _in_columns(f"{part:{_OPERATION_WIDTH}}", result.error, result.tape, result.compiled)
+        console.print(line, style="red")
+
+
+def _largest(errors: Iterable[float | None]) -> float | None:
+    """The largest, of which NaN is the worst; None if there is none."""
+    found = [error for error in errors if error is not None]
+    return max(found, key=lambda error: math.inf if math.isnan(error) else error, default=None)
+
+
+def _verdict(results: Sequence[Result]) -> list[str]:
+    gradients = [result.error for result in results if result.error is not None]
+    tapes = [result.tape for result in results if result.tape is not None]
+    kernels = [result.compiled for result in results if result.compiled is not None]
+    sentences = [
+        f"all {len(gradients)} gradients are right: largest error {max(gradients):.1e}, "
+        f"{sum(error <= 1e-9 for error in gradients)} within 1e-9; above {TOLERANCE:.0e} is wrong",
+        f"all {len(tapes)} gradients on the tape agree with those by hand: largest difference {max(tapes):.1e}, "
+        f"{tapes.count(0.0)} equal to the last bit; above {TAPE_TOLERANCE:.0e} is wrong",
+    ]
+    if kernels:
+        sentences.append(
+            f"all {len(kernels)} results of compiled kernels agree with both: largest difference {max(kernels):.1e}; "
+            f"above {COMPILED_TOLERANCE:.0e}, in float32, is wrong"
+        )
+    return sentences
+
+
+def _print_row(console: Console, result: Result) -> None:
+    part = f"  {result.part}"
+    line = _in_columns(f"{part:{_PART_WIDTH}}", result.error, result.tape, result.compiled)
+    console.print(line if result.passed else f"{line}  WRONG", style="green" if result.passed else "bold red")
+
+
+def _in_columns(name: str, error: float | None, tape: float | None, compiled: float | None) -> str:
+    columns = [name]
+    for value, width in ((error, 7), (tape, 11), (compiled, 8)):
+        columns.append(f"{'' if value is None else f'{value:.1e}':{width}}")
+    return "  ".join(columns).rstrip()
 
 
 def _list_exercises() -> int:
@@ -108,7 +175,7 @@ def _exercise(exercise: Exercise, path: Path) -> int:
     if verdict.results:
         console.print(f"{'error of the gradient of':{_PART_WIDTH}}  yours\n{exercise.name}", style="bold")
     for result in verdict.results:
-        console.print(_row(result), style="green" if result.passed else "bold red")
+        _print_row(console, result)
     if verdict.results:
         console.print()
     if verdict.faults:

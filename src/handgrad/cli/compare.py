@@ -11,9 +11,11 @@ from rich.table import Table
 
 from handgrad.cli.arguments import parse, parse_known
 from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, say, warn
+from handgrad.cli.help import Help
 from handgrad.cli.interrupts import Interrupts, sigterm_raises
 from handgrad.cli.main import FAILED, INTERRUPTED, OK
 from handgrad.cli.progress import TrainingDisplay
+from handgrad.cli.setting_groups import GROUPS
 from handgrad.data import load_dataset, load_text
 from handgrad.experiments import (
     CANDIDATES,
@@ -47,43 +49,61 @@ from handgrad.training import DivergedError, compile_kernels, train
 
 @dataclass
 class Source:
-    """What is compared, and where it is kept."""
+    """What is compared, and where the comparison is kept."""
 
-    text: Path | None = None
-    """A UTF-8 file to learn from."""
-    dataset: str | None = None
-    """A text by name: pydoc (the default; in every Python) or shakespeare (downloaded once)."""
-    preset: str = "quick"
+    text: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A UTF-8 file to train on."""
+    dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """A text by name: pydoc (the default, part of every Python) or shakespeare (downloaded once)."""
+    preset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "quick"
     """Settings by name: quick, shakespeare-cpu, explicit-char, autograd-char or gpt2."""
-    config: Path | None = None
-    """A TOML file of settings; they go before the preset's."""
-    tokenizers: tuple[str, ...] = tuple(CANDIDATES)
-    """Which are compared. word-lowercase forgets capitals, and knows all that is unknown as one token."""
-    budget: tuple[str, ...] = ()
-    """8000steps, 2e7characters or 600seconds for each, of one alone word=4000steps; max_steps where nothing is said."""
-    out: Path | None = None
-    """The directory where it is kept, with an ordinary run for each in runs/; runs/compare-N where nothing is said."""
-    resume: Path | None = None
-    """Go on with the comparison in this directory; of one that is done, show the table again."""
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A TOML file of settings, which override the preset's."""
+    tokenizers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = tuple(CANDIDATES)
+    """The tokenizers to compare. word-lowercase drops capitals and turns every unknown word into one token."""
+    budget: Annotated[tuple[str, ...], tyro.conf.arg(metavar="BUDGET ...")] = ()
+    """How long to train each model: 8000steps, 2e7characters or 600seconds; word=4000steps for one of them. The
+    default is --max-steps."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="OUT")] = None
+    """The directory of the comparison, with an ordinary run for each tokenizer in runs/; runs/compare-N by default."""
+    resume: Annotated[Path | None, tyro.conf.arg(metavar="OUT")] = None
+    """Continue the comparison in this directory. If it is finished, print its table again."""
     allow_inexact: bool = False
-    """Go on also where libraries, replicas or processor are others, so that a run will be another than it was."""
+    """Resume even if libraries, replicas or processor have changed; a run then takes another course."""
 
 
 @dataclass
 class Arguments:
-    """Train one model on one text under several tokenizers, and put what comes of it into one table. Flags go before
-    the TOML file, and that before the preset."""
+    """Train one model on one text under several tokenizers, and show the results in one table. Flags override the TOML
+    file, which overrides the preset."""
 
     source: Annotated[Source, tyro.conf.arg(name="")] = field(default_factory=Source)
     settings: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
 
+_HELP = Help(
+    examples=(
+        (
+            "handgrad compare --text book.txt --tokenizers char bpe --vocab-size 1000",
+            "Compare characters with 1,000 byte-pair tokens, for as many steps each.",
+        ),
+        (
+            "handgrad compare --budget 600seconds word=4000steps --out runs/tokenizers",
+            "Train for ten minutes each, but the model of words for 4,000 steps.",
+        ),
+        ("handgrad compare --resume runs/tokenizers", "Continue a comparison that was interrupted."),
+    ),
+    groups=GROUPS,
+    hidden=("tokenizer",),  # --tokenizers takes its place
+)
+
+
 def run(argv: list[str]) -> int:
     outlive_the_output()
     console = make_console()
-    source, _ = parse_known(Source, [word for word in argv if word not in ("-h", "--help")], "compare")
+    source, _ = parse_known(Source, argv, "compare")
     comparison = _new(source, argv, console) if source.resume is None else _asked_to_resume(source, argv)
-    again = f"go on with: handgrad compare --resume {shlex.quote(str(comparison.path))}"
+    again = f"continue with: handgrad compare --resume {shlex.quote(str(comparison.path))}"
     try:
         with locked(comparison.path, "compared"):
             clear_leftovers(comparison.path)
@@ -93,17 +113,18 @@ def run(argv: list[str]) -> int:
         return INTERRUPTED
     except OSError as error:
         where = error.filename or comparison.path
-        raise InputError(f"cannot go on in {where}: {error.strerror or error}; what is done stays; {again}") from None
+        what = error.strerror or error
+        raise InputError(f"cannot continue in {where}: {what}; what is done is kept; {again}") from None
 
 
 def _new(source: Source, argv: list[str], console: Console) -> TokenizerComparison:
     given = preset(source.preset)
     config = given if source.config is None else given.updated(read_config_file(source.config), str(source.config))
-    config = parse(Arguments, argv, "compare", Arguments(settings=config)).settings
+    config = parse(Arguments, argv, "compare", Arguments(settings=config), _HELP).settings
     if source.allow_inexact:
         raise InputError("--allow-inexact is for --resume OUT")
     if config.tokenizer != given.tokenizer:
-        raise InputError("compare: --tokenizers names which are compared; the setting tokenizer is for train")
+        raise InputError("compare: --tokenizers names what is compared; the setting tokenizer is for train")
     if source.text is not None and source.dataset is not None:
         raise InputError("give only one of --text and --dataset")
     names = source.tokenizers
@@ -123,8 +144,8 @@ def _new(source: Source, argv: list[str], console: Console) -> TokenizerComparis
 def _asked_to_resume(source: Source, argv: list[str]) -> TokenizerComparison:
     assert source.resume is not None
     alone = Source(resume=source.resume, allow_inexact=source.allow_inexact)
-    if parse(Arguments, argv, "compare") != Arguments(source=alone):
-        raise InputError("--resume goes on with a comparison as it is; only --allow-inexact can be given with it")
+    if parse(Arguments, argv, "compare", extra=_HELP) != Arguments(source=alone):
+        raise InputError("--resume continues a comparison as it is; only --allow-inexact can be given with it")
     return open_comparison(source.resume)
 
 
@@ -146,11 +167,11 @@ def _compare(comparison: TokenizerComparison, allow_inexact: bool, again: str, c
         if stopped is not None:
             console.print(f"stopped and saved; {again}")
             return stopped
-        # Nothing here need be saved on the way, so that Ctrl-C and SIGTERM end it at once.
+        # Measuring is short and saves nothing on the way, so Ctrl-C and SIGTERM end it at once.
         with sigterm_raises(), compiling_is_said():
             measured[entry.name] = measure(the_run, entry, warn)
             draw_panel(comparison, the_run, entry.name)
-            write_report(comparison, measured, diverged)  # after each: nothing that is done waits for the next
+            write_report(comparison, measured, diverged)  # after each run, so that no result waits for the next
     if measured:
         if diverged or measured.keys() == known.keys():
             write_report(comparison, measured, diverged)
@@ -158,14 +179,14 @@ def _compare(comparison: TokenizerComparison, allow_inexact: bool, again: str, c
         console.print(f"\ntable, samples and pictures: {comparison.path / 'results.md'}")
     if diverged:
         warn(
-            f"not in the table, as training diverged: {', '.join(diverged)}; the settings of a comparison stay as they "
-            "are, so begin another with a smaller --lr or --grad-clip"
+            f"not in the table, because training diverged: {', '.join(diverged)}; the settings of a comparison cannot "
+            "change, so start another with a smaller --lr or --grad-clip"
         )
     return FAILED if diverged else OK
 
 
 def _train(the_run: Run, allow_inexact: bool, console: Console) -> int | None:
-    """Trains a run to its end, from where it stood; the exit code where it was asked to stop."""
+    """Trains a run to its end, from its last checkpoint; returns the exit code if it was asked to stop."""
     with locked(the_run.path, "trained") as stale:
         if stale is not None:
             console.print(was_cut_off(the_run, stale))

@@ -1,4 +1,4 @@
-"""Where commands print."""
+"""Where commands print, and what happens when nobody reads it."""
 
 import contextlib
 import errno
@@ -15,14 +15,14 @@ from handgrad.system.errors import InputError
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Whoever read our output has left, as in ``| head``: the work goes on, quietly, to its own exit code."""
+        """The reader of our output has left, as in ``| head``: the command continues silently to its own exit code."""
         self.quiet = True
 
 
 class _Output(io.FileIO):
-    """Output that may come to an end: the terminal closes, the pipe's reader leaves, the log's disk is full.
+    """Output that may end early: the terminal closes, the reader of a pipe leaves, the disk of a log is full.
 
-    What is written then goes nowhere.
+    From then on it drops what is written.
     """
 
     def write(self, content: Any) -> int:
@@ -35,13 +35,13 @@ class _Output(io.FileIO):
 
 
 def outlive_the_output() -> None:
-    """From now on a command goes on, where it was told to, though what it prints can no longer be written."""
+    """From now on the command continues even if its output can no longer be written."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         buffer = getattr(stream, "buffer", None)
-        raw = getattr(buffer, "raw", buffer)  # with python -u there is no buffer before it
+        raw = getattr(buffer, "raw", buffer)  # python -u has no buffer around it
         if not (isinstance(stream, io.TextIOWrapper) and isinstance(raw, io.FileIO)):
-            continue  # what Python programs put in its place
+            continue  # a Python program has replaced the stream
         stream.flush()
         output = _Output(stream.fileno(), "w", closefd=False)
         wrapped = io.TextIOWrapper(
@@ -55,12 +55,12 @@ def outlive_the_output() -> None:
 
 
 def make_console(stderr: bool = False) -> Console:
-    """Prints text as it is: nothing in it is markup, and lines are as long as they are."""
+    """A console that prints text as it is: it reads no markup and breaks no lines."""
     return _Console(highlight=False, markup=False, soft_wrap=True, stderr=stderr)
 
 
 def standard_input() -> BinaryIO:
-    """Raises InputError where it is closed, as for what runs in the background."""
+    """Raises InputError if it is closed, as it can be for a program in the background."""
     if sys.stdin is None:
         raise InputError("standard input is closed; give a file, or a text through a pipe")
     return sys.stdin.buffer
@@ -68,7 +68,7 @@ def standard_input() -> BinaryIO:
 
 @contextlib.contextmanager
 def compiling_is_said() -> Iterator[None]:
-    """While kernels are compiled, which happens once on a machine, the user is told what takes so long."""
+    """While entered, says when kernels are compiled, which happens once on a machine and takes time."""
     if current_backend() != "numba":
         yield
         return
@@ -82,11 +82,19 @@ def compiling_is_said() -> Iterator[None]:
 
 
 def warn(sentence: str) -> None:
-    """Says on the error output what the user should know; the command goes on."""
+    """Prints a warning on the error output; the command continues."""
     say(f"handgrad: warning: {sentence}")
 
 
 def say(line: str) -> None:
-    """On the error output, if anybody still reads it: after Ctrl-C in ``handgrad train 2>&1 | tee log`` tee is gone."""
+    """Prints a line on the error output, if it still has a reader.
+
+    After Ctrl-C in ``handgrad train 2>&1 | tee log``, tee is gone.
+    """
     with contextlib.suppress(BrokenPipeError):
         print(line, file=sys.stderr, flush=True)
+
+
+def counted(number: int, thing: str) -> str:
+    """A number with its noun: 1 replica, 2 replicas."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")

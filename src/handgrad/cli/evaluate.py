@@ -1,4 +1,4 @@
-"""handgrad eval: how well a trained model predicts a text."""
+"""handgrad eval: measures how well a trained model predicts a text."""
 
 import math
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ from handgrad.training.replicas import cores_for
 
 @dataclass
 class Arguments:
-    """Loss, perplexity and bits per character of a text under a trained model."""
+    """Measure how well a trained model predicts a text: loss, perplexity and bits per character."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The run's directory."""
-    text: Path | None = None
-    """A UTF-8 file; the run's own validation split where none is given."""
-    checkpoint: str = "best"
-    """best, last, or a checkpoint's name."""
+    text: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A UTF-8 file; the validation split of the run by default."""
+    checkpoint: Annotated[str, tyro.conf.arg(metavar="NAME")] = "best"
+    """best, last, or the name of a checkpoint."""
 
 
 def run(argv: list[str]) -> int:
@@ -38,7 +38,7 @@ def run(argv: list[str]) -> int:
     the_run = open_run(arguments.run)
     tokens, tokens_per_character, what = _tokens(the_run, arguments.text)
     if len(tokens) < 2:
-        raise InputError(f"{what} has {len(tokens)} tokens; it takes 2, one to predict from and one to predict")
+        raise InputError(f"{what} has too few tokens, {len(tokens)}; at least 2 are needed, the second to be predicted")
     model, checkpoint = the_run.model(arguments.checkpoint, warn)
     threads = choose_replicas(0, len(tokens))
     with compiling_is_said(), cores_for(threads), Team(threads) as team:
@@ -57,7 +57,7 @@ def run(argv: list[str]) -> int:
 
 
 def _tokens(the_run: Run, text_file: Path | None) -> tuple[Array, float | None, str]:
-    """The tokens to predict, how many there are to a character (None where some are lost), and what they are."""
+    """The tokens to predict, their number per character (None if the tokenizer loses text), and their source."""
     if text_file is None:
         data = the_run.data()
         data.check_ids(data.validation)

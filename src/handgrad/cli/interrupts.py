@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal as a question that the training loop asks between steps."""
+"""Turns Ctrl-C, SIGTERM and a closed terminal into a flag that the training loop reads between steps."""
 
 import signal
 import sys
@@ -12,7 +12,7 @@ from handgrad.cli.console import say
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """While entered, SIGTERM raises SystemExit, so that what is half-written is taken away as it is after Ctrl-C."""
+    """While entered, SIGTERM raises SystemExit, so that half-written files are removed as they are after Ctrl-C."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         sys.exit(128 + number)
@@ -25,10 +25,10 @@ def sigterm_raises() -> Iterator[None]:
 
 
 class Interrupts:
-    """While entered, the first SIGINT, SIGTERM or SIGHUP is remembered; a second one ends the program as usual.
+    """While entered, remembers the first SIGINT, SIGTERM or SIGHUP; a second one ends the program as usual.
 
-    SIGHUP is what a terminal sends that closes. What is ignored, as it is under nohup or in the background of a
-    script, stays so.
+    A terminal sends SIGHUP when it closes. A signal that is ignored, as under nohup or in the background of a script,
+    is still ignored.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Interrupts:
 
     @property
     def exit_code(self) -> int:
-        """What the shell expects of a program ended by this signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+        """The shell's code for a program ended by this signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + (self.signal or 0)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The command line: finds the command, runs it, and turns what goes wrong into one sentence and an exit code."""
+"""The command line: finds the command, runs it, and turns an error into one sentence and an exit code."""
 
 import contextlib
 import io
@@ -6,13 +6,14 @@ import os
 import sys
 from importlib import import_module
 
+from handgrad.cli.suggestions import command_like
 from handgrad.system.errors import InputError
 from handgrad.system.processor import choose_blas_kernels
 from handgrad.system.version import __version__
 
 COMMANDS = {
     "train": "train a GPT on a text, or resume a run",
-    "sample": "let a trained model write",
+    "sample": "write text with a trained model",
     "eval": "loss, perplexity and bits per character of a text",
     "plot": "draw the curves of one run or several",
     "prepare": "turn texts into token files to train on",
@@ -21,23 +22,23 @@ COMMANDS = {
     "bench": "time handgrad beside PyTorch, and show where a step's time goes",
     "check": "prove every gradient on this machine",
 }
-_FILES = {"eval": "evaluate"}  # where the command's name would hide a Python built-in
+_FILES = {"eval": "evaluate"}  # the command's own name would hide a Python built-in
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command; returns its exit code: 0 fine, 1 failed, 2 bad input, 130 interrupted."""
+    """Runs a command and returns its exit code: 0 fine, 1 failed, 2 bad input, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
     choose_blas_kernels()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
     code = _run(argv)
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where it is closed, as by >&-
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None if it is closed, as by >&-
         try:
             stream.flush()
         except BrokenPipeError:
-            # What was left to print has no reader; Python would try once more on its way out, and complain.
+            # The rest of the output has no reader; Python would try to write it once more at exit, and complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return code
 
@@ -46,7 +47,7 @@ def _run(argv: list[str]) -> int:
     try:
         return _dispatch(argv)
     except BrokenPipeError:
-        return OK  # whoever read our output has left, as in `handgrad sample RUN | head`: that is no error
+        return OK  # the reader of our output has left, as in `handgrad sample RUN | head`: not an error
     except InputError as error:
         return _say(str(error), BAD_INPUT)
     except KeyboardInterrupt:
@@ -71,17 +72,23 @@ def _dispatch(argv: list[str]) -> int:
         return OK
     command, *arguments = argv
     if command not in COMMANDS:
-        raise InputError(f"unknown command {command!r}; known: {', '.join(COMMANDS)}")
-    module = import_module(f"handgrad.cli.{_FILES.get(command, command)}")
-    code: int = module.run(arguments)
+        meant = command_like(command, COMMANDS)
+        advice = f"did you mean handgrad {meant}?" if meant else f"known: {', '.join(COMMANDS)}"
+        raise InputError(f"unknown command {command!r}; {advice}")
+    code: int = import_module(modules_of_commands()[command]).run(arguments)
     return code
+
+
+def modules_of_commands() -> dict[str, str]:
+    """The module of each command, by the command's name."""
+    return {command: f"handgrad.cli.{_FILES.get(command, command)}" for command in COMMANDS}
 
 
 def _help() -> str:
     rows = "\n".join(f"  {name:9}{purpose}" for name, purpose in COMMANDS.items())
     return (
         "usage: handgrad COMMAND ...\n\nGPTs with gradients written by hand, on NumPy.\n\n"
-        f"{rows}\n\nhandgrad COMMAND --help tells a command's flags."
+        f"{rows}\n\nhandgrad COMMAND --help shows the flags of a command."
     )
 
 

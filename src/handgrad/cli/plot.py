@@ -1,4 +1,4 @@
-"""handgrad plot: the curves of runs as a picture."""
+"""handgrad plot: draws the curves of runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,19 +8,19 @@ import tyro
 
 from handgrad.cli.arguments import parse
 from handgrad.cli.main import OK
-from handgrad.plotting import plot_curves
-from handgrad.runs import open_run, read_metrics
+from handgrad.runs import open_run
 from handgrad.system.errors import InputError
 
 
 @dataclass
 class Arguments:
-    """Draw loss, gradient norm, learning rate and improvement of one run, or of several over one another."""
+    """Draw loss, gradient norm, learning rate and loss gained of one run, or of several runs in the same panels."""
 
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")]
-    """The runs' directories."""
-    out: Path | None = None
-    """The picture; RUN/curves.png for one run, curves.png here for several."""
+    """The directories of the runs."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The picture, whose ending names the format: png, svg or pdf. The default is RUN/curves.png for one run, and
+    curves.png in this directory for several."""
 
 
 def run(argv: list[str]) -> int:
@@ -31,6 +31,8 @@ def run(argv: list[str]) -> int:
     out = arguments.out or (runs[0].curves_path if len(runs) == 1 else Path("curves.png"))
     names = [one.path.name for one in runs]
     labels = names if len(set(names)) == len(names) else [str(one.path) for one in runs]
-    plot_curves({label: read_metrics(one.metrics_path) for label, one in zip(labels, runs, strict=True)}, out)
+    from handgrad.plotting import plot_runs  # matplotlib is slow to import
+
+    plot_runs(dict(zip(labels, runs, strict=True)), out)
     print(out)
     return OK

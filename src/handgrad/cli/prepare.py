@@ -1,4 +1,4 @@
-"""handgrad prepare: texts, also such as are larger than memory, become token files."""
+"""handgrad prepare: turns texts, which may be larger than memory, into token files."""
 
 import io
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from rich.text import Text
 
 from handgrad.cli.arguments import parse
 from handgrad.cli.console import make_console, standard_input
+from handgrad.cli.help import Help
 from handgrad.cli.interrupts import sigterm_raises
 from handgrad.cli.main import OK
 from handgrad.data import Prepared, Stream, check_is_empty, load_dataset, prepare_token_files
@@ -33,24 +34,35 @@ _STANDARD_INPUT = Path("-")
 
 @dataclass
 class Arguments:
-    """Turn texts into token files, which `handgrad train --data DIR` trains on. They may be larger than memory."""
+    """Turn texts into token files for `handgrad train --data DIR`. Texts may be larger than memory."""
 
-    out: Path
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """The directory to write, which must be new or empty."""
     standard_input: Annotated[tyro.conf.Positional[Literal["-"] | None], tyro.conf.arg(metavar="-")] = None
     """Read the text from standard input."""
-    text: tuple[Path, ...] = ()
-    """UTF-8 files, and directories of such; each file is a document. - is standard input."""
-    dataset: str | None = None
+    text: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...")] = ()
+    """UTF-8 files, and directories of UTF-8 files; each file is a document. - is standard input."""
+    dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """A text by name: pydoc or shakespeare."""
-    tokenizer: str = "char"
-    """char, word or bpe, which learn from the text; or a tokenizer.json, which is taken as it is."""
+    tokenizer: Annotated[str, tyro.conf.arg(metavar="char|word|bpe|FILE")] = "char"
+    """A kind of tokenizer, which learns its vocabulary from the text; or a tokenizer.json, which is used as it is."""
     vocab_size: int | None = None
-    """The most tokens that the tokenizer may learn, special tokens included."""
+    """The largest vocabulary that the tokenizer may learn, special tokens included."""
+
+
+_HELP = Help(
+    examples=(
+        (
+            "handgrad prepare --text books/ --tokenizer bpe --vocab-size 5000 --out tokens",
+            "Encode a directory of texts with a new byte-pair vocabulary.",
+        ),
+        ("handgrad train --data tokens", "Train on the token files."),
+    )
+)
 
 
 def run(argv: list[str]) -> int:
-    arguments = parse(Arguments, argv, "prepare")
+    arguments = parse(Arguments, argv, "prepare", extra=_HELP)
     check_is_empty(arguments.out)
     tokenizer, learn = _tokenizer(arguments.tokenizer, arguments.vocab_size)
     texts = _texts(arguments)
@@ -62,7 +74,7 @@ def run(argv: list[str]) -> int:
 
 
 class _OfBytes(ProgressColumn):
-    """A column that is empty while there is no saying how many bytes there are."""
+    """A column that is empty while the number of bytes is unknown."""
 
     def __init__(self, column: ProgressColumn) -> None:
         super().__init__()
@@ -73,7 +85,7 @@ class _OfBytes(ProgressColumn):
 
 
 class PreparingDisplay:
-    """Shows how far it is: a bar for each pass on a terminal, nothing elsewhere."""
+    """Shows a progress bar for each pass on a terminal, and nothing elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self.live = Progress(
@@ -88,14 +100,14 @@ class PreparingDisplay:
         self._tasks: dict[str, TaskID] = {}
 
     def report(self, doing: str, done: int, total: int | None) -> None:
-        """What is being done, and how many bytes of how many."""
+        """Shows that ``done`` of ``total`` bytes are processed in the pass ``doing``."""
         if doing not in self._tasks:
-            self._end_what_had_no_end()
+            self._finish_unknown_totals()
             self._tasks[doing] = self.live.add_task(doing, total=total)
         self.live.update(self._tasks[doing], completed=done)
 
-    def _end_what_had_no_end(self) -> None:
-        """A next thing has begun, so the one before, of which there was no saying how long it is, is done."""
+    def _finish_unknown_totals(self) -> None:
+        """The next pass has begun, so an earlier pass over an unknown number of bytes is finished."""
         for task in self.live.tasks:
             if task.total is None:
                 self.live.update(task.id, total=task.completed)
@@ -121,7 +133,7 @@ def _texts(arguments: Arguments) -> list[Path | Stream]:
 
 
 def _tokenizer(named: str, vocab_size: int | None) -> tuple[Tokenizer, bool]:
-    """The tokenizer, and whether it is still to learn its vocabulary."""
+    """The tokenizer, and whether it must still learn its vocabulary."""
     if named in KINDS:
         return make_tokenizer(named, vocab_size), True
     if not named.endswith(".json") and not Path(named).exists():

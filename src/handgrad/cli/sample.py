@@ -1,4 +1,4 @@
-"""handgrad sample: a trained model writes."""
+"""handgrad sample: writes text with a trained model."""
 
 import codecs
 from collections.abc import Iterable, Iterator
@@ -10,6 +10,7 @@ import tyro
 
 from handgrad.cli.arguments import parse
 from handgrad.cli.console import compiling_is_said, warn
+from handgrad.cli.help import Help
 from handgrad.cli.main import OK
 from handgrad.generation import Strategy, generate, opening
 from handgrad.runs import open_run
@@ -19,36 +20,47 @@ from handgrad.tokenizers import Tokenizer
 
 @dataclass
 class Arguments:
-    """Let a trained model write, printed as it comes."""
+    """Write text with a trained model. Each token is printed as soon as it is sampled."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The run's directory."""
     prompt: str = ""
-    """What the text begins with; a new line where nothing is said."""
+    """The beginning of the text; a new line by default."""
     tokens: int = 500
-    """How many tokens to write."""
+    """Tokens to write."""
     temperature: float = 0.8
-    """Below 1 safer, above 1 bolder; 0 always takes the likeliest token."""
+    """Below 1 is safer, above 1 is bolder; 0 always takes the likeliest token."""
     top_k: int | None = None
-    """Choose among the k likeliest tokens."""
+    """Sample from the k likeliest tokens."""
     top_p: float | None = None
-    """Choose among the likeliest tokens that together have this probability."""
+    """Sample from the likeliest tokens that together have this probability."""
     seed: int = 0
-    """One seed gives one text."""
+    """Seed of the sampling: the same seed gives the same text."""
     samples: int = 1
-    """How many texts."""
-    checkpoint: str = "best"
-    """best, last, or a checkpoint's name."""
+    """Texts to write."""
+    checkpoint: Annotated[str, tyro.conf.arg(metavar="NAME")] = "best"
+    """best, last, or the name of a checkpoint."""
+
+
+_HELP = Help(
+    examples=(
+        ("handgrad sample runs/quick-1", "Write 500 tokens with the best checkpoint."),
+        (
+            'handgrad sample runs/quick-1 --prompt "The for statement" --temperature 0.5 --samples 3',
+            "Write three texts that begin alike, each token a safer choice.",
+        ),
+    )
+)
 
 
 def run(argv: list[str]) -> int:
-    arguments = parse(Arguments, argv, "sample")
+    arguments = parse(Arguments, argv, "sample", extra=_HELP)
     for name in ("tokens", "samples"):
         if getattr(arguments, name) < 1:
             raise InputError(f"{name} must be at least 1, not {getattr(arguments, name)}")
     if arguments.seed < 0:
         raise InputError(f"seed must be at least 0, not {arguments.seed}")
-    Strategy(arguments.temperature, arguments.top_k, arguments.top_p)  # refused before the model is read
+    Strategy(arguments.temperature, arguments.top_k, arguments.top_p)  # raises before the model is read
     the_run = open_run(arguments.run)
     tokenizer = the_run.tokenizer()
     model, _ = the_run.model(arguments.checkpoint, warn)
@@ -76,9 +88,9 @@ def run(argv: list[str]) -> int:
 
 
 def decoded_as_it_comes(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:
-    """The text of ids piece by piece; a character of which some bytes are still to come waits for them.
+    """The text of ids, piece by piece; a character waits until all its bytes are there.
 
-    Joined it is ``tokenizer.decode(ids)``.
+    The pieces joined are ``tokenizer.decode(ids)``.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for number in ids:
@@ -92,4 +104,4 @@ def _warn_of_unknown(prompt: str, tokenizer: Tokenizer) -> None:
     unknown = sorted({character for character in prompt if tokenizer.unk_id in tokenizer.encode(character)})
     if unknown:
         names = ", ".join(repr(character) for character in unknown)
-        warn(f"the tokenizer has never seen {names}; <unk> stands for it")
+        warn(f"the vocabulary lacks {names}; the model sees <unk> instead")

@@ -1,4 +1,4 @@
-"""handgrad tokenize: a text coloured by its tokens, with their ids."""
+"""handgrad tokenize: shows a text coloured by its tokens, with their ids."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from handgrad.system.arrays import Array
 from handgrad.system.files import not_utf8
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 
-# Light grounds under black, which read well on dark terminals and on light ones.
+# Black on light backgrounds is readable on dark terminals and on light ones.
 _STYLES = [f"color(16) on color({ground})" for ground in (153, 157, 223, 218, 189)]
 _SEEN = {" ": "·", "\n": "↵", "\t": "␉", "\r": "␍"}
 
@@ -28,18 +28,18 @@ class Arguments:
     """Show a text coloured by its tokens, with their ids. Spaces are shown as ·, new lines as ↵."""
 
     tokenizer: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN|tokenizer.json")]
-    """A run, a directory of token files, or a tokenizer's file."""
+    """A run, a directory of token files, or the file of a tokenizer."""
     text: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TEXT")] = None
-    """The text; standard input where it is left out or -."""
+    """The text; standard input if it is missing or -."""
     ids: bool = False
-    """Print the ids alone, with spaces between them."""
+    """Print only the ids, with spaces between them."""
     allow_special: bool = False
-    """Special tokens, where they stand in the text, are themselves."""
+    """Read special tokens in the text, such as <eos>, as themselves and not as characters."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A token and its id as they are shown, one under the other."""
+    """A token and its id, as they are printed one under the other."""
 
     token: str
     number: str
@@ -69,7 +69,7 @@ def run(argv: list[str]) -> int:
 
 
 def rows_of(cells: Iterable[Cell], width: int) -> Iterator[list[Cell]]:
-    """The cells in rows that fit the width with a space between two; a new line ends a row too."""
+    """The cells in rows that fit the width, with a space between two cells; a new line also ends a row."""
     row: list[Cell] = []
     used = 0
     for cell in cells:
@@ -83,7 +83,7 @@ def rows_of(cells: Iterable[Cell], width: int) -> Iterator[list[Cell]]:
 
 
 def visible(token: str) -> str:
-    """A token as it can be seen: spaces, new lines and other characters that print nothing have signs."""
+    """A token with signs for spaces, new lines and other characters that print nothing."""
     return "".join(_SEEN.get(c) or (c if c.isprintable() else f"<{ord(c):02X}>") for c in token)
 
 
@@ -93,7 +93,7 @@ def _cell(tokenizer: Tokenizer, number: int) -> Cell:
 
 
 def _print_row(row: list[Cell], first: int, console: Console) -> None:
-    """The row's tokens and, under them, their ids; ``first`` is the number of its first token, for the colours."""
+    """Prints a row of tokens and, under them, their ids; ``first`` counts the tokens before it, for the colours."""
     coloured = console.is_terminal and not console.no_color
     tokens, numbers = Text(), Text(style="dim" if coloured else "")
     for place, cell in enumerate(row):

@@ -1,4 +1,4 @@
-"""handgrad train: from a text to a model, with checkpoints, metrics and curves."""
+"""handgrad train: trains a model on a text and leaves checkpoints, metrics and curves."""
 
 import dataclasses
 import shlex
@@ -11,9 +11,11 @@ from rich.console import Console
 
 from handgrad.cli.arguments import parse, parse_known
 from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, warn
+from handgrad.cli.help import Help
 from handgrad.cli.interrupts import Interrupts
 from handgrad.cli.main import FAILED, OK
 from handgrad.cli.progress import TrainingDisplay
+from handgrad.cli.setting_groups import GROUPS
 from handgrad.data import Corpus, TokenData, count_unknown, encode_corpus, load_dataset, load_text, open_token_files
 from handgrad.generation import write
 from handgrad.models.formats.model_in_checkpoint import read_pointer
@@ -28,7 +30,6 @@ from handgrad.runs import (
     open_run,
     preset,
     read_config_file,
-    read_metrics,
     resumed,
 )
 from handgrad.runs.checkpoint import read_progress
@@ -47,45 +48,58 @@ _SAMPLE_TOKENS = 300
 class Source:
     """What to train on and where to keep the run."""
 
-    text: Path | None = None
-    """A UTF-8 file to learn from."""
-    data: Path | None = None
+    text: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A UTF-8 file to train on."""
+    data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """A directory of token files that `handgrad prepare` made."""
-    dataset: str | None = None
-    """A text by name: pydoc (the default; in every Python) or shakespeare (downloaded once)."""
-    preset: str = "quick"
+    dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """A text by name: pydoc (the default, part of every Python) or shakespeare (downloaded once)."""
+    preset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "quick"
     """Settings by name: quick, shakespeare-cpu, explicit-char, autograd-char or gpt2."""
-    config: Path | None = None
-    """A TOML file of settings; they go before the preset's."""
-    out: Path | None = None
-    """Where the run is kept; runs/PRESET-N where nothing is said."""
-    resume: Path | None = None
-    """Go on with this run, bit for bit; more steps, another learning rate and the like can be given."""
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A TOML file of settings, which override the preset's."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """The directory of the new run; runs/PRESET-N by default."""
+    resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Continue this run, bit for bit. --max-steps, --lr and a few other settings may change."""
     allow_inexact: bool = False
-    """Go on also where libraries, replicas or processor are others, so that the run will be another than it was."""
-    init_from: Path | None = None
-    """Start from this run's best weights, with its tokenizer and its model's shape."""
+    """Resume even if libraries, replicas or processor have changed; the run then takes another course."""
+    init_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Start from the best weights of this run, with its tokenizer and the shape of its model."""
 
 
 @dataclass
 class Arguments:
-    """Train a GPT on a text. Flags go before the TOML file, and that before the preset."""
+    """Train a GPT on a text. Flags override the TOML file, which overrides the preset."""
 
     source: Annotated[Source, tyro.conf.arg(name="")] = field(default_factory=Source)
     settings: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
 
+_HELP = Help(
+    examples=(
+        ("handgrad train", "Train the preset quick on the reference text of Python."),
+        (
+            "handgrad train --text book.txt --preset shakespeare-cpu --lr 5e-4 --out runs/book",
+            "Train another preset on your own text, with one setting changed.",
+        ),
+        ("handgrad train --resume runs/book --max-steps 4000", "Continue a run, to more steps than before."),
+    ),
+    groups=GROUPS,
+)
+
+
 def run(argv: list[str]) -> int:
     outlive_the_output()
     console = make_console()
-    source, _ = parse_known(Source, [word for word in argv if word not in ("-h", "--help")], "train")
+    source, _ = parse_known(Source, argv, "train")
     if source.resume is None:
         return _train(*_new(source, argv), console)
     the_run, settings = _asked_to_resume(source, argv)
     with locked(the_run.path, "trained") as stale:  # of resuming and training in one
         if stale is not None:
             console.print(was_cut_off(the_run, stale))
-        data = the_run.data()  # refused where they do not fit, before anything is changed
+        data = the_run.data()  # raises before anything is changed
         the_run = resumed(the_run, settings, allow_inexact=source.allow_inexact, notice=console.print)
         return _train(the_run, data, console)
 
@@ -101,16 +115,16 @@ def _new(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
     replicas = choose_replicas(config.replicas, config.batch_size)
     check_fits_memory(config, config.model_config(data.tokenizer.vocab_size), replicas)
     the_run = create_run(out, config, data, source.data, replicas, init_from)
-    return the_run, the_run.data()  # from the files now, which need no memory
+    return the_run, the_run.data()  # memory-mapped from now on
 
 
 def _weights_to_begin_with(path: Path) -> Path:
-    """The best of a run's checkpoints that is intact."""
+    """The best intact checkpoint of a run."""
     return load_intact(path, "best", read_progress, warn)[1]
 
 
 def _settings(source: Source, argv: list[str]) -> TrainConfig:
-    """Preset, then the weights' own shape, then the TOML file, then the flags."""
+    """The preset, overridden by the shape of the weights, by the TOML file and by the flags, in this order."""
     config = preset(source.preset)
     if source.allow_inexact:
         raise InputError("--allow-inexact is for --resume RUN")
@@ -132,7 +146,7 @@ def _settings(source: Source, argv: list[str]) -> TrainConfig:
 
 
 def _parse_all(argv: list[str], config: TrainConfig) -> TrainConfig:
-    return parse(Arguments, argv, "train", Arguments(settings=config)).settings
+    return parse(Arguments, argv, "train", Arguments(settings=config), _HELP).settings
 
 
 def _data(source: Source, config: TrainConfig) -> TokenData:
@@ -151,19 +165,17 @@ def _data(source: Source, config: TrainConfig) -> TokenData:
     data = encode_corpus(corpus, tokenizer)
     unknown = count_unknown(tokenizer, data.train)
     if unknown:
-        warn(f"{unknown / len(data.train):.1%} of the training text is unknown to its tokenizer: <unk> stands for it")
+        warn(f"{unknown / len(data.train):.1%} of the training tokens are <unk>: the tokenizer lacks their characters")
     return data
 
 
 def _asked_to_resume(source: Source, argv: list[str]) -> tuple[Run, TrainConfig]:
-    """The run as it lies there, and the settings that it shall go on with."""
+    """The run as it is on the disk, and the settings that it continues with."""
     assert source.resume is not None
     given = [field.name for field in dataclasses.fields(Source) if getattr(source, field.name) != field.default]
     clash = [name for name in given if name not in ("resume", "config", "allow_inexact")]
     if clash:
-        raise InputError(
-            f"--resume goes on with a run as it is; --{clash[0].replace('_', '-')} cannot be given with it"
-        )
+        raise InputError(f"--resume continues a run as it is; --{clash[0].replace('_', '-')} cannot be given with it")
     the_run = open_run(source.resume)
     settings = the_run.config
     if source.config is not None:
@@ -174,7 +186,7 @@ def _asked_to_resume(source: Source, argv: list[str]) -> tuple[Run, TrainConfig]
 def _train(the_run: Run, data: TokenData, console: Console) -> int:
     with compiling_is_said():
         compile_kernels(the_run)
-    display = TrainingDisplay(the_run, console)
+    display = TrainingDisplay(the_run, console, best_is_sampled=True)
     again = f"handgrad train --resume {shlex.quote(str(the_run.path))}"
     try:
         with Interrupts() as interrupts:
@@ -185,25 +197,25 @@ def _train(the_run: Run, data: TokenData, console: Console) -> int:
     except OSError as error:
         kept = _last_checkpoint(the_run)
         raise InputError(
-            f"cannot go on in {error.filename or the_run.path}: {error.strerror or error}; {kept}"
+            f"cannot continue in {error.filename or the_run.path}: {error.strerror or error}; {kept}"
         ) from None
     finally:
         display.close()
     if not outcome.finished:
-        console.print(f"stopped at step {outcome.progress.step:,} and saved; go on with: {again}")
+        console.print(f"stopped at step {outcome.progress.step:,} and saved; continue with: {again}")
         return interrupts.exit_code
-    from handgrad.plotting import plot_curves  # matplotlib takes its time, and serves only now
+    from handgrad.plotting import plot_runs  # matplotlib is slow to import
 
-    plot_curves({the_run.path.name: read_metrics(the_run.metrics_path)}, the_run.curves_path)
-    _say_what_came_of_it(the_run, data, console)
+    plot_runs({the_run.path.name: the_run}, the_run.curves_path)
+    _print_result(the_run, data, console)
     return OK
 
 
-def _say_what_came_of_it(the_run: Run, data: TokenData, console: Console) -> None:
+def _print_result(the_run: Run, data: TokenData, console: Console) -> None:
     model, best = the_run.model("best", warn)
     progress = read_progress(best)
     described = f"checkpoint {best.name}"
-    if progress.best_step == progress.step:  # else it is one that serves in the place of the best
+    if progress.best_step == progress.step:  # otherwise it replaces a damaged best one
         described = f"best checkpoint {best.name}, validation loss {progress.best_val_loss:.4f}"
     console.print(f"\n{described}; it writes:\n")
     console.print(write(model, data.tokenizer, _SAMPLE_TOKENS, seed=the_run.config.seed))

@@ -1,5 +1,6 @@
 """Corpora, token files, batches of arrays. Knows nothing of the model."""
 
+from handgrad.data.baselines import Baselines, baselines_of
 from handgrad.data.batches import random_batch, sequential_batches
 from handgrad.data.corpora import DATASETS, Corpus, load_dataset, load_text
 from handgrad.data.documents import Stream
@@ -8,10 +9,12 @@ from handgrad.data.token_files import TokenData, count_unknown, encode_corpus, o
 
 __all__ = [
     "DATASETS",
+    "Baselines",
     "Corpus",
     "Prepared",
     "Stream",
     "TokenData",
+    "baselines_of",
     "check_is_empty",
     "count_unknown",
     "encode_corpus",

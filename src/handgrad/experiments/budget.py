@@ -21,7 +21,7 @@ _TIMED_STEPS = 7
 
 @dataclass(frozen=True)
 class Budget:
-    """So many steps, characters of training text seen, or seconds of training on this machine."""
+    """A number of steps, of characters of training text seen, or of seconds of training on this machine."""
 
     amount: float
     unit: Unit = "steps"
@@ -36,7 +36,7 @@ class Budget:
         return f"{self.amount:{',.0f' if self.amount == round(self.amount) else ','}} {self.unit}"
 
     def steps(self, config: TrainConfig, data: TokenData) -> int:
-        """How many steps that is, at least one. Seconds are turned into steps by timing a few, evaluations left out."""
+        """The budget in steps, at least one. Seconds become steps by timing a few steps, without evaluations."""
         if self.unit == "steps":
             return max(1, round(self.amount))
         if self.unit == "characters":
@@ -46,9 +46,9 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> tuple[str | None, Self]:
-        """Whose, where it is said, and how much: ``8000steps``, ``word=2.5e6characters``, ``bpe=600seconds``.
+        """The name, if there is one, and the amount: ``8000steps``, ``word=2.5e6characters``, ``bpe=600seconds``.
 
-        Raises InputError for what is not of that form.
+        Raises InputError for any other form.
         """
         found = _FORM.fullmatch(text)
         if found is None:
@@ -56,21 +56,21 @@ class Budget:
                 f"a budget is written like 8000steps, word=2.5e6characters or bpe=600seconds, not {text[:80]!r}"
             )
         name, amount, unit = found.groups()
-        return name, cls(float(amount), unit or "steps")  # type: ignore[arg-type]  # looked at above
+        return name, cls(float(amount), unit or "steps")  # type: ignore[arg-type]  # checked in __post_init__
 
 
 def budgets_for(names: Sequence[str], said: Sequence[str], default: Budget) -> Mapping[str, Budget]:
-    """The budget of each name: its own, or that which is said of all, or the default.
+    """The budget of each name: its own, the common one, or the default.
 
-    Raises InputError where one is said of a name that is not compared, or twice.
+    Raises InputError if a budget is for a name that is not compared, or is given twice.
     """
     common: dict[str | None, Budget] = {}
     for text in said:
         name, budget = Budget.parse(text)
         if name is not None and name not in names:
-            raise InputError(f"the budget {text!r} is of {name!r}, which is not compared; compared: {', '.join(names)}")
+            raise InputError(f"the budget {text!r} is for {name!r}, which is not compared; known: {', '.join(names)}")
         if name in common:
-            raise InputError(f"the budget {text!r} is the second of {name or 'all'}; give one")
+            raise InputError(f"the budget {text!r} is the second for {name or 'all'}; give one")
         common[name] = budget
     return {name: common.get(name, common.get(None, default)) for name in names}
 
@@ -81,7 +81,7 @@ def characters_per_token(data: TokenData) -> float:
 
 
 def seconds_per_step(config: TrainConfig, vocab_size: int) -> float:
-    """The median of a few steps on this machine, with a model that is thrown away."""
+    """The median time of a few steps on this machine, with a model that is then dropped."""
     stepping = handgrad_contender(Case("comparison", config, vocab_size, config.block_size), replicas=config.replicas)
     times = []
     try:

@@ -9,25 +9,25 @@ from handgrad.tokenizers import Tokenizer, WordTokenizer, make_tokenizer
 
 @dataclass(frozen=True)
 class Candidate:
-    """A tokenizer that a text is cut by."""
+    """A tokenizer to compare."""
 
     name: str
     kind: Literal["char", "word", "bpe"]
     lowercase: bool = False
-    """Words as the published system has them: capitals are forgotten, and all unknown words are one token."""
+    """Words as in the published system: without capitals, and with one token for all unknown words."""
 
     def limit(self, vocab_size: int | None) -> int | None:
-        """The most tokens that it may learn of so many allowed; characters are few, and all of them are known."""
+        """The limit of its vocabulary; characters are few and need no limit."""
         return None if self.kind == "char" else vocab_size
 
     def untrained(self, vocab_size: int | None) -> Tokenizer:
-        """The tokenizer before it has learned."""
+        """The tokenizer before it learns its vocabulary."""
         if self.lowercase:
             return WordTokenizer(max_vocab_size=vocab_size, lowercase=True)
         return make_tokenizer(self.kind, self.limit(vocab_size))
 
     def made(self, tokenizer: Tokenizer) -> bool:
-        """Whether a tokenizer can be what became of this one."""
+        """Whether a trained tokenizer can be of this kind."""
         lowercase = isinstance(tokenizer, WordTokenizer) and tokenizer.lowercase
         return (tokenizer.kind, lowercase) == (self.kind, self.lowercase)
 
@@ -44,7 +44,7 @@ CANDIDATES = {
 
 
 def candidate(name: str) -> Candidate:
-    """The candidate of that name. Raises InputError for another."""
+    """The candidate of that name. Raises InputError for an unknown name."""
     if name not in CANDIDATES:
         raise InputError(f"unknown tokenizer {name[:80]!r}; known: {', '.join(CANDIDATES)}")
     return CANDIDATES[name]

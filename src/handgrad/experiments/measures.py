@@ -1,4 +1,4 @@
-"""What is measured of a trained run, so that runs with different tokenizers stand beside one another."""
+"""The measures of a trained run, by which runs with different tokenizers are compared."""
 
 import math
 import re
@@ -17,48 +17,48 @@ from handgrad.training import bits_per_character
 
 SAMPLES, SAMPLE_TOKENS = 4, 500
 _LAST_LOSSES = 20
-"""Logged steps whose mean is the final training loss: one batch says little."""
+"""Logged steps whose mean is the final training loss: a single batch says little."""
 _LEAST_WORDS = 4
-"""Of a line that can have been copied: one word, as the name of a speaker, stands in any text."""
+"""The fewest words of a line that counts as copied: a single word, such as a speaker's name, occurs in any text."""
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 
 @dataclass(frozen=True)
 class Writing:
-    """What samples have in common with the text that was learned from."""
+    """What samples have in common with the training text."""
 
     words: int
     known_words: int
-    """Of these, how many stand in the training text."""
+    """Those that occur in the training text."""
     lines: int
     """Whole lines of at least four words."""
     copied_lines: int
-    """Of these, how many stand in the training text as they are."""
+    """Those that occur in the training text unchanged."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """How a run's bits per character fell, against what was spent."""
+    """How a run's bits per character fell, against characters seen and against time."""
 
     characters: tuple[float, ...]
-    """Seen, of the training text."""
+    """Characters of the training text seen."""
     seconds: tuple[float, ...]
-    """At the median rate of the run, which evaluations and what else the machine did for a while do not change."""
+    """Time at the median rate of the run, which evaluations and other work on the machine do not change."""
     validation: tuple[float, ...]
     training: tuple[float, ...]
-    """The mean over the steps logged since the evaluation before."""
+    """The mean over the steps logged since the last evaluation."""
 
 
 @dataclass(frozen=True)
 class Measures:
-    """A run in figures. Losses are nats per token; bits are None where the tokenizer loses text."""
+    """A run in numbers. Losses are nats per token; bits are None if the tokenizer loses text."""
 
     tokenizer: str
     budget: str
     steps: int
     parameters: int
     vocabulary_parameters: int
-    """Of these, how many stand in tables with a row for each token: the embedding, and the head where it is its own."""
+    """Those in tables with a row for each token: the embedding, and the head if it has its own table."""
     vocab_size: int
     characters_per_token: float
     """Of the training text."""
@@ -82,25 +82,24 @@ class Measures:
     tokens_per_second: float
     """The median over the logged steps."""
     seconds: float
-    """What training took, evaluations and whatever else the machine did counted."""
+    """Time of training, including evaluations and other work on the machine."""
     samples: tuple[str, ...]
     curve: Curve | None
-    """None where the tokenizer loses text."""
+    """None if the tokenizer loses text."""
 
 
 def measure(run: Run, entry: Entry, notice: Callable[[str], None] = lambda sentence: None) -> Measures:
-    """What came of a run that is done; samples are of its best checkpoint.
+    """The measures of a finished run, with samples of its best checkpoint.
 
-    ``notice`` is told where that is damaged, and another serves. Raises InputError where the run is not done, or the
-    lines of its metrics are lost.
+    If that checkpoint is damaged, another replaces it and ``notice`` is called. Raises InputError if the run is not
+    finished, or if lines of its metrics are missing.
     """
     rows = read_metrics(run.metrics_path)
     losses = [row["loss"] for row in rows if row["loss"] is not None]
     evaluated = [row for row in rows if row["val_loss"] is not None and row["step"] > 0]
     if not (losses and evaluated and rows[-1]["step"] >= entry.steps and _rates(rows)):
         raise InputError(
-            f"{run.metrics_path} does not tell of all {entry.steps:,} steps; move {run.path} away, and it is trained "
-            "anew"
+            f"{run.metrics_path} does not cover all {entry.steps:,} steps; move {run.path} away to train it again"
         )
     data = run.data()
     best = min(evaluated, key=lambda row: row["val_loss"])
@@ -135,7 +134,7 @@ def measure(run: Run, entry: Entry, notice: Callable[[str], None] = lambda sente
 
 
 def median_rate(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Tokens per second, over the lines of steps that were made."""
+    """The median of tokens per second over the logged steps."""
     return statistics.median(_rates(rows))
 
 
@@ -144,19 +143,19 @@ def _rates(rows: Sequence[Mapping[str, Any]]) -> list[float]:
 
 
 def vocabulary_parameters(run: Run) -> int:
-    """How many parameters a vocabulary of one token less would spare, for each token."""
+    """Parameters that one token needs, times the size of the vocabulary."""
     config = run.config
     each = config.model_config(2).n_parameters - config.model_config(1).n_parameters
     return each * run.model_config.vocab_size
 
 
 def compare_with(text: str, samples: Sequence[str]) -> Writing:
-    """Words and lines of samples that stand in a text. What a sample ends with may be cut off, and is left out."""
+    """Words and lines of samples that occur in a text. The end of a sample may be cut off and does not count."""
     known, stood = set(_WORD.findall(text)), {line.strip() for line in text.splitlines()}
     words, lines = [], []
     for sample in samples:
         words += [found[0] for found in _WORD.finditer(sample) if found.end() < len(sample.rstrip("'’"))]
-        whole = f"{sample}.".splitlines()[:-1]  # what stands after the last end of a line, if only this, is none
+        whole = f"{sample}.".splitlines()[:-1]  # without the line that may be cut off
         lines += [line.strip() for line in whole if len(_WORD.findall(line)) >= _LEAST_WORDS]
     return Writing(
         words=len(words),
@@ -167,7 +166,7 @@ def compare_with(text: str, samples: Sequence[str]) -> Writing:
 
 
 def bits_curve(data: TokenData, rows: Sequence[Mapping[str, Any]]) -> Curve | None:
-    """One point for each evaluation of a run; None where its tokenizer loses text."""
+    """One point for each evaluation of a run; None if its tokenizer loses text."""
     if data.tokens_per_character is None:
         return None
     per_token, rate = characters_per_token(data), median_rate(rows)
@@ -178,7 +177,7 @@ def bits_curve(data: TokenData, rows: Sequence[Mapping[str, Any]]) -> Curve | No
         since += [] if row["loss"] is None else [row["loss"]]
         if row["val_loss"] is not None:
             points.append(row)
-            # The untrained model's training loss is not logged; it is its validation loss, near enough.
+            # The training loss of the untrained model is not logged; its validation loss is close enough.
             mean = statistics.fmean(since) if since else row["val_loss"]
             training.append(mean / per_token / math.log(2))
             since = []

@@ -1,4 +1,4 @@
-"""What a comparison found, as a table, samples side by side, JSON and pictures, in the comparison's directory."""
+"""The results of a comparison in its directory: a table, samples side by side, JSON and pictures."""
 
 import html
 import re
@@ -10,7 +10,7 @@ from typing import Any
 from handgrad.experiments.candidates import candidate
 from handgrad.experiments.measures import SAMPLE_TOKENS, SAMPLES, Curve, Measures, Writing
 from handgrad.experiments.tokenizer_comparison import TokenizerComparison
-from handgrad.runs import Run, read_metrics
+from handgrad.runs import Run
 from handgrad.system.dataclasses_from_json import dataclass_from_json
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_json, write_atomically, write_json
@@ -19,7 +19,7 @@ NOT_COMPARABLE = "not comparable"
 _SHOWN_SAMPLE = 600
 """Characters of a sample that the report shows."""
 _LARGEST = 1 << 53
-"""No count is as large, and no point of a curve."""
+"""Larger than any count, and than any point of a curve."""
 
 ROWS: tuple[tuple[str, Callable[[Measures], str]], ...] = (
     ("budget", lambda m: m.budget),
@@ -42,33 +42,33 @@ ROWS: tuple[tuple[str, Callable[[Measures], str]], ...] = (
         lambda m: f"{m.unknown_tokens:,} ({m.unknown_tokens / m.validation_tokens:.1%})",
     ),
     (f"characters in {SAMPLE_TOKENS} sampled tokens", lambda m: f"{m.sampled_characters:,.0f}"),
-    ("sampled words that stand in the training text", lambda m: _share(m.writing.known_words, m.writing.words)),
+    ("sampled words that occur in the training text", lambda m: _share(m.writing.known_words, m.writing.words)),
     ("sampled lines copied from it", lambda m: _share(m.writing.copied_lines, m.writing.lines)),
     ("tokens per second", lambda m: f"{m.tokens_per_second:,.0f}"),
     ("time at this rate", lambda m: f"{m.tokens_seen / m.tokens_per_second / 60:,.1f} minutes"),
 )
-"""The lines of the table: what each is called, and what it says of a run."""
+"""The rows of the table: the name of each, and its entry for a run."""
 
 NOTES = (
     "Losses are mean nats per token, and tokens are not alike: only bits per character of the same validation text "
-    "compare tokenizers, and only such as lose nothing of it. The final training loss is the mean of the last 20 "
-    f"logged steps. Samples are {SAMPLES} of {SAMPLE_TOKENS} tokens at temperature 0.8 from the best checkpoint; lines "
-    "that count have at least four words. Tokens per second are the median over the logged steps; the time is that of "
-    "all steps at this rate, evaluations left out."
+    "compare tokenizers, and only those that lose none of it. The final training loss is the mean of the last 20 "
+    f"logged steps. Samples are {SAMPLES} of {SAMPLE_TOKENS} tokens at temperature 0.8 from the best checkpoint; only "
+    "lines of at least four words count. Tokens per second are the median over the logged steps; the time is that of "
+    "all steps at this rate, without evaluations."
 )
 
 
 def draw_panel(comparison: TokenizerComparison, run: Run, name: str) -> None:
-    """Writes the curves of a run, for the report to show."""
-    from handgrad.plotting import plot_curves  # matplotlib takes its time
+    """Draws the curves of a run for the report."""
+    from handgrad.plotting import plot_runs  # matplotlib is slow to import
 
-    plot_curves({name: read_metrics(run.metrics_path)}, comparison.path / _panel(name))
+    plot_runs({name: run}, comparison.path / _panel(name))
 
 
 def write_report(comparison: TokenizerComparison, measured: Mapping[str, Measures], missing: Mapping[str, str]) -> None:
     """Writes results.json, bits.png and results.md, in the order of the comparison.
 
-    ``missing``: what became of runs that are not in the table, in a sentence.
+    ``missing``: for each run that is not in the table, a sentence that says why.
     """
     from handgrad.plotting import plot_bits
 
@@ -80,13 +80,13 @@ def write_report(comparison: TokenizerComparison, measured: Mapping[str, Measure
     content = {**_head(comparison), "measures": measures, "curves": {name: asdict(one) for name, one in curves.items()}}
     write_json(comparison.path / "results.json", content)
     text = _markdown(comparison, ordered, missing, bool(curves))
-    write_atomically(comparison.path / "results.md", text.encode(errors="replace"))  # of names that are not UTF-8
+    write_atomically(comparison.path / "results.md", text.encode(errors="replace"))  # names may not be UTF-8
 
 
 def known_results(comparison: TokenizerComparison, notice: Callable[[str], None]) -> dict[str, Measures]:
-    """What earlier sittings have measured of this comparison's runs, by their names.
+    """The measures of this comparison's runs that results.json holds, by their names.
 
-    ``notice`` is told where results.json is damaged, so that all is to be measured anew.
+    If results.json is damaged, ``notice`` is called and every run must be measured again.
     """
     path = comparison.path / "results.json"
     if not path.exists():
@@ -95,7 +95,7 @@ def known_results(comparison: TokenizerComparison, notice: Callable[[str], None]
         content = read_json(path)
         measured = {one.tokenizer: one for one in _measures(content, path)}
     except InputError as error:
-        notice(f"{error}; what it told is measured anew")
+        notice(f"{error}; the runs are measured again")
         return {}
     head = _head(comparison)
     if head != {name: content.get(name) for name in head}:
@@ -110,12 +110,12 @@ def known_results(comparison: TokenizerComparison, notice: Callable[[str], None]
 
 
 def read_results(path: Path) -> list[Measures]:
-    """The measures in a results.json. Raises InputError where it is none."""
+    """The measures in a results.json. Raises InputError if it is damaged."""
     return _measures(read_json(path), path)
 
 
 def _head(comparison: TokenizerComparison) -> dict[str, Any]:
-    """What results are of."""
+    """The part of results.json that names the comparison."""
     return {
         "format": "handgrad-results",
         "version": 1,
@@ -164,12 +164,12 @@ def _points(name: str, values: Any) -> tuple[float, ...]:
 
 
 def table(measured: Sequence[Measures]) -> list[list[str]]:
-    """The table's rows, the first of them its head."""
+    """The rows of the table; the first is its head."""
     return [["", *(one.tokenizer for one in measured)], *([name, *map(tell, measured)] for name, tell in ROWS)]
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows, of which the first is the head, as Markdown; figures stand to the right."""
+    """Rows as Markdown; the first is the head, and numbers are aligned to the right."""
     head, *others = rows
     ruler = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ruler, *others)) + "\n"
@@ -195,16 +195,16 @@ def _markdown(
 
 
 def samples_side_by_side(measured: Sequence[Measures]) -> str:
-    """The beginning of each one's first sample, as a table of HTML, which Markdown lets pass."""
+    """The beginning of the first sample of each, as an HTML table, which Markdown passes through."""
     heads = "".join(f"<th>{one.tokenizer}</th>" for one in measured)
-    # Any end of a line becomes <br>: at an empty line Markdown would go on as Markdown.
+    # Every end of a line becomes <br>, because Markdown would read on after an empty line.
     samples = ["<br>".join(html.escape(one.samples[0].strip("\r\n")[:_SHOWN_SAMPLE]).splitlines()) for one in measured]
     cells = "".join(f"<td>{sample}</td>" for sample in samples)
     return f'<table>\n<tr>{heads}</tr>\n<tr valign="top">{cells}</tr>\n</table>\n'
 
 
 def _plain(text: str) -> str:
-    """On one line, with nothing in it that Markdown would take for its own."""
+    """On one line, with every character escaped that Markdown would interpret."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
 
 

@@ -1,4 +1,4 @@
-"""A comparison as it lies on the disk: a text, a model's shape, and a run for each tokenizer."""
+"""A comparison on disk: a text, a model's shape, and a run for each tokenizer."""
 
 from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Entry:
-    """A tokenizer, and how long its model is trained: what was asked for, and the steps that this is."""
+    """A tokenizer, and how long its model is trained: the budget, and the same in steps."""
 
     candidate: Candidate
     budget: Budget
@@ -54,7 +54,7 @@ class TokenizerComparison:
 
     path: Path
     source: str
-    """Where the text came from; it lies beside, as ``text.txt``."""
+    """Where the text came from; the directory holds a copy, ``text.txt``."""
     corpus_sha256: str
     config: TrainConfig
     entries: tuple[Entry, ...]
@@ -63,7 +63,7 @@ class TokenizerComparison:
         return self.path / "runs" / entry.name
 
     def corpus(self) -> Corpus:
-        """The text. Raises InputError where it is no longer the one that the comparison began with."""
+        """The text. Raises InputError if it has changed since the comparison began."""
         corpus = replace(load_text(self.path / "text.txt"), source=self.source)
         if corpus.sha256 != self.corpus_sha256:
             raise InputError(f"{self.path / 'text.txt'} is not the text that {self.path} began with")
@@ -75,15 +75,15 @@ class TokenizerComparison:
         return replace(self.config, tokenizer=entry.candidate.kind, vocab_size=limit, max_steps=entry.steps)
 
     def run(self, entry: Entry) -> Run:
-        """The run of one entry: as it lies there or, where it has not begun, laid out new.
+        """The run of one entry, which is laid out if it does not exist yet.
 
-        Raises InputError where what lies there is no run, or one with other settings, another tokenizer or another
-        text.
+        Raises InputError if the directory holds something else, or a run with other settings, another tokenizer or
+        another text.
         """
         path = self.run_path(entry)
         if not (path / "config.json").is_file():
             if path.exists() and any(path.iterdir()) and not is_unfinished(path):
-                raise InputError(f"{path} is no run: it has no config.json; move it away, and it is trained anew")
+                raise InputError(f"{path} is no run: it has no config.json; move it away to train it again")
             data = encoded(self.corpus(), entry.candidate, self.config)
             return create_run(path, self.config_of(entry), data, None, replicas_for(self.config), None)
         run = open_run(path)
@@ -91,30 +91,30 @@ class TokenizerComparison:
         if (run.config, run.corpus_sha256) != expected or not entry.candidate.made(run.tokenizer()):
             raise InputError(
                 f"{path} is a run with other settings, another tokenizer or another text than {self.path} compares; "
-                "move it away, and it is trained anew"
+                "move it away to train it again"
             )
         return run
 
     def is_done(self, entry: Entry) -> bool:
-        """Whether a run has made all its steps, and its metrics and checkpoints say so."""
-        path, read_once = self.run_path(entry), cache(read_progress)  # last and best may be one
+        """Whether a run has made all its steps, according to its metrics and checkpoints."""
+        path, read_once = self.run_path(entry), cache(read_progress)  # last and best may be the same checkpoint
         try:
             last, best = (load_intact(path, wanted, read_once)[0] for wanted in ("last", "best"))
             rows = read_metrics(path / "metrics.jsonl")
         except (InputError, OSError):
-            return False  # whoever trains it says what is amiss, and mends what can be
+            return False  # training then reports the damage, and repairs what it can
         return bool(rows) and min(last.step, rows[-1]["step"]) >= entry.steps and best.step == last.best_step
 
 
 def encoded(corpus: Corpus, one: Candidate, config: TrainConfig) -> TokenData:
-    """The text in the tokens of a tokenizer that has learned from its training part."""
+    """The text in the tokens of a tokenizer that has learned its vocabulary from the training part."""
     data = encode_corpus(corpus, one.untrained(config.vocab_size).train(corpus.split()[0]))
     data.check_length(config.block_size)
     return data
 
 
 def replicas_for(config: TrainConfig) -> int:
-    """As ``train`` chooses them."""
+    """The number that ``train`` chooses."""
     return choose_replicas(config.replicas, config.batch_size)
 
 
@@ -126,17 +126,17 @@ def create_comparison(
     budgets: Mapping[str, Budget],
     say: Say = lambda sentence: None,
 ) -> TokenizerComparison:
-    """Lays out a comparison: the text and what is to be done with it. Each run is laid out when its turn comes.
+    """Lays out a comparison, with its text and its settings. Each run is laid out when its turn comes.
 
-    ``say`` is told what each budget comes to. Raises InputError where something is there already, or where one of the
-    runs could not be: a text too short, a model larger than memory.
+    ``say`` is called with a description of each entry. Raises InputError if the directory is not free, if the text is
+    too short, or if a model is larger than memory.
     """
     check_is_free(path)
     check_can_write_events(config)
     if config.eval_batches:
         raise InputError(
-            f"eval_batches must be 0 to compare tokenizers, not {config.eval_batches}: so many tokens are more text of "
-            "one than of another"
+            f"eval_batches must be 0 to compare tokenizers, not {config.eval_batches}: the same number of tokens is "
+            "more text with one tokenizer than with another"
         )
     entries, described = [], []
     for name in names:
@@ -152,7 +152,7 @@ def create_comparison(
     content = corpus.text.encode()
     with making_directory(path):
         (path / "runs").mkdir()
-        # A mark at the start of the text itself stays only behind the one that is dropped when a file is read.
+        # Reading a file drops one byte order mark, so a text that starts with a mark needs a second one.
         write_atomically(path / "text.txt", BOM_UTF8 + content if content.startswith(BOM_UTF8) else content)
         write_json(path / "comparison.json", _content(comparison))  # last: without it there is no comparison
     for sentence in described:
@@ -161,7 +161,7 @@ def create_comparison(
 
 
 def open_comparison(path: Path) -> TokenizerComparison:
-    """The comparison in a directory. Raises InputError where there is none, or its file is damaged."""
+    """The comparison in a directory. Raises InputError if there is none, or if its file is damaged."""
     file = path / "comparison.json"
     if not file.is_file():
         if is_unfinished(path):
@@ -189,7 +189,7 @@ def _described(entry: Entry, data: TokenData, config: TrainConfig) -> str:
     asked = "" if entry.budget.unit == "steps" else f"{entry.budget}: "
     return (
         f"{entry.name}: {asked}{entry.steps:,} steps, {tokens:,} tokens, {characters:,.0f} characters; "
-        f"{parameters:,} parameters, {data.tokenizer.vocab_size:,} tokens known"
+        f"{parameters:,} parameters, vocabulary of {data.tokenizer.vocab_size:,} tokens"
     )
 
 
@@ -211,7 +211,7 @@ def _entries(values: Any) -> tuple[Entry, ...]:
         raise ValueError("entries must be a list of at least one")
     entries = tuple(_entry(value) for value in values)
     if len({entry.name for entry in entries}) < len(entries):
-        raise ValueError("a tokenizer stands twice among the entries")
+        raise ValueError("the entries name a tokenizer twice")
     return entries
 
 

@@ -1,6 +1,6 @@
-"""Pictures of runs, with matplotlib, which is imported only when asked for one."""
+"""Pictures of runs, drawn with matplotlib, which is imported only when something is drawn."""
 
 from handgrad.plotting.bits import plot_bits
-from handgrad.plotting.curves import plot_curves
+from handgrad.plotting.curves import Marks, plot_curves, plot_runs
 
-__all__ = ["plot_bits", "plot_curves"]
+__all__ = ["Marks", "plot_bits", "plot_curves", "plot_runs"]

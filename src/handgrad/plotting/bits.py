@@ -1,4 +1,4 @@
-"""Bits per character of runs with different tokenizers, against what was spent on them."""
+"""Bits per character of runs with different tokenizers, against characters seen and against time."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from handgrad.system.files import write_atomically
 
 _SHOWN = 1.6
-"""How many times the worst run's best is shown: above it every run only falls from where a uniform guess starts."""
+"""The top of the panel, as a multiple of the worst run's best: above it, every run only falls from a uniform guess."""
 
 
 class BitsCurve(Protocol):
-    """One point for each evaluation of a run."""
+    """The curve of a run, with one point for each evaluation."""
 
     @property
     def characters(self) -> Sequence[float]: ...

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from handgrad.data import TokenData, open_token_files, write_token_files
+from handgrad.data import Baselines, TokenData, baselines_of, open_token_files, write_token_files
 from handgrad.models import GPTConfig, LanguageModel
 from handgrad.models.formats.model_in_checkpoint import RUN_VERSION, read_run_config
 from handgrad.models.formats.weights import config_from
@@ -16,6 +16,7 @@ from handgrad.runs.new_directory import check_is_free, is_unfinished, making_dir
 from handgrad.runs.presets import PRESETS
 from handgrad.runs.retention import load_intact
 from handgrad.runs.tensorboard import check_can_write_events
+from handgrad.system.dataclasses_from_json import dataclass_from_json
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_json, write_json
 from handgrad.tokenizers import Tokenizer, load_tokenizer
@@ -35,6 +36,8 @@ class Run:
     """What its bits depend on, from when it started or from the last inexact resume that was allowed."""
     init_from: Path | None
     """The checkpoint that the initial weights come from; None for new weights."""
+    baselines: Baselines | None
+    """Losses that the model should beat; None in runs that were started before they were computed."""
 
     @property
     def replicas(self) -> int:
@@ -108,6 +111,7 @@ def create_run(
             "tokenizer_sha256": data.meta.tokenizer_sha256,
         },
         "init_from": None if init_from is None else str(init_from.resolve()),
+        "baselines": None if (baselines := baselines_of(data)) is None else asdict(baselines),
         "resolved": asdict(Environment.here(replicas)),
     }
     with making_directory(path):
@@ -128,6 +132,7 @@ def open_run(path: Path) -> Run:
             raise InputError(f"{path} is not a run yet: it was cut off before its first step; start again with --out")
         raise InputError(f"{path} is not a run: it has no config.json; give the directory that train --out made")
     content = read_run_config(path)
+    baselines = content.get("baselines")
     try:
         config = PRESETS["quick"].updated(content["config"], str(path / "config.json"))
         model_config = config_from(content["model"])
@@ -142,6 +147,7 @@ def open_run(path: Path) -> Run:
             tokenizer_sha256=content["data"]["tokenizer_sha256"],
             environment=Environment.of(content["resolved"]),
             init_from=None if content["init_from"] is None else Path(content["init_from"]),
+            baselines=None if baselines is None else dataclass_from_json(Baselines, baselines),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path / 'config.json'} is damaged: {error}") from None

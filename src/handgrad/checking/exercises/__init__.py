@@ -1,8 +1,8 @@
 """Exercises: operations whose backward the reader writes, from easy to hard.
 
-Each file is what the reader is given: a whole forward, and a backward that is not yet written. An answer is checked
-against central differences of this forward, as the forward alone determines the gradients. ``ops`` may contain an
-operation of the same name, with its backward; neither the file nor the check of an answer uses it.
+Each file is copied for the reader: a complete forward, and a backward to write. An answer is checked against central
+differences of this forward, because the forward alone determines the gradients. ``ops`` may contain an operation of the
+same name, with its backward; neither the file nor the check of an answer uses it.
 """
 
 import ast
@@ -31,13 +31,13 @@ class Exercise:
     """An operation to differentiate, with the inputs and options that answers are checked on."""
 
     forward: Callable[..., tuple[Array, tuple[Any, ...]]]
-    """The exercise's own, whose module is the file that the reader is given; never the one in ``ops``."""
+    """The exercise's own forward, whose module is the file for the reader; never the one in ``ops``."""
     backward: Callable[..., Any]
-    """Not yet written: it raises NotImplementedError."""
+    """The backward to write, which raises NotImplementedError."""
     inputs: dict[str, Array]
     """The differentiable inputs, in order and by name, float64."""
     options: Options = field(default=dict)
-    """Made anew for each call; none has its default value, so that an answer must heed them."""
+    """Makes new options for each call; none has its default value, so that an answer must use them."""
 
     @property
     def name(self) -> str:
@@ -45,24 +45,24 @@ class Exercise:
 
     @property
     def upstream(self) -> str:
-        """What the backward calls the gradient that comes in: dy, or d_loss."""
+        """The name that the backward gives the incoming gradient: dy, or d_loss."""
         return next(iter(inspect.signature(self.backward).parameters))
 
     @property
     def summary(self) -> str:
-        """The operation and its idea, in a line."""
+        """The operation and its idea, in one line."""
         return (ast.get_docstring(ast.parse(self._source)) or "").splitlines()[0].rstrip(".")
 
     @property
     def text(self) -> str:
-        """The file that the reader is given."""
+        """The content of the file for the reader."""
         return (
             f"# Write {self.name}_backward; handgrad check --exercise {self.name} tells whether it is right.\n"
             f"# What {self.name} saves is yours to change, what it computes is not.\n{self._source}"
         )
 
     def output(self) -> Array:
-        """What the forward makes of the inputs."""
+        """The output of the forward for the inputs."""
         return self._output_of(self.inputs)
 
     def numeric_gradient(self, name: str, dy: Array) -> Array:
@@ -81,7 +81,7 @@ class Exercise:
 
 
 def all_exercises() -> list[Exercise]:
-    """All of them, from easy to hard, on shapes whose sizes all differ."""
+    """All exercises, from easy to hard, on shapes whose sizes all differ."""
     rng = np.random.default_rng(2031)
 
     def normal(*shape: int) -> Array:
@@ -108,7 +108,7 @@ def all_exercises() -> list[Exercise]:
 
 
 def exercise_named(name: str) -> Exercise:
-    """Raises InputError for a name that no exercise has."""
+    """The exercise of that name. Raises InputError for an unknown name."""
     known = {exercise.name: exercise for exercise in all_exercises()}
     if name not in known:
         raise InputError(f"unknown exercise {name!r}; known: {', '.join(known)}")

@@ -1,0 +1,15 @@
+"""The headings under which ``--help`` lists the settings of a run, for ``train`` and ``compare``."""
+
+from handgrad.runs.config import MODEL_FIELDS
+
+GROUPS = {
+    "text": ("text", "data", "dataset", "tokenizer", "tokenizers", "vocab_size"),
+    "model": ("preset", "config", "n_layer", "n_head", "n_embd", "block_size", *MODEL_FIELDS),
+    "training": (
+        *("budget", "max_steps", "batch_size", "grad_accum_steps", "optimizer", "lr", "min_lr", "warmup_steps"),
+        *("schedule", "step_size", "step_gamma", "beta1", "beta2", "nesterov", "weight_decay", "grad_clip"),
+    ),
+    "saving and resuming": ("out", "resume", "allow_inexact", "init_from", "checkpoint_interval", "keep"),
+    "more": (),
+}
+"""The fields in order. A field that is not named here is listed at the end, under "more"."""
