@@ -391,6 +391,7 @@ BAD = {
     "epochs": (["train", "--epochs", "3"], "did you mean --max-steps (training is counted in steps, not epochs)?"),
     "flag of sample": (["train", "--temperature", "1"], "--temperature is a flag of handgrad sample"),
     "flag of sample by another name": (["eval", ".", "--max_new_tokens=9"], "--tokens is a flag of handgrad sample"),
+    "flag of a GPU": (["train", "--device", "cuda"], "unknown flag --device; handgrad computes on the CPU"),
     "flag like no other": (["train", "--xyzzy"], "unknown flag --xyzzy; see handgrad train --help"),
     "a text without its flag": (["train", "long.txt"], "argument 'long.txt'; did you mean --text long.txt?"),
     "a word too many": (["train", "no.txt"], "unexpected argument 'no.txt'; see handgrad train --help"),
