@@ -1,4 +1,4 @@
-"""The benchmark: what it counts, how it takes turns, and that it runs with PyTorch and without."""
+"""The benchmark: what it counts, how it takes turns, and that it runs with and without PyTorch."""
 
 import json
 from collections.abc import Callable
@@ -130,12 +130,12 @@ def test_a_profile_accounts_for_the_whole_step() -> None:
     maps = {"project_in", "project_out", "expand", "contract", "head", "attend"}
     assert maps | {f"{name} backward" for name in maps} | {"layer_norm", "optimizer", "embedding"} <= names
     assert all((row.floor > 0) == (row.operation.removesuffix(" backward") in maps) for row in rows)
-    assert backend._watchers == ()  # nothing is watched any more
+    assert backend._watchers == ()  # nobody watches any more
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_each_replicas_layers_are_named(replicas: int) -> None:
-    """Other layers of the same operation, that are no part of these models, would show under its name."""
+    """Layers of the same operation that are not in these models would appear under its name."""
     names = {row.operation for row in profile(TINY, steps=2, replicas=replicas)}
     assert not {name.removesuffix(" backward") for name in names} & {"linear", "linear_gelu", "multi_head_attention"}
 
@@ -164,7 +164,7 @@ def test_linear_layers_of_one_shape_are_told_apart(is_taped: bool) -> None:
                 model.backward(1.0)
     times = {name: len(seconds) for name, seconds in clock.seconds.items()}
     names = ("first", "second", "first backward", "second backward")
-    # The clock does not know the third model, so its layers go by their operation.
+    # The clock has no names for the layers of the third model, so it uses their operation.
     expected = {**dict.fromkeys(names, 2), "linear": 2, "linear backward": 2, "layer_norm": 3, "layer_norm backward": 3}
     assert {name: count for name, count in times.items() if not name.startswith("sum")} == expected
 

@@ -1,4 +1,4 @@
-"""The proof itself: it covers everything, it passes here, and it finds faults that keep every shape right."""
+"""The proof itself: it covers everything, it passes here, and it finds faults that leave every shape right."""
 
 import os
 import shutil
@@ -88,7 +88,7 @@ def results() -> list[Result]:
 
 def test_all_gradients_are_right(results: list[Result]) -> None:
     assert [result for result in results if not result.passed] == []
-    # Not just within the tolerance: the four-point rule leaves far less.
+    # Far below the tolerance, thanks to the four-point rule.
     errors = [result.error for result in results if result.error is not None]
     assert sorted(errors)[len(errors) * 9 // 10] < 1e-9
 
@@ -118,7 +118,7 @@ def test_every_operation_and_every_layer_is_checked() -> None:
 
 
 def test_inputs_of_an_operation_have_sizes_that_all_differ() -> None:
-    """Where two sizes agree, a transposed gradient can have the right shape.
+    """If two sizes are equal, a transposed gradient can have the right shape.
 
     Those of self-attention must agree, and those of a diagonal.
     """
@@ -131,7 +131,7 @@ def test_inputs_of_an_operation_have_sizes_that_all_differ() -> None:
 
 @pytest.mark.parametrize("case", operation_cases(), ids=lambda case: case.name)
 def test_every_pair_keeps_float32(case: OperationCase) -> None:
-    """A float64 that slips in would double the memory and the time of everything after it."""
+    """A stray float64 would double the memory and the time of everything after it."""
     inputs = [array.astype(np.float32) for array in case.inputs.values()]
     options = case.options()
     if case.operation is ops.astype:
@@ -169,7 +169,7 @@ def test_a_key_bias_gradient_that_is_not_zero_is_wrong(monkeypatch: pytest.Monke
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_check_fails_on_a_planted_fault(fault: str, tmp_path: Path) -> None:
-    """In a copy of the package one line is made wrong; the shapes stay right, and the command finds it."""
+    """One line of a copy of the package is changed so that all shapes stay right; the command finds the mistake."""
     file, right, wrong, found = FAULTS[fault]
     backend = "numba" if file.startswith("kernels") else "numpy"
     if backend == "numba":

@@ -36,7 +36,7 @@ SOLUTIONS = Path(__file__).parent / "solutions"
 ROOT = Path(__file__).parent.parent.parent
 NAMES = [exercise.name for exercise in all_exercises()]
 
-# An exercise, a wrong body of its backward, and what is said of it: for each gradient that is wrong, in order.
+# An exercise, a wrong body of its backward, and the message for each wrong gradient, in order.
 MISTAKES = {
     "dy forgotten": (
         "silu",
@@ -276,7 +276,7 @@ MISTAKES = {
 
 @pytest.fixture
 def checked(tmp_path: Path) -> Callable[..., Verdict]:
-    """Checks an answer: the file that the reader is given, with the text of its backward's body, or more, replaced."""
+    """Checks an answer: the reader's file, with the body of its backward, or more, replaced."""
 
     def check(name: str, body: str, **replaced: str) -> Verdict:
         exercise, path = exercise_named(name), tmp_path / f"{name}.py"
@@ -313,7 +313,7 @@ def test_what_the_reader_is_given_is_not_yet_written(exercise: Exercise, tmp_pat
         .index(f'    raise NotImplementedError("{exercise.name}_backward is not yet written")')
     )
     assert verdict == Verdict([], [f"{path}, line {line + 1}: {exercise.name}_backward is not yet written"])
-    assert [entry.name for entry in path.parent.iterdir()] == ["mine.py"]  # nor is anything cached beside it
+    assert [entry.name for entry in path.parent.iterdir()] == ["mine.py"]  # and no cache beside it
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -512,7 +512,7 @@ def test_inputs_have_sizes_that_all_differ_and_options_that_are_not_the_default(
 
 @pytest.mark.parametrize("exercise", all_exercises(), ids=NAMES)
 def test_forwards_keep_float32_in_what_they_save(exercise: Exercise) -> None:
-    """Else a right backward would give float64."""
+    """Otherwise a right backward would return float64."""
     inputs = [array.astype(np.float32) for array in exercise.inputs.values()]
     output, saved = exercise.forward(*inputs, **exercise.options())
     floats = {part.dtype for part in (output, *saved) if isinstance(part, np.ndarray) and part.dtype.kind == "f"}
@@ -520,7 +520,7 @@ def test_forwards_keep_float32_in_what_they_save(exercise: Exercise) -> None:
 
 
 def test_forwards_are_what_their_names_say() -> None:
-    """The formulas once more, in the plainest way there is."""
+    """The formulas again, written as plainly as possible."""
     forwards = {exercise.name: exercise.forward for exercise in all_exercises()}
     rng = np.random.default_rng(23)
     a, b = rng.standard_normal((2, 4, 6))
@@ -579,7 +579,7 @@ def solution_of(name: str) -> ModuleType:
 
 
 def put_into_ops(monkeypatch: pytest.MonkeyPatch, name: str, forward: Any, backward: Any) -> None:
-    """Makes of two functions an operation of ``ops``, until the test ends."""
+    """Makes two functions an operation of ``ops`` until the test ends."""
     for place, function in ((name, forward), (f"{name}_backward", backward)):
         monkeypatch.setattr(function, "__module__", f"handgrad.ops.{name}")
         monkeypatch.setattr(ops, place, function, raising=False)
@@ -600,7 +600,7 @@ def operations(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 def given_away(name: str, text: str) -> list[str]:
-    """What a text shows of an exercise's answer: statements of the backward and formulas of its derivation.
+    """The parts of an exercise's answer that a text shows: statements of the backward and formulas of its derivation.
 
     The answer is the solution's, and also the one in ``ops`` if that contains the operation.
     """
@@ -776,7 +776,7 @@ def test_a_backward_of_handgrad_is_not_the_readers(
     done = handgrad("check", "--exercise", "silu", "--answer", path)
     assert (done.code, done.out) == (2, "")
     assert f"{path} imports silu_backward from {origin}; write it yourself" in done.err
-    # One that the reader writes below the import is the reader's.
+    # A function that the reader writes below the import is the reader's own.
     own = "\ndef silu_backward(dy, saved):\n    x = saved[0]\n    s = 1 / (1 + np.exp(-x))\n"
     path.write_text(f"{content}import numpy as np\n{own}    return dy * s * (1 + x * (1 - s))\n", encoding="utf-8")
     assert handgrad("check", "--exercise", "silu", "--answer", path).code == 0
@@ -810,7 +810,7 @@ def test_an_operation_that_computes_something_else_is_noticed(monkeypatch: pytes
     assert error_beside_ops(silu) > 1e-12
     for takes, error in (
         (lambda x, weight, eps=1e-5, wanted=None: rms_norm.forward(x, weight, eps), 0),
-        (lambda x, weight, eps=1e-5: rms_norm.forward(x, weight), pytest.approx(0.06, rel=0.5)),  # eps is not heeded
+        (lambda x, weight, eps=1e-5: rms_norm.forward(x, weight), pytest.approx(0.06, rel=0.5)),  # ignores eps
         (lambda x, weight, bias: rms_norm.forward(x, weight), None),
     ):
         monkeypatch.setattr(ops, "rms_norm", takes, raising=False)
@@ -830,7 +830,7 @@ def test_factors_are_written_as_one_would() -> None:
 
 
 def test_the_file_is_whole_in_an_installed_package(tmp_path: Path) -> None:
-    """Read from where the package stands, not from the current directory; in a process of its own."""
+    """It is read from the package, not from the current directory; tested in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "handgrad", "check", "--exercise", "rotary"],
         cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -1,4 +1,4 @@
-"""The commands as a user calls them: what they print, leave behind, and say of bad input."""
+"""The commands as a user calls them: their output, the files they leave, and their messages for bad input."""
 
 import json
 import math
@@ -90,7 +90,7 @@ def test_help_is_wrapped_at_words_and_shows_no_none(
     assert "None" not in out
     assert out.split() == unwrapped.split()
     for line in out.splitlines():
-        assert len(line) <= width or line.lstrip().startswith(("handgrad ", "-"))  # what is typed is not broken
+        assert len(line) <= width or line.lstrip().startswith(("handgrad ", "-"))  # flags and commands are not broken
 
 
 def test_help_of_train_is_in_groups_with_examples(handgrad: Handgrad) -> None:
@@ -139,7 +139,7 @@ def test_train_says_what_it_does_and_what_came_of_it(handgrad: Handgrad, text_fi
 def test_samples_are_shown_at_evaluations_where_asked(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
     silent = handgrad("train", "--text", text_file, "--out", tmp_path / "a", *SMALL).out
     asked = handgrad("train", "--text", text_file, "--out", tmp_path / "b", *SMALL, "--sample-interval", "6").out
-    assert len(silent) + 3 * 150 > len(asked) > len(silent) + 2 * 150  # at steps 0 and 6; that of step 12 comes anyway
+    assert len(silent) + 3 * 150 > len(asked) > len(silent) + 2 * 150  # at steps 0 and 6, not at 12
     for step in (0, 6):
         assert len(asked.split(f"\nstep {step}: ")[1].split("\nstep ")[0]) > 200
     after = asked.split("\nstep 12: ")[1]
@@ -305,7 +305,7 @@ def test_other_tokenizers_from_training_to_sampling(tokenizer: str, handgrad: Ha
     flags = ("--tokenizer", tokenizer, "--vocab-size", 300, *shape, "--eval-interval", 4)
     done = handgrad("train", "--text", text, "--out", tmp_path / "run", *flags)
     assert done.code == 0, done.err
-    assert re.search(r"vocabulary of 2[6-9]\d tokens", done.out)  # fewer than asked for: no pair stands twice any more
+    assert re.search(r"vocabulary of 2[6-9]\d tokens", done.out)  # fewer than allowed: no pair occurs twice any more
     bits = re.search(r"step 4: .*validation loss (\S+) nats per token, (\S+) bits per character", done.out)
     assert bits is not None
     assert float(bits[2]) < float(bits[1]) / math.log(2)  # a token is more than a character
@@ -391,6 +391,7 @@ BAD = {
     "epochs": (["train", "--epochs", "3"], "did you mean --max-steps (training is counted in steps, not epochs)?"),
     "flag of sample": (["train", "--temperature", "1"], "--temperature is a flag of handgrad sample"),
     "flag of sample by another name": (["eval", ".", "--max_new_tokens=9"], "--tokens is a flag of handgrad sample"),
+    "flag of a GPU": (["train", "--device", "cuda"], "unknown flag --device; handgrad computes on the CPU"),
     "flag like no other": (["train", "--xyzzy"], "unknown flag --xyzzy; see handgrad train --help"),
     "a text without its flag": (["train", "long.txt"], "argument 'long.txt'; did you mean --text long.txt?"),
     "a word too many": (["train", "no.txt"], "unexpected argument 'no.txt'; see handgrad train --help"),
@@ -512,7 +513,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(
 def test_a_disk_that_fills_up_is_one_sentence_and_the_last_checkpoint_stays(
     handgrad: Handgrad, text_file: Path, tmp_path: Path
 ) -> None:
-    """A limit on the size of files stands for the disk: the metrics outgrow it, long after the checkpoints did not."""
+    """A limit on the size of files simulates a full disk: the metrics grow beyond it, long after the checkpoints."""
     out = tmp_path / "run"
     endless = ("--max-steps", 100000, "--log-interval", 1, "--checkpoint-interval", 2, "--eval-interval", 100000)
     process = start("train", "--text", text_file, "--out", out, *SMALL, *endless, limit=20_000)
@@ -591,7 +592,7 @@ def test_a_run_that_would_not_be_bit_exact_goes_on_by_leave_alone(handgrad: Hand
     assert (allowed.code, because in allowed.out) == (0, True)
     content = json.loads((run / "config.json").read_text())
     assert content["inexact"] == [{"step": 12, "because": [f"backend was another and is now {was}"]}]
-    again = handgrad("train", "--resume", run, "--max-steps", 14)  # from now on this is what the run is
+    again = handgrad("train", "--resume", run, "--max-steps", 14)  # the run now has the new environment
     assert (again.code, "bit-exact" in again.out) == (0, False)
 
 
@@ -683,7 +684,7 @@ def test_a_terminal_that_cannot_show_a_character_shows_another(run: Path, monkey
 def test_a_numba_that_cannot_be_imported_is_done_without(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after an upgrade of NumPy that Numba does not know yet."""
+    """For example after an upgrade to a NumPy that Numba does not support yet."""
     (tmp_path / "broken" / "numba").mkdir(parents=True)
     (tmp_path / "broken" / "numba" / "__init__.py").write_text("raise ImportError('Numba needs another NumPy')")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "broken"), *sys.path]))
@@ -698,6 +699,6 @@ def test_a_numba_that_cannot_be_imported_is_done_without(
 
 
 def test_training_starts_without_matplotlib() -> None:
-    """It is slow to import, and on a new machine writes a cache of fonts; a run wants it at its end alone."""
+    """It is slow to import, and writes a cache of fonts on a new machine; a run needs it only at its end."""
     script = "import sys, handgrad.cli.train; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

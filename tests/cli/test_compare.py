@@ -1,4 +1,4 @@
-"""handgrad compare as a user calls it: what it prints, leaves behind, takes up again and refuses."""
+"""handgrad compare as a user calls it: its output, its files, resuming, and bad input."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def begin(handgrad: Handgrad, text_with_capitals: Path, tmp_path: Path) -> Calla
 
 
 def results(out: Path) -> dict[str, Any]:
-    """What results.json tells, but for times."""
+    """The content of results.json without times."""
     content = json.loads((out / "results.json").read_text())
     for one in content["measures"]:
         assert one.pop("seconds") > 0
@@ -65,7 +65,7 @@ def results(out: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def undisturbed(text_with_capitals: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What comes of a comparison to which nothing happens."""
+    """The results of a comparison that is not interrupted."""
     from handgrad.cli.main import main
 
     out = tmp_path_factory.mktemp("undisturbed") / "out"
@@ -123,7 +123,7 @@ def test_what_is_done_is_shown_again_and_not_done_again(
 ) -> None:
     out = tmp_path / "out"
     first = begin(*TWO)
-    shutil.rmtree(out / "runs" / "char")  # not needed any more
+    shutil.rmtree(out / "runs" / "char")  # no longer needed
     (out / "results.md").unlink()
     for name in ("train", "measure", "draw_panel"):
         monkeypatch.setattr(f"handgrad.cli.compare.{name}", pytest.fail)
@@ -141,7 +141,7 @@ def test_what_was_measured_is_measured_anew_where_it_is_lost(
     begin(*TWO)
     (out / "results.json").write_text('{"format": "handgrad-results", "version": 1}')
     monkeypatch.setattr("handgrad.cli.compare.train", pytest.fail)
-    # Done is done, also for a machine on which it could not go on.
+    # A finished run stays finished, even on a machine that could not resume it.
     monkeypatch.setattr("handgrad.runs.environment.platform.machine", lambda: "abacus")
     again = handgrad("compare", "--resume", out)
     assert (again.code, again.err.count("\n")) == (0, 1)
@@ -357,7 +357,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
 
 
 def test_odd_texts_are_compared(handgrad: Handgrad, tmp_path: Path) -> None:
-    """Marks, ends of lines of other systems, no words, characters that stand only in what validates, odd names."""
+    """Byte order marks, line ends of other systems, no words, characters only in the validation text, odd names."""
     texts = {
         "windows.txt": "\ufeff\ufeffone line\r\nand another\r\n" * 30,
         "numbers |*.txt": "1234 5678\n" * 100,

@@ -1,4 +1,4 @@
-"""handgrad prepare as a user calls it. What it writes is tested in tests/data/test_preparing.py."""
+"""handgrad prepare as a user calls it; tests/data/test_preparing.py tests its files."""
 
 import io
 import os
@@ -101,7 +101,7 @@ def test_a_terminal_shows_every_pass(
 @pytest.mark.skipif(os.name == "nt", reason="file size limits of POSIX systems")
 @pytest.mark.parametrize("limit", [100, 4000])
 def test_a_disk_that_fills_up_is_one_sentence_and_leaves_nothing(limit: int, text_file: Path, tmp_path: Path) -> None:
-    """A limit on the size of files stands for the disk."""
+    """A limit on the size of files simulates a full disk."""
     text_file.write_text(TEXT)
     out = tmp_path / "below" / ".." / "out"
     (tmp_path / "below").mkdir()
@@ -129,7 +129,7 @@ def test_asked_to_end_it_leaves_nothing(tmp_path: Path) -> None:
     with (tmp_path / "pipe").open("w") as pipe:  # which waits until it is read
         pipe.write(TEXT)
         pipe.flush()
-        time.sleep(0.5)  # until it waits for more: a signal in the moment before would be seen only then
+        time.sleep(0.5)  # until it waits for more: it would see an earlier signal only then
         process.terminate()
         _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (143, "")

@@ -1,4 +1,4 @@
-"""One small comparison that many tests look at, trained once."""
+"""A small comparison, trained once, that many tests read."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ SMALL = TINY.updated(
     {"n_layer": 1, "n_embd": 8, "max_steps": 24, "eval_interval": 8, "log_interval": 1, "checkpoint_interval": 8},
     "test",
 )
-# Capitals, and at the end, which validates, a word that has not been before.
+# With capitals and, in the validation part at the end, a new word.
 VERSE = "Whether 'tis Nobler in the mind to suffer the slings and arrows, Or to take arms.\n"
 CORPUS = Corpus(VERSE * 40 + "Whether unaided in the mind the Whereas.\n" * 2 + VERSE, "verses | <b>.txt")
 BUDGETS = {"char": Budget(24), "word": Budget(900, "characters"), "word-lowercase": Budget(8)}
@@ -22,7 +22,7 @@ BUDGETS = {"char": Budget(24), "word": Budget(900, "characters"), "word-lowercas
 
 @pytest.fixture(autouse=True)
 def numpy_alone() -> Iterator[None]:
-    """Nothing is compiled for so small models."""
+    """Runs NumPy: models as small as these need no compiled kernels."""
     use_backend("numpy")
     yield
     use_backend(None)

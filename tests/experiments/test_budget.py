@@ -1,4 +1,4 @@
-"""Budgets: how they are written, what they come to in steps."""
+"""Budgets: how they are written, and how many steps they are."""
 
 import math
 from typing import Any
@@ -86,7 +86,7 @@ def test_characters_come_to_the_steps_that_show_as_many(name: str) -> None:
 
 def test_seconds_come_to_the_steps_that_take_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded(CORPUS, candidate("char"), SMALL)
-    # The first two steps are slow, and two of the others, which took three seconds each.
+    # The first two steps are slow; so are two others, which took three seconds each.
     clock = iter([0, 50, 100, 150, 200, 203, 210, 213, 220, 223, 230, 280, 290, 340] * 2)
     monkeypatch.setattr(budget.time, "perf_counter", lambda: next(clock))
     assert Budget(60, "seconds").steps(SMALL, data) == 20

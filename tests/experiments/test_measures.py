@@ -1,4 +1,4 @@
-"""What is measured of a run, beside what follows from its text, its metrics and its weights."""
+"""The measures of a run, compared with its text, its metrics and its weights."""
 
 import math
 import re
@@ -139,7 +139,7 @@ TEXT = "the slings and arrows of it\r\nor to take arms\nwho would not don't\x0bf
         ([""], Writing(0, 0, 0, 0)),
         (["12 34 _ –\n\n"], Writing(0, 0, 0, 0)),
         (["arrows take slinks, arm"], Writing(3, 2, 0, 0)),  # the last may be cut off
-        (["take arms.", "take arms\n"], Writing(4, 4, 0, 0)),  # now it is not; two words are no line
+        (["take arms.", "take arms\n"], Writing(4, 4, 0, 0)),  # now it is not cut off; two words do not count as a line
         (["don't not don'"], Writing(2, 2, 0, 0)),
         (["naïve Or"], Writing(1, 0, 0, 0)),
         (["  or to take arms \nor to take arm\nor to take arms"], Writing(11, 10, 2, 1)),

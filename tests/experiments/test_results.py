@@ -1,4 +1,4 @@
-"""The report: its table, its JSON read back, its Markdown, and what names and samples may hold."""
+"""The report: its table, its JSON read back, its Markdown, and odd names and samples."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A comparison on the disk: laid out whole, read back, refused where it is not what it was."""
+"""A comparison on disk: it is laid out whole, read back, and refused if it has changed."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ def test_the_vocabulary_is_limited_but_for_characters(name: str, size: int | Non
     run = comparison.run(comparison.entries[0])
     assert run.config.vocab_size == size
     assert run.model_config.vocab_size <= 290
-    assert comparison.run(comparison.entries[0]) == run  # as it lies there
+    assert comparison.run(comparison.entries[0]) == run  # as it is on disk
 
 
 @pytest.mark.parametrize("text", ["\ufeff" + CORPUS.text, CORPUS.text.replace("\n", "\r\n"), CORPUS.text + "\ufeff\r"])
@@ -82,7 +82,7 @@ def test_what_cannot_be_compared_is_refused_and_nothing_left(case: str, tmp_path
 
 
 def test_more_steps_than_can_be_are_refused(tmp_path: Path) -> None:
-    """Where a token is less than a character, of more characters than a budget may have."""
+    """If a token is less than a character, even of more characters than a budget may have."""
     tiny = replace(SMALL, block_size=1, batch_size=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("handgrad.experiments.budget.characters_per_token", lambda data: 0.1)
@@ -114,7 +114,7 @@ def test_a_layout_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_layout_that_was_cut_off_is_begun_again(compared: Compared, tmp_path: Path) -> None:
-    """As a process leaves it that is killed just before comparison.json is there."""
+    """As a process leaves it that is killed just before it writes comparison.json."""
     (tmp_path / "runs").mkdir()
     for name in (".beginning.tmp", "lock", "text.txt", ".comparison.json.7.tmp"):
         (tmp_path / name).touch()
@@ -139,7 +139,7 @@ def test_another_run_in_the_place_of_one_is_refused(what: str, copy: TokenizerCo
         content = json.loads((path / "config.json").read_text())
         content["config"]["max_steps"] = 999
         (path / "config.json").write_text(json.dumps(content))
-    elif what == "swapped":  # of the same settings but for the tokenizer
+    elif what == "swapped":  # the same settings except the tokenizer
         copy = replace(copy, entries=(replace(word, steps=lowercase.steps),))
         shutil.rmtree(path)
         copy.run_path(lowercase).rename(path)
@@ -173,7 +173,7 @@ def test_a_run_is_done_when_all_that_is_measured_says_so(copy: TokenizerComparis
     assert copy.is_done(entry)
     best, earlier = find_checkpoint(path, "best").name, checkpoints_of(path)[-1]
     assert best != earlier
-    set_pointer(path, "best", earlier)  # as a process that was killed before it could say which is the best
+    set_pointer(path, "best", earlier)  # as a process leaves it that was killed before it updated "best"
     assert not copy.is_done(entry)
 
 
@@ -219,7 +219,7 @@ def test_another_version_and_what_is_no_comparison_are_refused(compared: Compare
 
 
 def test_the_format_stays(compared: Compared) -> None:
-    """Comparisons that lie on disks must go on with a later program."""
+    """Later versions of the program must continue comparisons that are on disk."""
     content = json.loads((compared[0].path / "comparison.json").read_text())
     assert content == {
         "format": "handgrad-comparison",

@@ -45,7 +45,7 @@ class Arguments:
     A ratio below 1 means that handgrad is faster. Without PyTorch, handgrad is timed alone.
     """
 
-    sizes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")] = _SIZES
+    sizes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PRESET ...")] = _SIZES
     """Presets whose sizes are timed; gpt2 with one window of 256 tokens."""
     work: tuple[Literal["training", "evaluation", "generation", "tokenizing"], ...] = ("training",)
     """What to time."""

@@ -16,7 +16,7 @@ from handgrad.system.errors import InputError
 class Arguments:
     """Draw loss, gradient norm, learning rate and loss gained of one run, or of several runs in the same panels."""
 
-    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")]
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN ...")]
     """The directories of the runs."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """The picture, whose ending names the format: png, svg or pdf. The default is RUN/curves.png for one run, and

@@ -45,6 +45,7 @@ _OTHER_NAMES = {
     "--vocab-size": "vocabulary-size max-vocab-size",
 }
 _FLAGS = {f"--{name}": flag for flag, names in _OTHER_NAMES.items() for name in names.split()}
+_OF_GPUS = ("--device", "--cuda", "--gpu", "--gpus", "--n-gpu", "--accelerator")
 _COUNTED_IN_EPOCHS = ("--epochs", "--num-epochs", "--num-train-epochs", "--max-epochs")
 _COMMANDS = {
     "train": "fit finetune fine-tune resume pretrain learn",
@@ -79,6 +80,8 @@ def advice_on_flag(typed: str, command: str, flags: Collection[str], elsewhere: 
     for other, its_flags in elsewhere.items():
         if meant in its_flags:
             return f"{meant} is a flag of handgrad {other}"
+    if flag in _OF_GPUS:
+        return "handgrad computes on the CPU"
     near = _nearest(flag, flags)
     return f"did you mean {near}?" if near else f"see handgrad {command} --help"
 
