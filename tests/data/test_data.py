@@ -199,7 +199,10 @@ N_TRAIN = len(Corpus(TEXT, "").split()[0])
         (lambda d: (d / "meta.json").unlink(), "is not a directory of token files: it has no meta.json"),
         (lambda d: (d / "meta.json").write_text("{"), "is not valid JSON"),
         (lambda d: (d / "meta.json").write_text("[]"), "must hold a JSON object"),
-        (lambda d: (d / "meta.json").write_text("{}"), "meta.json is not that of token files: it has no corpus_sha256"),
+        (
+            lambda d: (d / "meta.json").write_text("{}"),
+            "meta.json does not describe token files: it has no corpus_sha256",
+        ),
         (changed_meta(colour="red"), "it has an unknown field 'colour'"),
         (changed_meta(train_tokens=1.5), "train_tokens must be int, not '1.5'"),
         (changed_meta(validation_lossless=1), "validation_lossless must be bool, not '1'"),
@@ -313,7 +316,7 @@ def test_a_text_of_one_window_gives_that_window_and_a_shorter_one_is_refused() -
     x, y = random_batch(np.arange(4), 3, 3, np.random.default_rng(0))
     assert x.tolist() == [[0, 1, 2]] * 3
     assert y.tolist() == [[1, 2, 3]] * 3
-    with pytest.raises(ValueError, match="random_batch: 3 tokens hold no window of 3 and its next token"):
+    with pytest.raises(ValueError, match="random_batch: 3 tokens, too few for a window of 3 and its next token"):
         random_batch(np.arange(3), 3, 3, np.random.default_rng(0))
 
 

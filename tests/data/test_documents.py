@@ -166,7 +166,7 @@ def test_a_directory_is_all_files_below_it_in_order_but_hidden_ones(tmp_path: Pa
 def test_a_directory_without_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty" / "below").mkdir(parents=True)
     (tmp_path / "empty" / ".hidden").touch()
-    with pytest.raises(InputError, match=r"empty is a directory without files \(hidden ones are left out\)"):
+    with pytest.raises(InputError, match=r"empty is a directory without files \(hidden ones are skipped\)"):
         names(tmp_path, tmp_path / "empty")
 
 

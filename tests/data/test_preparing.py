@@ -262,7 +262,7 @@ def test_an_interrupt_is_not_for_the_processes_to_answer() -> None:
 
 
 def test_a_process_that_is_ended_from_outside_is_one_sentence() -> None:
-    with Pool(2, Workers("processes", 1)) as pool, pytest.raises(InputError, match="was ended from outside"):
+    with Pool(2, Workers("processes", 1)) as pool, pytest.raises(InputError, match="was killed from outside"):
         list(pool.map(ended, [1, 2]))
 
 

@@ -230,7 +230,7 @@ def test_hostile_files_are_one_clear_error_each(tokenizer: BPETokenizer, tmp_pat
             assert "\n" not in sentence.strip()
             assert len(sentence) < 600
     said = damaged(tmp_path / "file", b'{"a": 1, "a": 2}')
-    assert "the name 'a' stands twice in one object" in said[0]
+    assert "the name 'a' occurs twice in one object" in said[0]
 
 
 @pytest.mark.parametrize(

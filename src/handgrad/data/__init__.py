@@ -1,4 +1,4 @@
-"""Corpora, token files, batches of arrays. Knows nothing of the model."""
+"""Corpora, token files, batches of arrays. Independent of the model."""
 
 from handgrad.data.batches import random_batch, sequential_batches
 from handgrad.data.corpora import DATASETS, Corpus, load_dataset, load_text
