@@ -237,7 +237,7 @@ def test_ranks_of_any_kind_give_tiktokens_ids(tmp_path: Path, monkeypatch: pytes
         (lambda library: library.add_tokens(["<x>"]), "its added token '<x>' is not special"),
         (
             lambda library: setattr(library, "pre_tokenizer", pre_tokenizers.Digits()),
-            "its pre_tokenizer is Digits; only ByteLevel, and Split then ByteLevel, are understood",
+            "its pre_tokenizer is Digits; only ByteLevel, and Split then ByteLevel, are supported",
         ),
     ],
 )

@@ -178,12 +178,12 @@ def test_a_saved_tokenizer_is_the_same_when_loaded(pattern: str, tmp_path: Path)
     ("content", "sentence"),
     [
         ({"pattern": "gpt5", "merges": []}, "pattern must be gpt2, gpt4 or none, not 'gpt5'"),
-        ({"pattern": 4, "merges": []}, "pattern must be a text, not 4"),
+        ({"pattern": 4, "merges": []}, "pattern must be a string, not 4"),
         ({"pattern": "gpt2"}, "merges must be a list"),
         ({"pattern": "gpt2", "merges": [["a", "b", "c"]]}, "merge 1, .* is not of two parts"),
-        ({"pattern": "gpt2", "merges": ["a b", "abc d"]}, "merge 2, 'abc d', is not of two parts"),
+        ({"pattern": "gpt2", "merges": ["a b", "abc d"]}, "merge 2, 'abc d', is not of two known parts"),
         ({"pattern": "gpt2", "merges": ["ab"]}, "merge 1, 'ab', is not of two parts"),
-        ({"pattern": "gpt2", "merges": ["a b", "a b"]}, "merge 2, 'a b', stands twice"),
+        ({"pattern": "gpt2", "merges": ["a b", "a b"]}, "merge 2, 'a b', occurs twice"),
     ],
 )
 def test_a_damaged_file_is_refused_in_one_sentence(content: dict[str, Any], sentence: str, tmp_path: Path) -> None:
