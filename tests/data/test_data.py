@@ -1,4 +1,4 @@
-"""Corpora, token files and batches: nothing is lost, nothing is seen twice, nothing damaged is believed."""
+"""Corpora, token files and batches: no token is lost or used twice, and damaged files are refused."""
 
 import hashlib
 import io
@@ -73,7 +73,7 @@ def test_a_text_file_is_read_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes("a\r\nb\rc\n\0é🦓\ufeff".encode())
     corpus = load_text(path)
-    assert corpus.text == "a\r\nb\rc\n\0é🦓\ufeff"  # line ends as they are; a mark that is not at the start stays
+    assert corpus.text == "a\r\nb\rc\n\0é🦓\ufeff"  # line ends stay, and so does a mark that is not at the start
     assert corpus.source == str(path)
 
 
@@ -245,7 +245,7 @@ def test_a_pickle_in_a_token_file_is_never_run(tmp_path: Path) -> None:
 
 
 class Bomb:
-    """Makes a file when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Byte-pair encoding: every text comes back, merges are those that counting by hand gives, files are not believed."""
+"""Byte-pair encoding: every text comes back, merges equal those of a plain count, damaged files are refused."""
 
 import json
 from collections import Counter
@@ -73,7 +73,7 @@ def test_texts_that_are_cut_apart_are_encoded_apart(pattern: str, first: str, se
 
 
 def merges_by_counting(pieces: dict[bytes, int], parts: list[bytes], size: int) -> list[Merge]:
-    """The definition: count all pairs anew before each merge."""
+    """The definition: count all pairs again before each merge."""
     words = {piece: [parts.index(bytes([byte])) for byte in piece] for piece in pieces}
     parts, merges = list(parts), []
     while len(parts) < size:
@@ -161,7 +161,7 @@ def test_what_is_remembered_changes_nothing() -> None:
     np.testing.assert_array_equal(warm.encode(SAMPLE), first)
     np.testing.assert_array_equal(BPETokenizer.from_content(warm._content()).encode(SAMPLE), first)
     warm.train("other text")
-    assert len(warm.encode("She sells")) == 9  # nothing of what was learned before
+    assert len(warm.encode("She sells")) == 9  # nothing learned before remains
 
 
 @pytest.mark.parametrize("pattern", NAMES)

@@ -1,4 +1,4 @@
-"""Files of other libraries: what is written is read back as it was, what is not understood is refused by name."""
+"""Files of other libraries: reading gives back what was written; unsupported features are refused by name."""
 
 import base64
 import json
@@ -53,7 +53,7 @@ def test_a_rank_file_is_read_back(tokenizer: BPETokenizer, tmp_path: Path) -> No
     assert same_ids(loaded, tokenizer)
     loaded.to_tiktoken(tmp_path / "again.tiktoken")
     assert (tmp_path / "again.tiktoken").read_bytes() == (tmp_path / "ranks.tiktoken").read_bytes()
-    # What is read from elsewhere is saved like any other.
+    # A tokenizer read from a rank file is saved like any other.
     loaded.save(tmp_path / "tokenizer.json")
     assert load_tokenizer(tmp_path / "tokenizer.json") == loaded
     assert same_ids(load_tokenizer(tmp_path / "tokenizer.json"), tokenizer)
@@ -70,11 +70,11 @@ def test_ranks_merge_any_two_parts_the_least_first(tmp_path: Path) -> None:
     tokenizer = BPETokenizer.from_tiktoken(path, pattern="none", special_tokens={"<|endoftext|>": 300})
     assert tokenizer.encode("abcabc").tolist() == [257, 257]
     assert tokenizer.encode("aaaaa").tolist() == [258, 259]  # (aa)(aa)a, then (aa)((aa)a)
-    assert tokenizer.encode("xyz").tolist() == [260]  # a whole piece is its part, though no merge leads there
+    assert tokenizer.encode("xyz").tolist() == [260]  # a piece that is a part becomes it, though no merge makes it
     assert tokenizer.encode("xyz ").tolist() == [*b"xyz "]
     assert (tokenizer.vocab_size, tokenizer.eos_id, tokenizer.unk_id) == (301, 300, None)
     assert tokenizer.encode("a<|endoftext|>", allow_special=True).tolist() == [97, 300]
-    assert set(tokenizer.special_ids) == set(range(261, 301))  # no text stands behind the ids between
+    assert set(tokenizer.special_ids) == set(range(261, 301))  # the ids between stand for no text
     with pytest.raises(IndexError, match="no token of this vocabulary has the id 299"):
         tokenizer.decode([299])
     for write in (tokenizer.to_huggingface, tokenizer.to_vocab_and_merges):
@@ -197,7 +197,7 @@ def test_what_is_not_understood_is_refused_by_name(
 
 
 def damaged(path: Path, content: bytes) -> list[str]:
-    """What is said of a file of this content, read in every way."""
+    """The errors of all readers for a file with this content."""
     path.write_bytes(content)
     said = []
     for read in (
@@ -281,7 +281,7 @@ def test_a_space_to_begin_with_is_given_once(tokenizer: BPETokenizer, tmp_path: 
     assert spaced.encode(" She sells").tolist() == tokenizer.encode(" She sells").tolist()
     assert spaced.encode("").tolist() == spaced.encode("", allow_special=True).tolist() == []
     assert spaced.encode_on("She sells").tolist() == tokenizer.encode("She sells").tolist()
-    assert spaced.train(SAMPLE).encode("ok")[0] == spaced.encode_on(" ok")[0]  # learned anew it still begins with one
+    assert spaced.train(SAMPLE).encode("ok")[0] == spaced.encode_on(" ok")[0]  # the space stays after training
     assert spaced != BPETokenizer(max_vocab_size=spaced.max_vocab_size, special_tokens=["<user>"]).train(SAMPLE)
 
 

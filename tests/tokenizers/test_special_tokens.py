@@ -1,4 +1,4 @@
-"""Special tokens: text like any other until they are allowed, in all tokenizers; and what strict decoding says."""
+"""Special tokens: plain text unless they are allowed, in all tokenizers; and the errors of strict decoding."""
 
 import json
 import pickle
@@ -90,7 +90,7 @@ def test_special_tokens_are_saved_and_are_part_of_what_a_tokenizer_is(
     assert loaded == tokenizer == pickle.loads(pickle.dumps(tokenizer))
     assert loaded != make().train(TEXT)
     np.testing.assert_array_equal(loaded.encode(TEXT, allow_special=True), tokenizer.encode(TEXT, allow_special=True))
-    assert loaded.train(TEXT) == tokenizer  # and they stay when a vocabulary is learned anew
+    assert loaded.train(TEXT) == tokenizer  # and training again keeps them
 
 
 @pytest.mark.parametrize("kind", ["char", "word"])

@@ -1,4 +1,4 @@
-"""Words, signs and white space, and what becomes of those that are not known, in words and in characters."""
+"""Words, signs and white space, and unknown words and characters."""
 
 import json
 from pathlib import Path
