@@ -1,4 +1,4 @@
-"""What many tests start from: a small text, a tiny run, the command line called in this process."""
+"""Shared fixtures: a small text, a tiny run, the command line called in this process."""
 
 import atexit
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 from handgrad.system.processor import choose_blas_kernels
 
-choose_blas_kernels()  # before NumPy is loaded: a run that is begun here can then go on in a process of its own
+choose_blas_kernels()  # before NumPy is loaded, so that another process can resume a run that is begun here
 
 import pytest
 from support import SHAKESPEARE, TEXT, TINY, Output
@@ -21,12 +21,12 @@ from handgrad.data import Corpus, encode_corpus
 from handgrad.runs import Run, create_run
 from handgrad.tokenizers import make_tokenizer
 
-# In the background of a script SIGINT is ignored, and would be by the processes that tests send it to.
+# A script's background jobs ignore SIGINT, and the processes that tests start and interrupt would inherit this.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Kernels are compiled anew for the tests, and once: what was kept from before may be of other code. The workers of
-# pytest-xdist, and the processes that tests start, share what was compiled with the process that starts them.
+# The tests compile the kernels themselves, as an older cache may hold other code. They do so only once: workers of
+# pytest-xdist, and the processes that tests start, share the cache of the process that starts them.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="handgrad-numba-")
     atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
@@ -39,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def shakespeare() -> Path:
-    """Tiny Shakespeare, where a copy lies beside the repository."""
+    """Tiny Shakespeare, if there is a copy beside the repository; else the test is skipped."""
     if not SHAKESPEARE.is_file():
         pytest.skip(f"tiny Shakespeare is not at {SHAKESPEARE}")
     return SHAKESPEARE
@@ -54,7 +54,7 @@ def text_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def new_run(tmp_path: Path) -> Callable[..., Run]:
-    """Makes a run directory for TINY, some fields changed."""
+    """Makes a run directory for TINY, with some fields changed."""
 
     def make(name: str = "run", init_from: Path | None = None, **changes: Any) -> Run:
         config = TINY.updated(changes, "test")

@@ -1,4 +1,4 @@
-"""What tests share besides fixtures."""
+"""Shared by the tests, besides fixtures."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def watch_dtypes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The dtypes, from now on, of every array that is made for a tensor and of every gradient that a leaf is given."""
+    """Collects, from now on, the dtypes of all arrays made for tensors and of all gradients that leaves receive."""
     seen: list[str] = []
     hold, accumulate = Tensor._hold, nn.Parameter.accumulate
 
@@ -65,7 +65,7 @@ def watch_dtypes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def start(*arguments: object, limit: int | None = None) -> "subprocess.Popen[str]":
-    """A command in a process of its own, with a limit in bytes on the size of any file where one is given."""
+    """A command in a process of its own; ``limit``: the most bytes that a file it writes may have."""
 
     def limit_files() -> None:
         import resource
@@ -74,7 +74,7 @@ def start(*arguments: object, limit: int | None = None) -> "subprocess.Popen[str
 
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
     if limit is not None:
-        environment["PYTHONDONTWRITEBYTECODE"] = "1"  # else what Python keeps of its modules may be cut off as well
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"  # else Python's .pyc files may be cut off too
     return subprocess.Popen(
         [sys.executable, "-m", "handgrad", *map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The house, drawn from its real imports: arrows run down, no circles, a core that needs NumPy alone."""
+"""The architecture, drawn from the real imports: imports go down, no circles, a core that needs only NumPy."""
 
 import ast
 import sys
@@ -12,7 +12,7 @@ import pytest
 
 import handgrad
 
-# A room is a package below handgrad. On the ground floor and above it nothing lies about loose but the one seam.
+# A room is a package in handgrad, or the one loose module, backend.py. Floors are listed from the ground up.
 FLOORS = (
     {"tokenizers", "data", "system"},
     {"ops", "kernels", "backend"},
@@ -24,25 +24,25 @@ FLOORS = (
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 LOOSE_FILES = {"__init__.py", "__main__.py", "backend.py"}
-# What texts are cut with knows nothing of the model.
+# These do not depend on the model: they may import only each other and system.
 KNOW_NO_MODEL = {"tokenizers", "data"}
 MAY_BE_KNOWN = {"tokenizers", "data", "system"}
 CORE = {"autograd", "backend", "generation", "models", "nn", "ops", "optim", "system", "tokenizers"}
-# Kernels import this, and nobody else: without Numba nothing is compiled.
+# The only module of the core that may require Numba.
 COMPILES = {"handgrad.system.compiling"}
 # The core may use these if they are installed, so each import must be in a try that catches ImportError.
 OPTIONAL = {"gguf", "numba", "regex", "safetensors"}
 
 
 class Import(NamedTuple):
-    """``room`` of this house imports ``target``, a dotted name; ``guarded`` if it may be missing."""
+    """``room`` imports ``target``, a dotted name; ``guarded`` if it may be missing."""
 
     room: str
     target: str
     where: str
     guarded: bool = False
     names: tuple[str, ...] = ()
-    """What is taken from the target, which may be modules too."""
+    """The names imported from the target, which may be modules too."""
 
     @property
     def module(self) -> str:
@@ -51,9 +51,9 @@ class Import(NamedTuple):
 
 
 def imports_in(source: str, module: str, is_package: bool = False) -> Iterator[Import]:
-    """Every import of a module's text, also those inside functions; relative ones made absolute.
+    """All imports in a module's source, also inside functions; relative ones become absolute.
 
-    ``from a import b`` may name a module or something in one; it counts as ``a.b`` where a is handgrad itself.
+    ``from a import b`` may name a module or something in one; it counts as ``a.b`` if a is handgrad itself.
     """
     tree = ast.parse(source)
     guarded = {
@@ -101,7 +101,7 @@ def arrows(imports: list[Import]) -> list[tuple[str, str, str]]:
 
 
 def faults(imports: list[Import]) -> list[str]:
-    """What is wrong with the drawing; empty where all is well."""
+    """The rules that the imports break; empty if they break none."""
     found = [f"{room} stands on no floor" for room in sorted({one.room for one in imports} - set(FLOOR_OF))]
     graph: dict[str, set[str]] = {}
     for room, other, where in arrows(imports):
@@ -118,7 +118,7 @@ def faults(imports: list[Import]) -> list[str]:
 
 
 def circle_in(graph: Mapping[str, set[str]]) -> list[str]:
-    """The rooms of one circle, the first named again at the end; empty where there is none."""
+    """The rooms of one circle, with the first repeated at the end; empty if there is no circle."""
     done: set[str] = set()
 
     def walk(path: list[str]) -> list[str]:
@@ -134,7 +134,7 @@ def circle_in(graph: Mapping[str, set[str]]) -> list[str]:
 
 
 def files_of(imports: list[Import]) -> dict[str, set[str]]:
-    """For each file those that it imports, as dotted names: also inside a room, in a function, for type checkers."""
+    """The files that each file imports, as dotted names: also inside a room, in functions and for type checkers."""
     files = {one.module for one in imports}
     graph: dict[str, set[str]] = {}
     for one in imports:
@@ -144,7 +144,7 @@ def files_of(imports: list[Import]) -> dict[str, set[str]]:
 
 
 def foreign_to_core(imports: list[Import]) -> list[str]:
-    """What rooms of the core import besides NumPy, the standard library and the core itself."""
+    """Imports by rooms of the core of anything but NumPy, the standard library and the core itself."""
     found = []
     for room, target, where, guarded, _ in imports:
         package, _, below = target.partition(".")
@@ -161,7 +161,7 @@ def foreign_to_core(imports: list[Import]) -> list[str]:
 
 @cache
 def the_house() -> list[Import]:
-    """All imports of src/handgrad but those of its front door, which is lazy."""
+    """All imports in src/handgrad except those of its __init__.py, which are lazy."""
     root = Path(handgrad.__file__).parent
     found: list[Import] = []
     for path in sorted(root.rglob("*.py")):
@@ -190,7 +190,7 @@ def test_nothing_lies_loose_beside_the_rooms() -> None:
 
 def test_only_kernels_are_compiled() -> None:
     users = {one.module for one in the_house() if one.target in COMPILES}
-    # One asks whether Numba works; the other says that it compiles.
+    # backend_setting checks that Numba works; console reports that it compiles.
     assert {module for module in users if ".kernels." not in module} == {
         "handgrad.cli.console", "handgrad.system.backend_setting",
     }  # fmt: skip
@@ -202,7 +202,7 @@ def test_the_core_imports_numpy_alone() -> None:
 
 
 def test_the_drawing_holds_arrows_that_are_known_to_be_there() -> None:
-    # A drawing without arrows would pass every check.
+    # Without arrows every check would pass.
     drawn = {(a, b) for a, b, _ in arrows(the_house())}
     known = {
         ("models", "nn"), ("nn", "ops"), ("nn", "backend"), ("backend", "ops"), ("backend", "system"),
@@ -273,7 +273,7 @@ def test_a_circle_of_files_inside_a_room_is_reported() -> None:
 
 def test_a_room_on_no_floor_and_imports_through_the_front_door_are_reported() -> None:
     assert faults(synthetic(attic="import json")) == ["attic stands on no floor"]
-    (fault,) = faults(synthetic(nn="import handgrad"))  # from there every room can be reached unseen
+    (fault,) = faults(synthetic(nn="import handgrad"))  # it gives access to every room
     assert "handgrad itself, which is no room" in fault
     (fault,) = faults(synthetic(nn="from handgrad import no_grad"))
     assert "no_grad, which is no room" in fault
@@ -303,7 +303,7 @@ def test_tokenizers_and_data_may_not_know_the_model() -> None:
 )
 def test_what_the_core_may_import(source: str, allowed: bool) -> None:
     assert (foreign_to_core(synthetic(optim=source)) == []) is allowed
-    assert foreign_to_core(synthetic(cli=source)) == []  # outside the core all is allowed
+    assert foreign_to_core(synthetic(cli=source)) == []  # outside the core everything is allowed
 
 
 def test_what_stands_beside_the_package_imports_what_is_there() -> None:
@@ -339,7 +339,7 @@ def is_there(dotted: str) -> bool:
 
 
 def lines_of_code(source: str) -> int:
-    """Lines that hold code: no blank ones, no comments, no docstrings."""
+    """The number of lines of code, without blank lines, comments and docstrings."""
     tree = ast.parse(source)
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
     texts = [
@@ -357,7 +357,7 @@ def lines_of_code(source: str) -> int:
 
 
 def test_the_core_of_the_tape_stays_small() -> None:
-    """A Tensor with its conversions, recording, views, changes in place, and the way back."""
+    """A Tensor with its conversions, recording, views, changes in place, and the backward pass."""
     assert lines_of_code('"""Text."""\n\n# Why.\nx = 1\n\n\ndef f():\n    """More\n    text."""\n    return x\n') == 3
     room = Path(handgrad.__file__).parent / "autograd"
     files = ("tape.py", "tensor.py", "recording.py", "in_place.py", "shared_memory.py")

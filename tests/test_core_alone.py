@@ -1,4 +1,4 @@
-"""The core needs NumPy and nothing else: shown in an environment that holds nothing else."""
+"""The core needs only NumPy: it runs in an environment that contains nothing else."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ SESSION = Path(__file__).with_name("core_session.py")
 
 
 def make_environment(root: Path) -> Path:
-    """A virtual environment with NumPy and this package alone; returns its Python."""
+    """Makes a virtual environment with only NumPy and this package; returns its Python."""
     venv.create(root, with_pip=False, symlinks=os.name != "nt")
     paths = sysconfig.get_paths("venv", {"base": str(root), "platbase": str(root), "installed_base": str(root)})
     packages = Path(paths["purelib"])
@@ -31,14 +31,14 @@ def make_environment(root: Path) -> Path:
 def _link_or_copy(source: Path, target: Path) -> None:
     try:
         target.symlink_to(source, target_is_directory=True)
-    except OSError:  # no right to make links, as on Windows
+    except OSError:  # no permission to make links, as on Windows
         shutil.copytree(source, target)
 
 
 def test_train_and_sample_with_numpy_alone(tmp_path: Path) -> None:
     python = make_environment(tmp_path / "alone")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    # -I keeps the directory it runs in and the user's packages off the path; every warning is an error.
+    # -I keeps the working directory and the user's packages off the path; -W error turns warnings into errors.
     command = [str(python), "-I", "-W", "error", str(SESSION)]
     done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What the README shows is the code that runs."""
+"""The code that the README shows is the code that runs."""
 
 import inspect
 import re

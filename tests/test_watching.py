@@ -24,7 +24,7 @@ def _in_numpy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Notes:
-    """Keeps every call, and what came of it."""
+    """Keeps every call and its result."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -131,7 +131,7 @@ def test_one_watcher_may_watch_twice_and_leave_in_any_order() -> None:
 
 
 def test_what_a_watcher_returns_takes_the_place() -> None:
-    """A later watcher sees what an earlier one made of it, and so does the layer."""
+    """A later watcher sees the result of an earlier one, and so does the layer."""
 
     def spoil(call: Call, run: Callable[[], Any]) -> Any:
         if call.is_backward:

@@ -31,7 +31,7 @@ _ROOMS = (
     "autograd", "benchmarking", "checking", "data", "generation", "models", "nn", "ops", "optim", "plotting",
     "runs", "tokenizers", "training",
 )  # fmt: skip
-# Where public names stand. Tensors, what makes them and what is done to them have the names of NumPy and PyTorch.
+# The modules that define public names. Tensors and their functions have the names of NumPy and PyTorch.
 _HOMES = (
     "handgrad.autograd",
     "handgrad.autograd.functions",
@@ -45,10 +45,10 @@ _FROM_HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Rooms are entered when they are first named, so that what is not used costs no time and needs no library."""
+    """Imports a room when it is first named, so that unused rooms cost no time and need no library."""
     if name in _ROOMS:
         return import_module(f"handgrad.{name}")
-    if name == "__all__":  # of `from handgrad import *`, which must not hide Python's own sum, max, abs
+    if name == "__all__":  # `from handgrad import *` must not hide Python's own sum, max, abs
         names = {name for home in _HOMES for name in _names_in(home)}
         return ["nn", "optim", *sorted(name for name in names if not hasattr(builtins, name))]
     if not name.startswith("_"):

@@ -438,12 +438,12 @@ BAD = {
     ),
     "prepare where something is": (
         ["prepare", "--out", ".", "--text", "long.txt"],
-        ". exists and is no empty directory",
+        ". exists and is not an empty directory",
     ),
-    "prepare in a file": (["prepare", "--out", "long.txt/x", "--text", "long.txt"], "long.txt is no directory"),
+    "prepare in a file": (["prepare", "--out", "long.txt/x", "--text", "long.txt"], "long.txt is not a directory"),
     "tokenize with nothing": (["tokenize", "nowhere", "text"], "nowhere: no such file"),
     "tokenize with a directory": (["tokenize", ".", "text"], ". has no tokenizer.json; give a tokenizer"),
-    "out is taken": (["train", "--text", "long.txt", "--out", "."], ". exists and is no empty directory"),
+    "out is taken": (["train", "--text", "long.txt", "--out", "."], ". exists and is not an empty directory"),
     "out in a file": (["train", "--text", "long.txt", "--out", "long.txt/run"], "long.txt/run: Not a directory"),
     "temperature": (
         ["sample", ".", "--temperature", "-1"],

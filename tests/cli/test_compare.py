@@ -328,7 +328,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "estimate": (["--text", "long.txt", "--eval-batches", "3"], "eval_batches must be 0 to compare tokenizers"),
     "vocabulary": (["--text", "long.txt", "--vocab-size", "99", "--budget", "1"], "the 256 bytes, not be 99"),
     "memory": (["--text", "long.txt", "--n-embd", "65536", "--n-layer", "99"], "and this machine has"),
-    "taken": (["--text", "long.txt", "--out", "."], ". exists and is no empty directory"),
+    "taken": (["--text", "long.txt", "--out", "."], ". exists and is not an empty directory"),
     "in a file": (["--text", "long.txt", "--out", "long.txt/x", "--tokenizers", "char"], "Not a directory"),
     "leave": (["--allow-inexact"], "--allow-inexact is for --resume OUT"),
     "nothing to resume": (["--resume", "nowhere"], "nowhere is no comparison: it has no comparison.json"),

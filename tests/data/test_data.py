@@ -1,4 +1,4 @@
-"""Corpora, token files and batches: nothing is lost, nothing is seen twice, nothing damaged is believed."""
+"""Corpora, token files and batches: no token is lost or used twice, and damaged files are refused."""
 
 import hashlib
 import io
@@ -73,7 +73,7 @@ def test_a_text_file_is_read_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes("a\r\nb\rc\n\0é🦓\ufeff".encode())
     corpus = load_text(path)
-    assert corpus.text == "a\r\nb\rc\n\0é🦓\ufeff"  # line ends as they are; a mark that is not at the start stays
+    assert corpus.text == "a\r\nb\rc\n\0é🦓\ufeff"  # line ends stay, and so does a mark that is not at the start
     assert corpus.source == str(path)
 
 
@@ -199,7 +199,10 @@ N_TRAIN = len(Corpus(TEXT, "").split()[0])
         (lambda d: (d / "meta.json").unlink(), "is not a directory of token files: it has no meta.json"),
         (lambda d: (d / "meta.json").write_text("{"), "is not valid JSON"),
         (lambda d: (d / "meta.json").write_text("[]"), "must hold a JSON object"),
-        (lambda d: (d / "meta.json").write_text("{}"), "meta.json is not that of token files: it has no corpus_sha256"),
+        (
+            lambda d: (d / "meta.json").write_text("{}"),
+            "meta.json does not describe token files: it has no corpus_sha256",
+        ),
         (changed_meta(colour="red"), "it has an unknown field 'colour'"),
         (changed_meta(train_tokens=1.5), "train_tokens must be int, not '1.5'"),
         (changed_meta(validation_lossless=1), "validation_lossless must be bool, not '1'"),
@@ -242,7 +245,7 @@ def test_a_pickle_in_a_token_file_is_never_run(tmp_path: Path) -> None:
 
 
 class Bomb:
-    """Makes a file when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -313,7 +316,7 @@ def test_a_text_of_one_window_gives_that_window_and_a_shorter_one_is_refused() -
     x, y = random_batch(np.arange(4), 3, 3, np.random.default_rng(0))
     assert x.tolist() == [[0, 1, 2]] * 3
     assert y.tolist() == [[1, 2, 3]] * 3
-    with pytest.raises(ValueError, match="random_batch: 3 tokens hold no window of 3 and its next token"):
+    with pytest.raises(ValueError, match="random_batch: 3 tokens, too few for a window of 3 and its next token"):
         random_batch(np.arange(3), 3, 3, np.random.default_rng(0))
 
 

@@ -1,4 +1,4 @@
-"""Documents become chunks: nothing is lost or read twice, and no token reaches from one chunk into the next."""
+"""Documents become chunks: nothing is lost or read twice, and no token crosses from one chunk into the next."""
 
 import hashlib
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from handgrad.system.errors import InputError
 from handgrad.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer
 
 Surveyed = Callable[..., Survey]
-# What patterns treat each in a way of its own: letters, contractions, numbers, signs, white space, marks.
+# Characters of all kinds that patterns treat differently: letters, contractions, numbers, signs, white space, marks.
 STRANGE = "aAsl'ſ1²½_!?. \t\r\u3000\u2028\x1c\x85\u00a0éΣσİ我🦓\u0301\ufeff\0"
 TOKENIZERS = {
     "char": CharTokenizer(),
@@ -28,7 +28,7 @@ TOKENIZERS = {
 
 @pytest.fixture(scope="module")
 def surveyed(tmp_path_factory: pytest.TempPathFactory) -> Surveyed:
-    """Surveys texts, each a document."""
+    """Surveys texts, each as a document."""
     directory = tmp_path_factory.mktemp("documents")
 
     def read(*texts: str | bytes, chunk_bytes: int) -> Survey:
@@ -66,7 +66,7 @@ def test_chunks_are_the_text_whatever_it_is(surveyed: Surveyed, text: str, chunk
 @given(parts=st.lists(st.text(STRANGE, max_size=8), min_size=6, max_size=20))
 def test_no_piece_reaches_across_chunks(surveyed: Surveyed, name: str, place: str, parts: list[str]) -> None:
     text = "x" + place.join(parts)
-    found = surveyed(text, chunk_bytes=80)  # twice as much as there can be without the place
+    found = surveyed(text, chunk_bytes=80)  # twice the greatest distance between two places
     tokenizer = TOKENIZERS[name]
     assert tokenizer.count(texts_of(found)) == tokenizer.count([text])
 
@@ -76,7 +76,7 @@ def test_no_piece_reaches_across_chunks(surveyed: Surveyed, name: str, place: st
     [
         ("one\ntwo\nthree", ["one\ntwo\n", "three"]),
         ("one two three", ["one two", " three"]),
-        ("a\n\nbbbbbbbbbbb", ["a", "\n\nbbbbbbbb", "bbb"]),  # a new line beside another is not as good
+        ("a\n\nbbbbbbbbbbb", ["a", "\n\nbbbbbbbb", "bbb"]),  # two new lines in a row are no place to cut
         ("aaaaaaaaaaaa", ["aaaaaaaaaa", "aa"]),  # no place at all
         ("我我我我我", ["我我我", "我我"]),  # nine bytes
     ],
@@ -166,7 +166,7 @@ def test_a_directory_is_all_files_below_it_in_order_but_hidden_ones(tmp_path: Pa
 def test_a_directory_without_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty" / "below").mkdir(parents=True)
     (tmp_path / "empty" / ".hidden").touch()
-    with pytest.raises(InputError, match=r"empty is a directory without files \(hidden ones are left out\)"):
+    with pytest.raises(InputError, match=r"empty is a directory without files \(hidden ones are skipped\)"):
         names(tmp_path, tmp_path / "empty")
 
 
@@ -183,7 +183,7 @@ def counted(tokenizer: Tokenizer, texts: list[str]) -> int:
 
 
 def test_the_strange_texts_are_cut_into_pieces_of_more_than_a_character() -> None:
-    """Else the test that no piece reaches across chunks could not fail."""
+    """Otherwise the test that no piece crosses chunks could not fail."""
     for name, tokenizer in TOKENIZERS.items():
         text = "x !\r\n\n  Σ1'll"
         assert (counted(tokenizer, [text]) < counted(tokenizer, list(text))) is (name != "char")

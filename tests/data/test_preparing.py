@@ -1,4 +1,4 @@
-"""Token files of texts that may be larger than memory: the same as in memory, whoever does the work, or nothing."""
+"""Token files of texts larger than memory: the same as made in memory, with any workers, and complete or absent."""
 
 import hashlib
 import io
@@ -35,7 +35,7 @@ from handgrad.tokenizers.kernel_choice import can_be_compiled
 
 
 def spaced() -> Tokenizer:
-    """One that begins a text with a space, which must not get into its middle."""
+    """A tokenizer that puts a space before a text, but must not put one between its chunks."""
     tokenizer = BPETokenizer(max_vocab_size=400)
     tokenizer._set(replace(tokenizer._pairs, prefix_space=True))
     return tokenizer
@@ -56,7 +56,7 @@ def content_of(directory: Path) -> dict[str, bytes]:
 
 
 def prepared(directory: Path, *texts: str | bytes, tokenizer: Tokenizer | None = None, **options: object) -> TokenData:
-    """Prepares texts, each a document, in small chunks."""
+    """Prepares texts, each as a document, in small chunks."""
     for number, text in enumerate(texts):
         (directory / f"{number}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
     paths = [directory / f"{number}.txt" for number in range(len(texts))]
@@ -188,7 +188,7 @@ def test_a_tokenizer_that_knows_nothing_unknown_counts_none() -> None:
 def test_the_files_are_the_same_whoever_does_the_work(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(counting, "MOST_KEPT", 1500)  # so that rare ones are forgotten, which depends on the order
+    monkeypatch.setattr(counting, "MOST_KEPT", 1500)  # so that rare pieces are forgotten, which depends on the order
     path = tmp_path / "text.txt"
     path.write_text("".join(LINES))
     made = []
@@ -213,7 +213,7 @@ def ended(shared: int, item: int) -> int:
 
 
 def interrupted(shared: int, item: int) -> bool:
-    """Whether an interrupt was held back since the process began."""
+    """Whether interrupts have been blocked since the process began."""
     os.kill(os.getpid(), signal.SIGINT)
     return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
@@ -241,7 +241,7 @@ def in_force(shared: int, item: int) -> tuple[str | None, bool]:
 
 
 def test_processes_use_the_backend_that_their_parent_was_told_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HANDGRAD_BACKEND", "numba")  # which the processes read too
+    monkeypatch.setenv("HANDGRAD_BACKEND", "numba")  # the processes read it too
     try:
         for name in ("numpy", None):
             use_backend(name)
@@ -255,14 +255,14 @@ def test_processes_use_the_backend_that_their_parent_was_told_to_use(monkeypatch
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
 def test_an_interrupt_is_not_for_the_processes_to_answer() -> None:
-    """Ctrl-C reaches all processes of a terminal, also such as have only just begun."""
+    """Ctrl-C reaches all processes of a terminal, even those that have only just started."""
     with Pool(2, Workers("processes", 2)) as pool:
         assert list(pool.map(interrupted, range(4))) == [True] * 4
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_process_that_is_ended_from_outside_is_one_sentence() -> None:
-    with Pool(2, Workers("processes", 1)) as pool, pytest.raises(InputError, match="was ended from outside"):
+    with Pool(2, Workers("processes", 1)) as pool, pytest.raises(InputError, match="was killed from outside"):
         list(pool.map(ended, [1, 2]))
 
 

@@ -93,7 +93,7 @@ def test_more_steps_than_can_be_are_refused(tmp_path: Path) -> None:
 
 def test_what_is_there_already_is_not_covered(compared: Compared, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("mine")
-    with pytest.raises(InputError, match="is no empty directory"):
+    with pytest.raises(InputError, match="is not an empty directory"):
         create_comparison(tmp_path, CORPUS, SMALL, ["char"], BUDGETS)
     with pytest.raises(InputError, match="already holds a comparison: continue it with compare --resume"):
         create_comparison(compared[0].path, CORPUS, SMALL, ["char"], BUDGETS)

@@ -267,6 +267,6 @@ def test_without_safetensors_one_sentence_names_it(tmp_path: Path) -> None:
     )
     assert (
         done.stdout.splitlines()
-        == ["files of weights need safetensors, which is not installed: pip install safetensors"] * 2
+        == ["weight files need safetensors, which is not installed: pip install safetensors"] * 2
     )
     assert not list(tmp_path.iterdir())

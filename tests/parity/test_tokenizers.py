@@ -1,4 +1,4 @@
-"""Byte-pair encoding against the ``tokenizers`` library and ``tiktoken``: the same pieces, merges, ids, and files."""
+"""Byte-pair encoding compared with the ``tokenizers`` library and ``tiktoken``: the same pieces, merges, ids, files."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ except ImportError:
         raise
     pytest.skip("tokenizers or tiktoken is not installed: nothing to compare with", allow_module_level=True)
 
-# The splitting pattern of cl100k_base, as its tokenizer.json has it.
+# The splitting pattern of cl100k_base, as its tokenizer.json writes it.
 GPT4 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -42,7 +42,7 @@ def pre_tokenizer(pattern: str) -> Any:
 
 
 def assigned_in_unicode_14() -> list[str]:
-    """Every character that there is. Later versions add some, of which libraries and Pythons think differently."""
+    """All characters of Unicode 14. Libraries and Python versions disagree on those added later."""
     if unicodedata.unidata_version != "14.0.0":
         pytest.skip(f"this Python knows Unicode {unicodedata.unidata_version}, not 14")
     assigned = [chr(c) for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs")]
@@ -60,7 +60,7 @@ def test_every_code_point_that_this_unicode_assigns_is_cut_alike(pattern: str) -
 
 
 def trained(lines: list[str], before: Any, every_byte: bool = True, **options: Any) -> Any:
-    """A tokenizer that the library trains."""
+    """A tokenizer trained by the library."""
     library = theirs.Tokenizer(models.BPE(unk_token=options.pop("unk_token", None)))
     library.pre_tokenizer = before
     alphabet = pre_tokenizers.ByteLevel.alphabet() if every_byte else []
@@ -116,7 +116,7 @@ def test_the_library_reads_our_file_and_gives_the_same_ids(
     for wanted in ("numpy", "numba"):
         monkeypatch.setattr(backend_setting, "_forced", wanted)
         for text in [*TEXTS, *rendered(assigned_in_unicode_14()[::20])]:
-            # That library always takes special tokens for themselves, unless it is told not to.
+            # By default the library gives special tokens in a text their own ids.
             library.encode_special_tokens = False
             assert ours.encode(text, allow_special=True).tolist() == library.encode(text).ids
             library.encode_special_tokens = True
@@ -134,7 +134,7 @@ SPECIAL = ["<s>", "<unk>", "<user>"]
         (pre_tokenizer("gpt2"), {"special_tokens": SPECIAL}),
         (pre_tokenizer("gpt4"), {"special_tokens": SPECIAL}),
         (pre_tokenizer("none"), {"special_tokens": SPECIAL}),
-        (pre_tokenizers.ByteLevel(), {}),  # which begins with a space
+        (pre_tokenizers.ByteLevel(), {}),  # which puts a space before the text
         (pre_tokenizers.ByteLevel(), {"special_tokens": SPECIAL, "every_byte": False}),
         (pre_tokenizer("gpt2"), {"special_tokens": SPECIAL, "every_byte": False, "unk_token": "<unk>"}),
         (pre_tokenizer("gpt4"), {"limit_alphabet": 20, "every_byte": False}),
@@ -237,7 +237,7 @@ def test_ranks_of_any_kind_give_tiktokens_ids(tmp_path: Path, monkeypatch: pytes
         (lambda library: library.add_tokens(["<x>"]), "its added token '<x>' is not special"),
         (
             lambda library: setattr(library, "pre_tokenizer", pre_tokenizers.Digits()),
-            "its pre_tokenizer is Digits; only ByteLevel, and Split then ByteLevel, are understood",
+            "its pre_tokenizer is Digits; only ByteLevel, and Split then ByteLevel, are supported",
         ),
     ],
 )

@@ -258,7 +258,7 @@ def test_a_link_in_the_place_of_the_lock_is_not_written_through(stopped: Path, h
     (stopped / "lock").unlink()
     (stopped / "lock").symlink_to(precious)
     done = handgrad("train", "--resume", stopped)
-    assert (done.code, "lock is no file of its own; remove it" in done.err) == (2, True)
+    assert (done.code, "lock is not a regular file; remove it" in done.err) == (2, True)
     assert precious.read_text() == "words"
 
 
@@ -286,7 +286,7 @@ def test_token_files_in_the_runs_own_directory_are_refused(new_run: NewRun, tmp_
     directory = tmp_path / "place" / "data"
     write_token_files(directory, data)
     (tmp_path / "place" / "lock").touch()
-    with pytest.raises(InputError, match="exists and is no empty directory"):
+    with pytest.raises(InputError, match="exists and is not an empty directory"):
         create_run(tmp_path / "place", TINY, data, directory, 2, None)
     shutil.rmtree(tmp_path / "place")
     with pytest.raises(InputError, match="cannot be inside the run's own directory"):

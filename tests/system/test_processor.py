@@ -1,4 +1,4 @@
-"""Which kernels BLAS is told to take, and that it multiplies with them."""
+"""Which kernels OpenBLAS is made to use, and that it multiplies correctly with them."""
 
 import os
 import subprocess
@@ -47,7 +47,7 @@ def test_kernels_are_chosen_where_that_is_safe(
     if version is not None:
         (tmp_path / "numpy" / "version.py").write_text(f"{version}\n", encoding="utf-8")
     monkeypatch.setattr(processor, "_first_processor", lambda: fields)
-    monkeypatch.setitem(os.environ, "OPENBLAS_CORETYPE", given or "")  # so that what is set below is put back
+    monkeypatch.setitem(os.environ, "OPENBLAS_CORETYPE", given or "")  # so that monkeypatch restores it
     if given is None:
         monkeypatch.delitem(os.environ, "OPENBLAS_CORETYPE")
     monkeypatch.syspath_prepend(tmp_path)
@@ -60,7 +60,7 @@ def test_kernels_are_chosen_where_that_is_safe(
 
 
 def test_long_products_are_right_with_the_kernels_that_are_chosen() -> None:
-    """On a Zen 4 NumPy 2.5's OpenBLAS ends the process where it is told to take those for AVX2; nothing else does."""
+    """On a Zen 4, the OpenBLAS of NumPy 2.5 crashes the process if it is made to use its AVX2 kernels."""
     program = """
 from handgrad.system.processor import choose_blas_kernels
 choose_blas_kernels()

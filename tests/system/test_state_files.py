@@ -1,4 +1,4 @@
-"""States as safetensors: what goes in comes out, other programs read it, nothing is half-written or run."""
+"""States as safetensors: load returns what save wrote, other programs read it, nothing is half-written or executed."""
 
 from pathlib import Path
 from typing import Any

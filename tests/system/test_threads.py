@@ -1,4 +1,4 @@
-"""Threads that share work, and the memory they share."""
+"""Threads that share work, and keeping freed memory."""
 
 import threading
 import time
@@ -26,7 +26,7 @@ def test_the_calling_thread_works_too_and_others_beside_it() -> None:
     meeting = threading.Barrier(3, timeout=20)
 
     def work(_: int) -> str:
-        meeting.wait()  # passes only when three threads are here at once
+        meeting.wait()  # returns only when three threads wait at once
         return threading.current_thread().name
 
     with Team(3) as team:
@@ -53,7 +53,7 @@ def test_a_failure_is_raised_once_all_have_stopped(failing: int) -> None:
             with pytest.raises(ValueError, match=f"item {failing}"):
                 team.map(work, range(10))
             assert running == [failing]
-            assert team.map(abs, [-1, -2]) == [1, 2]  # and the team goes on
+            assert team.map(abs, [-1, -2]) == [1, 2]  # and the team still works
 
 
 def test_nobody_begins_another_item_after_a_failure() -> None:

@@ -1,4 +1,4 @@
-"""Byte-pair encoding: every text comes back, merges are those that counting by hand gives, files are not believed."""
+"""Byte-pair encoding: every text comes back, merges equal those of a plain count, damaged files are refused."""
 
 import json
 from collections import Counter
@@ -73,7 +73,7 @@ def test_texts_that_are_cut_apart_are_encoded_apart(pattern: str, first: str, se
 
 
 def merges_by_counting(pieces: dict[bytes, int], parts: list[bytes], size: int) -> list[Merge]:
-    """The definition: count all pairs anew before each merge."""
+    """The definition: count all pairs again before each merge."""
     words = {piece: [parts.index(bytes([byte])) for byte in piece] for piece in pieces}
     parts, merges = list(parts), []
     while len(parts) < size:
@@ -161,7 +161,7 @@ def test_what_is_remembered_changes_nothing() -> None:
     np.testing.assert_array_equal(warm.encode(SAMPLE), first)
     np.testing.assert_array_equal(BPETokenizer.from_content(warm._content()).encode(SAMPLE), first)
     warm.train("other text")
-    assert len(warm.encode("She sells")) == 9  # nothing of what was learned before
+    assert len(warm.encode("She sells")) == 9  # nothing learned before remains
 
 
 @pytest.mark.parametrize("pattern", NAMES)
@@ -178,12 +178,12 @@ def test_a_saved_tokenizer_is_the_same_when_loaded(pattern: str, tmp_path: Path)
     ("content", "sentence"),
     [
         ({"pattern": "gpt5", "merges": []}, "pattern must be gpt2, gpt4 or none, not 'gpt5'"),
-        ({"pattern": 4, "merges": []}, "pattern must be a text, not 4"),
+        ({"pattern": 4, "merges": []}, "pattern must be a string, not 4"),
         ({"pattern": "gpt2"}, "merges must be a list"),
         ({"pattern": "gpt2", "merges": [["a", "b", "c"]]}, "merge 1, .* is not of two parts"),
-        ({"pattern": "gpt2", "merges": ["a b", "abc d"]}, "merge 2, 'abc d', is not of two parts"),
+        ({"pattern": "gpt2", "merges": ["a b", "abc d"]}, "merge 2, 'abc d', is not of two known parts"),
         ({"pattern": "gpt2", "merges": ["ab"]}, "merge 1, 'ab', is not of two parts"),
-        ({"pattern": "gpt2", "merges": ["a b", "a b"]}, "merge 2, 'a b', stands twice"),
+        ({"pattern": "gpt2", "merges": ["a b", "a b"]}, "merge 2, 'a b', occurs twice"),
     ],
 )
 def test_a_damaged_file_is_refused_in_one_sentence(content: dict[str, Any], sentence: str, tmp_path: Path) -> None:

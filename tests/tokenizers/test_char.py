@@ -1,4 +1,4 @@
-"""The character tokenizer: exact round trips, ids in a fixed order, files that are checked before they are believed."""
+"""The character tokenizer: exact round trips, ids in a fixed order, damaged files are refused."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from handgrad.system.errors import InputError
 from handgrad.tokenizers import SPECIAL_TOKENS, CharTokenizer, Tokenizer, load_tokenizer, make_tokenizer
 
-# All of Unicode but surrogates, which are no characters; NUL, newlines and the highest planes included.
+# All of Unicode except surrogates, which are not characters; includes NUL, newlines and the highest planes.
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))
 
 
@@ -85,7 +85,7 @@ def test_an_empty_text_has_no_ids_and_no_ids_have_no_text() -> None:
 
 @pytest.mark.parametrize("ids", [[-1], [7], [4, 5, 900], np.array([-5]), np.array([65535], np.uint16)])
 def test_decoding_an_id_outside_the_vocabulary_is_refused(ids: Any) -> None:
-    # NumPy and lists would count a negative id from the end.
+    # NumPy and lists would take a negative id as an index from the end.
     with pytest.raises(IndexError, match=r"decode: id -?\d+ is outside the vocabulary of 7 tokens"):
         CharTokenizer().train("abc").decode(ids)
 
@@ -100,7 +100,7 @@ def test_max_vocab_size_keeps_the_most_frequent_characters() -> None:
 
 
 def test_among_equally_frequent_characters_the_lower_code_point_is_kept() -> None:
-    # Whatever the order they come in: a Counter alone would keep the first seen.
+    # In any order of the text: a plain Counter would keep the first seen.
     for text in ("zyxz", "xyzz", "yzxz"):
         assert CharTokenizer(max_vocab_size=6).train(text).characters == ("x", "z")
 
@@ -172,8 +172,8 @@ GOOD = {"format": "handgrad-tokenizer", "version": 1, "kind": "char", "character
         ({**GOOD, "kind": "bpe9"}, "holds a tokenizer of unknown kind 'bpe9'; known: "),
         ({**GOOD, "kind": ["char"]}, r"holds a tokenizer of unknown kind \['char'\]; known: "),
         ({**GOOD, "kind": None}, "holds a tokenizer of unknown kind None; known: "),
-        ({**GOOD, "characters": ["a", "a"]}, "is damaged: characters must stand once each, in code point order"),
-        ({**GOOD, "characters": ["b", "a"]}, "is damaged: characters must stand once each, in code point order"),
+        ({**GOOD, "characters": ["a", "a"]}, "is damaged: characters must be distinct and in code point order"),
+        ({**GOOD, "characters": ["b", "a"]}, "is damaged: characters must be distinct and in code point order"),
         ({**GOOD, "characters": ["a", "bc"]}, "is damaged: characters must be a list of single characters"),
         ({**GOOD, "characters": ["", "a"]}, "is damaged: characters must be a list of single characters"),
         ({**GOOD, "characters": "ab"}, "is damaged: characters must be a list of single characters"),
@@ -192,7 +192,7 @@ def test_a_hostile_file_is_refused_in_one_sentence(tmp_path: Path, content: str 
         load_tokenizer(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < len(str(path)) + 200  # it does not recite the file
+    assert len(str(caught.value)) < len(str(path)) + 200  # it does not repeat the file's content
 
 
 def test_the_good_file_that_the_hostile_ones_are_made_from_is_read(tmp_path: Path) -> None:

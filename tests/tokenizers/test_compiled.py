@@ -1,4 +1,4 @@
-"""The compiled twins against the Python that is their definition: the same pieces, counts, merges and ids."""
+"""The compiled kernels compared with the Python code that defines them: the same pieces, counts, merges and ids."""
 
 import random
 from collections import Counter
@@ -23,7 +23,7 @@ from handgrad.tokenizers.splitting import NAMES, WORDS, splitter
 
 pytest.importorskip("numba")
 
-# All of Unicode, and what the patterns tell apart: contractions, digits, all kinds of white space and of letters.
+# All of Unicode, with more of what the patterns distinguish: contractions, digits, kinds of white space and letters.
 TEXT = st.lists(
     st.sampled_from(
         ["'s", "'LL", "'ſ", "'", " ", "  ", "\n", "\r\n", "\t", "\u00a0", "\u3000", "1", "234", "٣", "½", "_"]
@@ -71,7 +71,7 @@ def test_every_code_point_is_of_the_same_class(pattern: str, kernels: ModuleType
 
 
 def in_both(monkeypatch: pytest.MonkeyPatch, function: Callable[[], Any]) -> list[Any]:
-    """What a function returns in Python, and compiled."""
+    """The results of a function in Python and compiled."""
     found = []
     for wanted in ("numpy", "numba"):
         monkeypatch.setattr(backend_setting, "_forced", wanted)
@@ -132,13 +132,13 @@ def test_the_same_ids_of_tokenizers_from_elsewhere(kernels: ModuleType) -> None:
     ranked = BytePairs("gpt4", {}, learned._pairs.ids, ranked=True, whole_pieces=True)
     for pairs in (few, BytePairs("gpt2", {}, few.ids, few.merges), ranked):
         tokenizer = BPETokenizer.of(pairs)
-        assert not tokenizer._whole  # what is a part though no merge leads there is left to Python
+        assert not tokenizer._whole  # parts that no merge makes are left to Python
         for text in (SAMPLE, "sel\x00sezz\xffselse", "selse" * 99, " sells\n"):
             expected = tokenizer._encode_in_python(text)
             np.testing.assert_array_equal(tokenizer._encode_compiled(text, kernels), expected)
     assert BPETokenizer.of(few)._encode_compiled("s\0e", kernels).tolist().count(3) == 1
     without = BPETokenizer.of(BytePairs("none", {}, few.ids, few.merges))
-    assert without._encode_compiled("s\0e", kernels).tolist() == [2]  # a byte that is no part is left out
+    assert without._encode_compiled("s\0e", kernels).tolist() == [2]  # a byte that is not a part is dropped
 
 
 def test_threads_share_a_tokenizer(compiled: None) -> None:

@@ -1,4 +1,4 @@
-"""What training keeps of a text: true counts while there is room, and known bounds when there is not."""
+"""What training keeps of a text: exact counts while there is room, and counts with a bound on the error after that."""
 
 import random
 from collections import Counter

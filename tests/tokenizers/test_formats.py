@@ -1,4 +1,4 @@
-"""Files of other libraries: what is written is read back as it was, what is not understood is refused by name."""
+"""Files of other libraries: reading gives back what was written; unsupported features are refused by name."""
 
 import base64
 import json
@@ -53,7 +53,7 @@ def test_a_rank_file_is_read_back(tokenizer: BPETokenizer, tmp_path: Path) -> No
     assert same_ids(loaded, tokenizer)
     loaded.to_tiktoken(tmp_path / "again.tiktoken")
     assert (tmp_path / "again.tiktoken").read_bytes() == (tmp_path / "ranks.tiktoken").read_bytes()
-    # What is read from elsewhere is saved like any other.
+    # A tokenizer read from a rank file is saved like any other.
     loaded.save(tmp_path / "tokenizer.json")
     assert load_tokenizer(tmp_path / "tokenizer.json") == loaded
     assert same_ids(load_tokenizer(tmp_path / "tokenizer.json"), tokenizer)
@@ -70,15 +70,15 @@ def test_ranks_merge_any_two_parts_the_least_first(tmp_path: Path) -> None:
     tokenizer = BPETokenizer.from_tiktoken(path, pattern="none", special_tokens={"<|endoftext|>": 300})
     assert tokenizer.encode("abcabc").tolist() == [257, 257]
     assert tokenizer.encode("aaaaa").tolist() == [258, 259]  # (aa)(aa)a, then (aa)((aa)a)
-    assert tokenizer.encode("xyz").tolist() == [260]  # a whole piece is its part, though no merge leads there
+    assert tokenizer.encode("xyz").tolist() == [260]  # a piece that is a part becomes it, though no merge makes it
     assert tokenizer.encode("xyz ").tolist() == [*b"xyz "]
     assert (tokenizer.vocab_size, tokenizer.eos_id, tokenizer.unk_id) == (301, 300, None)
     assert tokenizer.encode("a<|endoftext|>", allow_special=True).tolist() == [97, 300]
-    assert set(tokenizer.special_ids) == set(range(261, 301))  # no text stands behind the ids between
+    assert set(tokenizer.special_ids) == set(range(261, 301))  # the ids between stand for no text
     with pytest.raises(IndexError, match="no token of this vocabulary has the id 299"):
         tokenizer.decode([299])
     for write in (tokenizer.to_huggingface, tokenizer.to_vocab_and_merges):
-        with pytest.raises(InputError, match="a tokenizer of tiktoken's ranks has no list of merges"):
+        with pytest.raises(InputError, match="a tokenizer with tiktoken's ranks has no list of merges"):
             write(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -91,7 +91,7 @@ def test_ranks_merge_any_two_parts_the_least_first(tmp_path: Path) -> None:
         ("Y 1\n", "line 1, 'Y 1', is not a part"),
         ("= 1\n", "line 1, '= 1', is not a part"),
         ("YQ== 1\nYQ== 2\n", "line 2, 'YQ== 2', gives a part a second rank"),
-        ("YQ== 1\nYg== 2\n", "is cut short or no rank file: 254 of the 256 bytes have no rank"),
+        ("YQ== 1\nYg== 2\n", "is cut short or not a rank file: 254 of the 256 bytes have no rank"),
         (ranks()[:1500], "is not a part in base 64|is cut short"),
         (ranks(b"ab") + "YWI= 7\n", "gives a part a second rank"),
         (ranks() + "YWI= 7\n", "have the same id, 7"),
@@ -124,13 +124,13 @@ BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False
 @pytest.mark.parametrize(
     ("path", "value", "sentence"),
     [
-        ("model", ..., "it is no tokenizer.json: model and pre_tokenizer must be objects"),
-        ("pre_tokenizer", [], "it is no tokenizer.json"),
+        ("model", ..., "it is not a tokenizer.json: model and pre_tokenizer must be objects"),
+        ("pre_tokenizer", [], "it is not a tokenizer.json"),
         ("model.type", "WordPiece", "its model is WordPiece, not BPE"),
         ("model.byte_fallback", True, "its model.byte_fallback is True; only tokenizers without one"),
         ("model.dropout", 0.1, "its model.dropout is 0.1"),
         ("model.end_of_word_suffix", "</w>", "its model.end_of_word_suffix is '</w>'"),
-        ("normalizer", {"type": "NFC"}, "its normalizer is NFC; only tokenizers without one are understood"),
+        ("normalizer", {"type": "NFC"}, "its normalizer is NFC; only tokenizers without one are supported"),
         ("truncation", {"max_length": 5}, "its truncation is an object without a type"),
         ("post_processor", {"type": "TemplateProcessing"}, "its post_processor is TemplateProcessing, not ByteLevel"),
         ("decoder", {"type": "Metaspace"}, "its decoder is Metaspace, not ByteLevel"),
@@ -146,12 +146,12 @@ BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False
         (
             "pre_tokenizer",
             {"type": "Sequence", "pretokenizers": [SPLIT | {"behavior": "Removed"}, BYTE_LEVEL]},
-            "its Split is 'Removed'",
+            "its Split is 'Removed'; only 'Isolated'",
         ),
         (
             "pre_tokenizer",
             {"type": "Sequence", "pretokenizers": [SPLIT, BYTE_LEVEL | {"use_regex": True}]},
-            "its ByteLevel after Split adds a space or splits once more",
+            "its ByteLevel after Split adds a space or splits again",
         ),
         ("post_processor", "junk", "its post_processor is 'junk', not ByteLevel"),
         ("decoder", 7, "its decoder is 7, not ByteLevel"),
@@ -160,25 +160,29 @@ BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False
             "no",
             "add_prefix_space and use_regex of its ByteLevel must be true or false",
         ),
-        ("added_tokens.0.content", "~", "its added token '~' is a byte of text too, and these cannot be told apart"),
-        ("added_tokens.0.lstrip", True, "its added token '<pad>' has lstrip; only plain ones"),
+        (
+            "added_tokens.0.content",
+            "~",
+            "its added token '~' is also a byte of text, so the two cannot be distinguished",
+        ),
+        ("added_tokens.0.lstrip", True, "its added token '<pad>' has lstrip; only tokens without it"),
         ("added_tokens.0.special", False, "its added token '<pad>' is not special"),
         ("added_tokens.0.id", 17, "'<pad>' has the id 17 in added_tokens and 0 in model.vocab"),
         ("added_tokens.0.id", "0", "an added token needs a content and an id"),
-        ("added_tokens.1.content", "<pad>", "its added token '<pad>' stands twice"),
+        ("added_tokens.1.content", "<pad>", "its added token '<pad>' occurs twice"),
         ("added_tokens", 3, "added_tokens must be a list of objects"),
         ("model.vocab", [], "model.vocab must be an object of ids"),
         ("model.vocab.!", 8, "have the same id, 8"),
         ("model.vocab.!", -1, "the id of '!' must be an integer from 0 to 4194303, not -1"),
         ("model.vocab.!", 1 << 40, "the id of '!' must be an integer from 0"),
         ("model.vocab.!", True, "the id of '!' must be an integer from 0"),
-        ("model.vocab.a b", 900, "'a b' is not made of bytes in GPT-2's characters: ' ' is none of them"),
+        ("model.vocab.a b", 900, "'a b' is not written in GPT-2's characters for bytes: ' ' is not one of them"),
         ("model.vocab.Ġs", ..., "merge 1, 'Ġ s', makes a part that has no id"),
-        ("model.vocab.s", ..., "merge 1, 'Ġ s', is not of two parts that are known"),
+        ("model.vocab.s", ..., "merge 1, 'Ġ s', is not of two known parts"),
         ("model.unk_token", "<none>", "its unk_token '<none>' has no id"),
         ("model.merges", ..., "merges must be a list"),
         ("model.merges.0", "s", "merge 1, 's', is not of two parts"),
-        ("model.merges.1", "Ġ s", "merge 2, 'Ġ s', stands twice"),
+        ("model.merges.1", "Ġ s", "merge 2, 'Ġ s', occurs twice"),
         ("model.merges.0", ["s", 4], "merge 1, .* is not of two parts"),
     ],
 )
@@ -193,7 +197,7 @@ def test_what_is_not_understood_is_refused_by_name(
 
 
 def damaged(path: Path, content: bytes) -> list[str]:
-    """What is said of a file of this content, read in every way."""
+    """The errors of all readers for a file with this content."""
     path.write_bytes(content)
     said = []
     for read in (
@@ -230,7 +234,7 @@ def test_hostile_files_are_one_clear_error_each(tokenizer: BPETokenizer, tmp_pat
             assert "\n" not in sentence.strip()
             assert len(sentence) < 600
     said = damaged(tmp_path / "file", b'{"a": 1, "a": 2}')
-    assert "the name 'a' stands twice in one object" in said[0]
+    assert "the name 'a' occurs twice in one object" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -277,20 +281,21 @@ def test_a_space_to_begin_with_is_given_once(tokenizer: BPETokenizer, tmp_path: 
     assert spaced.encode(" She sells").tolist() == tokenizer.encode(" She sells").tolist()
     assert spaced.encode("").tolist() == spaced.encode("", allow_special=True).tolist() == []
     assert spaced.encode_on("She sells").tolist() == tokenizer.encode("She sells").tolist()
-    assert spaced.train(SAMPLE).encode("ok")[0] == spaced.encode_on(" ok")[0]  # learned anew it still begins with one
+    assert spaced.train(SAMPLE).encode("ok")[0] == spaced.encode_on(" ok")[0]  # the space stays after training
     assert spaced != BPETokenizer(max_vocab_size=spaced.max_vocab_size, special_tokens=["<user>"]).train(SAMPLE)
 
 
 def test_a_part_that_looks_like_a_special_token_cannot_be_told_apart(tmp_path: Path) -> None:
     tokenizer = BPETokenizer(pattern="none", max_vocab_size=300).train("<eos><eos><eos>")
     assert "<eos>" in tokenizer.tokens("<eos>")
-    with pytest.raises(InputError, match="'<eos>' is a special token and a part of text too"):
+    with pytest.raises(InputError, match="'<eos>' is both a special token and a part of text"):
         tokenizer.to_huggingface(tmp_path / "tokenizer.json")
     assert not list(tmp_path.iterdir())
 
 
 def test_only_byte_pairs_go_elsewhere(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"only byte-pair encodings are written as .*x.json; this is a char tokenizer"):
+    says = r"only byte-pair encodings can be written as .*x.json; this is a char tokenizer"
+    with pytest.raises(InputError, match=says):
         CharTokenizer("ab").to_huggingface(tmp_path / "x.json")
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""Special tokens: text like any other until they are allowed, in all tokenizers; and what strict decoding says."""
+"""Special tokens: plain text unless they are allowed, in all tokenizers; and the errors of strict decoding."""
 
 import json
 import pickle
@@ -60,8 +60,8 @@ def test_of_two_special_tokens_the_longer_is_meant(make: Callable[..., Tokenizer
 @pytest.mark.parametrize(
     ("special_tokens", "sentence"),
     [
-        (["<eos>"], "the special token '<eos>' stands twice"),
-        (["<a>", "<a>"], "the special token '<a>' stands twice"),
+        (["<eos>"], "the special token '<eos>' occurs twice"),
+        (["<a>", "<a>"], "the special token '<a>' occurs twice"),
         ([""], "a special token must be a text of at least one character, not ''"),
         (["\ud800"], "a special token must be a text"),
     ],
@@ -75,7 +75,8 @@ def test_special_tokens_that_cannot_be_are_refused(
 
 @every_kind
 def test_what_is_allowed_must_be_there(make: Callable[..., Tokenizer]) -> None:
-    with pytest.raises(InputError, match="'<user>' is no special token; there are <pad>, <unk>, <bos>, <eos>"):
+    says = "'<user>' is not a special token; this tokenizer has <pad>, <unk>, <bos>, <eos>"
+    with pytest.raises(InputError, match=says):
         make().train("a").encode("a", allow_special=["<user>"])
 
 
@@ -89,17 +90,17 @@ def test_special_tokens_are_saved_and_are_part_of_what_a_tokenizer_is(
     assert loaded == tokenizer == pickle.loads(pickle.dumps(tokenizer))
     assert loaded != make().train(TEXT)
     np.testing.assert_array_equal(loaded.encode(TEXT, allow_special=True), tokenizer.encode(TEXT, allow_special=True))
-    assert loaded.train(TEXT) == tokenizer  # and they stay when a vocabulary is learned anew
+    assert loaded.train(TEXT) == tokenizer  # and training again keeps them
 
 
 @pytest.mark.parametrize("kind", ["char", "word"])
 @pytest.mark.parametrize(
     ("special_tokens", "sentence"),
     [
-        ({}, "special_tokens must be a list of texts"),
-        ([*SPECIAL_TOKENS, 4], "special_tokens must be a list of texts"),
+        ({}, "special_tokens must be a list of strings"),
+        ([*SPECIAL_TOKENS, 4], "special_tokens must be a list of strings"),
         (["<user>"], "special_tokens must begin with <pad>, <unk>, <bos>, <eos>"),
-        ([*SPECIAL_TOKENS, "<pad>"], "the special token '<pad>' stands twice"),
+        ([*SPECIAL_TOKENS, "<pad>"], "the special token '<pad>' occurs twice"),
     ],
 )
 def test_damaged_special_tokens_are_refused(kind: str, special_tokens: Any, sentence: str, tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_bytes_that_are_not_utf_8_say_so_on_request(make: Callable[..., Tokenize
     with pytest.raises(InputError) as raised:
         tokenizer.decode(cut, errors="strict")
     assert str(raised.value) == (
-        f"decode: the bytes E2 9C are not UTF-8 (invalid continuation byte), from id {cut[1]} at place 1 on"
+        f"decode: the bytes E2 9C are not UTF-8 (invalid continuation byte), starting in id {cut[1]} at position 1"
     )
     with pytest.raises(InputError, match="errors must be replace or strict, not 'ignore'"):
         tokenizer.decode(ids, errors="ignore")

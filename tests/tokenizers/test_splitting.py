@@ -1,4 +1,4 @@
-"""The patterns cut as those they are named after, in ASCII and beyond, whatever Unicode this Python knows."""
+"""The patterns cut like those they are named after, in ASCII and beyond, with any Python's Unicode version."""
 
 from itertools import pairwise
 
@@ -33,7 +33,7 @@ ASCII = st.text(st.characters(max_codepoint=127))
         ("gpt2", "über 日本語 ٣٤ ½", ["über", " 日本語", " ٣٤", " ½"]),
         ("gpt4", "it'ſ", ["it", "'ſ"]),
         ("gpt2", "\x1c\u3000\u2028x", ["\x1c", "\u3000\u2028"[:1], "\u2028", "x"]),
-        ("gpt2", "e\u0301", ["e", "\u0301"]),  # a combining mark is no letter
+        ("gpt2", "e\u0301", ["e", "\u0301"]),  # a combining mark is not a letter
         ("none", " any \n thing", [" any \n thing"]),
         ("none", "", []),
     ],

@@ -1,4 +1,4 @@
-"""Words, signs and white space, and what becomes of those that are not known, in words and in characters."""
+"""Words, signs and white space, and unknown words and characters."""
 
 import json
 from pathlib import Path
@@ -91,9 +91,9 @@ def test_a_saved_tokenizer_is_the_same_when_loaded(tokenizer: Any, tmp_path: Pat
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ({"kind": "word"}, "words must be a list of texts"),
-        ({"kind": "word", "words": ["a", ""]}, "words must be a list of texts that are not empty"),
-        ({"kind": "word", "words": ["a", "b", "a"]}, "the word 'a' stands twice"),
+        ({"kind": "word"}, "words must be a list of strings"),
+        ({"kind": "word", "words": ["a", ""]}, "words must be a list of strings that are not empty"),
+        ({"kind": "word", "words": ["a", "b", "a"]}, "the word 'a' occurs twice"),
         ({"kind": "word", "words": [], "lowercase": 1}, "lowercase must be true or false, not 1"),
         ({"kind": "char", "characters": [], "byte_fallback": "no"}, "byte_fallback must be true or false, not 'no'"),
     ],

@@ -1,4 +1,4 @@
-"""Corpora, token files, batches of arrays. Knows nothing of the model."""
+"""Corpora, token files, batches of arrays. Independent of the model."""
 
 from handgrad.data.baselines import Baselines, baselines_of
 from handgrad.data.batches import random_batch, sequential_batches

@@ -1,4 +1,4 @@
-"""Windows of tokens, and for each token the one that follows."""
+"""Windows of tokens, and for each token the next one."""
 
 from collections.abc import Iterator
 
@@ -7,24 +7,24 @@ import numpy as np
 from handgrad.system.arrays import Array
 
 Batch = tuple[Array, Array]
-"""(x, y), both int64 (B, T): y is x one token on."""
+"""(x, y), both int64 (B, T): y is x shifted by one token."""
 
 
 def random_batch(tokens: Array, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
-    """batch_size windows of block_size tokens, each starting anywhere with equal chance; overlaps happen.
+    """batch_size windows of block_size tokens. Every start is equally likely; windows may overlap.
 
     Raises ValueError for fewer than block_size + 1 tokens.
     """
     if len(tokens) <= block_size:
-        raise ValueError(f"random_batch: {len(tokens)} tokens hold no window of {block_size} and its next token")
+        raise ValueError(f"random_batch: {len(tokens)} tokens, too few for a window of {block_size} and its next token")
     starts = rng.integers(0, len(tokens) - block_size, size=batch_size)
     return _windows(tokens, starts, block_size)
 
 
 def sequential_batches(tokens: Array, batch_size: int, block_size: int) -> Iterator[Batch]:
-    """All tokens once, in windows that do not overlap; a last, shorter window comes in a batch of its own.
+    """All tokens once, in windows that do not overlap. A last, shorter window is a batch of its own.
 
-    Every token but the first is predicted just once.
+    Every token but the first is predicted exactly once.
     """
     n_full = max(0, (len(tokens) - 1) // block_size)
     for first in range(0, n_full, batch_size):
@@ -36,6 +36,6 @@ def sequential_batches(tokens: Array, batch_size: int, block_size: int) -> Itera
 
 
 def _windows(tokens: Array, starts: Array, length: int) -> Batch:
-    # From here on nothing converts ids or copies them: kernels take int64 that lies in order.
+    # Kernels take contiguous int64, so nothing has to convert or copy the ids later.
     windows = tokens[starts[:, None] + np.arange(length + 1)]
     return windows[:, :-1].astype(np.int64, order="C"), windows[:, 1:].astype(np.int64, order="C")

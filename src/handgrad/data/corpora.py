@@ -1,4 +1,4 @@
-"""Texts to learn from: by name, or any UTF-8 file."""
+"""Texts to train on: a data set by name, or any UTF-8 file."""
 
 import hashlib
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ class Corpus:
         return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()
 
     def split(self) -> tuple[str, str]:
-        """(training, validation): the last 10 % of the characters validate."""
+        """(training, validation): the last 10 % of the characters are for validation."""
         cut = len(self.text) * 9 // 10
         return self.text[:cut], self.text[cut:]
 
 
 def load_dataset(name: str) -> Corpus:
-    """A data set by name: pydoc (the Python language reference that CPython carries) or shakespeare (downloaded once).
+    """A data set by name: pydoc (the Python language reference, part of CPython) or shakespeare (downloaded once).
 
-    Raises InputError for an unknown name, or where the text cannot be had.
+    Raises InputError if the name is unknown or the text is not available.
     """
     if name == "pydoc":
         return Corpus(_pydoc(), "dataset pydoc")
@@ -43,7 +43,7 @@ def load_dataset(name: str) -> Corpus:
 
 
 def load_text(path: Path) -> Corpus:
-    """A UTF-8 file. Raises InputError where it is missing, empty or not UTF-8."""
+    """A UTF-8 file. Raises InputError if it is missing, empty or not UTF-8."""
     return Corpus(read_text(path), str(path))
 
 
@@ -52,7 +52,7 @@ def _pydoc() -> str:
         from pydoc_data.topics import topics
     except ImportError:
         raise InputError(
-            "this Python carries no pydoc_data.topics; pass --text FILE or --dataset shakespeare"
+            "this Python comes without pydoc_data.topics; pass --text FILE or --dataset shakespeare"
         ) from None
     return "\n\n".join(topics[name] for name in sorted(topics))
 
@@ -62,7 +62,7 @@ def _fetch_shakespeare() -> Path:
         import pooch
     except ImportError:
         raise InputError(
-            "the shakespeare data set is fetched with pooch, which is not installed: pip install pooch"
+            "the shakespeare data set is downloaded with pooch, which is not installed: pip install pooch"
         ) from None
     pooch.get_logger().setLevel("WARNING")
     try:
@@ -72,10 +72,10 @@ def _fetch_shakespeare() -> Path:
             fname="tinyshakespeare.txt",
             path=pooch.os_cache("handgrad"),
         )
-    except Exception as error:  # whatever the network, its library, the disk or the hash may raise
+    except Exception as error:  # anything that the network, pooch, the disk or the hash check may raise
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise InputError(
-            f"cannot fetch tiny Shakespeare from {SHAKESPEARE_URL} ({reason}); "
+            f"cannot download tiny Shakespeare from {SHAKESPEARE_URL} ({reason}); "
             "get the file another way and pass it with --text"
         ) from None
     return Path(fetched)

@@ -1,4 +1,4 @@
-"""Documents on the disk, together maybe larger than memory: found, read once from end to end, cut into chunks."""
+"""Documents on the disk, which together may be larger than memory: found, read once, cut into chunks."""
 
 import codecs
 import hashlib
@@ -14,18 +14,18 @@ from handgrad.system.files import not_utf8
 from handgrad.tokenizers.splitting import place_to_cut
 
 CHUNK_BYTES = 1 << 21
-_LEAST_CHUNK_BYTES = 4  # a character has no more
+_LEAST_CHUNK_BYTES = 4  # the longest character in UTF-8
 _SPOOLED_AT_A_TIME = 1 << 20
-# Stands between documents where they are hashed together; UTF-8 never holds it.
+# Separates documents in their common hash; it never occurs in UTF-8.
 _BETWEEN_DOCUMENTS = b"\xff"
 
 Report = Callable[[str, int, int | None], None]
-"""Is told what is being done, how many bytes of it are, and of how many; None where there is no saying."""
+"""Receives the current task, how many bytes of it are done, and the total, or None if the total is unknown."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A text that comes but once, as through a pipe, and what to call it."""
+    """A text that can be read only once, such as a pipe, and its name in messages."""
 
     file: BinaryIO
     name: str
@@ -33,7 +33,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file that can be read more than once, and what to call it."""
+    """A file that can be read more than once, and its name in messages."""
 
     path: Path
     name: str
@@ -41,7 +41,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Bytes ``start`` to ``stop`` of a document, which are whole characters."""
+    """Bytes ``start`` to ``stop`` of a document. They do not cut a character in two."""
 
     document: Document
     start: int
@@ -49,16 +49,16 @@ class Chunk:
     characters: int
     checksum: int
     separated: bool = False
-    """Whether the end of another document goes before it."""
+    """Whether another document ends right before it."""
     goes_on: bool = False
-    """Whether it goes on where another chunk of its document ends, in the same part of the text."""
+    """Whether it continues another chunk of its document, in the same part of the text."""
 
     @property
     def n_bytes(self) -> int:
         return self.stop - self.start
 
     def text(self) -> str:
-        """Raises InputError where the file is no longer what it was."""
+        """The chunk's text. Raises InputError if the file has changed since it was surveyed."""
         with self.document.path.open("rb") as file:
             file.seek(self.start)
             content = file.read(self.n_bytes)
@@ -79,16 +79,16 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a first reading of all documents finds."""
+    """What the first pass over all documents finds."""
 
     chunks: list[Chunk]
     documents: int
-    """How many have text."""
+    """How many documents have text."""
     sha256: str
-    """Of the only document's text in UTF-8; of several with a byte 0xFF between them."""
+    """The hash of all texts in UTF-8, with a byte 0xFF between documents."""
 
     def split(self) -> tuple[list[Chunk], list[Chunk]]:
-        """(training, validation): the last 10 % of all characters validate, and where the cut falls a chunk is cut."""
+        """(training, validation): the last 10 % of all characters are for validation. May cut a chunk in two."""
         left = sum(chunk.characters for chunk in self.chunks) * 9 // 10
         train: list[Chunk] = []
         validation: list[Chunk] = []
@@ -106,11 +106,11 @@ class Survey:
 
 
 def find_documents(texts: Sequence[Path | Stream], spool: Path, report: Report) -> list[Document]:
-    """The files among these and below the directories among them; what comes but once is kept in ``spool`` first.
+    """The given files, all files below the given directories, and streams, which are first copied into ``spool``.
 
-    Of a directory it is all files below it in the order of their relative paths, but those that are hidden.
+    The files of a directory come in the order of their relative paths. Hidden ones are skipped.
 
-    Raises InputError where there is nothing.
+    Raises InputError if a path does not exist or a directory has no files.
     """
     found: list[Document] = []
     for number, text in enumerate(texts):
@@ -119,11 +119,11 @@ def find_documents(texts: Sequence[Path | Stream], spool: Path, report: Report) 
         elif text.is_dir():
             below = [Document(path, str(path)) for path in _files_below(text)]
             if not below:
-                raise InputError(f"{text} is a directory without files (hidden ones are left out); a text is needed")
+                raise InputError(f"{text} is a directory without files (hidden ones are skipped); a text is needed")
             found += below
         elif text.is_file():
             found.append(Document(text, str(text)))
-        elif text.exists():  # a pipe that has a name
+        elif text.exists():  # a named pipe
             with text.open("rb") as file:
                 found.append(_spooled(Stream(file, str(text)), spool / str(number), report))
         else:
@@ -134,10 +134,10 @@ def find_documents(texts: Sequence[Path | Stream], spool: Path, report: Report) 
 def survey(documents: Sequence[Document], report: Report, chunk_bytes: int = CHUNK_BYTES) -> Survey:
     """Reads all documents once: checks that they are UTF-8, hashes them, and finds where to cut them.
 
-    Chunks have at most ``chunk_bytes``, and end where tokens end. Only where there is no such place in a whole chunk,
-    no new line and no white space after a letter or a number, is it cut between any two characters.
+    Chunks have at most ``chunk_bytes`` and end at the end of a token: at a newline, or at white space after a letter or
+    a number. A chunk without such a place is cut between any two characters.
 
-    Raises InputError where a document is not UTF-8, or none has text.
+    Raises InputError if a document is not UTF-8, or if none has text.
     """
     total = sum(document.path.stat().st_size for document in documents)
     chunks: list[Chunk] = []
@@ -162,7 +162,7 @@ def survey(documents: Sequence[Document], report: Report, chunk_bytes: int = CHU
 
 
 def chunks_in_groups(chunks: Iterable[Chunk], chunk_bytes: int = CHUNK_BYTES) -> Iterator[list[Chunk]]:
-    """The chunks in their order, those of short documents some at a time."""
+    """The chunks in order, as lists: consecutive short chunks are grouped up to ``chunk_bytes``."""
     batch: list[Chunk] = []
     size = 0
     for chunk in chunks:
@@ -176,7 +176,7 @@ def chunks_in_groups(chunks: Iterable[Chunk], chunk_bytes: int = CHUNK_BYTES) ->
 
 
 def _read(document: Document, chunk_bytes: int) -> Iterator[tuple[Chunk, bytes]]:
-    """The chunks of a document and what is in them, a byte order mark at its start left out."""
+    """The chunks of a document and their bytes, without a byte order mark at its start."""
     with document.path.open("rb") as file:
         start = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
         file.seek(start)

@@ -1,4 +1,4 @@
-"""Texts that may be larger than memory become token files, in three passes: reading, learning, encoding."""
+"""Turns texts that may be larger than memory into token files, in three passes: reading, learning, encoding."""
 
 import os
 import tempfile
@@ -33,7 +33,7 @@ from handgrad.tokenizers.counting import PieceCounts
 
 @dataclass(frozen=True)
 class Prepared:
-    """What became of the texts."""
+    """The result of ``prepare_token_files``."""
 
     meta: Meta
     documents: int
@@ -42,7 +42,7 @@ class Prepared:
 
 
 def no_report(doing: str, done: int, total: int | None) -> None:
-    """For those who need not know how far it is."""
+    """Ignores all progress."""
 
 
 def prepare_token_files(
@@ -57,17 +57,17 @@ def prepare_token_files(
 ) -> Prepared:
     """Writes the token files of these texts to the new or empty directory ``out``, in one step at the very end.
 
-    Each file is a document; <eos> stands between two. With ``learn`` the tokenizer learns from the training part first.
-    The files are the same whoever the ``workers`` are; where none are named, the text and the tokenizer decide, and
-    for a long text it may be processes, so that a script's own work belongs under ``if __name__ == "__main__"``.
+    Each file is a document; <eos> separates documents. If ``learn``, the tokenizer first learns from the training part.
+    The files do not depend on ``workers``. By default the text and the tokenizer determine the workers. For a long text
+    they may be processes, so a script must put its own work under ``if __name__ == "__main__"``.
 
-    Raises InputError where a text cannot be read or is no text, or ``out`` is taken.
+    Raises InputError if a text cannot be read or is not UTF-8, or if ``out`` is not new or empty.
     """
     check_is_empty(out)
     place = out.resolve()
     beside = next(path for path in place.parents if path.exists())
     if not beside.is_dir():
-        raise InputError(f"{out} cannot be made: {beside} is no directory")
+        raise InputError(f"{out} cannot be created: {beside} is not a directory")
     prefix = f".{place.name}-"
     try:
         with tempfile.TemporaryDirectory(prefix=prefix, dir=beside, ignore_cleanup_errors=True) as temporary:
@@ -75,14 +75,14 @@ def prepare_token_files(
     except OSError as error:
         if not str(error.filename).startswith(str(beside / prefix)):
             raise
-        raise OSError(error.errno, error.strerror, str(out)) from None  # the name that was asked for
+        raise OSError(error.errno, error.strerror, str(out)) from None  # the name that the caller gave
 
 
 def check_is_empty(out: Path) -> None:
-    """Raises InputError where token files cannot be put because something is there already."""
+    """Raises InputError if token files cannot be written to ``out`` because something is there already."""
     check_new_or_empty(out)
     if out.is_mount():
-        raise InputError(f"{out} is where another file system begins and cannot be replaced; name a directory below it")
+        raise InputError(f"{out} is a mount point and cannot be replaced; choose a directory below it")
 
 
 def _prepare(
@@ -107,7 +107,7 @@ def _prepare(
         counts = _count(tokenizer, train, chosen, report)
         report("learning the vocabulary", 0, None)
         tokenizer.learn(counts)
-        del counts  # the largest thing of all
+        del counts  # the largest object in memory
     written = temporary / "tokens"
     written.mkdir()
     tallies, hashes = _encode(tokenizer, train, validation, written, chosen, report)
@@ -115,7 +115,7 @@ def _prepare(
     write_the_rest(written, tokenizer, meta)
     out.parent.mkdir(parents=True, exist_ok=True)
     if os.name == "nt" and out.exists():
-        out.rmdir()  # elsewhere an empty directory is replaced
+        out.rmdir()  # other systems replace an empty directory
     os.replace(written, out)
     flush_directory(out.parent)
     return Prepared(meta, found.documents, sum(tally.unknown for tally in tallies))
@@ -126,7 +126,7 @@ def _count(tokenizer: Tokenizer, train: list[list[Chunk]], workers: Workers, rep
     report("counting", 0, total)
     with Pool(tokenizer, workers) as pool:
         for batch, counted in zip(train, pool.map(_count_batch, train), strict=True):
-            counts.add(counted)  # in the order of the text: what is forgotten must not depend on the workers
+            counts.add(counted)  # in the order of the text: which pieces are forgotten must not depend on the workers
             done += _size([batch])
             report("counting", done, total)
     return counts
@@ -140,7 +140,7 @@ def _encode(
     workers: Workers,
     report: Report,
 ) -> tuple[tuple[Tally, Tally], tuple[str, str]]:
-    """Writes both token files; returns what is in them, and their hashes."""
+    """Writes both token files; returns their tallies and their hashes."""
     total, done = _size(train) + _size(validation), 0
     report("encoding", 0, total)
 
@@ -167,7 +167,7 @@ def _count_batch(tokenizer: Tokenizer, batch: list[Chunk]) -> Counter[str]:
 
 
 def _encode_batch(tokenizer: Tokenizer, batch: list[Chunk], check: bool) -> Encoded:
-    """The tokens of some chunks, with <eos> between documents."""
+    """The tokens of these chunks, with <eos> between documents."""
     end = np.array([tokenizer.eos_id] if tokenizer.eos_id is not None else [], token_dtype(tokenizer))
     ids: list[Array] = []
     tally = Tally()
@@ -183,7 +183,7 @@ def _size(batches: list[list[Chunk]]) -> int:
 
 
 def _source(texts: Sequence[Path | Stream]) -> str:
-    """What the texts are called, in UTF-8 also where the names of files are not."""
+    """The names of the texts, in valid UTF-8 even if file names are not."""
     names = [text.name if isinstance(text, Stream) else str(text) for text in texts]
     shown = ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
     return shown.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

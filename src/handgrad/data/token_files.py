@@ -1,7 +1,7 @@
 """Texts as token files: written once, then memory-mapped.
 
-A directory holds ``train.npy`` and ``validation.npy`` (one-dimensional, uint16 or uint32, NumPy's own format, whose
-header says which), the ``tokenizer.json`` that made them and a side file, ``meta.json``, that says so.
+A directory holds ``train.npy`` and ``validation.npy`` (one-dimensional, uint16 or uint32, in NumPy's own format), the
+``tokenizer.json`` that made them, and ``meta.json``, which describes them.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ TRAIN, VALIDATION = "train.npy", "validation.npy"
 _CHECKED_AT_A_TIME = 1 << 16
 _HASHED_AT_A_TIME = 1 << 22
 _MAGIC = magic(1, 0)
-"""What version 1.0 of the format begins with: its header has at most 64 KiB, that of later ones may claim 4 GiB."""
+"""The first bytes of version 1.0 of the format, whose header has at most 64 KiB; a later version's may claim 4 GiB."""
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What the side file says."""
+    """The content of ``meta.json``."""
 
     source: str
     corpus_sha256: str
@@ -44,16 +44,16 @@ class Meta:
     validation_tokens: int
     validation_characters: int
     validation_lossless: bool
-    """Whether decoding gives the validation text back: only then are bits per character comparable."""
+    """Whether decoding restores the validation text. Only then are bits per character comparable."""
     version: int = FORMAT_VERSION
     train_sha256: str = ""
-    """Of the ids as they lie in the file; empty in files of before it was kept."""
+    """The hash of the ids as they lie in the file; empty in older files, which did not store it."""
     validation_sha256: str = ""
 
 
 @dataclass(frozen=True)
 class TokenData:
-    """A corpus in tokens, ready to train on: two memory-mapped arrays, their tokenizer, and what is known of them."""
+    """A corpus in tokens, ready to train on: two arrays (memory-mapped if read from files), tokenizer and facts."""
 
     train: Array
     validation: Array
@@ -62,13 +62,13 @@ class TokenData:
 
     @property
     def tokens_per_character(self) -> float | None:
-        """Of the validation text; None where the tokenizer loses some of it, which leaves nothing to compare."""
+        """For the validation text; None if the tokenizer loses some of it, as the rate is then not comparable."""
         if not self.meta.validation_lossless or not self.meta.validation_characters:
             return None
         return self.meta.validation_tokens / self.meta.validation_characters
 
     def check_length(self, block_size: int) -> None:
-        """Raises InputError where a part is too short to take one window of block_size and its next token from."""
+        """Raises InputError if a part is too short for one window of block_size and its next token."""
         for name, part in (("training", self.train), ("validation", self.validation)):
             if len(part) < block_size + 1:
                 raise InputError(
@@ -78,7 +78,7 @@ class TokenData:
                 )
 
     def check_content(self) -> None:
-        """Raises InputError if the ids are not those that were written, or if one is outside the vocabulary."""
+        """Raises InputError if the ids differ from those written, or if one is outside the vocabulary."""
         for name, part in (("train", self.train), ("validation", self.validation)):
             written = getattr(self.meta, f"{name}_sha256")
             if written and sha256_of(part) != written:
@@ -89,7 +89,7 @@ class TokenData:
             self.check_ids(part)
 
     def check_ids(self, ids: Array) -> None:
-        """Raises InputError where one of the ids, which are of these token files, is outside the vocabulary."""
+        """Raises InputError if one of these ids, read from the token files, is outside the vocabulary."""
         if ids.size and (largest := int(ids.max())) >= self.meta.vocab_size:
             raise InputError(
                 f"the token files of {self.meta.source} are damaged: they hold the id {largest}, and the vocabulary "
@@ -97,7 +97,7 @@ class TokenData:
             )
 
     def _least_length(self, block_size: int) -> int:
-        """The least characters of a text whose last tenth holds block_size + 1 tokens, by the tokens of this one's."""
+        """Characters that a text needs for block_size + 1 tokens in its last tenth, at this text's token length."""
         tokens = self.meta.train_tokens + self.meta.validation_tokens
         characters = self.meta.train_characters + self.meta.validation_characters
         per_token = characters / tokens if tokens else 1.0
@@ -106,7 +106,7 @@ class TokenData:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A text in tokens, and what is known of it; ``lossless`` where it was asked and decoding gives the text back."""
+    """A text in tokens. ``lossless`` is False only if it was checked and decoding does not restore the text."""
 
     ids: Array
     characters: int
@@ -116,7 +116,7 @@ class Encoded:
 
 @dataclass
 class Tally:
-    """What the parts of a text add up to."""
+    """Totals over the parts of a text."""
 
     tokens: int = 0
     characters: int = 0
@@ -124,7 +124,7 @@ class Tally:
     lossless: bool = True
 
     def add(self, part: Encoded) -> None:
-        """Counts one part more."""
+        """Adds one part."""
         self.tokens += len(part.ids)
         self.characters += part.characters
         self.unknown += part.unknown
@@ -132,9 +132,9 @@ class Tally:
 
 
 def encode_text(tokenizer: Tokenizer, text: str, check: bool, goes_on: bool = False) -> Encoded:
-    """A text in tokens, as token files hold them; ``check`` asks whether decoding gives it back.
+    """A text in tokens, as token files hold them. ``check``: find out whether decoding restores the text.
 
-    ``goes_on``: the text goes on from another.
+    ``goes_on``: the text continues another.
     """
     ids = tokenizer.encode_on(text) if goes_on else tokenizer.encode(text)
     lossless = not check or _is_lossless(tokenizer, ids, text)
@@ -147,14 +147,14 @@ def token_dtype(tokenizer: Tokenizer) -> np.dtype[np.unsignedinteger]:
 
 
 def count_unknown(tokenizer: Tokenizer, ids: Array) -> int:
-    """How many of the ids stand for unknown text; 0 where the tokenizer knows no such id."""
+    """How many of the ids stand for unknown text; 0 if the tokenizer has no id for it."""
     return 0 if tokenizer.unk_id is None else int(np.count_nonzero(ids == tokenizer.unk_id))
 
 
 def describe(
     source: str, corpus_sha256: str, tokenizer: Tokenizer, train: Tally, validation: Tally, hashes: tuple[str, str]
 ) -> Meta:
-    """What the side file says of a text's two parts, the hashes of whose ids are given."""
+    """The content of ``meta.json`` for a text's two parts; ``hashes`` are those of their ids."""
     return Meta(
         source=source,
         corpus_sha256=corpus_sha256,
@@ -181,7 +181,7 @@ def sha256_of(ids: Array) -> str:
 
 
 def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> TokenData:
-    """Both parts of a corpus in the tokens of a trained tokenizer, in memory."""
+    """Both parts of a corpus, encoded in memory by a trained tokenizer."""
     train_text, validation_text = corpus.split()
     train, validation = encode_text(tokenizer, train_text, False), encode_text(tokenizer, validation_text, True)
     tallies = Tally(), Tally()
@@ -193,7 +193,7 @@ def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> TokenData:
 
 
 def write_token_files(directory: Path, data: TokenData) -> None:
-    """Writes token files, their tokenizer and, last, the side file that makes the directory one of these."""
+    """Writes token files, their tokenizer and, last, ``meta.json``, which marks the directory as complete."""
     directory.mkdir(parents=True, exist_ok=True)
     write_ids(directory / TRAIN, data.train.dtype, [data.train])
     write_ids(directory / VALIDATION, data.validation.dtype, [data.validation])
@@ -201,7 +201,7 @@ def write_token_files(directory: Path, data: TokenData) -> None:
 
 
 def write_ids(path: Path, dtype: np.dtype[np.unsignedinteger], parts: Iterable[Array]) -> str:
-    """Writes a token file part after part, as ``np.save`` would write them in one; whole or not at all.
+    """Writes a token file part by part, with the same bytes as ``np.save`` of the whole; whole or not at all.
 
     Returns the SHA-256 of the ids.
     """
@@ -215,12 +215,12 @@ def write_ids(path: Path, dtype: np.dtype[np.unsignedinteger], parts: Iterable[A
             count += len(ids)
         file.seek(0)
         rewritten = _write_header(file, dtype, count)
-        assert rewritten == length, "NumPy leaves room in its header for a longer array"
+        assert rewritten == length, "NumPy's header no longer has room for a longer array"
     return found.hexdigest()
 
 
 def write_the_rest(directory: Path, tokenizer: Tokenizer, meta: Meta) -> None:
-    """Writes what goes with the token files; last the side file, for then they are all there."""
+    """Writes the tokenizer and, last, ``meta.json``: if it exists, the directory is complete."""
     tokenizer.save(directory / "tokenizer.json")
     write_json(directory / "meta.json", asdict(meta))
 
@@ -228,7 +228,7 @@ def write_the_rest(directory: Path, tokenizer: Tokenizer, meta: Meta) -> None:
 def open_token_files(directory: Path) -> TokenData:
     """Opens what ``write_token_files`` wrote.
 
-    Raises InputError where the directory is not one of these, or its files do not belong together.
+    Raises InputError if the directory holds no token files, or if its files do not belong together.
     """
     if not (directory / "meta.json").is_file():
         raise InputError(f"{directory} is not a directory of token files: it has no meta.json")
@@ -236,7 +236,7 @@ def open_token_files(directory: Path) -> TokenData:
     try:
         meta = dataclass_from_json(Meta, content)
     except ValueError as error:
-        raise InputError(f"{directory / 'meta.json'} is not that of token files: {error}") from None
+        raise InputError(f"{directory / 'meta.json'} does not describe token files: {error}") from None
     if meta.version != FORMAT_VERSION:
         raise InputError(f"{directory} holds token files of version {meta.version}, not {FORMAT_VERSION}")
     tokenizer = load_tokenizer(directory / "tokenizer.json")
@@ -248,7 +248,7 @@ def open_token_files(directory: Path) -> TokenData:
 
 
 def _is_lossless(tokenizer: Tokenizer, ids: Array, text: str) -> bool:
-    """Whether decoding the ids gives the text, found out a few at a time, for they take much memory as objects."""
+    """Whether decoding the ids restores the text. Checks a few ids at a time, as Python integers take much memory."""
     content, place = text.encode("utf-8", "surrogatepass"), 0
     for start in range(0, len(ids), _CHECKED_AT_A_TIME):
         decoded = tokenizer.decode_bytes(ids[start : start + _CHECKED_AT_A_TIME])
@@ -259,17 +259,17 @@ def _is_lossless(tokenizer: Tokenizer, ids: Array, text: str) -> bool:
 
 
 def _write_header(file: BinaryIO, dtype: np.dtype[np.unsignedinteger], count: int) -> int:
-    """Where the header of an array of so many numbers ends."""
+    """Writes the header of an array of ``count`` numbers; returns where it ends."""
     header = {"descr": dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
     write_array_header_1_0(file, header)
     return file.tell()
 
 
 def _open_array(path: Path, length: int, meta: Meta) -> Array:
-    """The array in a token file, mapped. Its sizes are checked against the file before anything is made of them."""
+    """The array in a token file, memory-mapped, after a check of its size and dtype against ``meta.json``."""
     try:
         if path.exists() and not path.is_file():
-            raise ValueError("it is no file")
+            raise ValueError("it is not a regular file")
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 raise ValueError("it is not in version 1.0 of NumPy's format")

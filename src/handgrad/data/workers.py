@@ -1,4 +1,4 @@
-"""Work on many parts of a text at once, on all cores, with the results in the order of the parts."""
+"""Processes many parts of a text at once, on all cores. Results come in the order of the parts."""
 
 import multiprocessing
 import signal
@@ -18,23 +18,23 @@ S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Each worker holds a part of the text and what becomes of it; a process holds an interpreter and the vocabulary too.
+# Each worker holds a part of the text and its result. A process also holds an interpreter and the vocabulary.
 _MOST_THREADS = 16
 _MOST_PROCESSES = 6
-# For less text the start of the processes takes longer than they save.
+# For less text, starting processes costs more time than they save.
 _WORTH_PROCESSES = 16 << 20
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Who does the work: this thread alone (here), or so many threads or processes."""
+    """Who does the work: this thread alone (here), or ``count`` threads or processes."""
 
     kind: Literal["here", "threads", "processes"]
     count: int = 1
 
 
 def choose_workers(releases_the_lock: bool, n_bytes: int) -> Workers:
-    """Threads where the work releases the interpreter's lock; else processes, if so much text is worth their start."""
+    """Threads if the work releases the interpreter's lock; else processes if the text is long, as they start slowly."""
     cores = available_cores()
     if cores > 1 and releases_the_lock:
         return Workers("threads", min(cores, _MOST_THREADS))
@@ -44,10 +44,9 @@ def choose_workers(releases_the_lock: bool, n_bytes: int) -> Workers:
 
 
 class Pool(Generic[S]):
-    """Calls functions with something that all calls share, and one thing after another.
+    """Calls functions with one object that all calls share, and one item each.
 
-    Processes are started anew rather than forked, so functions must be found by their names, and what goes in and out
-    is pickled.
+    Processes are spawned, not forked. So functions must be importable by name, and arguments and results are pickled.
     """
 
     def __init__(self, shared: S, workers: Workers) -> None:
@@ -59,13 +58,13 @@ class Pool(Generic[S]):
             context = multiprocessing.get_context("spawn")
             self._executor = ProcessPoolExecutor(workers.count, context, _begin, (shared, forced_backend()))
             with _interrupts_held_back():
-                for _ in range(workers.count):  # a process starts with a call that finds none at leisure
+                for _ in range(workers.count):  # each call starts a process, as none is idle yet
                     self._executor.submit(int)
 
     def map(self, function: Callable[[S, T], R], items: Iterable[T]) -> Iterator[R]:
-        """The results in the order of the items, of which only a few more than there are workers are under way.
+        """The results in the order of the items. Takes only a few more items ahead than there are workers.
 
-        Raises what the function raises, and InputError where a process was ended from outside.
+        Raises what the function raises, and InputError if a process was killed from outside.
         """
         if self._executor is None:
             for item in items:
@@ -81,7 +80,7 @@ class Pool(Generic[S]):
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise InputError(
-                "a process that worked on the text was ended from outside, most likely for lack of memory"
+                "a process that worked on the text was killed from outside, most likely for lack of memory"
             ) from None
 
     def _submit(self, executor: Executor, function: Callable[[S, T], R], item: T) -> Future[R]:
@@ -99,7 +98,7 @@ class Pool(Generic[S]):
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C waits a moment, and never reaches the processes that start meanwhile: they need not answer it."""
+    """Delays Ctrl-C. Processes that start meanwhile inherit this and never receive it: the parent handles it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -114,10 +113,10 @@ _shared_here: Any = None
 
 
 def _begin(shared: Any, backend: str | None) -> None:
-    """What a process begins with: what all calls share, and the backend that its parent was told to use."""
+    """Runs when a process starts: keeps the object that all calls share, and sets the backend that its parent uses."""
     global _shared_here
     use_backend(backend)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for systems where it cannot be held back
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for systems that cannot block it
     _shared_here = shared
 
 

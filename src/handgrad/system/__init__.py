@@ -1,1 +1,1 @@
-"""The machine and the process: what the rooms above ask of them."""
+"""What the rooms above need from the machine and the process."""

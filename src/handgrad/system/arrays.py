@@ -1,8 +1,8 @@
-"""The one array type that the house speaks of."""
+"""The array type used throughout handgrad."""
 
 from typing import Any, TypeAlias
 
 import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
-"""A NumPy array of any dtype. Docstrings say which dtype and shape are meant."""
+"""A NumPy array of any dtype. Docstrings state the dtype and shape."""

@@ -1,4 +1,4 @@
-"""The choice between ``numpy``, the text, and ``numba``, compiled kernels; operations and tokenizers read it here."""
+"""The choice between ``numpy`` and ``numba``, the compiled kernels; operations and tokenizers read it here."""
 
 import os
 import warnings
@@ -13,9 +13,9 @@ _forced: str | None = None
 
 
 def use_backend(name: str | None) -> None:
-    """Forces ``numpy`` or ``numba`` for operations and tokenizers of the whole process.
+    """Forces ``numpy`` or ``numba`` for the operations and tokenizers of the whole process.
 
-    None leaves the choice to HANDGRAD_BACKEND, which is read again, and to what is installed.
+    None leaves the choice to HANDGRAD_BACKEND, which is read again, or else to what is installed.
 
     Raises InputError for another name, or for numba if it is not installed.
     """
@@ -28,22 +28,22 @@ def use_backend(name: str | None) -> None:
 
 
 def forced_backend() -> str | None:
-    """What ``use_backend`` was last given: with it a new process makes the same choice, as it has the environment."""
+    """The last argument of ``use_backend``. A new process that is given it makes the same choice."""
     return _forced
 
 
 def chosen_backend() -> str | None:
-    """The backend that somebody chose, by ``use_backend`` or HANDGRAD_BACKEND; None if nobody did. Loads nothing.
+    """The backend that the user chose, by ``use_backend`` or HANDGRAD_BACKEND; None by default. Imports nothing.
 
-    Raises InputError for a HANDGRAD_BACKEND that is no backend.
+    Raises InputError if HANDGRAD_BACKEND names no backend.
     """
     return _forced or _named_in_environment()
 
 
 def current_backend() -> str:
-    """The backend in force: the one forced, else HANDGRAD_BACKEND, else numba if it is installed, else numpy.
+    """The backend in use: the forced one, else HANDGRAD_BACKEND, else numba if it is installed, else numpy.
 
-    Raises InputError for a HANDGRAD_BACKEND that is no backend, or that is numba if it is not installed.
+    Raises InputError if HANDGRAD_BACKEND names no backend, or names numba and it is not installed.
     """
     return _forced or _by_default()
 
@@ -76,12 +76,12 @@ def _check_installed(name: str, what: str) -> None:
 
 @cache
 def _has_numba() -> bool:
-    """Whether Numba is installed and works: one that does not fit the NumPy beside it fails when it is imported."""
+    """Whether Numba is installed and works. A Numba that does not fit the installed NumPy fails on import."""
     if find_spec("numba") is None:
         return False
     try:
         import_module("handgrad.system.compiling")
     except Exception as error:
-        warnings.warn(f"Numba cannot be imported ({error}): handgrad goes on with NumPy alone, slower", stacklevel=2)
+        warnings.warn(f"Numba cannot be imported ({error}): handgrad uses NumPy alone, which is slower", stacklevel=2)
         return False
     return True

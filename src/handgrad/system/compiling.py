@@ -1,8 +1,8 @@
-"""How kernels are compiled; only where Numba is installed can this be imported.
+"""How kernels are compiled. Importing this module needs Numba.
 
-Numba keeps machine code until the kernel's own file changes, and looks at no other. What kernels call stands in other
-files too, so each kernel is given a fingerprint of all files beside it, which Numba takes into the key that it keeps
-machine code under.
+Numba caches a kernel's machine code until the kernel's own file changes. It does not look at the other files that the
+kernel calls into. So each kernel carries a fingerprint of all files in its folder, which becomes part of Numba's
+cache key.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ from numba.core import event
 
 from handgrad.system.locks import waiting_for
 
-# Sums may be regrouped and products fused; NaN and infinities must stay what they are.
+# Numba may regroup sums and fuse products, but must respect NaN and infinity.
 _FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles at the first call and keeps the machine code for later runs, where a folder for it can be written.
+    """Compiles at the first call and caches the machine code for later runs, if the cache folder is writable.
 
-    ``nogil`` lets replicas run side by side; without ``error_model="numpy"`` a loop that divides is not vectorised.
+    ``nogil`` lets replicas run in parallel. Without ``error_model="numpy"`` Numba does not vectorise loops that divide.
     """
     function = _with_fingerprint(function)
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _FAST}
@@ -53,7 +53,7 @@ def _keep_one_at_a_time(machine_code: Any) -> None:
 
 
 def _with_fingerprint(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with one variable more from outside, which it does not use: a part of its key."""
+    """The function with one more closure variable. It never reads it, but Numba's cache key includes it."""
     code = function.__code__
     assert not code.co_freevars
     cell = CellType(_fingerprint(Path(code.co_filename).parent))
@@ -70,10 +70,10 @@ def _fingerprint(folder: Path) -> str:
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """For what compiled functions call: its text takes the call's place.
+    """For functions that compiled functions call: their code replaces the call.
 
-    A function called by others would be compiled with each of them, and once alone; which machine code then runs would
-    depend on what was kept from an earlier process, and the last bits of results with it.
+    Numba would otherwise compile such a function with each caller, and once alone. Which machine code runs, and with it
+    the last bits of the results, would then depend on what an earlier process cached.
     """
     text: Callable[..., Any] = numba.njit(inline="always", error_model="numpy", fastmath=_FAST)(function)
     return text
@@ -81,7 +81,7 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def told_when_compiling(tell: Callable[[], None]) -> Iterator[None]:
-    """Calls ``tell`` once, before the first kernel that has to be compiled because no machine code of it was kept."""
+    """Calls ``tell`` once, before the first kernel that Numba has to compile because its cache has no code for it."""
     listener = _Once(tell)
     event.register("numba:compile", listener)
     try:

@@ -1,4 +1,4 @@
-"""Dataclasses from what a file holds, which may be anything."""
+"""Dataclasses from the content of a JSON file, which may be anything."""
 
 import math
 from collections.abc import Mapping, Set
@@ -10,13 +10,13 @@ T = TypeVar("T")
 
 
 def dataclass_from_json(kind: type[T], values: Any, **checked: Any) -> T:
-    """A dataclass whose fields are numbers, texts and truth values, or None where its hint says so.
+    """A dataclass whose fields are numbers, strings and booleans, or None if the type hint allows it.
 
-    Fields with a default may be missing. An integer serves as a float; a truth value is no integer. ``checked``: fields
-    of other types, which the caller has looked at.
+    Fields with a default may be missing. An integer serves as a float; a boolean is not an integer. ``checked``: fields
+    of other types, which the caller has checked.
 
-    Raises ValueError, in words that follow on the name of a file, for anything that does not fit: another field, a
-    missing one, another type, a number that is not finite.
+    Raises ValueError for an unknown field, a missing one, a wrong type or a number that is not finite. The message
+    continues a sentence that begins with the file's name.
     """
     hints = get_type_hints(kind)
     named = check_names(kind, values, set(checked))
@@ -24,9 +24,10 @@ def dataclass_from_json(kind: type[T], values: Any, **checked: Any) -> T:
 
 
 def check_names(kind: type, values: Any, given: Set[str] = frozenset()) -> Mapping[str, Any]:
-    """The values, if they are an object whose names are those of a dataclass's fields, apart from those in ``given``.
+    """The values, if they are an object whose names are the dataclass's fields, apart from those in ``given``.
 
-    Fields with a default may be missing. Raises ValueError, in words that follow on the name of a file, if not.
+    Fields with a default may be missing. Otherwise raises ValueError, whose message continues a sentence that begins
+    with the file's name.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"it must hold an object, not a {type(values).__name__}")

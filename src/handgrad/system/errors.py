@@ -1,4 +1,4 @@
-"""The one error that means: what came in is wrong, not the program."""
+"""The one error that blames the input, not the program."""
 
 _LONGEST = 1000
 
@@ -6,11 +6,11 @@ _LONGEST = 1000
 class InputError(ValueError):
     """Bad input from outside: a file, a flag, a configuration, a text.
 
-    The message is one sentence that names the thing, its value and what would be right; the command line
-    prints it as it is and exits with code 2. Where a value makes it very long its middle is left out.
+    The message is one sentence that names the thing, its value and what would be right. The command line prints it as
+    it is and exits with code 2. If a value makes the sentence very long, its middle is cut out.
     """
 
     def __init__(self, sentence: str) -> None:
-        sentence = sentence.replace("\n", "\\n")  # of a name: what it takes one line to say stays on one
+        sentence = sentence.replace("\n", "\\n")  # names may hold newlines; the message stays on one line
         cut = len(sentence) > _LONGEST
         super().__init__(f"{sentence[: _LONGEST // 2]} … {sentence[-_LONGEST // 2 :]}" if cut else sentence)

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and read with one clear sentence where they cannot be."""
+"""Writes files whole or not at all; reports files that cannot be read in one clear sentence."""
 
 import contextlib
 import json
@@ -13,20 +13,20 @@ from typing import Any, BinaryIO
 from handgrad.system.errors import InputError
 
 _LARGEST = 1 << 30
-"""Bytes of a file that is read in one piece: metrics of millions of steps have less."""
+"""Most bytes that a file read in one piece may have. The metrics of millions of steps have fewer."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replaces the file in one step: whoever reads it finds the old content or the new, never a part."""
+    """Replaces the file in one step: a reader finds the old content or the new, never a part."""
     with replacing(path) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of ``path`` in one step once it is whole and on the disk.
+    """A file to write, which replaces ``path`` in one step once it is complete and on the disk.
 
-    Where anything goes wrong before, nothing of it stays.
+    If anything fails before that, no trace of the new file remains.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -36,10 +36,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     except OSError as error:
         if error.filename not in (None, str(temporary)):
-            raise  # of another file, which was read meanwhile
-        raise OSError(error.errno, error.strerror, str(path)) from None  # the name that was asked for
+            raise  # about another file, which the caller read meanwhile
+        raise OSError(error.errno, error.strerror, str(path)) from None  # the name that the caller gave
     finally:
-        with contextlib.suppress(OSError):  # where all went well it is gone already
+        with contextlib.suppress(OSError):  # after success it is gone already
             temporary.unlink()
     flush_directory(path.parent)
 
@@ -57,9 +57,9 @@ def _flush(file: BinaryIO) -> None:
 
 
 def flush_directory(directory: Path) -> None:
-    """Waits until the directory's entries (names, renames) are on the disk, where the system can say so."""
+    """Waits until the directory's entries (names, renames) are on the disk, if the system supports that."""
     if os.name == "nt":
-        return  # Windows opens no directories
+        return  # Windows cannot open directories
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -68,29 +68,29 @@ def flush_directory(directory: Path) -> None:
 
 
 def check_new_or_empty(directory: Path) -> None:
-    """Raises InputError where something is there already that a new directory would cover."""
+    """Raises InputError if the path exists and is not an empty directory."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise InputError(f"{directory} exists and is no empty directory; choose another --out")
+        raise InputError(f"{directory} exists and is not an empty directory; choose another --out")
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON that a person can read, whole or not at all."""
     try:
         content = json.dumps(value, indent=2, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # half a character, as in the name of a file that is not UTF-8
+    except UnicodeEncodeError:  # a lone surrogate, as in a file name that is not UTF-8
         content = json.dumps(value, indent=2).encode()
     write_atomically(path, content + b"\n")
 
 
 def read_file(path: Path, limit: int = _LARGEST) -> bytes:
-    """What a file holds. A pipe, which may never end, and what is larger than ``limit`` bytes are not read at all.
+    """The content of a regular file.
 
-    Raises InputError for these, and where there is no file.
+    Raises InputError if the file is missing, not a regular file (a pipe may never end) or larger than ``limit`` bytes.
     """
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            kind = "a directory" if stat.S_ISDIR(found.st_mode) else "no file"
+            kind = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
             raise InputError(f"{path} is {kind}; a file is needed")
         if found.st_size > limit:
             raise InputError(f"{path} has {found.st_size:,} bytes; it can have {limit:,} at most")
@@ -102,7 +102,7 @@ def read_file(path: Path, limit: int = _LARGEST) -> bytes:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
-    Raises InputError where the file is missing, not JSON or no object.
+    Raises InputError if the file is missing, is not JSON or does not hold an object.
     """
     content = read_file(path)
     try:
@@ -115,18 +115,18 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON. Raises ValueError where a name stands twice, of which one would be lost."""
+    """An object of JSON. Raises ValueError if a name occurs twice, as one of the two values would be lost."""
     value = dict(pairs)
     if len(value) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"the name {twice[:80]!r} stands twice in one object")
+        raise ValueError(f"the name {twice[:80]!r} occurs twice in one object")
     return value
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file's text, as it is: line ends are not translated; a byte order mark at its start is dropped.
+    """A UTF-8 file's text. Keeps line ends as they are; drops a byte order mark at the start.
 
-    Raises InputError where the file is missing, a directory, empty or not UTF-8.
+    Raises InputError if the file is missing, a directory, empty or not UTF-8.
     """
     try:
         content = path.read_bytes()
@@ -145,7 +145,7 @@ def read_text(path: Path) -> str:
 
 
 def not_utf8(name: Path | str, error: UnicodeDecodeError, start: int) -> InputError:
-    """What to say of a text that is not UTF-8; what was decoded began ``start`` bytes into it."""
+    """The error for a text that is not UTF-8; decoding began ``start`` bytes into it."""
     return InputError(
         f"{name} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {start + error.start} "
         f"({error.reason}); convert it first, for example with iconv"

@@ -1,4 +1,4 @@
-"""One process at a time: a lock on a directory, which the system takes back from whoever dies."""
+"""One process at a time: a lock on a directory. The system releases it when the process that holds it dies."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ from typing import Any
 from handgrad.system.errors import InputError
 
 LOCK = "lock"
-"""The name of the file in a locked directory that says by whom. It stays there, empty, when nobody holds the lock."""
+"""The name of the file in a locked directory that names the holder. It remains, empty, when nobody holds the lock."""
 _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK)
 
 _held: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
@@ -24,14 +24,14 @@ _held: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
 
 @contextlib.contextmanager
 def locked(directory: Path, what: str = "in use") -> Iterator[str | None]:
-    """Holds the lock of a directory; where this thread holds it already, nothing is done.
+    """Holds the lock of a directory; does nothing if this thread holds it already.
 
-    It is the directory itself that is locked, so that whoever removes the file removes only the name of the holder.
+    The lock is on the directory itself: whoever removes the file removes only the holder's name.
 
-    Yields who held it before and ended without giving it back, in words: its lock is stale, and void. ``what`` is said
-    of the directory to whoever comes second.
+    Yields a description of a process that held the lock and ended without releasing it (a stale lock), else None.
+    ``what`` describes the directory in the error that a second process gets.
 
-    Raises InputError where another process holds it, OSError where no file can be written there.
+    Raises InputError if another process holds the lock, OSError if no file can be written there.
     """
     place = directory.resolve()
     if place in _held.get():
@@ -48,7 +48,7 @@ def locked(directory: Path, what: str = "in use") -> Iterator[str | None]:
             yield stale
         finally:
             _held.reset(token)
-            with contextlib.suppress(OSError):  # whatever ended us should be heard, not this
+            with contextlib.suppress(OSError):  # it would hide the error that ended the block
                 _write(file, None)
 
 
@@ -73,7 +73,7 @@ def waiting_for(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path) -> TextIOWrapper:
-    """Only a file of the directory itself, for it is written over; a pipe would not open for ever."""
+    """Opens the lock's file, which will be overwritten, so no links are followed. Does not hang on a pipe."""
     flags = (
         os.O_RDWR
         | os.O_CREAT
@@ -86,15 +86,15 @@ def _open(path: Path) -> TextIOWrapper:
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise
-        raise InputError(f"{path} is no file of its own; remove it") from None
+        raise InputError(f"{path} is not a regular file; remove it") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise InputError(f"{path} is no file of its own; remove it")
+        raise InputError(f"{path} is not a regular file; remove it")
     return open(descriptor, "r+", encoding="utf-8", errors="replace")
 
 
 def _holder(file: TextIOWrapper) -> str | None:
-    """Who wrote the lock's file, in words; None where it is empty, or cannot be read."""
+    """A description of who wrote the lock's file; None if it is empty or cannot be read."""
     try:
         file.seek(0)
         content = json.loads(file.read(1000))
@@ -111,11 +111,11 @@ def _write(file: TextIOWrapper, content: dict[str, Any] | None) -> None:
 
 
 def _lock(directory: Path, file: TextIOWrapper, stack: contextlib.ExitStack) -> bool:
-    """Whether the lock is ours now, until the stack is left. Raises InputError where the file system has no locks."""
+    """Whether the lock is ours now, until the stack closes. Raises InputError if the file system has no locks."""
     if os.name == "nt":
         import msvcrt
 
-        os.lseek(file.fileno(), 1 << 30, os.SEEK_SET)  # beyond what is written, which would else be locked too
+        os.lseek(file.fileno(), 1 << 30, os.SEEK_SET)  # beyond the content, which others must be able to read
         with contextlib.suppress(OSError):
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
             return True
@@ -125,7 +125,7 @@ def _lock(directory: Path, file: TextIOWrapper, stack: contextlib.ExitStack) -> 
     descriptor = os.open(directory, os.O_RDONLY)
     stack.callback(os.close, descriptor)
     reason = None
-    for each in (descriptor, file.fileno()):  # network file systems lock files alone
+    for each in (descriptor, file.fileno()):  # network file systems may lock files only
         try:
             fcntl.flock(each, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

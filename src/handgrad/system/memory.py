@@ -1,25 +1,25 @@
-"""How much memory the machine has, and that freed memory is kept for the next step of training."""
+"""How much memory the machine has, and how the process keeps freed memory for the next training step."""
 
 import ctypes
 import os
 
-# Of malloc.h, in the C library of GNU.
+# From malloc.h of the GNU C library.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _LARGEST = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Has the C library keep what arrays have freed, for the arrays of the next step; False where it cannot be told.
+    """Makes the C library keep the memory of freed arrays for the next step; False if it offers no such option.
 
-    Without this it returns large arrays to the system as they are freed, and the next step's are handed out as new
-    pages, each of which is cleared by the kernel when first touched: up to a third of the time of a small GPT's step.
-    Threads take from one heap, as what one has freed may serve another. Holds for the whole process, from now on.
+    By default it returns large arrays to the system. The next step's arrays then get new pages, which the operating
+    system clears on first use: up to a third of the time of a small GPT's step. Threads share one heap, so that memory
+    freed by one can serve another. Applies to the whole process, from now on.
     """
     try:
         set_option = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library: its own ways stand
+    except (AttributeError, OSError, TypeError):  # another C library
         return False
-    # Older ones refuse more than 32 MiB.
+    # Older versions refuse more than 32 MiB.
     keeps_large = set_option(_MMAP_THRESHOLD, 1 << 30) or set_option(_MMAP_THRESHOLD, 1 << 25)
     keeps_all = set_option(_TRIM_THRESHOLD, _LARGEST)
     has_one_heap = set_option(_ARENA_MAX, 1)
@@ -27,7 +27,7 @@ def keep_freed_memory() -> bool:
 
 
 def physical_memory() -> int | None:
-    """Bytes; None where the system does not say."""
+    """Bytes; None if the system does not report it."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""What is known of this machine's processor that its libraries do not know."""
+"""Facts about this machine's processor that NumPy and OpenBLAS do not take into account."""
 
 import importlib.util
 import os
@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 _ZEN_3_AND_4 = "25"
-"""AMD's family number; of the two, Zen 4 has AVX-512."""
+"""AMD's family number of both; only Zen 4 has AVX-512."""
 _FIRST_UNSAFE_NUMPY = (2, 5)
-"""Its wheels bring OpenBLAS 0.3.34. Told to take its kernels for AVX2 on such a processor, that one writes past the end
-of its stack in products of float64 of more than 300 terms, and the process is gone."""
+"""Its wheels contain OpenBLAS 0.3.34. If that version is made to use its AVX2 kernels on Zen 4, float64 products of
+more than 300 terms write past the end of the stack, and the process crashes."""
 
 
 def available_cores() -> int:
@@ -19,10 +19,10 @@ def available_cores() -> int:
 
 
 def choose_blas_kernels() -> None:
-    """Has the OpenBLAS of NumPy before 2.5 multiply with AVX2 on AMD's Zen 4, unless OPENBLAS_CORETYPE says otherwise.
+    """Makes the OpenBLAS of NumPy before 2.5 multiply with AVX2 on AMD's Zen 4, unless OPENBLAS_CORETYPE is set.
 
-    Zen 4 does AVX-512 in two halves, so that OpenBLAS's kernels for it, made for Intel's processors, are 3 to 8 %
-    slower there than those for AVX2. NumPy must not be imported yet: its library chooses when it is loaded.
+    Zen 4 executes AVX-512 in two halves. OpenBLAS's AVX-512 kernels, made for Intel's processors, are 3 to 8 % slower
+    there than its AVX2 kernels. Call this before NumPy is imported: OpenBLAS chooses its kernels when it is loaded.
     """
     if "numpy" in sys.modules or not is_zen_4(_first_processor()):
         return
@@ -32,13 +32,13 @@ def choose_blas_kernels() -> None:
 
 
 def is_zen_4(fields: dict[str, str]) -> bool:
-    """Whether a processor's fields in /proc/cpuinfo are those of one."""
+    """Whether a processor's fields in /proc/cpuinfo are those of a Zen 4."""
     family = (fields.get("vendor_id"), fields.get("cpu family"))
     return family == ("AuthenticAMD", _ZEN_3_AND_4) and "avx512f" in fields.get("flags", "").split()
 
 
 def _numpy_version() -> tuple[int, int] | None:
-    """Of the NumPy that would be imported, which it is not here; None where that cannot be read."""
+    """The version of the installed NumPy, read without importing it; None if it cannot be read."""
     spec = importlib.util.find_spec("numpy")
     if spec is None or spec.origin is None:
         return None

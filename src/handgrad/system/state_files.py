@@ -1,7 +1,7 @@
-"""State dictionaries as safetensors: written whole or not at all, read without running anything.
+"""State dictionaries as safetensors: written whole or not at all, read without running any code.
 
-A flat dictionary of arrays becomes a plain safetensors file, which other programs read. What is nested, as an
-optimizer's state is, is described in the file's metadata, in JSON.
+A flat dictionary of arrays becomes a plain safetensors file, which other programs can read. A nested state, such as an
+optimizer's, is described in the file's metadata, in JSON.
 """
 
 import json
@@ -17,14 +17,14 @@ from handgrad.system.errors import InputError
 from handgrad.system.files import write_atomically
 
 _KEY = "handgrad"
-_MISSING = "files of weights need safetensors, which is not installed: pip install safetensors"
+_MISSING = "weight files need safetensors, which is not installed: pip install safetensors"
 
 
 def save(state: Any, path: str | os.PathLike[str]) -> None:
-    """Writes arrays and Tensors, and dictionaries and lists of these, of numbers, texts, truth values and None.
+    """Writes arrays, Tensors, numbers, strings, booleans and None, and dictionaries, lists and tuples of these.
 
-    Raises TypeError, before anything is written, for anything else; OSError if the file cannot be written; InputError
-    if safetensors is not installed.
+    Raises TypeError for anything else, before it writes; OSError if the file cannot be written; InputError if
+    safetensors is not installed.
     """
     arrays: dict[str, Array] = {}
     described = _describe(state, "", arrays)
@@ -34,7 +34,7 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """What ``save`` wrote, with NumPy arrays; of another program's safetensors file a dictionary of its arrays.
+    """The state that ``save`` wrote, with NumPy arrays; for another program's safetensors file, a dictionary of arrays.
 
     Raises InputError if the file is missing or damaged, or if safetensors is not installed.
     """
@@ -46,9 +46,9 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 
 def safetensors_bytes(arrays: Mapping[str, Array], metadata: tuple[str, str] = ("format", "np")) -> bytes:
-    """The content of a safetensors file, with one entry of metadata, a name and a text.
+    """The content of a safetensors file, with one entry of metadata: a name and a string.
 
-    One, as safetensors writes several in any order, and the same arrays must give the same bytes.
+    Only one, because safetensors writes several in any order, and the same arrays must give the same bytes.
 
     Raises InputError if safetensors is not installed.
     """
@@ -71,7 +71,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Array], di
         raise InputError(_MISSING) from None
     try:
         with safe_open(path, framework="np") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dictionary
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
             return arrays, file.metadata() or {}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
@@ -80,7 +80,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Array], di
 
 
 def _describe(value: Any, name: str, arrays: dict[str, Array]) -> Any:
-    """JSON in which an array stands as {"array": its name in ``arrays``}."""
+    """JSON in which an array is written as {"array": its name in ``arrays``}."""
     if isinstance(value, np.ndarray) or hasattr(value, "requires_grad"):
         while name in arrays:  # {"a.b": …} beside {"a": {"b": …}}
             name += "'"
@@ -95,7 +95,7 @@ def _describe(value: Any, name: str, arrays: dict[str, Array]) -> Any:
     if isinstance(value, dict):
         wrong = [key for key in value if not isinstance(key, str | int) or isinstance(key, bool)]
         if wrong:
-            raise TypeError(f"save: keys must be texts or integers, not {wrong[0]!r}")
+            raise TypeError(f"save: keys must be strings or integers, not {wrong[0]!r}")
         return {"dict": [[key, _describe(item, f"{prefix}{key}", arrays)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
         kind = "tuple" if isinstance(value, tuple) else "list"
@@ -112,6 +112,6 @@ def _restore(described: Any, array: Callable[[str], Array]) -> Any:
     if kind == "dict":
         return {key: _restore(item, array) for key, item in content}
     if kind not in ("list", "tuple"):
-        raise ValueError(f"its description holds a {kind!r}")
+        raise ValueError(f"its description holds the unknown kind {kind!r}")
     items = [_restore(item, array) for item in content]
     return tuple(items) if kind == "tuple" else items

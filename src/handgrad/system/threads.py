@@ -1,4 +1,4 @@
-"""Work shared by a few threads. Arithmetic on arrays runs side by side in them, as it holds no lock of Python's."""
+"""Work shared by a few threads. Arithmetic on arrays runs in parallel, as NumPy releases Python's lock."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,20 +9,20 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _CACHE_LINE = 64 // 4
-"""Elements of float32 in it; two threads that write to one line slow each other down."""
+"""In elements of float32. Two threads that write to one cache line slow each other down."""
 
 
 class Team:
-    """So many threads, of which the calling one is the first."""
+    """``size`` threads, including the calling one."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._others = ThreadPoolExecutor(size - 1, thread_name_prefix="team") if size > 1 else None
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """The results in the order of the items, each of which the next thread at leisure takes.
+        """The results in the order of the items. The next free thread takes the next item.
 
-        Raises what the function raised, once all threads have stopped.
+        If the function raises, raises the same once all threads have stopped.
         """
         waiting = list(items)
         results: list[Any] = [None] * len(waiting)
@@ -35,7 +35,7 @@ class Team:
                 while not failed and (number := next(numbers)) < len(waiting):
                     results[number] = function(waiting[number])
             except BaseException:
-                failed = True  # so that nobody begins another
+                failed = True  # so that no thread takes another item
                 raise
 
         helpers: list[Future[None]] = []
@@ -44,7 +44,7 @@ class Team:
         try:
             work()
         finally:
-            # One that has not begun is not needed any more; a team that is busy with us would never begin it.
+            # A helper that has not begun is not needed any more. If the team is busy with this call, it never begins.
             begun = [helper for helper in helpers if not helper.cancel()]
             failures = [helper.exception() for helper in begun]
         for failure in failures:
@@ -53,13 +53,13 @@ class Team:
         return results
 
     def pieces(self, size: int) -> list[slice]:
-        """A range of elements cut into as many pieces as there are threads, or fewer where it is short."""
+        """A range of elements cut into one piece per thread, or fewer if it is short."""
         each = max(-(-size // self.size), 1)
         each += -each % _CACHE_LINE
         return [slice(start, min(start + each, size)) for start in range(0, size, each)]
 
     def close(self) -> None:
-        """Lets the threads go."""
+        """Stops the threads."""
         if self._others is not None:
             self._others.shutdown()
 

@@ -1,4 +1,4 @@
-"""Text to ids and back. Knows nothing of the model."""
+"""Text to ids and back. Independent of the model."""
 
 from pathlib import Path
 
@@ -18,11 +18,11 @@ KINDS: dict[str, type[CharTokenizer] | type[WordTokenizer] | type[BPETokenizer]]
 
 
 def make_tokenizer(kind: str, vocab_size: int | None = None) -> Tokenizer:
-    """An untrained tokenizer of a kind (char, word or bpe), that will have at most vocab_size ids.
+    """An untrained tokenizer of a kind (char, word or bpe) that will have at most vocab_size ids.
 
-    Words come with byte fallback, so that a text is not lost where its words are unknown.
+    The word tokenizer has byte fallback, so that unknown words are not lost.
 
-    Raises InputError for another kind.
+    Raises InputError for an unknown kind.
     """
     if kind not in KINDS:
         raise InputError(f"unknown tokenizer {kind!r}; known: {', '.join(KINDS)}")
@@ -34,9 +34,9 @@ def make_tokenizer(kind: str, vocab_size: int | None = None) -> Tokenizer:
 def load_tokenizer(path: str | Path) -> Tokenizer:
     """The tokenizer that ``save`` wrote to this file, or to ``tokenizer.json`` in this directory.
 
-    It may also be a ``tokenizer.json`` of Hugging Face's ``tokenizers``.
+    The file may also be a ``tokenizer.json`` of Hugging Face's ``tokenizers``.
 
-    Raises InputError where the file is missing or damaged, or holds what is not understood here.
+    Raises InputError if the file is missing or damaged, or if it needs features that are not supported.
     """
     path = tokenizer_file(path)
     content = read_json(path)

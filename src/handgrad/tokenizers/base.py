@@ -1,4 +1,4 @@
-"""What every tokenizer can do, and the special tokens that all of them start with."""
+"""The interface of all tokenizers, and the special tokens that they start with."""
 
 import hashlib
 import json
@@ -19,15 +19,15 @@ from handgrad.tokenizers.counting import PieceCounts, texts_in_groups, utf8
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<eos>")
 FORMAT_VERSION = 1
-# What ends a document in vocabularies that were made elsewhere.
+# The tokens that end a document, in our vocabularies and in other libraries'.
 _ENDS = ("<eos>", "<|endoftext|>", "</s>")
 
 
 class Tokenizer(ABC):
     """Text to ids and back.
 
-    Special tokens stand for no text. Those made here have the ids 0 to 3, ``<pad> <unk> <bos> <eos>``, and users' own
-    follow. In a text they are text like any other, unless they are allowed to be themselves.
+    Special tokens stand for no text. ``<pad> <unk> <bos> <eos>`` have the ids 0 to 3; users' own follow. If the name of
+    a special token occurs in a text, it is encoded as plain text, unless ``allow_special`` allows it.
     """
 
     kind: str
@@ -38,13 +38,13 @@ class Tokenizer(ABC):
         self._special = {token: i for i, token in enumerate((*SPECIAL_TOKENS, *own))}
         if len(self._special) < len(SPECIAL_TOKENS) + len(own):
             twice = next(token for token, count in Counter((*SPECIAL_TOKENS, *own)).items() if count > 1)
-            raise InputError(f"the special token {twice!r} stands twice ({', '.join(SPECIAL_TOKENS)} are always there)")
+            raise InputError(f"the special token {twice!r} occurs twice ({', '.join(SPECIAL_TOKENS)} are always there)")
 
     def train(self, texts: str | Iterable[str]) -> Self:
-        """Learns the vocabulary from one text or several, replacing what was learned before; returns itself.
+        """Learns the vocabulary from one or more texts, replacing any earlier vocabulary; returns itself.
 
-        The texts may together be larger than memory: what is kept of them is how often their pieces stand there, and of
-        more than some megabytes of different pieces only the most frequent.
+        The texts may together be larger than memory. Training keeps only the counts of their pieces, and once the
+        different pieces exceed some megabytes, only the most frequent.
         """
         counts = PieceCounts()
         for batch in texts_in_groups([texts] if isinstance(texts, str) else texts):
@@ -53,19 +53,19 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def count(self, texts: Sequence[str]) -> Counter[str]:
-        """How often each piece (character, word) stands in these texts, of which each is cut by itself."""
+        """How often each piece (character, word) occurs in these texts. Each text is cut by itself."""
 
     @abstractmethod
     def learn(self, counts: Mapping[str, int]) -> Self:
-        """Learns the vocabulary from what ``count`` has found, replacing what was learned before; returns itself."""
+        """Learns the vocabulary from the counts of ``count``, replacing any earlier vocabulary; returns itself."""
 
     def encode(self, text: str, *, allow_special: bool | Collection[str] = False) -> Array:
         """The ids of a text, int32 (n,).
 
-        ``allow_special``: which special tokens, where they stand in the text, are themselves rather than text: all
-        (True), none (False), or those named. Of several that begin at one place it is the longest.
+        ``allow_special``: which special tokens get their own id if they occur in the text: all (True), none (False), or
+        those named. If several begin at the same place, the longest wins.
 
-        Raises InputError where one is named that is not among ``special_tokens``.
+        Raises InputError if a name is not among ``special_tokens``.
         """
         if not allow_special:
             return self._encode(text)
@@ -76,19 +76,20 @@ class Tokenizer(ABC):
         return np.concatenate(parts) if parts else np.empty(0, np.int32)
 
     def encode_on(self, text: str) -> Array:
-        """The ids of a text that goes on from another, of which all is text, where no piece reaches across."""
+        """The ids of a text that continues another, if no piece spans both. Special tokens are plain text."""
         return self._encode(text)
 
     @abstractmethod
     def _encode(self, text: str) -> Array:
-        """The ids of a text in which all is text."""
+        """The ids of a text, with special tokens as plain text."""
 
     def _sections(self, text: str, allow_special: bool | Collection[str]) -> Iterator[tuple[str, bool]]:
-        """The text cut at the special tokens that are allowed, and which sections are such."""
+        """The text cut at the allowed special tokens: (section, whether it is a special token)."""
         named = [allow_special] if isinstance(allow_special, str) else allow_special
         allowed = set(self._special) if isinstance(named, bool) else set(named)
         if unknown := sorted(allowed - set(self._special)):
-            raise InputError(f"{unknown[0]!r} is no special token; there are {', '.join(self._special) or 'none'}")
+            names = ", ".join(self._special) or "none"
+            raise InputError(f"{unknown[0]!r} is not a special token; this tokenizer has {names}")
         pattern = "|".join(re.escape(token) for token in sorted(allowed, key=len, reverse=True))
         sections = re.split(f"({pattern})", text) if pattern else [text]
         for number, section in enumerate(sections):
@@ -96,9 +97,9 @@ class Tokenizer(ABC):
                 yield section, number % 2 == 1
 
     def decode(self, ids: Iterable[int] | Array, *, errors: str = "replace") -> str:
-        """The text of ids; bytes that are not UTF-8, as when a character is cut in two, become U+FFFD.
+        """The text of ids. Bytes that are not UTF-8, as when a character is cut in two, become U+FFFD.
 
-        With ``errors="strict"`` they raise InputError, which names the ids. IndexError for an id outside the
+        With ``errors="strict"`` they raise InputError, which names the id. Raises IndexError for an id outside the
         vocabulary.
         """
         if errors not in ("replace", "strict"):
@@ -114,15 +115,15 @@ class Tokenizer(ABC):
             raise InputError(_not_utf8(error, numbers, pieces)) from None
 
     def decode_bytes(self, ids: Iterable[int] | Array) -> bytes:
-        """The UTF-8 of ids, of which a part may be no whole characters. IndexError for one outside the vocabulary."""
+        """The UTF-8 of ids; it may cut characters in two. Raises IndexError for an id outside the vocabulary."""
         return b"".join([self._bytes_of(i) for i in self._checked(ids)])
 
     @abstractmethod
     def _bytes_of(self, number: int) -> bytes:
-        """What one id stands for."""
+        """The bytes that one id stands for."""
 
     def _checked(self, ids: Iterable[int] | Array) -> list[int]:
-        """The ids as a list. Raises IndexError for one outside the vocabulary: a list would count -1 from its end."""
+        """The ids as a list. Raises IndexError for an id outside the vocabulary, as a list would accept -1."""
         numbers = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), dtype=np.int64)
         outside = numbers[(numbers < 0) | (numbers >= self.vocab_size)]
         if outside.size:
@@ -131,17 +132,17 @@ class Tokenizer(ABC):
         return checked
 
     def tokens(self, text: str, *, allow_special: bool | Collection[str] = False) -> list[str]:
-        """The pieces that ``encode`` cuts a text into, as strings to look at; bytes that are no characters as <E2>."""
+        """The tokens of a text, as readable strings; bytes that are not whole characters are shown as <E2>."""
         return [self.token(i) for i in self.encode(text, allow_special=allow_special).tolist()]
 
     def token(self, number: int) -> str:
-        """What one id stands for, as a string to look at. Raises IndexError for one outside the vocabulary."""
+        """The token with this id, as a readable string. Raises IndexError for an id outside the vocabulary."""
         return shown(self.decode_bytes([number]))
 
     @property
     @abstractmethod
     def vocab_size(self) -> int:
-        """How many ids there are, the special tokens included."""
+        """The number of ids, including the special tokens."""
 
     @property
     def releases_the_lock(self) -> bool:
@@ -160,12 +161,12 @@ class Tokenizer(ABC):
 
     @property
     def unk_id(self) -> int | None:
-        """What stands for unknown text; None in vocabularies from elsewhere that have no <unk>."""
+        """The id for unknown text; None in other libraries' vocabularies without <unk>."""
         return self._special.get("<unk>")
 
     @property
     def eos_id(self) -> int | None:
-        """What ends a document; None in vocabularies from elsewhere that have nothing of the kind."""
+        """The id that ends a document; None in other libraries' vocabularies without such a token."""
         return next((self._special[token] for token in _ENDS if token in self._special), None)
 
     @abstractmethod
@@ -173,7 +174,7 @@ class Tokenizer(ABC):
         """What distinguishes this tokenizer from others of its kind, as JSON values."""
 
     def _special_content(self) -> dict[str, Any]:
-        """What the file says of special tokens: nothing where they are those that are always there."""
+        """The special tokens for the file; empty if there are only the default ones."""
         return {} if tuple(self._special) == SPECIAL_TOKENS else {"special_tokens": list(self._special)}
 
     def to_bytes(self) -> bytes:
@@ -183,7 +184,7 @@ class Tokenizer(ABC):
 
     @property
     def sha256(self) -> str:
-        """The hash of ``to_bytes``: which tokenizer this is."""
+        """The hash of ``to_bytes``, which identifies this tokenizer."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def save(self, path: str | Path) -> None:
@@ -191,8 +192,8 @@ class Tokenizer(ABC):
         write_atomically(Path(path), self.to_bytes())
 
     def to_huggingface(self, path: str | Path) -> None:
-        """Writes a ``tokenizer.json`` of Hugging Face's ``tokenizers``. Raises InputError where that cannot say it."""
-        raise InputError(f"only byte-pair encodings are written as {path}; this is a {self.kind} tokenizer")
+        """Writes a ``tokenizer.json`` of Hugging Face's ``tokenizers``. Raises InputError if that cannot express it."""
+        raise InputError(f"only byte-pair encodings can be written as {path}; this is a {self.kind} tokenizer")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tokenizer) and self.to_bytes() == other.to_bytes()
@@ -202,7 +203,7 @@ class Tokenizer(ABC):
 
 
 def tokenizer_file(path: str | Path) -> Path:
-    """The path, or ``tokenizer.json`` in it where it is a directory. Raises InputError where there is none in it."""
+    """The path, or its ``tokenizer.json`` if it is a directory. Raises InputError if the directory has none."""
     path = Path(path)
     if not path.is_dir():
         return path
@@ -212,24 +213,24 @@ def tokenizer_file(path: str | Path) -> Path:
 
 
 def check_special_tokens(tokens: Iterable[str]) -> None:
-    """Raises InputError for a special token that cannot stand in a text."""
+    """Raises InputError for a special token that cannot occur in a text."""
     for token in tokens:
         if not token or token != utf8(token).decode():
             raise InputError(f"a special token must be a text of at least one character, not {token!r}")
 
 
 def read_special_tokens(content: dict[str, Any]) -> list[str]:
-    """Users' own special tokens in a tokenizer's file. Raises InputError where they are not of that form."""
+    """Users' own special tokens in a tokenizer's file. Raises InputError if they are malformed."""
     tokens = content.get("special_tokens", list(SPECIAL_TOKENS))
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-        raise InputError("special_tokens must be a list of texts")
+        raise InputError("special_tokens must be a list of strings")
     if tuple(tokens[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
         raise InputError(f"special_tokens must begin with {', '.join(SPECIAL_TOKENS)}")
     return tokens[len(SPECIAL_TOKENS) :]
 
 
 def read_flag(content: Mapping[str, Any], name: str) -> bool:
-    """A truth value in a tokenizer's file, false where it is not there. Raises InputError for anything else."""
+    """A boolean in a tokenizer's file, False if it is missing. Raises InputError for anything else."""
     value = content.get(name, False)
     if not isinstance(value, bool):
         raise InputError(f"{name} must be true or false, not {value!r}")
@@ -237,7 +238,7 @@ def read_flag(content: Mapping[str, Any], name: str) -> bool:
 
 
 def shown(part: bytes) -> str:
-    """Bytes as a string to look at: as text where they are some, else each as <E2>."""
+    """Bytes as a readable string: text if they are valid UTF-8, else each byte as <E2>."""
     try:
         return part.decode()
     except UnicodeDecodeError:
@@ -248,4 +249,6 @@ def _not_utf8(error: UnicodeDecodeError, numbers: list[int], pieces: list[bytes]
     ends = accumulate(len(piece) for piece in pieces)
     place = next(place for place, end in enumerate(ends) if end > error.start)
     wrong = " ".join(f"{byte:02X}" for byte in error.object[error.start : error.end])
-    return f"decode: the bytes {wrong} are not UTF-8 ({error.reason}), from id {numbers[place]} at place {place} on"
+    return (
+        f"decode: the bytes {wrong} are not UTF-8 ({error.reason}), starting in id {numbers[place]} at position {place}"
+    )

@@ -15,8 +15,8 @@ from handgrad.tokenizers.vocabulary import VocabularyTokenizer
 class CharTokenizer(VocabularyTokenizer):
     """A token for each character (Unicode code point) of the training text, in code point order.
 
-    ``max_vocab_size`` keeps only the most frequent characters, so many that with the special tokens they fit. Others
-    are <unk>, or with ``byte_fallback`` the bytes of their UTF-8.
+    ``max_vocab_size`` limits the vocabulary, including special tokens, to the most frequent characters. Other
+    characters become <unk>, or with ``byte_fallback`` their UTF-8 bytes.
 
     >>> tokenizer = CharTokenizer().train("hello")
     >>> tokenizer.encode("hole?").tolist()
@@ -60,15 +60,15 @@ class CharTokenizer(VocabularyTokenizer):
 
     @property
     def releases_the_lock(self) -> bool:
-        return True  # not all the time; but for so little work processes take longer
+        return True  # not all of the time, but the work is too little for processes to pay off
 
     @property
     def characters(self) -> tuple[str, ...]:
-        """The characters known, in the order of their ids."""
+        """The characters of the vocabulary, in the order of their ids."""
         return self.known
 
     def _with_bytes(self, ids: Array, unknown: Array, text: str) -> Array:
-        """The ids with those at ``unknown`` replaced by the bytes of their characters."""
+        """The ids, with those at ``unknown`` replaced by the bytes of their characters."""
         parts, start = [], 0
         for i in unknown.tolist():
             parts += [ids[start:i], self._ids_of_unknown(text[i])]
@@ -78,7 +78,7 @@ class CharTokenizer(VocabularyTokenizer):
     def _set_characters(self, characters: list[str]) -> None:
         self._set(characters)
         code_points = _code_points("".join(characters))
-        # One place past the largest code point stands for all that lie above it.
+        # The last entry stands for all code points above the largest in the vocabulary.
         self._id_of_code_point = np.full(int(code_points.max(initial=-1)) + 2, self._special["<unk>"], np.int32)
         self._id_of_code_point[code_points] = np.arange(self._first, self.vocab_size)
 
@@ -87,12 +87,12 @@ class CharTokenizer(VocabularyTokenizer):
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Self:
-        """From the JSON that ``save`` wrote. Raises InputError where it is not of that form."""
+        """From the JSON that ``save`` wrote. Raises InputError if it is malformed."""
         characters = content.get("characters")
         if not isinstance(characters, list) or not all(isinstance(c, str) and len(c) == 1 for c in characters):
             raise InputError("characters must be a list of single characters")
         if characters != sorted(set(characters)):
-            raise InputError("characters must stand once each, in code point order")
+            raise InputError("characters must be distinct and in code point order")
         return cls(
             characters, byte_fallback=read_flag(content, "byte_fallback"), special_tokens=read_special_tokens(content)
         )

@@ -1,4 +1,4 @@
-"""What training keeps of a text: how often each piece stands in it."""
+"""What training keeps of a text: how often each piece occurs in it."""
 
 from collections import Counter
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
@@ -10,8 +10,8 @@ from handgrad.system.arrays import Array
 from handgrad.tokenizers.kernel_choice import kernels_for
 from handgrad.tokenizers.splitting import splitter
 
-# How much is kept of the pieces, which with their merges then takes less than 300 MB, whatever the text: a piece counts
-# as so many bytes more than it has.
+# The limit on stored pieces, in bytes; each piece counts its own bytes and _BYTES_BESIDES. With this limit the pieces
+# and their merges take less than 300 MB for any text.
 MOST_KEPT = 8_000_000
 _BYTES_BESIDES = 8
 _KEPT_AFTER_FORGETTING = 3 / 4
@@ -19,22 +19,22 @@ _CHARACTERS_AT_A_TIME = 1 << 22
 
 
 class PieceCounts(Mapping[str, int]):
-    """How often each piece stands in a text that may be larger than memory.
+    """How often each piece occurs in a text that may be larger than memory.
 
-    Where there are too many different ones, those that can be the rarest are forgotten: lossy counting (Manku & Motwani
-    2002), with a bound on memory instead of on the error. A piece that comes when others have been forgotten may be one
-    of them, and may so have stood ``at_most_missed`` times before. Among those that are equally rare the oldest go.
+    If there are too many different pieces, the potentially rarest are forgotten: lossy counting (Manku & Motwani 2002),
+    with a bound on memory instead of on the error. A new piece may be one that was forgotten, so it may have occurred
+    up to ``at_most_missed`` times before. Among equally rare pieces the oldest go first.
     """
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
-        self._missed: dict[str, int] = {}  # how often a piece may have stood before it was counted, where not 0
+        self._missed: dict[str, int] = {}  # how often a piece may have occurred before it was counted, if not 0
         self._kept = 0
         self.at_most_missed = 0
-        """No count is more than this short of the truth, and nothing that stands more often is left out."""
+        """No count is too low by more than this, and every piece that occurs more often than this is counted."""
 
     def add(self, more: Mapping[str, int]) -> None:
-        """Adds the counts of a next part of the text."""
+        """Adds the counts of the next part of the text."""
         counts, missed = self._counts, self._missed
         for piece, count in more.items():
             if piece in counts:
@@ -77,7 +77,7 @@ def _weight(piece: str) -> int:
 
 
 def texts_in_groups(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts in their order, some millions of characters at a time."""
+    """The texts in order, in groups of some millions of characters."""
     batch: list[str] = []
     length = 0
     for text in texts:
@@ -91,7 +91,7 @@ def texts_in_groups(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def count_pieces(pattern: str, texts: Sequence[str]) -> Counter[str]:
-    """How often each piece that a pattern cuts stands in these texts, of which each is cut by itself."""
+    """How often each piece occurs in these texts. The pattern cuts each text by itself."""
     kernels = kernels_for(sum(map(len, texts)))
     if kernels is None:
         return Counter(chain.from_iterable(map(splitter(pattern), map(well_formed, texts))))
@@ -108,14 +108,14 @@ def count_pieces(pattern: str, texts: Sequence[str]) -> Counter[str]:
 
 
 def joined(texts: Iterable[str]) -> tuple[Array, Array]:
-    """Texts as kernels take them: (their UTF-8, one after another, uint8 (n,); where each ends, int64 (texts,))."""
+    """Texts as the kernels take them: (their UTF-8, concatenated, uint8 (n,); where each ends, int64 (texts,))."""
     encoded = [utf8(text) for text in texts]
     ends = np.fromiter(accumulate(map(len, encoded)), np.int64, len(encoded))
     return np.frombuffer(b"".join(encoded), np.uint8), ends
 
 
 def utf8(text: str) -> bytes:
-    """UTF-8; a lone surrogate, which has none, as the replacement character."""
+    """UTF-8, with the replacement character for lone surrogates, which UTF-8 cannot express."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -123,5 +123,5 @@ def utf8(text: str) -> bytes:
 
 
 def well_formed(text: str) -> str:
-    """The text; lone surrogates, which UTF-8 cannot say, as the replacement character."""
+    """The text, with the replacement character for lone surrogates, which UTF-8 cannot express."""
     return text if text.isascii() else utf8(text).decode()

@@ -1,7 +1,7 @@
-"""How a text is cut into the pieces that byte-pair merges stay within: the patterns of GPT-2 and GPT-4, or none.
+"""Cuts a text into pieces, which byte-pair merges do not cross: the patterns of GPT-2 and GPT-4, or none.
 
-Every piece is a part of the text, and together they are all of it. Characters are told apart by the tables pinned in
-``unicode_classes``, so that the standard library's ``re`` and any version of ``regex`` cut alike.
+The pieces, joined, are the text. The tables in ``unicode_classes`` define letters, numbers and white space, so the
+result does not depend on the Unicode version of Python's ``re``.
 """
 
 import re
@@ -15,12 +15,12 @@ Splitter = Callable[[str], list[str]]
 
 _ASCII = {"L": "A-Za-z", "N": "0-9", "S": r"\t-\r "}
 
-# In these, L, N and S in angle brackets stand for what a character class holds of letters, numbers and white space.
+# <L>, <N> and <S> stand for the letters, numbers and white space in a character class.
 PATTERNS = {
-    # Radford et al. 2019: contractions; words, numbers and other signs, each with a space before it; white space, of
-    # which the last is left to what follows.
+    # Radford et al. 2019: contractions; words, numbers and other signs, each with a space before it; white space
+    # without its last character, which goes to the next piece.
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?[<L>]+| ?[<N>]+| ?[^<S><L><N>]+|[<S>]+(?![^<S>])|[<S>]+",
-    # cl100k_base: contractions in either case (ſ is an s there too), at most three digits, new lines apart.
+    # cl100k_base: contractions in either case (ſ counts as s), at most three digits, new lines in pieces of their own.
     "gpt4": r"'(?:[sSſdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\r\n<L><N>]?[<L>]+|[<N>]{1,3}"
     r"| ?[^<S><L><N>]+[\r\n]*|[<S>]*[\r\n]+|[<S>]+(?![^<S>])|[<S>]+",
 }
@@ -29,22 +29,22 @@ NAMES = (*PATTERNS, "none")
 WORDS = "words"
 """Words of letters, digits and underscores; runs of white space; every other character by itself."""
 _EXPRESSIONS = PATTERNS | {WORDS: r"[<L><N>_]+|[<S>]+|[^<L><N><S>_]"}
-# Where no piece of GPT-2's and GPT-4's patterns, and no word, reaches across: after a new line between two characters
-# that are no white space, and before white space that follows a letter or a number.
+# Places that no word and no piece of GPT-2's and GPT-4's patterns crosses: after a new line between two characters that
+# are not white space, and before white space that follows a letter or a number.
 _ENDS = (r"[^<S>]\n(?=[^<S>])", r"[<L><N>](?=[<S>])")
-# How much of a text's end is searched for one of these: seldom more than the first.
+# How many characters at a text's end to search for such a place; the first number nearly always suffices.
 _SEARCHED = (1 << 12, 1 << 16)
 
 
 def check_pattern(name: str) -> None:
-    """Raises InputError for a name that is no pattern of byte-pair encoding."""
+    """Raises InputError if the name is not a pattern of byte-pair encoding."""
     if name not in NAMES:
         raise InputError(f"pattern must be {', '.join(NAMES[:-1])} or {NAMES[-1]}, not {name!r}")
 
 
 @cache
 def splitter(name: str) -> Splitter:
-    """The function that cuts a text by a pattern: gpt2, gpt4, words, or none, which leaves it whole."""
+    """The function that cuts a text by a pattern: gpt2, gpt4, words, or none, which does not cut."""
     if name == "none":
         return lambda text: [text] if text else []
 
@@ -55,10 +55,10 @@ def splitter(name: str) -> Splitter:
 
 
 def place_to_cut(text: str) -> int:
-    """The last place where a text can be cut so that both parts are cut into pieces as the whole is.
+    """The last place where cutting the text in two does not change its pieces.
 
-    Its end, where it has neither a line nor white space after a letter or a number. With the pattern "none" no place is
-    such.
+    The end of the text if it has no new line and no white space after a letter or a number. With the pattern "none"
+    no place has this property.
     """
     for expression in _ENDS:
         pattern = _pinned(expression)
@@ -73,7 +73,7 @@ def place_to_cut(text: str) -> int:
 
 @cache
 def _ascii_pattern(name: str) -> re.Pattern[str]:
-    """The same for texts of ASCII alone, for which it is faster."""
+    """The pattern for texts that are pure ASCII; it is faster."""
     return _compiled(_EXPRESSIONS[name], _ASCII)
 
 
@@ -92,5 +92,5 @@ def _compiled(expression: str, classes: dict[str, str]) -> re.Pattern[str]:
 
 
 def _class(ranges: Ranges) -> str:
-    """What stands between the brackets of a character class."""
+    """The content of a character class, between its brackets."""
     return "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in ranges)

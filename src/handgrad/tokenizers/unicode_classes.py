@@ -1,7 +1,7 @@
-"""Which code points are letters, numbers and white space: Unicode 14's answer, pinned here.
+"""Which code points are letters, numbers and white space, according to Unicode 14.
 
-The tables of Python releases and of other libraries differ on thousands of code points; ids of tokens must not. Made by
-``scripts/pin-unicode``; a code point that Unicode 14 does not assign is none of the three.
+Python releases and other libraries disagree on thousands of code points; token ids must not depend on them. Generated
+by ``scripts/pin-unicode``. A code point that Unicode 14 does not assign is none of the three.
 """
 
 Ranges = tuple[tuple[int, int], ...]
@@ -13,9 +13,9 @@ def _ranges(text: str) -> Ranges:
 
 
 WHITE_SPACE = _ranges("9-d 20 85 a0 1680 2000-200a 2028-2029 202f 205f 3000")
-"""The property White_Space; unlike ``str.isspace`` it leaves out the separators 1c to 1f."""
+"""The property White_Space; unlike ``str.isspace`` it excludes the separators 1c to 1f."""
 
-# The general category L, and N, in hexadecimal.
+# The general categories L and N, in hexadecimal.
 LETTERS = _ranges("""
 41-5a 61-7a aa b5 ba c0-d6 d8-f6 f8-2c1 2c6-2d1 2e0-2e4 2ec 2ee 370-374 376-377 37a-37d 37f 386 388-38a 38c
 38e-3a1 3a3-3f5 3f7-481 48a-52f 531-556 559 560-588 5d0-5ea 5ef-5f2 620-64a 66e-66f 671-6d3 6d5 6e5-6e6

@@ -1,4 +1,4 @@
-"""Tokenizers whose tokens are texts, characters or words: what is not among them is unknown, or falls back to bytes."""
+"""Tokenizers whose tokens are characters or words. Others are unknown, or fall back to bytes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,9 +9,9 @@ from handgrad.tokenizers.counting import utf8
 
 
 class VocabularyTokenizer(Tokenizer):
-    """First come the special tokens; then the 256 bytes, where ``byte_fallback``; then the texts known.
+    """The ids: special tokens, then with ``byte_fallback`` the 256 bytes, then the characters or words.
 
-    With ``byte_fallback`` a text that is not known becomes the bytes of its UTF-8, so that nothing is lost.
+    With ``byte_fallback`` an unknown character or word becomes its UTF-8 bytes, so that nothing is lost.
     """
 
     def __init__(self, max_vocab_size: int | None, byte_fallback: bool, special_tokens: Iterable[str]) -> None:
@@ -41,11 +41,11 @@ class VocabularyTokenizer(Tokenizer):
 
     @property
     def known(self) -> tuple[str, ...]:
-        """The texts known, in the order of their ids."""
+        """The characters or words of the vocabulary, in the order of their ids."""
         return tuple(self._pieces[self._first :])
 
     def _most_frequent(self, counts: Mapping[str, int], min_freq: int = 1) -> list[str]:
-        """The texts that fit into the vocabulary, the most frequent first, among equals in code point order."""
+        """The texts that fit into the vocabulary, most frequent first; ties in code point order."""
         frequent = sorted((text for text in counts if counts[text] >= min_freq), key=lambda text: (-counts[text], text))
         return frequent if self.max_vocab_size is None else frequent[: self.max_vocab_size - self._first]
 
@@ -65,5 +65,5 @@ class VocabularyTokenizer(Tokenizer):
         return utf8(self._pieces[number])
 
     def _options(self) -> dict[str, Any]:
-        """What the file says besides the texts; nothing where nothing is out of the ordinary."""
+        """The options for the file; empty if all have their defaults."""
         return self._special_content() | ({"byte_fallback": True} if self.byte_fallback else {})

@@ -19,9 +19,9 @@ from handgrad.tokenizers.vocabulary import VocabularyTokenizer
 class WordTokenizer(VocabularyTokenizer):
     """A token for each word (letters, digits, underscores), other sign, or run of white space of the training text.
 
-    They stand in the order of their frequency, among equals in code point order. ``lowercase`` forgets capitals, and
-    so does not give a text back. ``min_freq`` leaves out what is rarer, ``max_vocab_size`` all but the most frequent.
-    What is not known is <unk>, or with ``byte_fallback`` the bytes of its UTF-8.
+    Ids follow frequency; ties are in code point order. ``lowercase`` drops capitals, so texts do not come back exactly.
+    ``min_freq`` excludes rarer tokens, ``max_vocab_size`` all but the most frequent. Unknown words become <unk>, or
+    with ``byte_fallback`` their UTF-8 bytes.
 
     >>> tokenizer = WordTokenizer().train("To be, or not to be")
     >>> tokenizer.tokens("not to be or?")
@@ -95,13 +95,13 @@ class WordTokenizer(VocabularyTokenizer):
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Self:
-        """From the JSON that ``save`` wrote. Raises InputError where it is not of that form."""
+        """From the JSON that ``save`` wrote. Raises InputError if it is malformed."""
         words = content.get("words")
         if not isinstance(words, list) or not all(isinstance(word, str) and word for word in words):
-            raise InputError("words must be a list of texts that are not empty")
+            raise InputError("words must be a list of strings that are not empty")
         if len(set(words)) < len(words):
             twice = next(word for word, count in Counter(words).items() if count > 1)
-            raise InputError(f"the word {twice[:80]!r} stands twice")
+            raise InputError(f"the word {twice[:80]!r} occurs twice")
         tokenizer = cls(
             lowercase=read_flag(content, "lowercase"),
             byte_fallback=read_flag(content, "byte_fallback"),

@@ -1,4 +1,4 @@
-"""Byte-pair encoding: merges learned from a text, applied to texts, and exchanged with other libraries."""
+"""Byte-pair encoding: learns merges from a text, applies them to texts, and exchanges them with other libraries."""
 
 from handgrad.tokenizers.bpe.tokenizer import BPETokenizer
 

@@ -1,4 +1,4 @@
-"""What a byte-pair encoding consists of, however it came about: learned here, or read from another library's file."""
+"""The data of a byte-pair encoding, whether learned here or read from another library's file."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from handgrad.tokenizers.bpe.learning import Merge
 from handgrad.tokenizers.bpe.merging import TokenPair
 from handgrad.tokenizers.splitting import check_pattern
 
-# Bytes as characters that can be seen, GPT-2's way, and in GPT-2's order: those that print stand for themselves, the
-# others for the characters from U+0100 on.
+# Bytes as visible characters, as GPT-2 writes them and in GPT-2's order: printable bytes stand for themselves, the
+# others become the characters from U+0100 on.
 _PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 _HIDDEN = tuple(byte for byte in range(256) if byte not in _PRINTABLE)
 _CHARACTER_OF = {byte: chr(byte) for byte in _PRINTABLE} | {byte: chr(256 + i) for i, byte in enumerate(_HIDDEN)}
@@ -21,7 +21,7 @@ _BYTE_OF = {character: byte for byte, character in _CHARACTER_OF.items()}
 BYTES = tuple(bytes([byte]) for byte in (*_PRINTABLE, *_HIDDEN))
 """The 256 bytes in GPT-2's order."""
 
-# No vocabulary comes near; a list of what each id stands for must fit into memory.
+# Far more than any vocabulary has. The limit bounds the memory of the list of tokens.
 _MOST_IDS = 1 << 22
 _USUAL_SPECIAL_TOKENS = {token: i for i, token in enumerate(SPECIAL_TOKENS)}
 _FLAGS = ("ranked", "whole_pieces", "prefix_space")
@@ -29,9 +29,10 @@ _FLAGS = ("ranked", "whole_pieces", "prefix_space")
 
 @dataclass(frozen=True)
 class BytePairs:
-    """The parts and their ids, and what makes one part of two.
+    """The parts and their ids, and the rules that merge two parts into one.
 
-    Raises InputError where it does not hold together: an id twice, a merge of parts that are not known.
+    A part is the bytes of a token. Raises InputError if the data is inconsistent: an id that two tokens share, a merge
+    of unknown parts.
     """
 
     pattern: str
@@ -39,15 +40,15 @@ class BytePairs:
     ids: Mapping[bytes, int]
     """The id of each part."""
     merges: tuple[Merge, ...] = ()
-    """In the order they were learned, which is the order they are made in."""
+    """In the order they were learned, which is also the order they are applied in."""
     ranked: bool = False
-    """tiktoken's way: there are no merges, but any two parts merge that make one, that of the least id first."""
+    """tiktoken's rule: no merge list; any two parts merge if together they are a part, the lowest id first."""
     whole_pieces: bool = False
-    """Whether a piece that is a part is that part, even where merges would not make it."""
+    """Whether a piece that is a part becomes that part, even if the merges do not lead there."""
     prefix_space: bool = False
-    """Whether a text that does not begin with a space is given one."""
+    """Whether to put a space before a text that does not begin with one."""
     unknown_id: int | None = None
-    """What stands for a byte that is no part; None leaves such bytes out. Where all are parts it has no meaning."""
+    """The id for a byte that is not a part; None drops such bytes. It has no effect if all bytes are parts."""
 
     def __post_init__(self) -> None:
         check_pattern(self.pattern)
@@ -57,11 +58,11 @@ class BytePairs:
         for place, merge in enumerate(self.merges, start=1):
             words = f"merge {place}, {' '.join(map(as_printable, merge))[:80]!r},"
             if not all(part in self.ids for part in merge):
-                raise InputError(f"{words} is not of two parts that are known")
+                raise InputError(f"{words} is not of two known parts")
             if merge[0] + merge[1] not in self.ids:
                 raise InputError(f"{words} makes a part that has no id")
             if merge in known:
-                raise InputError(f"{words} stands twice")
+                raise InputError(f"{words} occurs twice")
             known.add(merge)
 
     @property
@@ -70,7 +71,7 @@ class BytePairs:
         return max((*self.special_tokens.values(), *self.ids.values()), default=-1) + 1
 
     def ranks(self) -> tuple[dict[TokenPair, int], dict[TokenPair, int]]:
-        """Of each pair of ids that merges: (its rank, the least of which goes first; the id that it makes)."""
+        """For each pair of ids that merges: (its rank, the lowest merging first; the id that the merge makes)."""
         ids = self.ids
         if not self.ranked:
             pairs = {(ids[left], ids[right]): ids[left + right] for left, right in self.merges}
@@ -84,17 +85,17 @@ class BytePairs:
         return made, made
 
     def merge_lines(self) -> list[str]:
-        """The merges as files have them; ``read_merges`` reads them."""
+        """The merges as lines of a file; ``read_merges`` reads them."""
         return [f"{as_printable(left)} {as_printable(right)}" for left, right in self.merges]
 
     @classmethod
     def learned(cls, pattern: str, special_tokens: Mapping[str, int], merges: Iterable[Merge]) -> Self:
-        """With the ids that are given here: to the bytes, in GPT-2's order, and then to what each merge makes."""
+        """With new ids: first for the bytes, in GPT-2's order, then for the part that each merge makes."""
         merges = tuple(merges)
         return cls(pattern, special_tokens, _numbered(special_tokens, merges), merges)
 
     def to_content(self) -> dict[str, Any]:
-        """As JSON values. Only what is out of the ordinary is there besides the pattern and the merges."""
+        """As JSON values: the pattern, the merges, and whatever differs from the defaults."""
         content: dict[str, Any] = {"pattern": self.pattern}
         if self.special_tokens != _USUAL_SPECIAL_TOKENS:
             content["special_tokens"] = dict(self.special_tokens)
@@ -111,10 +112,10 @@ class BytePairs:
 
     @classmethod
     def from_content(cls, content: Mapping[str, Any]) -> Self:
-        """From what ``to_content`` made. Raises InputError where it is not of that form."""
+        """From what ``to_content`` returned. Raises InputError if it is malformed."""
         pattern = content.get("pattern")
         if not isinstance(pattern, str):
-            raise InputError(f"pattern must be a text, not {pattern!r}")
+            raise InputError(f"pattern must be a string, not {pattern!r}")
         special_tokens = content.get("special_tokens", _USUAL_SPECIAL_TOKENS)
         if not isinstance(special_tokens, dict):
             raise InputError("special_tokens must be an object of ids")
@@ -129,7 +130,7 @@ class BytePairs:
 
 
 def _check_ids(names: Iterable[tuple[str, Any]]) -> None:
-    """Raises InputError for what cannot be an id, or for one that two have."""
+    """Raises InputError for an invalid id, or for an id that two tokens share."""
     named: dict[int, str] = {}
     for name, number in names:
         if type(number) is not int or not 0 <= number < _MOST_IDS:
@@ -140,16 +141,16 @@ def _check_ids(names: Iterable[tuple[str, Any]]) -> None:
 
 
 def _numbered(special_tokens: Mapping[str, int], merges: Iterable[Merge]) -> dict[bytes, int]:
-    """Ids for the bytes and what merges make, in their order, from the least that is free."""
+    """Ids for the bytes and for the parts that merges make, in order, from the lowest free id on."""
     parts = dict.fromkeys((*BYTES, *(left + right for left, right in merges)))
     taken = set(special_tokens.values())
     return dict(zip(parts, (i for i in count() if i not in taken)))  # noqa: B905 - the ids never end
 
 
 def read_merges(merges: Any) -> tuple[Merge, ...]:
-    """Merges as files have them, "left right" or ["left", "right"] in GPT-2's characters.
+    """Merges as files store them: "left right" or ["left", "right"] in GPT-2's characters.
 
-    Raises InputError where they are not of that form.
+    Raises InputError if they are malformed.
     """
     if not isinstance(merges, list):
         raise InputError("merges must be a list")
@@ -163,7 +164,7 @@ def read_merges(merges: Any) -> tuple[Merge, ...]:
 
 
 def read_ids(ids: Any, name: str) -> dict[bytes, int]:
-    """A vocabulary as files have it, ids by parts in GPT-2's characters. Raises InputError for another form."""
+    """A vocabulary as files store it: ids by parts in GPT-2's characters. Raises InputError if it is malformed."""
     if not isinstance(ids, dict):
         raise InputError(f"{name} must be an object of ids")
     return {from_printable(part): number for part, number in ids.items()}
@@ -175,10 +176,10 @@ def as_printable(part: bytes) -> str:
 
 
 def from_printable(part: str) -> bytes:
-    """The bytes that GPT-2's characters stand for. Raises InputError where one stands for none."""
+    """The bytes that GPT-2's characters stand for. Raises InputError for any other character."""
     try:
         return bytes(map(_BYTE_OF.__getitem__, part))
     except KeyError as error:
         raise InputError(
-            f"{part[:80]!r} is not made of bytes in GPT-2's characters: {error.args[0]!r} is none of them"
+            f"{part[:80]!r} is not written in GPT-2's characters for bytes: {error.args[0]!r} is not one of them"
         ) from None

@@ -1,7 +1,7 @@
-"""Byte-pair encoding (Gage 1994; Sennrich et al. 2016; on bytes: Radford et al. 2019): merges are learned.
+"""Learns the merges of byte-pair encoding (Gage 1994; Sennrich et al. 2016; on bytes: Radford et al. 2019).
 
-A piece of text is a sequence of parts, at first its bytes. The pair of neighbours that stands most often in the whole
-text becomes a part of its own, everywhere, and so again until there are enough parts.
+A piece of text is a sequence of parts, at first its bytes. The most frequent pair of neighbours in the whole text
+becomes a new part everywhere. This repeats until there are enough parts.
 """
 
 import heapq
@@ -16,15 +16,15 @@ Merge = tuple[bytes, bytes]
 
 
 def learn_merges(pieces: Iterable[tuple[bytes, int]], parts: Sequence[bytes], size: int) -> list[Merge]:
-    """Merges, as pairs of bytes, in their order, until there are ``size`` parts.
+    """The merges, in order, as pairs of bytes, until there are ``size`` parts. Ends early if no pair occurs twice.
 
-    ``pieces``: each, and how often it stands in the text. ``parts``: the bytes, in the order of their numbers. A merge
-    makes a part with the next number. It is always a new one: wherever its bytes stand with ends of parts around them,
-    their merges were the same. Of pairs that stand equally often the one of the lower numbers comes first, so that one
-    text gives one answer. Ends early where no pair stands twice.
+    ``pieces``: each piece and its count in the text. ``parts``: the bytes, in the order of their numbers. A merge makes
+    a part with the next number. The part is always new: the same bytes between the same part boundaries were always
+    merged in the same way. Between equally frequent pairs the one with the lower numbers comes first, so that the
+    result depends only on the text.
 
-    Counts are kept up to date: a merge touches only the pieces that hold its pair. A heap keeps the most frequent pair
-    at hand; entries whose count has changed meanwhile are put back with what it is now.
+    Each merge updates the counts of only the pieces that hold its pair. A heap yields the most frequent pair. An entry
+    with an outdated count goes back with the current one.
     """
     parts = list(parts)
     number_of = {part: number for number, part in enumerate(parts)}

@@ -1,4 +1,4 @@
-"""Byte-pair merges applied: a piece of text is a sequence of parts, at first its bytes, and merges join neighbours."""
+"""Applies byte-pair merges. A piece of text is a sequence of parts, at first its bytes; merges join neighbours."""
 
 import heapq
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ TokenPair = tuple[int, int]
 
 
 def merged(parts: Sequence[int], pair: TokenPair, made: int) -> list[int]:
-    """The parts with each ``pair``, from the left, replaced by ``made``."""
+    """The parts with each ``pair`` replaced by ``made``, from left to right."""
     left, right = pair
     new: list[int] = []
     i = 0
@@ -23,9 +23,9 @@ def merged(parts: Sequence[int], pair: TokenPair, made: int) -> list[int]:
 
 
 def merge_all(parts: Sequence[int], made_of: Mapping[TokenPair, int], rank_of: Mapping[TokenPair, int]) -> list[int]:
-    """The parts with all merges made that can be: always the one that was learned first among those at hand.
+    """The parts after all possible merges. Of the merges that apply, the one learned first is made first.
 
-    A heap of candidates over a list that is linked both ways: n log n for a piece of n parts, however long.
+    A heap of candidates over a doubly linked list takes n log n steps for a piece of n parts.
     """
     after = [*range(1, len(parts)), -1]
     before = [-1, *range(len(parts) - 1)]
@@ -35,7 +35,7 @@ def merge_all(parts: Sequence[int], made_of: Mapping[TokenPair, int], rank_of: M
     while heap:
         rank, i = heapq.heappop(heap)
         j = after[i]
-        # Of what was queued some has been merged away, or has another neighbour now.
+        # A queued candidate may have been merged away, or may have another neighbour now.
         if parts[i] < 0 or j < 0 or rank_of.get((parts[i], parts[j])) != rank:
             continue
         parts[i], parts[j] = made_of[parts[i], parts[j]], -1

@@ -1,4 +1,4 @@
-"""Byte-pair encoding on bytes: any text, exactly; nothing is unknown."""
+"""Byte-pair encoding on bytes: encodes any text exactly; nothing is unknown."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,15 +24,15 @@ from handgrad.tokenizers.kernel_choice import can_be_compiled, kernels_for
 from handgrad.tokenizers.splitting import splitter
 
 DEFAULT_VOCAB_SIZE = 2048
-# Pieces whose ids are remembered: natural text repeats nearly all of its pieces.
+# How many pieces to cache, and their greatest length: natural text repeats nearly all of its pieces.
 _REMEMBERED, _REMEMBERED_LENGTH = 1 << 17, 32
 
 
 class BPETokenizer(Tokenizer):
-    """The 256 bytes, and parts learned by merging the pair of neighbours that stands most often in the training text.
+    """The 256 bytes, and parts learned by merging the most frequent pair of neighbours in the training text.
 
-    The text is cut into pieces first, by ``pattern`` (gpt2, gpt4 or none), and merges stay within a piece. After the
-    special tokens come the bytes, in GPT-2's order; then the merges, as they were learned.
+    ``pattern`` (gpt2, gpt4 or none) first cuts the text into pieces; merges stay within a piece. The ids: special
+    tokens, then the bytes in GPT-2's order, then the merges in the order they were learned.
 
     >>> tokenizer = BPETokenizer(max_vocab_size=263).train("aaabdaaabac")
     >>> tokenizer.tokens("aaab ✓")
@@ -62,7 +62,7 @@ class BPETokenizer(Tokenizer):
         return count_pieces(self.pattern, texts)
 
     def learn(self, counts: Mapping[str, int]) -> Self:
-        # A merge goes through the pieces that hold its pair, and a long one has many merges.
+        # A merge scans the pieces that hold its pair, and a long piece has many merges: the work grows as length².
         kernels = kernels_for(sum(len(piece) ** 2 for piece in counts))
         learn = learn_merges if kernels is None else kernels.learn_merges
         pieces = ((utf8(piece), count) for piece, count in counts.items())
@@ -105,7 +105,7 @@ class BPETokenizer(Tokenizer):
             made = np.array([self._made_of[pair] for pair in self._rank_of], np.int64)
             id_of_byte = np.array(self._id_of_byte, np.int32)
             tables = self._tables = id_of_byte, kernels.pair_table(pairs[:, 0], pairs[:, 1], ranks, made)
-        # A cache belongs to one thread while it is used; what several leave behind serves the next.
+        # Each thread takes a cache for the duration of a call and returns it for the next.
         try:
             cache = self._caches.pop()
         except IndexError:
@@ -141,40 +141,40 @@ class BPETokenizer(Tokenizer):
 
     @property
     def merges(self) -> tuple[Merge, ...]:
-        """The pairs that were merged, in the order they were learned."""
+        """The merged pairs, in the order they were learned."""
         return self._pairs.merges
 
     def to_huggingface(self, path: str | Path) -> None:
         """Writes a ``tokenizer.json`` of Hugging Face's ``tokenizers``, which gives the same ids.
 
-        Raises InputError where that library has no way to say what this tokenizer does.
+        Raises InputError if that format cannot express this tokenizer.
         """
         write_huggingface(self._pairs, Path(path))
 
     @classmethod
     def from_huggingface(cls, path: str | Path) -> Self:
-        """From a ``tokenizer.json`` of Hugging Face's ``tokenizers``, or the directory that holds one.
+        """Reads a ``tokenizer.json`` of Hugging Face's ``tokenizers``, or the directory that holds one.
 
-        Byte-pair encoding on bytes (ByteLevel, or Split by GPT-2's or GPT-4's pattern and then ByteLevel, no
-        normalizer) gives the same ids as there. Raises InputError that names what is there instead.
+        Gives the same ids as that library. Supported is byte-pair encoding on bytes: ByteLevel, or Split by GPT-2's or
+        GPT-4's pattern and then ByteLevel, with no normalizer. Raises InputError that names anything else.
         """
         path = tokenizer_file(path)
         return cls.of(read_huggingface(read_json(path), path))
 
     def to_vocab_and_merges(self, directory: str | Path) -> None:
-        """Writes GPT-2's two files, ``vocab.json`` and ``merges.txt``, which say nothing of the pattern."""
+        """Writes GPT-2's two files, ``vocab.json`` and ``merges.txt``, which do not store the pattern."""
         write_vocab_and_merges(self._pairs, Path(directory))
 
     @classmethod
     def from_vocab_and_merges(cls, vocab: str | Path, merges: str | Path, *, pattern: str = "gpt2") -> Self:
-        """From GPT-2's two files. What neither is a byte nor is made by a merge is a special token."""
+        """Reads GPT-2's two files. A token that is not a byte and that no merge makes is a special token."""
         return cls.of(read_vocab_and_merges(Path(vocab), Path(merges), pattern))
 
     def to_tiktoken(self, path: str | Path) -> None:
-        """Writes a rank file of ``tiktoken``: a line for each part, in base 64, with its id.
+        """Writes a rank file of ``tiktoken``: one line for each part, in base 64, with its id.
 
-        It says nothing of the pattern and the special tokens (``special_tokens``), which belong to
-        ``tiktoken.Encoding``. Raises InputError where ids do not follow the order of merges, which is all it has.
+        It does not store the pattern and the special tokens; pass these to ``tiktoken.Encoding``. Raises InputError if
+        ids do not follow the order of merges, as the file stores no other order.
         """
         write_tiktoken(self._pairs, Path(path))
 
@@ -182,12 +182,12 @@ class BPETokenizer(Tokenizer):
     def from_tiktoken(
         cls, path: str | Path, *, pattern: str = "gpt4", special_tokens: Mapping[str, int] | None = None
     ) -> Self:
-        """From a rank file of ``tiktoken``, where any two parts merge that make one, that of the least rank first."""
+        """Reads a rank file of ``tiktoken``. Any two parts merge if together they are a part, the lowest rank first."""
         return cls.of(read_tiktoken(Path(path), pattern, special_tokens or {}))
 
     @classmethod
     def of(cls, pairs: BytePairs) -> Self:
-        """The tokenizer that these parts and merges make."""
+        """The tokenizer with these parts and merges."""
         tokenizer = cls()
         tokenizer._set(pairs)
         tokenizer.max_vocab_size = max(tokenizer.vocab_size, len(pairs.special_tokens) + len(BYTES))
@@ -219,5 +219,5 @@ class BPETokenizer(Tokenizer):
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Self:
-        """From the JSON that ``save`` wrote. Raises InputError where it is not of that form."""
+        """From the JSON that ``save`` wrote. Raises InputError if it is malformed."""
         return cls.of(BytePairs.from_content(content))

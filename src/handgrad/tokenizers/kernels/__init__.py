@@ -1,6 +1,6 @@
-"""Splitting, counting, merging and learning, compiled with Numba. Their definition is the Python beside this package.
+"""Splitting, counting, merging and learning, compiled with Numba. The Python code beside this package defines them.
 
-Texts come as UTF-8, uint8 (n,).
+Texts are UTF-8, uint8 (n,).
 """
 
 from handgrad.tokenizers.kernels.counting import count_pieces

@@ -10,9 +10,9 @@ from handgrad.tokenizers.kernels.splitting import piece_end
 
 @compiled
 def count_pieces(text: Array, ends: Array, pattern: int) -> tuple[Array, Array, Array]:
-    """The different pieces of texts that lie one after another and end at ``ends``, int64.
+    """The distinct pieces of concatenated texts that end at ``ends``, int64.
 
-    Three arrays, int64 (pieces,): where each stands first, its bytes, how often it stands.
+    Three arrays, int64 (pieces,): the first position of each piece, its length in bytes, its count.
     """
     slots = np.full(1 << 12, -1, np.int32)
     room = 1 << 11

@@ -1,4 +1,4 @@
-"""What the hash tables of pieces and words are made of."""
+"""Hashing and comparison for the hash tables of pieces and words."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from handgrad.system.compiling import compiled
 
 @compiled
 def hash_of(text: Array, start: int, end: int) -> Any:
-    """FNV-1a, and a last step that brings its high bits down."""
+    """FNV-1a, with a last step that mixes the high bits into the low ones."""
     value = np.uint64(0xCBF29CE484222325)
     for i in range(start, end):
         value = (value ^ np.uint64(text[i])) * np.uint64(0x100000001B3)
@@ -19,7 +19,7 @@ def hash_of(text: Array, start: int, end: int) -> Any:
 
 @compiled
 def equal(a: Array, b: Array, length: int) -> bool:
-    for i in range(length):  # noqa: SIM110 - a generator would be slower, compiled
+    for i in range(length):  # noqa: SIM110 - a compiled generator would be slower
         if a[i] != b[i]:
             return False
     return True

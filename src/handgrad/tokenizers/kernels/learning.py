@@ -1,4 +1,4 @@
-"""Merges learned from the counts of pieces: what ``bpe.learning.learn_merges`` does, on arrays."""
+"""Learns merges from the counts of pieces, as ``bpe.learning.learn_merges`` does, on arrays."""
 
 import heapq
 from array import array
@@ -10,14 +10,14 @@ import numpy as np
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled
 
-# The symbols of all pieces lie in one array of int32, a symbol for each byte at first, with _EDGE around each piece. A
-# part of n > 1 bytes stands where its first byte stood; at its second and its last byte stands -n, so that from any
-# part the next and the one before it are found in one step. Wherever a part has been merged away stands less than 0.
+# The symbols of all pieces lie in one array of int32, at first one symbol per byte, with _EDGE around each piece. The
+# number of a part of n > 1 bytes is at its first byte; its second and its last byte hold -n, so that the next part and
+# the one before are found in one step. All positions of merged-away parts are negative.
 _EDGE = np.int32(-(1 << 31))
 
 
 def learn_merges(pieces: Iterable[tuple[bytes, int]], parts: Sequence[bytes], size: int) -> list[tuple[bytes, bytes]]:
-    """Merges, in their order, until there are ``size`` parts; see ``bpe.learning.learn_merges``."""
+    """The merges, in order, until there are ``size`` parts; see ``bpe.learning.learn_merges``."""
     number_of_byte = np.zeros(256, np.int32)
     for number, part in enumerate(parts):
         number_of_byte[part[0]] = number
@@ -37,7 +37,7 @@ def learn_merges(pieces: Iterable[tuple[bytes, int]], parts: Sequence[bytes], si
 
 @compiled
 def _laid_out(text: Array, lengths: Array, number_of_byte: Array) -> tuple[Array, Array]:
-    """(symbols, which piece stands at each of them)."""
+    """(symbols, the piece of each symbol)."""
     symbols = np.full(len(text) + len(lengths) + 1, _EDGE, np.int32)
     piece_at = np.zeros(len(symbols), np.int32)
     place, start = 1, 0
@@ -53,7 +53,7 @@ def _laid_out(text: Array, lengths: Array, number_of_byte: Array) -> tuple[Array
 
 @compiled
 def _next(symbols: Array, i: int) -> int:
-    """Where the part after the one at i stands; at the end of a piece, its edge."""
+    """The position of the part after the one at i; at the end of a piece, its edge."""
     beside = symbols[i + 1]
     return i - beside if beside < 0 and beside != _EDGE else i + 1
 
@@ -64,15 +64,15 @@ def _before(symbols: Array, i: int) -> int:
     return i + beside if beside < 0 and beside != _EDGE else i - 1
 
 
-# Pairs of neighbours, numbered as they are met: (left << 32 | right, how often it stands in the text, the newest of its
-# places, the last merge that made one of them), each (pairs,), and the hash table that finds a number. A pair's places
-# are a list through two arrays; what has changed since stays in it until it is used.
+# Pairs of neighbours, numbered in the order of discovery: (left << 32 | right, its count in the text, the newest of its
+# places, the last merge that added a place), each (pairs,), and the hash table that finds a pair's number. The places
+# of a pair are a linked list, which may hold outdated places until it is read.
 Pairs = tuple[Array, Array, Array, Array, Array]
 
 
 @compiled
 def _slot_of(key: int, keys: Array, slots: Array) -> Any:
-    """Where a pair is in the hash table, or where it would be put."""
+    """The slot of a pair in the hash table, or the free slot for it."""
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     slot = np.int64((mixed >> np.uint64(32)) & np.uint64(len(slots) - 1))
     while slots[slot] >= 0 and keys[slots[slot]] != key:
@@ -82,7 +82,7 @@ def _slot_of(key: int, keys: Array, slots: Array) -> Any:
 
 @compiled
 def _with_room(slots: Array, keys: Array, n_pairs: int, more: int) -> Array:
-    """The hash table, or a larger one, that stays half empty with so many pairs more."""
+    """The hash table, or a larger one, such that it stays half empty after ``more`` new pairs."""
     if 2 * (n_pairs + more) <= len(slots):
         return slots
     size = len(slots)
@@ -98,7 +98,7 @@ def _with_room(slots: Array, keys: Array, n_pairs: int, more: int) -> Array:
 def _add(
     left: int, right: int, place: int, weight: int, step: int, pairs: Pairs, places: Array, sizes: Array, touched: Array
 ) -> None:
-    """A pair stands at one place more. ``sizes``: how many pairs, places, and pairs touched in this step there are."""
+    """Adds one place of a pair. ``sizes``: the numbers of pairs, of places, and of pairs touched in this step."""
     keys, counts, newest, steps, slots = pairs
     key = np.int64(left) << 32 | np.int64(right)
     slot = _slot_of(key, keys, slots)
@@ -120,14 +120,14 @@ def _add(
 
 @compiled
 def _take(left: int, right: int, weight: int, pairs: Pairs) -> None:
-    """A pair stands at one place less."""
+    """Subtracts one place of a pair."""
     keys, counts, _, _, slots = pairs
     counts[slots[_slot_of(np.int64(left) << 32 | np.int64(right), keys, slots)]] -= weight
 
 
 @compiled
 def _places_of(pair: int, key: int, newest: Array, places: Array, symbols: Array) -> Array:
-    """Where a pair still stands, in the order of the text, so that of aaa the first two are merged."""
+    """The places where a pair still occurs, in the order of the text, so that in aaa the first two are merged."""
     found, count = np.empty(16, np.int32), 0
     place = newest[pair]
     while place >= 0:
@@ -148,7 +148,7 @@ def _merge_at(
     i: int, made: int, step: int, weights: Array, piece_at: Array, symbols: Array, pairs: Pairs, places: Array,
     sizes: Array, touched: Array,
 ) -> None:  # fmt: skip
-    """Makes one part of the one at i and the next, and counts its neighbours anew."""
+    """Merges the part at i with the next one, and updates the counts of the neighbouring pairs."""
     j = _next(symbols, i)
     before, after = _before(symbols, i), _next(symbols, j)
     left, right, weight = symbols[i], symbols[j], weights[piece_at[i]]
@@ -167,7 +167,7 @@ def _merge_at(
 def _learn(text: Array, lengths: Array, weights: Array, number_of_byte: Array, n_parts: int, size: int) -> Array:
     """The merges, int64 (merges, 2)."""
     symbols, piece_at = _laid_out(text, lengths, number_of_byte)
-    # Each merge takes one symbol away and makes two pairs at most. What is never used costs no memory.
+    # Each merge removes one symbol and makes at most two pairs. Memory that is never touched costs nothing.
     most = 3 * len(symbols) + 16
     keys, counts = np.empty(most, np.int64), np.empty(most, np.int64)
     newest, steps, touched = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
@@ -200,7 +200,7 @@ def _learn(text: Array, lengths: Array, weights: Array, number_of_byte: Array, n
         pairs = (keys, counts, newest, steps, slots)
         sizes[2] = 0
         for i in found:
-            # Of an overlap, as in aaa, the second has been merged away.
+            # If two places overlap, as in aaa, the second has been merged away.
             if symbols[i] == left and symbols[_next(symbols, i)] == right:
                 _merge_at(i, made, n_merges, weights, piece_at, symbols, pairs, places, sizes, touched)
         for k in range(sizes[2]):

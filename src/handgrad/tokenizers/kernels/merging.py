@@ -1,4 +1,4 @@
-"""Byte-pair merges applied to texts: what ``bpe.merging`` does, on arrays and with a cache of pieces."""
+"""Applies byte-pair merges to texts, as ``bpe.merging`` does, on arrays and with a cache of pieces."""
 
 import heapq
 from typing import Any
@@ -9,22 +9,22 @@ from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled
 from handgrad.tokenizers.kernels.splitting import piece_end
 
-# The pairs that merge lie in a table of (left << 32 | right, rank << 32 | made), int64 (slots, 2); -1 where none is.
-# A cache of pieces is uint64 (slots, 8), a cache line each: 16 bytes of a piece, how many bytes and ids it has, and up
-# to 8 ids. Each piece has one slot, and takes it from whatever was there.
+# The pairs that merge are in a hash table of (left << 32 | right, rank << 32 | made), int64 (slots, 2); empty slots
+# hold -1. A cache of pieces is uint64 (slots, 8), one cache line per slot: 16 bytes of a piece, its numbers of bytes
+# and ids, and up to 8 ids. A piece can be in one slot only, and replaces what was there.
 _CACHED_BYTES, _CACHED_IDS, _CACHE_SLOTS = 16, 8, 1 << 16
 _NO_PAIR = np.int64(1) << 62
-# From so many bytes on a piece is merged with a heap, which takes n log n where looking through all pairs takes n².
+# Longer pieces are merged with a heap, which takes n log n steps; searching all pairs takes n².
 _LONG = 64
 
 
 def new_cache() -> Array:
-    """A cache that remembers nothing yet. It belongs to one caller at a time."""
+    """An empty cache. Only one caller at a time may use it."""
     return np.zeros((_CACHE_SLOTS, 8), np.uint64)
 
 
 def pair_table(left: Array, right: Array, rank: Array, made: Array) -> Array:
-    """The table of pairs that merge, from four arrays of numbers below 2³¹, (pairs,)."""
+    """The hash table of pairs that merge, from four arrays of numbers below 2³¹, (pairs,)."""
     size = 1 << max(4, 2 * len(left) - 1).bit_length()
     return _pair_table(left << 32 | right, rank << 32 | made, size)
 
@@ -48,7 +48,7 @@ def _slot(key: int, size: int) -> Any:
 
 @compiled
 def _merge_of(left: int, right: int, pairs: Array) -> Any:
-    """rank << 32 | made of two neighbours, or _NO_PAIR: what is merged first is least."""
+    """rank << 32 | made of two neighbours, or _NO_PAIR. The lowest value merges first."""
     key = np.int64(left) << 32 | np.int64(right)
     slot = _slot(key, len(pairs))
     while pairs[slot, 0] >= 0:
@@ -60,7 +60,7 @@ def _merge_of(left: int, right: int, pairs: Array) -> Any:
 
 @compiled
 def _merge_short(ids: Array, count: int, merges: Array, pairs: Array) -> int:
-    """Makes all merges in ids[:count], in place; returns how many ids are left. ``merges`` is scratch as long."""
+    """Makes all merges in ids[:count], in place; returns how many ids remain. ``merges`` is scratch space."""
     for i in range(count - 1):
         merges[i] = _merge_of(ids[i], ids[i + 1], pairs)
     while count > 1:
@@ -84,7 +84,7 @@ def _merge_short(ids: Array, count: int, merges: Array, pairs: Array) -> int:
 
 @compiled
 def _merge_long(ids: Array, count: int, pairs: Array) -> int:
-    """The same with a heap of candidates, rank << 32 | position, over a list linked both ways."""
+    """The same with a heap of candidates, rank << 32 | position, over a doubly linked list."""
     after, before = np.arange(1, count + 1), np.arange(-1, count - 1)
     heap = [np.int64(0) for _ in range(0)]
     for i in range(count - 1):
@@ -122,7 +122,7 @@ def _merge_long(ids: Array, count: int, pairs: Array) -> int:
 
 @compiled
 def encode_pieces(text: Array, pattern: int, id_of_byte: Array, pairs: Array, cache: Array) -> Array:
-    """The ids of a text, int32 (n,). ``id_of_byte``: int32 (256,), -1 for bytes that have none and are left out."""
+    """The ids of a text, int32 (n,). ``id_of_byte``: int32 (256,); bytes with -1 have no id and are skipped."""
     ids = np.empty(len(text), np.int32)
     merges = np.empty(_LONG, np.int64)
     written: Any = 0

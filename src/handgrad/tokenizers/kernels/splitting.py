@@ -1,4 +1,4 @@
-"""Texts cut into pieces, on UTF-8, without a regular expression."""
+"""Cuts texts into pieces, on UTF-8, without regular expressions."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ _BLOCK = 128
 
 
 def _class_tables() -> tuple[Array, Array]:
-    """Classes of code points in two steps, as most blocks of 128 are equal: (which block, class of each in it)."""
+    """A two-step lookup of classes, as many blocks of 128 code points are equal: (block numbers, classes in blocks)."""
     classes = np.full(0x110000, _OTHER, np.uint8)
     for ranges, kind in ((LETTERS, _LETTER), (NUMBERS, _NUMBER), (WHITE_SPACE, _SPACE)):
         for first, last in ranges:
@@ -46,7 +46,7 @@ def _class_at(text: Array, i: int) -> tuple[int, int]:
 
 @compiled
 def _run_end(text: Array, i: int, end: int, kind: int) -> int:
-    """Where the run of one class that goes on at i ends."""
+    """The end of a run of characters of class ``kind`` that continues at i."""
     while i < end:
         found, width = _class_at(text, i)
         if found != kind:
@@ -57,7 +57,7 @@ def _run_end(text: Array, i: int, end: int, kind: int) -> int:
 
 @compiled
 def _contraction_end(text: Array, i: int, end: int, any_case: bool) -> int:
-    """Where 's, 't, 're, 've, 'm, 'll or 'd that begins at i ends; i where there is none."""
+    """Where 's, 't, 're, 've, 'm, 'll or 'd that begins at i ends; i if there is none."""
     if i + 1 >= end or text[i] != 0x27:
         return i
     case = 0x20 if any_case else 0
@@ -75,9 +75,9 @@ def _contraction_end(text: Array, i: int, end: int, any_case: bool) -> int:
 
 @compiled
 def _white_space_end(text: Array, i: int, end: int, after_new_line: bool) -> int:
-    """Where a piece of white space that begins at i ends: the last character is left to what follows.
+    """Where a piece of white space that begins at i ends: before its last character, which goes to the next piece.
 
-    ``after_new_line``: rather after the last new line in it, where there is one.
+    ``after_new_line``: if it contains a new line, the piece ends after the last one instead.
     """
     last, new_line, j = i, i, i
     while j < end:
@@ -156,7 +156,7 @@ def word_end(text: Array, i: int, end: int) -> int:
 
 @compiled
 def piece_end(text: Array, i: int, end: int, pattern: int) -> int:
-    """Where the piece that begins at i ends, in a text that ends at ``end``: what ``splitting`` says with patterns."""
+    """Where the piece that begins at i ends, in a text that ends at ``end``; ``splitting`` defines it by patterns."""
     if pattern == _GPT2:
         return _gpt2_end(text, i, end)
     if pattern == _GPT4:

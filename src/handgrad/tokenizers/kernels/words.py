@@ -1,4 +1,4 @@
-"""Texts encoded word by word."""
+"""Encodes texts word by word."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from handgrad.tokenizers.kernels.splitting import word_end
 
 @compiled
 def word_table(words: Array, ends: Array) -> Array:
-    """The hash table that finds a word by its bytes, int32 (slots,). Words lie one after another, ending at ends."""
+    """The hash table that finds a word by its bytes, int32 (slots,). ``words`` are concatenated and end at ``ends``."""
     size = 16
     while size < 2 * len(ends):
         size *= 2
@@ -29,8 +29,8 @@ def word_table(words: Array, ends: Array) -> Array:
 def encode_words(
     text: Array, words: Array, ends: Array, slots: Array, first: int, first_byte: int, unknown: int
 ) -> Array:
-    """The ids of a text in words, int32 (n,): ``first`` + the word's number. What is not among them is ``unknown``, or
-    its bytes from ``first_byte`` on where that is not negative."""
+    """The ids of a text in words, int32 (n,): ``first`` + the word's number. An unknown word becomes ``unknown``, or,
+    if ``first_byte`` is not negative, its bytes, whose ids start there."""
     ids = np.empty(len(text), np.int32)
     written, i = 0, 0
     while i < len(text):

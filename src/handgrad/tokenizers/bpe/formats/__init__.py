@@ -1,1 +1,1 @@
-"""The files of other libraries that hold a byte-pair encoding, one file of code for each format."""
+"""The file formats of other libraries for byte-pair encodings, one module for each format."""

@@ -13,7 +13,7 @@ _MERGES_VERSION = "#version: 0.2"
 
 
 def write_vocab_and_merges(pairs: BytePairs, directory: Path) -> None:
-    """``vocab.json`` and ``merges.txt``. Raises InputError where they cannot say it."""
+    """Writes ``vocab.json`` and ``merges.txt``. Raises InputError if they cannot express this encoding."""
     lines = [_MERGES_VERSION, *merge_lines_for("merges.txt", pairs)]
     vocabulary = vocabulary_of(pairs)
     directory.mkdir(parents=True, exist_ok=True)
@@ -22,7 +22,7 @@ def write_vocab_and_merges(pairs: BytePairs, directory: Path) -> None:
 
 
 def read_vocab_and_merges(vocab: Path, merges: Path, pattern: str) -> BytePairs:
-    """From GPT-2's two files. Raises InputError where they are damaged or do not belong together."""
+    """Reads GPT-2's two files. Raises InputError if they are damaged or do not belong together."""
     vocabulary = read_json(vocab)
     lines = read_text(merges).split("\n")
     if lines[0].startswith("#version"):
@@ -38,7 +38,7 @@ def read_vocab_and_merges(vocab: Path, merges: Path, pattern: str) -> BytePairs:
 
 
 def _told_apart(vocabulary: dict[str, Any], merges: tuple[Merge, ...]) -> tuple[dict[bytes, int], dict[str, int]]:
-    """(parts, special tokens): special is what neither is a byte nor is made by a merge."""
+    """(parts, special tokens): a token is special if it is not a byte and no merge makes it."""
     parts = {as_printable(part) for part in (*BYTES, *(left + right for left, right in merges))}
     if missing := sorted(as_printable(byte) for byte in BYTES if as_printable(byte) not in vocabulary):
         raise InputError(f"{len(missing)} of the 256 bytes have no id, the first of them {missing[0]!r}")

@@ -8,7 +8,7 @@ from handgrad.system.files import write_json
 from handgrad.tokenizers.bpe.byte_pairs import BYTES, BytePairs, as_printable, read_ids, read_merges
 from handgrad.tokenizers.bpe.formats.vocabularies import merge_lines_for, vocabulary_of
 
-# Patterns as other libraries write them. What follows the first is the same pattern in other words.
+# Patterns as other libraries write them. After the first come other spellings of the same pattern.
 _EXPRESSIONS = {
     "gpt4": (
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -22,12 +22,12 @@ _EXPRESSIONS = {
         r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     ),
 }
-# What an added token may be besides plain.
+# Options of added tokens; only tokens without them are supported.
 _UNUSUAL = ("single_word", "lstrip", "rstrip")
 
 
 def write_huggingface(pairs: BytePairs, path: Path) -> None:
-    """A ``tokenizer.json``. Raises InputError where that form cannot say it."""
+    """Writes a ``tokenizer.json``. Raises InputError if that format cannot express this encoding."""
     merges = merge_lines_for("a tokenizer.json", pairs)
     byte_level = {"type": "ByteLevel", "add_prefix_space": pairs.prefix_space, "trim_offsets": True}
     before: dict[str, Any] = byte_level | {"use_regex": pairs.pattern == "gpt2"}
@@ -71,9 +71,9 @@ def write_huggingface(pairs: BytePairs, path: Path) -> None:
 
 
 def read_huggingface(content: dict[str, Any], path: Path) -> BytePairs:
-    """From what the ``tokenizer.json`` of this path holds.
+    """From the content of the ``tokenizer.json`` at this path.
 
-    Raises InputError for a damaged one, and by name for what it does otherwise.
+    Raises InputError if it is damaged, or if it uses a feature that is not supported; the message names it.
     """
     try:
         return _byte_pairs(content)
@@ -84,7 +84,7 @@ def read_huggingface(content: dict[str, Any], path: Path) -> BytePairs:
 def _byte_pairs(content: dict[str, Any]) -> BytePairs:
     model = content.get("model")
     if not isinstance(model, dict) or not isinstance(content.get("pre_tokenizer"), dict | None):
-        raise InputError("it is no tokenizer.json: model and pre_tokenizer must be objects")
+        raise InputError("it is not a tokenizer.json: model and pre_tokenizer must be objects")
     if (kind := model.get("type", "BPE")) != "BPE":
         raise InputError(f"its model is {kind}, not BPE")
     for name in ("normalizer", "truncation", "padding"):
@@ -101,7 +101,7 @@ def _byte_pairs(content: dict[str, Any]) -> BytePairs:
         raise InputError("model.vocab must be an object of ids")
     for token, number in special_tokens.items():
         if token in map(as_printable, BYTES):
-            raise InputError(f"its added token {token!r} is a byte of text too, and these cannot be told apart")
+            raise InputError(f"its added token {token!r} is also a byte of text, so the two cannot be distinguished")
         if vocabulary.get(token, number) != number:
             raise InputError(f"{token!r} has the id {number} in added_tokens and {vocabulary[token]} in model.vocab")
     unknown = model.get("unk_token")
@@ -129,16 +129,16 @@ def _byte_pairs(content: dict[str, Any]) -> BytePairs:
 def _refuse(name: str, value: Any) -> None:
     if value not in (None, False, "", 0):
         found = _kind_of(value) or repr(value)[:80]
-        raise InputError(f"its {name} is {found}; only tokenizers without one are understood")
+        raise InputError(f"its {name} is {found}; only tokenizers without one are supported")
 
 
 def _kind_of(value: Any) -> str:
-    """What an object of a tokenizer.json says it is; nothing where there is none."""
+    """The type that an object of a tokenizer.json states; "" if the value is not an object."""
     return str(value.get("type", "an object without a type")) if isinstance(value, dict) else ""
 
 
 def _pattern_of(before: dict[str, Any] | None) -> tuple[str, bool]:
-    """(the name of the pattern, whether a text is given a space to begin with)"""
+    """(the name of the pattern, whether to put a space before each text)"""
     steps = [before]
     if _kind_of(before) == "Sequence":
         assert before is not None
@@ -147,7 +147,7 @@ def _pattern_of(before: dict[str, Any] | None) -> tuple[str, bool]:
     if kinds not in (["ByteLevel"], ["Split", "ByteLevel"]):
         raise InputError(
             f"its pre_tokenizer is {' then '.join(kinds) or 'an empty Sequence'}; "
-            "only ByteLevel, and Split then ByteLevel, are understood"
+            "only ByteLevel, and Split then ByteLevel, are supported"
         )
     byte_level: dict[str, Any] = steps[-1] or {}
     prefix_space, by_itself = byte_level.get("add_prefix_space", True), byte_level.get("use_regex", True)
@@ -157,17 +157,18 @@ def _pattern_of(before: dict[str, Any] | None) -> tuple[str, bool]:
         return "gpt2" if by_itself else "none", prefix_space
     if prefix_space or by_itself:
         raise InputError(
-            "its ByteLevel after Split adds a space or splits once more; only one that does neither will do"
+            "its ByteLevel after Split adds a space or splits again; only one that does neither is supported"
         )
     split = steps[0] or {}
     if split.get("behavior") != "Isolated" or split.get("invert"):
-        raise InputError(f"its Split is {split.get('behavior')!r}, inverted or not; only 'Isolated' is understood")
+        found = f"{split.get('behavior')!r}{', inverted' if split.get('invert') else ''}"
+        raise InputError(f"its Split is {found}; only 'Isolated', not inverted, is supported")
     given = split.get("pattern")
     written = given.get("Regex") if isinstance(given, dict) else None
     for name, expressions in _EXPRESSIONS.items():
         if written in expressions:
             return name, False
-    raise InputError(f"its Split is by {str(written or given)[:200]}; only GPT-2's and GPT-4's patterns are understood")
+    raise InputError(f"its Split is by {str(written or given)[:200]}; only GPT-2's and GPT-4's patterns are supported")
 
 
 def _special_tokens_of(added: Any) -> dict[str, int]:
@@ -180,10 +181,10 @@ def _special_tokens_of(added: Any) -> dict[str, int]:
             raise InputError(f"an added token needs a content and an id, not {str(token)[:80]}")
         for name in _UNUSUAL:
             if token.get(name):
-                raise InputError(f"its added token {content!r} has {name}; only plain ones are understood")
+                raise InputError(f"its added token {content!r} has {name}; only tokens without it are supported")
         if not token.get("special"):
-            raise InputError(f"its added token {content!r} is not special: text that is always one token is not there")
+            raise InputError(f"its added token {content!r} is not special; only special ones are supported")
         if content in special_tokens:
-            raise InputError(f"its added token {content!r} stands twice")
+            raise InputError(f"its added token {content!r} occurs twice")
         special_tokens[content] = number
     return special_tokens

@@ -1,4 +1,4 @@
-"""tiktoken's rank file: a line for each part, in base 64, with its rank."""
+"""tiktoken's rank file: one line for each part, in base 64, with its rank."""
 
 import base64
 import re
@@ -11,20 +11,20 @@ from handgrad.tokenizers.bpe.byte_pairs import BYTES, BytePairs
 
 
 def write_tiktoken(pairs: BytePairs, path: Path) -> None:
-    """A rank file. Raises InputError where the ids do not say the order of the merges, or a byte has none."""
+    """Writes a rank file. Raises InputError if ids do not follow the order of merges, or if a byte has no id."""
     order = pairs.ids.values() if pairs.ranked else [pairs.ids[left + right] for left, right in pairs.merges]
     made = list(dict.fromkeys(order))
     if not all(byte in pairs.ids for byte in BYTES) or (not pairs.ranked and made != sorted(made)):
-        raise InputError("a rank file needs all bytes, and ids in the order of the merges; this tokenizer has not")
+        raise InputError("a rank file needs all bytes, and ids in the order of the merges; this tokenizer lacks one")
     if pairs.prefix_space:
-        raise InputError("a rank file cannot say that a text begins with a space, as this tokenizer has it")
+        raise InputError("this tokenizer puts a space before each text, which a rank file cannot express")
     ranked = sorted(pairs.ids.items(), key=lambda item: item[1])
     lines = [f"{base64.b64encode(part).decode()} {number}\n" for part, number in ranked]
     write_atomically(path, "".join(lines).encode())
 
 
 def read_tiktoken(path: Path, pattern: str, special_tokens: Mapping[str, int]) -> BytePairs:
-    """From a rank file. Raises InputError where a line is not a part in base 64 and its rank."""
+    """Reads a rank file. Raises InputError if a line is not a part in base 64 and its rank."""
     ids: dict[bytes, int] = {}
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line:
@@ -40,7 +40,7 @@ def read_tiktoken(path: Path, pattern: str, special_tokens: Mapping[str, int]) -
             raise InputError(f"{path}: line {number}, {line[:80]!r}, gives a part a second rank")
         ids[part] = int(found[2])
     if missing := [byte for byte in BYTES if byte not in ids]:
-        raise InputError(f"{path} is cut short or no rank file: {len(missing)} of the 256 bytes have no rank")
+        raise InputError(f"{path} is cut short or not a rank file: {len(missing)} of the 256 bytes have no rank")
     try:
         return BytePairs(pattern, special_tokens, ids, ranked=True, whole_pieces=True)
     except InputError as error:
