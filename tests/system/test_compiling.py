@@ -23,7 +23,7 @@ def total(x):
 
 for dtype in sys.argv[1:]:
     found = total(np.arange(9, dtype=dtype))
-    assert (found, np.asarray(found).dtype.kind) == (36, np.dtype(dtype).kind), (dtype, found)
+    assert (found, isinstance(found, float)) == (36, dtype.startswith("f")), (dtype, found)
 """
 
 
