@@ -50,6 +50,8 @@ SMALL = [
     "3",
     "--replicas",
     "2",
+    "--tokenizer",
+    "char",
 ]
 
 
@@ -380,10 +382,10 @@ BAD = {
     "empty file": (["train", "--text", "empty.txt"], "empty.txt is empty"),
     "directory": (["train", "--text", "."], ". is a directory"),
     "not UTF-8": (["train", "--text", "latin.txt"], "latin.txt is not UTF-8: byte 0xe9 at offset 3"),
-    "too short": (["train", "--text", "short.txt"], "give at least 641 characters"),
+    "too short": (["train", "--text", "short.txt"], "give a longer text, a smaller vocab_size or a smaller block_size"),
     "heads": (["train", "--n-embd", "30", "--n-head", "4"], "n_embd 30 must be a multiple of n_head 4"),
     "preset": (["train", "--preset", "huge"], "unknown preset 'huge'; known: quick, "),
-    "dataset": (["train", "--dataset", "wiki"], "unknown data set 'wiki'; known: pydoc, shakespeare"),
+    "dataset": (["train", "--dataset", "wiki"], "unknown data set 'wiki'; known: functions, pydoc, shakespeare"),
     "flag": (["train", "--n-layers", "3"], "unknown flag --n-layers; did you mean --n-layer?"),
     "misspelt flag": (["train", "--weigth-decay=0"], "unknown flag --weigth-decay; did you mean --weight-decay?"),
     "flag of others": (["train", "--learning_rate", "0.1"], "unknown flag --learning_rate; did you mean --lr?"),
@@ -444,7 +446,10 @@ BAD = {
     "tokenize with nothing": (["tokenize", "nowhere", "text"], "nowhere: no such file"),
     "tokenize with a directory": (["tokenize", ".", "text"], ". has no tokenizer.json; give a tokenizer"),
     "out is taken": (["train", "--text", "long.txt", "--out", "."], ". exists and is not an empty directory"),
-    "out in a file": (["train", "--text", "long.txt", "--out", "long.txt/run"], "long.txt/run: Not a directory"),
+    "out in a file": (
+        ["train", "--text", "long.txt", "--block-size", "8", "--out", "long.txt/run"],
+        "long.txt/run: Not a directory",
+    ),
     "temperature": (
         ["sample", ".", "--temperature", "-1"],
         "temperature must be a finite number of at least 0, not -1",
@@ -477,8 +482,11 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
 
 def test_the_least_length_that_is_named_is_enough(handgrad: Handgrad, tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
-    path.write_text("ab" * 320 + "a")
-    done = handgrad("train", "--text", path, "--out", tmp_path / "run", "--max-steps", 1, "--n-embd", 8)
+    small = ("--tokenizer", "char", "--max-steps", 1, "--n-embd", 8, "--out", tmp_path / "run")
+    path.write_text("ab")
+    assert "give at least 1281 characters or a smaller block_size" in handgrad("train", "--text", path, *small).err
+    path.write_text("ab" * 640 + "a")
+    done = handgrad("train", "--text", path, *small)
     assert done.code == 0, done.err
 
 
@@ -615,7 +623,7 @@ def test_resume_names_every_setting_that_is_another(handgrad: Handgrad, run: Pat
     (tmp_path / "more.toml").write_text("max_steps = 15\ngrad_clip = 0.5\n")
     done = handgrad("train", "--resume", run, "--config", tmp_path / "more.toml", "--lr", 0.001)
     assert done.code == 0, done.err
-    assert "continuing with max_steps 12 → 15, lr 0.002 → 0.001, grad_clip 1.0 → 0.5" in done.out
+    assert "continuing with max_steps 12 → 15, lr 0.003 → 0.001, grad_clip 1.0 → 0.5" in done.out
     config = open_run(run).config
     assert (config.max_steps, config.lr, config.grad_clip) == (15, 0.001, 0.5)
 

@@ -281,7 +281,7 @@ def test_killed_and_interrupted_it_goes_on(handgrad: Handgrad, text_with_capital
     printed, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, "stopping after this step (again to stop at once)\n")
     assert "was cut off; continuing from its last checkpoint" in printed
-    assert printed.endswith(f"continue with: handgrad compare --resume {out}\n")
+    assert re.search(rf"continue with: \S*python\S* -m handgrad compare --resume {out}\n$", printed)
     assert open_comparison(out).entries[0].steps == 100_000
 
 

@@ -1,10 +1,15 @@
 """Corpora, token files and batches: no token is lost or used twice, and damaged files are refused."""
 
+import ast
 import hashlib
 import io
+import itertools
 import json
 import pickle
+import re
+import textwrap
 from collections.abc import Callable
+from inspect import getsource
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +30,7 @@ from handgrad.data import (
     sequential_batches,
     write_token_files,
 )
+from handgrad.data.standard_library import short_functions
 from handgrad.system.errors import InputError
 from handgrad.tokenizers import CharTokenizer
 
@@ -61,11 +67,67 @@ def test_pydoc_is_long_and_always_the_same() -> None:
     assert corpus.source == "dataset pydoc"
     assert "assert_stmt ::=" in corpus.text.replace("**", "").replace('"', "")
     assert load_dataset("pydoc").sha256 == corpus.sha256
-    assert set(DATASETS) == {"pydoc", "shakespeare"}
+    assert set(DATASETS) == {"functions", "pydoc", "shakespeare"}
+
+
+def test_the_functions_of_the_standard_library_are_functions_each_once_and_in_no_order_of_names() -> None:
+    corpus = load_dataset("functions")
+    assert load_dataset("functions").sha256 == corpus.sha256
+    assert corpus.source == "dataset functions"
+    assert len(corpus.text) > 300_000
+    assert corpus.text.isascii()
+    functions = short_functions()
+    assert "\n\n".join(functions) == corpus.text
+    assert len(set(functions)) == len(functions) > 1000
+    assert getsource(textwrap.shorten) in functions
+    for function in functions:
+        (node,) = ast.parse(function).body
+        assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        assert ast.get_docstring(node)
+        assert function.count("\n") <= 24
+        assert re.search(r"\S\n$", function)
+    names = [re.search(r"def (\w+)", function)[1] for function in functions]  # type: ignore[index]
+    assert sum(name < later for name, later in itertools.pairwise(names)) < 0.6 * len(names)
+
+
+def test_a_standard_library_without_source_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_bytes(b"def \xff")
+    (tmp_path / "unparsed.py").write_text("def f(:\n")
+    (tmp_path / "plain.py").write_text("def undocumented():\n    pass\n")
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    with pytest.raises(InputError, match="without the source of its standard library; pass --text FILE or --dataset"):
+        load_dataset("functions")
+
+
+def test_functions_lose_their_indentation_and_keep_their_decorators(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    too_long = "def too_long():\n    'Its body has many lines.'\n" + "    pass\n" * 23
+    (tmp_path / "module.py").write_text(
+        "class A:\n"
+        "    class B:\n"
+        "    \t@property\n"
+        "    \tdef b(self):\n"
+        "    \t    'It is documented.'   \n"
+        "\n"
+        "    \t    def inner():\n"
+        "    \t    \t'It does not stand twice.'\n"
+        "    async def a(self):\n"
+        "        'It is documented, too.'\n"
+        f"{too_long}"
+        "def not_ascii():\n    'é'\n"
+    )
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "of_it.py").write_text("def left_out():\n    'A test.'\n")
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    assert sorted(short_functions()) == [
+        "@property\ndef b(self):\n    'It is documented.'\n\n    def inner():\n        'It does not stand twice.'\n",
+        "async def a(self):\n    'It is documented, too.'\n",
+    ]
 
 
 def test_an_unknown_data_set_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"^unknown data set 'iliad'; known: pydoc, shakespeare$"):
+    with pytest.raises(InputError, match=r"^unknown data set 'iliad'; known: functions, pydoc, shakespeare$"):
         load_dataset("iliad")
 
 

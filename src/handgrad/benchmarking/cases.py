@@ -62,7 +62,7 @@ def case_of(preset: str) -> Case:
     train = replace(PRESETS[preset], grad_accum_steps=1)
     if preset == "gpt2":
         return Case(preset, train, _GPT2_VOCABULARY, _GPT2_TOKENS)
-    return Case(preset, train, _CHARACTERS, train.block_size)
+    return Case(preset, train, train.vocab_size or _CHARACTERS, train.block_size)
 
 
 def text() -> str:

@@ -25,6 +25,7 @@ from handgrad.checking import (
 from handgrad.cli.arguments import parse
 from handgrad.cli.console import make_console
 from handgrad.cli.help import Help
+from handgrad.cli.invocation import command
 from handgrad.cli.main import FAILED, OK
 from handgrad.system.errors import InputError
 
@@ -185,6 +186,6 @@ def _exercise(exercise: Exercise, path: Path) -> int:
     later = names[names.index(exercise.name) + 1 :]
     console.print(
         f"{backward} is right (max|a - n| / max(max|a|, max|n|, 1e-3); above {TOLERANCE:.0e} is wrong)\n"
-        + (f"next: handgrad check --exercise {later[0]}" if later else "that was the last exercise")
+        + (f"next: {command('check', '--exercise', later[0])}" if later else "that was the last exercise")
     )
     return OK

@@ -1,6 +1,5 @@
 """handgrad compare: one text and one model under several tokenizers."""
 
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +12,11 @@ from handgrad.cli.arguments import parse, parse_known
 from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, say, warn
 from handgrad.cli.help import Help
 from handgrad.cli.interrupts import Interrupts, sigterm_raises
+from handgrad.cli.invocation import command
 from handgrad.cli.main import FAILED, INTERRUPTED, OK
 from handgrad.cli.progress import TrainingDisplay
 from handgrad.cli.setting_groups import GROUPS
-from handgrad.data import load_dataset, load_text
+from handgrad.data import DEFAULT_DATASET, load_dataset, load_text
 from handgrad.experiments import (
     CANDIDATES,
     Budget,
@@ -54,7 +54,7 @@ class Source:
     text: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """A UTF-8 file to train on."""
     dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """A text by name: pydoc (the default, part of every Python) or shakespeare (downloaded once)."""
+    """A text by name: functions (the default: of Python's standard library), pydoc or shakespeare."""
     preset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "quick"
     """Settings by name: quick, shakespeare-cpu, explicit-char, autograd-char or gpt2."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -103,7 +103,7 @@ def run(argv: list[str]) -> int:
     console = make_console()
     source, _ = parse_known(Source, argv, "compare")
     comparison = _new(source, argv, console) if source.resume is None else _asked_to_resume(source, argv)
-    again = f"continue with: handgrad compare --resume {shlex.quote(str(comparison.path))}"
+    again = f"continue with: {command('compare', '--resume', comparison.path)}"
     try:
         with locked(comparison.path, "compared"):
             clear_leftovers(comparison.path)
@@ -135,7 +135,7 @@ def _new(source: Source, argv: list[str], console: Console) -> TokenizerComparis
     budgets = budgets_for(names, source.budget, Budget(config.max_steps))
     if source.out is not None:
         check_is_free(source.out)
-    corpus = load_text(source.text) if source.text is not None else load_dataset(source.dataset or "pydoc")
+    corpus = load_text(source.text) if source.text is not None else load_dataset(source.dataset or DEFAULT_DATASET)
     out = source.out or next_free(Path("runs"), "compare")
     with compiling_is_said():
         return create_comparison(out, corpus, config, names, budgets, console.print)

@@ -43,7 +43,7 @@ class Arguments:
     text: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...")] = ()
     """UTF-8 files, and directories of UTF-8 files; each file is a document. - is standard input."""
     dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """A text by name: pydoc or shakespeare."""
+    """A text by name: functions, pydoc or shakespeare."""
     tokenizer: Annotated[str, tyro.conf.arg(metavar="char|word|bpe|FILE")] = "char"
     """A kind of tokenizer, which learns its vocabulary from the text; or a tokenizer.json, which is used as it is."""
     vocab_size: int | None = None

@@ -12,7 +12,7 @@ from handgrad.cli.arguments import parse
 from handgrad.cli.console import compiling_is_said, warn
 from handgrad.cli.help import Help
 from handgrad.cli.main import OK
-from handgrad.generation import Strategy, generate, opening
+from handgrad.generation import DEFAULT_TEMPERATURE, Strategy, generate, opening
 from handgrad.runs import open_run
 from handgrad.system.errors import InputError
 from handgrad.tokenizers import Tokenizer
@@ -28,7 +28,7 @@ class Arguments:
     """The beginning of the text; a new line by default."""
     tokens: int = 500
     """Tokens to write."""
-    temperature: float = 0.8
+    temperature: float = DEFAULT_TEMPERATURE
     """Below 1 is safer, above 1 is bolder; 0 always takes the likeliest token."""
     top_k: int | None = None
     """Sample from the k likeliest tokens."""
@@ -46,7 +46,7 @@ _HELP = Help(
     examples=(
         ("handgrad sample runs/quick-1", "Write 500 tokens with the best checkpoint."),
         (
-            'handgrad sample runs/quick-1 --prompt "The for statement" --temperature 0.5 --samples 3',
+            'handgrad sample runs/quick-1 --prompt "def read(self" --temperature 0.5 --samples 3',
             "Write three texts that begin alike, each token a safer choice.",
         ),
     )

@@ -1,7 +1,6 @@
 """handgrad train: trains a model on a text and leaves checkpoints, metrics and curves."""
 
 import dataclasses
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,10 +12,19 @@ from handgrad.cli.arguments import parse, parse_known
 from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, warn
 from handgrad.cli.help import Help
 from handgrad.cli.interrupts import Interrupts
+from handgrad.cli.invocation import command
 from handgrad.cli.main import FAILED, OK
 from handgrad.cli.progress import TrainingDisplay
 from handgrad.cli.setting_groups import GROUPS
-from handgrad.data import Corpus, TokenData, count_unknown, encode_corpus, load_dataset, load_text, open_token_files
+from handgrad.data import (
+    DEFAULT_DATASET,
+    TokenData,
+    count_unknown,
+    encode_corpus,
+    load_dataset,
+    load_text,
+    open_token_files,
+)
 from handgrad.generation import write
 from handgrad.models.formats.model_in_checkpoint import read_pointer
 from handgrad.runs import (
@@ -53,7 +61,7 @@ class Source:
     data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """A directory of token files that `handgrad prepare` made."""
     dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """A text by name: pydoc (the default, part of every Python) or shakespeare (downloaded once)."""
+    """A text by name: functions (the default: of Python's standard library), pydoc or shakespeare."""
     preset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "quick"
     """Settings by name: quick, shakespeare-cpu, explicit-char, autograd-char or gpt2."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -78,7 +86,7 @@ class Arguments:
 
 _HELP = Help(
     examples=(
-        ("handgrad train", "Train the preset quick on the reference text of Python."),
+        ("handgrad train", "Train the preset quick on the functions of Python's standard library."),
         (
             "handgrad train --text book.txt --preset shakespeare-cpu --lr 5e-4 --out runs/book",
             "Train another preset on your own text, with one setting changed.",
@@ -159,7 +167,7 @@ def _data(source: Source, config: TrainConfig) -> TokenData:
         if tokenizer is not None and tokenizer != data.tokenizer:
             raise InputError(f"{source.data} was made with another tokenizer than the model in {source.init_from}")
         return data
-    corpus: Corpus = load_text(source.text) if source.text is not None else load_dataset(source.dataset or "pydoc")
+    corpus = load_text(source.text) if source.text is not None else load_dataset(source.dataset or DEFAULT_DATASET)
     if tokenizer is None:
         tokenizer = make_tokenizer(config.tokenizer, config.vocab_size).train(corpus.split()[0])
     data = encode_corpus(corpus, tokenizer)
@@ -187,7 +195,7 @@ def _train(the_run: Run, data: TokenData, console: Console) -> int:
     with compiling_is_said():
         compile_kernels(the_run)
     display = TrainingDisplay(the_run, console, best_is_sampled=True)
-    again = f"handgrad train --resume {shlex.quote(str(the_run.path))}"
+    again = command("train", "--resume", the_run.path)
     try:
         with Interrupts() as interrupts:
             outcome = train(the_run, data, reporter=display, should_stop=lambda: interrupts.asked)
@@ -219,7 +227,7 @@ def _print_result(the_run: Run, data: TokenData, console: Console) -> None:
         described = f"best checkpoint {best.name}, validation loss {progress.best_val_loss:.4f}"
     console.print(f"\n{described}; it writes:\n")
     console.print(write(model, data.tokenizer, _SAMPLE_TOKENS, seed=the_run.config.seed))
-    console.print(f"\ncurves: {the_run.curves_path}\nmore:   handgrad sample {shlex.quote(str(the_run.path))}")
+    console.print(f"\ncurves: {the_run.curves_path}\nmore:   {command('sample', the_run.path)}")
 
 
 def _last_checkpoint(the_run: Run) -> str:

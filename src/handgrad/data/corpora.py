@@ -4,12 +4,14 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from handgrad.data.standard_library import short_functions
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_text
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-DATASETS = ("pydoc", "shakespeare")
+DATASETS = ("functions", "pydoc", "shakespeare")
+DEFAULT_DATASET = "functions"
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,14 @@ class Corpus:
 
 
 def load_dataset(name: str) -> Corpus:
-    """A data set by name: pydoc (the Python language reference, part of CPython) or shakespeare (downloaded once).
+    """A data set by name: functions (of the standard library), pydoc (the language reference) or shakespeare.
+
+    Every Python brings the first two; pooch downloads tiny Shakespeare once.
 
     Raises InputError if the name is unknown or the text is not available.
     """
+    if name == "functions":
+        return Corpus(_functions(), "dataset functions")
     if name == "pydoc":
         return Corpus(_pydoc(), "dataset pydoc")
     if name == "shakespeare":
@@ -45,6 +51,15 @@ def load_dataset(name: str) -> Corpus:
 def load_text(path: Path) -> Corpus:
     """A UTF-8 file. Raises InputError if it is missing, empty or not UTF-8."""
     return Corpus(read_text(path), str(path))
+
+
+def _functions() -> str:
+    functions = short_functions()
+    if not functions:
+        raise InputError(
+            "this Python comes without the source of its standard library; pass --text FILE or --dataset pydoc"
+        )
+    return "\n\n".join(functions)
 
 
 def _pydoc() -> str:

@@ -71,10 +71,13 @@ class TokenData:
         """Raises InputError if a part is too short for one window of block_size and its next token."""
         for name, part in (("training", self.train), ("validation", self.validation)):
             if len(part) < block_size + 1:
+                # Longer texts have longer byte pairs: only for characters does the length of this one tell enough.
+                is_enough = f"at least {self._least_length(block_size)} characters"
                 raise InputError(
                     f"the text ({self.meta.source}) is too short: its {name} part has {len(part)} tokens, and "
-                    f"block_size {block_size} needs {block_size + 1}; give at least {self._least_length(block_size)} "
-                    "characters or a smaller block_size"
+                    f"block_size {block_size} needs {block_size + 1}; give "
+                    f"{is_enough if self.tokenizer.kind == 'char' else 'a longer text, a smaller vocab_size'} or a "
+                    "smaller block_size"
                 )
 
     def check_content(self) -> None:

@@ -15,7 +15,7 @@ from handgrad.runs import Run, read_metrics
 from handgrad.system.errors import InputError
 from handgrad.training import bits_per_character
 
-SAMPLES, SAMPLE_TOKENS = 4, 500
+SAMPLES, SAMPLE_TOKENS, SAMPLE_TEMPERATURE = 4, 500, 0.8
 _LAST_LOSSES = 20
 """Logged steps whose mean is the final training loss: a single batch says little."""
 _LEAST_WORDS = 4
@@ -104,7 +104,10 @@ def measure(run: Run, entry: Entry, notice: Callable[[str], None] = lambda sente
     data = run.data()
     best = min(evaluated, key=lambda row: row["val_loss"])
     model, _ = run.model("best", notice)
-    samples = [write(model, data.tokenizer, SAMPLE_TOKENS, seed=[run.config.seed, number]) for number in range(SAMPLES)]
+    samples = [
+        write(model, data.tokenizer, SAMPLE_TOKENS, temperature=SAMPLE_TEMPERATURE, seed=[run.config.seed, number])
+        for number in range(SAMPLES)
+    ]
     per_token = characters_per_token(data)
     return Measures(
         tokenizer=entry.name,

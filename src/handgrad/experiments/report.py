@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from handgrad.experiments.candidates import candidate
-from handgrad.experiments.measures import SAMPLE_TOKENS, SAMPLES, Curve, Measures, Writing
+from handgrad.experiments.measures import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, SAMPLES, Curve, Measures, Writing
 from handgrad.experiments.tokenizer_comparison import TokenizerComparison
 from handgrad.runs import Run
 from handgrad.system.dataclasses_from_json import dataclass_from_json
@@ -52,8 +52,8 @@ ROWS: tuple[tuple[str, Callable[[Measures], str]], ...] = (
 NOTES = (
     "Losses are mean nats per token, and tokens are not alike: only bits per character of the same validation text "
     "compare tokenizers, and only those that lose none of it. The final training loss is the mean of the last 20 "
-    f"logged steps. Samples are {SAMPLES} of {SAMPLE_TOKENS} tokens at temperature 0.8 from the best checkpoint; only "
-    "lines of at least four words count. Tokens per second are the median over the logged steps; the time is that of "
+    f"logged steps. Samples are {SAMPLES} of {SAMPLE_TOKENS} tokens at temperature {SAMPLE_TEMPERATURE} from the best "
+    "checkpoint; only lines of at least four words count. Tokens per second are the median over the logged steps; the time is that of "
     "all steps at this rate, without evaluations."
 )
 

@@ -11,7 +11,6 @@ from handgrad.data import Corpus, TokenData, encode_corpus, load_text
 from handgrad.experiments.budget import Budget
 from handgrad.experiments.candidates import Candidate, candidate
 from handgrad.runs import (
-    PRESETS,
     Run,
     TrainConfig,
     check_can_write_events,
@@ -175,7 +174,7 @@ def open_comparison(path: Path) -> TokenizerComparison:
             path=path,
             source=_text(content["text"]["source"]),
             corpus_sha256=_text(content["text"]["sha256"]),
-            config=PRESETS["quick"].updated(content["config"], str(file)),
+            config=TrainConfig().updated(content["config"], str(file)),
             entries=_entries(content["entries"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:

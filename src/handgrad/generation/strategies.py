@@ -8,6 +8,9 @@ import numpy as np
 from handgrad.system.arrays import Array
 from handgrad.system.errors import InputError
 
+DEFAULT_TEMPERATURE = 0.7
+"""What small models need: at 1 they misspell many words."""
+
 
 @dataclass(frozen=True)
 class Strategy:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from handgrad.generation.generate import generate
+from handgrad.generation.strategies import DEFAULT_TEMPERATURE
 from handgrad.models import LanguageModel
 from handgrad.tokenizers import Tokenizer
 
@@ -16,7 +17,12 @@ def opening(tokenizer: Tokenizer) -> list[int]:
 
 
 def write(
-    model: LanguageModel, tokenizer: Tokenizer, tokens: int, *, temperature: float = 0.8, seed: int | Sequence[int] = 0
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    tokens: int,
+    *,
+    temperature: float = DEFAULT_TEMPERATURE,
+    seed: int | Sequence[int] = 0,
 ) -> str:
     """A text of ``tokens`` tokens. It starts like a new line if the tokenizer has a token for a line break."""
     ids = generate(model, opening(tokenizer), tokens, temperature=temperature, seed=seed, exclude=tokenizer.special_ids)

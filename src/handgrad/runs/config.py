@@ -17,7 +17,7 @@ MODEL_FIELDS = tuple(field.name for field in fields(GPTConfig) if field.name != 
 
 @dataclass(frozen=True)
 class TrainConfig(Architecture):
-    """The settings of a run; the defaults are the preset ``quick``.
+    """The settings of a run; the defaults are those of a small model of characters.
 
     Raises InputError for an invalid value.
     """

@@ -13,7 +13,6 @@ from handgrad.runs.checkpoint import load_model
 from handgrad.runs.config import TrainConfig
 from handgrad.runs.environment import Environment
 from handgrad.runs.new_directory import check_is_free, is_unfinished, making_directory
-from handgrad.runs.presets import PRESETS
 from handgrad.runs.retention import load_intact
 from handgrad.runs.tensorboard import check_can_write_events
 from handgrad.system.dataclasses_from_json import dataclass_from_json
@@ -134,7 +133,7 @@ def open_run(path: Path) -> Run:
     content = read_run_config(path)
     baselines = content.get("baselines")
     try:
-        config = PRESETS["quick"].updated(content["config"], str(path / "config.json"))
+        config = TrainConfig().updated(content["config"], str(path / "config.json"))
         model_config = config_from(content["model"])
         if model_config != config.model_config(model_config.vocab_size):
             raise ValueError("its model does not match its config")
