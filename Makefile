@@ -77,7 +77,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/.made
 	@echo "installing handgrad into $(VENV)"
 	@$(PIP) install -qq --editable .
 	@$(PIP) install -qq --only-binary :all: --editable ".[fast]" 2>$(VENV)/numba.log \
-		|| echo "Numba was not installed, most likely because it has no wheel for this Python or machine ($(VENV)/numba.log says): handgrad continues with NumPy alone, slower, with the same results"
+		|| echo "Numba was not installed, most likely because it has no wheel for this Python or machine ($(VENV)/numba.log says): handgrad runs on NumPy alone, more slowly, with the same results"
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.installed

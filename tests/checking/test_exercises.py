@@ -477,9 +477,9 @@ def test_the_list_names_every_exercise_with_its_idea(handgrad: Handgrad) -> None
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--exercise", "gelu"], f"unknown exercise 'gelu'; known: {', '.join(NAMES)}"),
-        (["--exercise", ""], "unknown exercise ''; known: silu"),
-        (["--exercise", "../silu"], "unknown exercise '../silu'; known: silu"),
+        (["--exercise", "gelu"], f"unknown exercise 'gelu'; choose from {', '.join(NAMES)}"),
+        (["--exercise", ""], "unknown exercise ''; choose from silu"),
+        (["--exercise", "../silu"], "unknown exercise '../silu'; choose from silu"),
         (["--exercise"], "needs a value"),
         (["--answer", "mine.py"], "--answer mine.py needs the name of an exercise, --exercise NAME"),
         (["--exercise", "list", "--answer", "mine.py"], "--answer mine.py needs the name of an exercise"),

@@ -377,15 +377,15 @@ BAD = {
     "unknown command": (["trian"], "unknown command 'trian'; did you mean handgrad train?"),
     "another word for a command": (["generate"], "unknown command 'generate'; did you mean handgrad sample?"),
     "help as a command": (["help"], "unknown command 'help'; did you mean handgrad --help?"),
-    "no such command": (["xyzzy"], "unknown command 'xyzzy'; known: train, sample, "),
+    "no such command": (["xyzzy"], "unknown command 'xyzzy'; choose from train, sample, "),
     "missing file": (["train", "--text", "missing.txt"], "missing.txt: no such file"),
     "empty file": (["train", "--text", "empty.txt"], "empty.txt is empty"),
     "directory": (["train", "--text", "."], ". is a directory"),
     "not UTF-8": (["train", "--text", "latin.txt"], "latin.txt is not UTF-8: byte 0xe9 at offset 3"),
     "too short": (["train", "--text", "short.txt"], "give a longer text, a smaller vocab_size or a smaller block_size"),
     "heads": (["train", "--n-embd", "30", "--n-head", "4"], "n_embd 30 must be a multiple of n_head 4"),
-    "preset": (["train", "--preset", "huge"], "unknown preset 'huge'; known: quick, "),
-    "dataset": (["train", "--dataset", "wiki"], "unknown data set 'wiki'; known: functions, pydoc, shakespeare"),
+    "preset": (["train", "--preset", "huge"], "unknown preset 'huge'; choose from quick, "),
+    "dataset": (["train", "--dataset", "wiki"], "unknown data set 'wiki'; choose from functions, pydoc, shakespeare"),
     "flag": (["train", "--n-layers", "3"], "unknown flag --n-layers; did you mean --n-layer?"),
     "misspelt flag": (["train", "--weigth-decay=0"], "unknown flag --weigth-decay; did you mean --weight-decay?"),
     "flag of others": (["train", "--learning_rate", "0.1"], "unknown flag --learning_rate; did you mean --lr?"),
@@ -404,7 +404,7 @@ BAD = {
         "give only one of --text, --data and --dataset, not --text and --dataset",
     ),
     "no TOML": (["train", "--config", "empty.txt", "--n-head", "0"], "n_head must be at least 1, not 0"),
-    "field in a file": (["train", "--config", "field.toml"], "field.toml: unknown field 'layers'; known: "),
+    "field in a file": (["train", "--config", "field.toml"], "field.toml: unknown field 'layers'; choose from "),
     "broken file": (["train", "--config", "broken.toml"], "broken.toml is not valid TOML"),
     "no run": (["sample", "."], ". is not a run: it has no config.json"),
     "missing run": (["eval", "nowhere"], "nowhere is not a run: there is no such directory"),
@@ -428,7 +428,7 @@ BAD = {
     ),
     "prepare for no tokenizer": (
         ["prepare", "--out", "x", "--text", "long.txt", "--tokenizer", "wrod"],
-        "unknown tokenizer 'wrod'; known: char, word, bpe, or the path of a tokenizer.json",
+        "unknown tokenizer 'wrod'; choose from char, word, bpe, or the path of a tokenizer.json",
     ),
     "prepare with a missing tokenizer": (
         ["prepare", "--out", "x", "--text", "long.txt", "--tokenizer", "no.json"],
@@ -528,7 +528,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_the_last_checkpoint_stays(
     printed, errors = process.communicate(timeout=120)
     assert process.returncode == 2, (printed, errors)
     assert errors.startswith("handgrad: cannot continue in ")
-    assert f"checkpoint {read_pointer(out, 'last')} stays" in errors
+    assert f"its last checkpoint is {read_pointer(out, 'last')}" in errors
     assert errors.count("\n") == 1
     assert handgrad("sample", out, "--tokens", 3, "--checkpoint", "last").code == 0
 

@@ -318,7 +318,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     "short": (["--text", "short.txt"], "the text (short.txt) is too short"),
     "no tokenizer": (["--tokenizers"], "--tokenizers must name each once, of char, word, bpe, word-lowercase"),
     "twice": (["--tokenizers", "char", "char"], "--tokenizers must name each once"),
-    "unknown": (["--tokenizers", "char,word"], "unknown tokenizer 'char,word'; known: char, word, bpe, word-lowercase"),
+    "unknown": (
+        ["--tokenizers", "char,word"],
+        "unknown tokenizer 'char,word'; choose from char, word, bpe, word-lowercase",
+    ),
     "for train": (["--tokenizer", "word"], "--tokenizers names what is compared; the setting tokenizer is for train"),
     "for train, in a file": (["--config", "word.toml"], "the setting tokenizer is for train"),
     "budget": (["--budget", "-5steps"], "a budget is written like 8000steps"),

@@ -127,7 +127,7 @@ def test_functions_lose_their_indentation_and_keep_their_decorators(
 
 
 def test_an_unknown_data_set_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"^unknown data set 'iliad'; known: functions, pydoc, shakespeare$"):
+    with pytest.raises(InputError, match=r"^unknown data set 'iliad'; choose from functions, pydoc, shakespeare$"):
         load_dataset("iliad")
 
 

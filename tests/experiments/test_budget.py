@@ -64,7 +64,7 @@ def test_each_has_its_own_budget_or_that_of_all_or_the_default() -> None:
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        (["words=5"], "'words=5' is for 'words', which is not compared; known: char, word"),
+        (["words=5"], "'words=5' is for 'words', which is not compared; choose from char, word"),
         (["5", "6characters"], "'6characters' is the second for all"),
         (["word=5", "word=6"], "'word=6' is the second for word"),
     ],

@@ -63,7 +63,7 @@ def test_each_budget_is_told_in_steps_tokens_and_characters(tmp_path: Path) -> N
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown tokenizer": ({"names": ["cahr"]}, "unknown tokenizer 'cahr'; known: char, word, bpe, word-lowercase"),
+    "unknown tokenizer": ({"names": ["cahr"]}, "unknown tokenizer 'cahr'; choose from char, word, bpe, word-lowercase"),
     "short": ({"corpus": Corpus("so short a text", "short.txt")}, r"the text \(short.txt\) is too short"),
     "memory": ({"config": replace(SMALL, n_embd=1 << 16, n_layer=99)}, "GiB of memory, and this machine has"),
     "a quick estimate": ({"config": replace(SMALL, eval_batches=2)}, "eval_batches must be 0 to compare"),
@@ -211,7 +211,7 @@ def test_a_damaged_comparison_is_refused(what: str, compared: Compared, tmp_path
 def test_another_version_and_what_is_no_comparison_are_refused(compared: Compared, tmp_path: Path) -> None:
     content = json.loads((compared[0].path / "comparison.json").read_text())
     (tmp_path / "comparison.json").write_text(json.dumps(content | {"version": 2}))
-    with pytest.raises(InputError, match="is not that of a handgrad comparison of version 1"):
+    with pytest.raises(InputError, match="does not describe a handgrad comparison of version 1"):
         open_comparison(tmp_path)
     for path in (tmp_path / "nowhere", compared[0].run_path(compared[0].entries[0])):
         with pytest.raises(InputError, match=r"is no comparison: it has no comparison\.json; give what compare --out"):

@@ -121,7 +121,7 @@ def test_a_run_that_was_started_before_there_were_baselines(new_run: Callable[..
 def test_nothing_to_draw_and_unknown_kinds(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to plot"):
         plot_curves({"run": []}, tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"cannot be written as 'txt'; known: .*png"):
+    with pytest.raises(InputError, match=r"cannot be written as 'txt'; choose from .*png"):
         plot_curves({"run": ROWS}, tmp_path / "a.txt")
     assert list(tmp_path.iterdir()) == []
 

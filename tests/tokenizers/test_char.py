@@ -169,9 +169,9 @@ GOOD = {"format": "handgrad-tokenizer", "version": 1, "kind": "char", "character
         ("{}", "is not a handgrad tokenizer of version 1"),
         ({**GOOD, "format": "other"}, "is not a handgrad tokenizer of version 1"),
         ({**GOOD, "version": 2}, "is not a handgrad tokenizer of version 1"),
-        ({**GOOD, "kind": "bpe9"}, "holds a tokenizer of unknown kind 'bpe9'; known: "),
-        ({**GOOD, "kind": ["char"]}, r"holds a tokenizer of unknown kind \['char'\]; known: "),
-        ({**GOOD, "kind": None}, "holds a tokenizer of unknown kind None; known: "),
+        ({**GOOD, "kind": "bpe9"}, "holds a tokenizer of unknown kind 'bpe9'; choose from "),
+        ({**GOOD, "kind": ["char"]}, r"holds a tokenizer of unknown kind \['char'\]; choose from "),
+        ({**GOOD, "kind": None}, "holds a tokenizer of unknown kind None; choose from "),
         ({**GOOD, "characters": ["a", "a"]}, "is damaged: characters must be distinct and in code point order"),
         ({**GOOD, "characters": ["b", "a"]}, "is damaged: characters must be distinct and in code point order"),
         ({**GOOD, "characters": ["a", "bc"]}, "is damaged: characters must be a list of single characters"),
@@ -209,5 +209,5 @@ def test_make_tokenizer_by_kind() -> None:
     tokenizer = make_tokenizer("char", 5)
     assert isinstance(tokenizer, Tokenizer)
     assert tokenizer.train("aab").tokens("ab") == ["a", "<unk>"]
-    with pytest.raises(InputError, match="unknown tokenizer 'words'; known: char"):
+    with pytest.raises(InputError, match="unknown tokenizer 'words'; choose from char"):
         make_tokenizer("words")

@@ -264,7 +264,7 @@ def test_an_error_stays_short_where_a_value_is_long(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps({"format": "handgrad-tokenizer", "version": 1, "kind": "x" * 100_000}))
     with pytest.raises(
-        InputError, match=r"holds a tokenizer of unknown kind 'xxx.*… .*known: char, word, bpe"
+        InputError, match=r"holds a tokenizer of unknown kind 'xxx.*… .*choose from char, word, bpe"
     ) as raised:
         load_tokenizer(path)
     assert len(str(raised.value)) < 1100

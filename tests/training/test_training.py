@@ -281,7 +281,7 @@ def test_presets_are_the_published_ones() -> None:
         ("beta2", 1.0, r"beta2 must lie in \[0, 1\), not 1.0"),
         ("schedule", "linear", "schedule must be cosine or constant or step, not linear"),
         ("dropout", 1.0, r"dropout must lie in \[0, 1\), not 1.0"),
-        ("n_layers", 3, "unknown field 'n_layers'; known: "),
+        ("n_layers", 3, "unknown field 'n_layers'; choose from "),
     ],
 )
 def test_a_configuration_that_cannot_be_is_one_sentence(field: str, value: object, said: str) -> None:

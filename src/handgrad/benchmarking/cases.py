@@ -58,7 +58,7 @@ class Case:
 def case_of(preset: str) -> Case:
     """The case with the sizes of a preset; gpt2 has one window of 256 tokens. Raises InputError if it is unknown."""
     if preset not in PRESETS:
-        raise InputError(f"unknown sizes {preset!r}; known: {', '.join(PRESETS)}")
+        raise InputError(f"unknown sizes {preset!r}; choose from {', '.join(PRESETS)}")
     train = replace(PRESETS[preset], grad_accum_steps=1)
     if preset == "gpt2":
         return Case(preset, train, _GPT2_VOCABULARY, _GPT2_TOKENS)

@@ -73,7 +73,7 @@ def _dispatch(argv: list[str]) -> int:
     command, *arguments = argv
     if command not in COMMANDS:
         meant = command_like(command, COMMANDS)
-        advice = f"did you mean handgrad {meant}?" if meant else f"known: {', '.join(COMMANDS)}"
+        advice = f"did you mean handgrad {meant}?" if meant else f"choose from {', '.join(COMMANDS)}"
         raise InputError(f"unknown command {command!r}; {advice}")
     code: int = import_module(modules_of_commands()[command]).run(arguments)
     return code

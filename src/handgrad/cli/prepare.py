@@ -137,7 +137,9 @@ def _tokenizer(named: str, vocab_size: int | None) -> tuple[Tokenizer, bool]:
     if named in KINDS:
         return make_tokenizer(named, vocab_size), True
     if not named.endswith(".json") and not Path(named).exists():
-        raise InputError(f"unknown tokenizer {named!r}; known: {', '.join(KINDS)}, or the path of a tokenizer.json")
+        raise InputError(
+            f"unknown tokenizer {named!r}; choose from {', '.join(KINDS)}, or the path of a tokenizer.json"
+        )
     if vocab_size is not None:
         raise InputError(f"the vocabulary comes with {named}; --vocab-size cannot be given with it")
     return load_tokenizer(named), False

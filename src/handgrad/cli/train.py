@@ -232,4 +232,4 @@ def _print_result(the_run: Run, data: TokenData, console: Console) -> None:
 
 def _last_checkpoint(the_run: Run) -> str:
     last = read_pointer(the_run.path, "last")
-    return f"checkpoint {last} stays" if last else "it has no checkpoint"
+    return f"its last checkpoint is {last}" if last else "it has no checkpoint"

@@ -45,7 +45,7 @@ def load_dataset(name: str) -> Corpus:
         return Corpus(_pydoc(), "dataset pydoc")
     if name == "shakespeare":
         return Corpus(read_text(_fetch_shakespeare()), "dataset shakespeare")
-    raise InputError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
+    raise InputError(f"unknown data set {name!r}; choose from {', '.join(DATASETS)}")
 
 
 def load_text(path: Path) -> Corpus:

@@ -68,7 +68,9 @@ def budgets_for(names: Sequence[str], said: Sequence[str], default: Budget) -> M
     for text in said:
         name, budget = Budget.parse(text)
         if name is not None and name not in names:
-            raise InputError(f"the budget {text!r} is for {name!r}, which is not compared; known: {', '.join(names)}")
+            raise InputError(
+                f"the budget {text!r} is for {name!r}, which is not compared; choose from {', '.join(names)}"
+            )
         if name in common:
             raise InputError(f"the budget {text!r} is the second for {name or 'all'}; give one")
         common[name] = budget

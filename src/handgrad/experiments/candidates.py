@@ -46,5 +46,5 @@ CANDIDATES = {
 def candidate(name: str) -> Candidate:
     """The candidate of that name. Raises InputError for an unknown name."""
     if name not in CANDIDATES:
-        raise InputError(f"unknown tokenizer {name[:80]!r}; known: {', '.join(CANDIDATES)}")
+        raise InputError(f"unknown tokenizer {name[:80]!r}; choose from {', '.join(CANDIDATES)}")
     return CANDIDATES[name]

@@ -168,7 +168,7 @@ def open_comparison(path: Path) -> TokenizerComparison:
         raise InputError(f"{path} is no comparison: it has no comparison.json; give what compare --out made")
     content = read_json(file)
     if content.get("format") != "handgrad-comparison" or content.get("version") != FORMAT_VERSION:
-        raise InputError(f"{file} is not that of a handgrad comparison of version {FORMAT_VERSION}")
+        raise InputError(f"{file} does not describe a handgrad comparison of version {FORMAT_VERSION}")
     try:
         return TokenizerComparison(
             path=path,

@@ -84,4 +84,4 @@ class TransformerBlock(Module):
         # Each sum hands dy to both its terms: once straight through, once through the branch.
         dy = dy + self.norm_2.backward(self.feed_forward.backward(dy))
         dx = self.norm_1.backward(self.attention.backward(dy))
-        return (dy + dx).astype(dx.dtype, copy=False)  # that of x
+        return (dy + dx).astype(dx.dtype, copy=False)  # the dtype of x

@@ -106,7 +106,7 @@ def draw_curves(runs: Mapping[str, Rows], kind: str = "png", marks: Mapping[str,
     figure.suptitle(_printable(title), fontsize=12, parse_math=False)
     known = figure.canvas.get_supported_filetypes()
     if kind not in known:
-        raise InputError(f"a picture cannot be written as {kind!r}; known: {', '.join(sorted(known))}")
+        raise InputError(f"a picture cannot be written as {kind!r}; choose from {', '.join(sorted(known))}")
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # of a path in another script

@@ -133,7 +133,7 @@ class TrainConfig(Architecture):
         known = {field.name for field in fields(self)}
         for name in values:
             if name not in known:
-                raise InputError(f"{source}: unknown field {name!r}; known: {', '.join(sorted(known))}")
+                raise InputError(f"{source}: unknown field {name!r}; choose from {', '.join(sorted(known))}")
         try:
             return replace(self, **values)
         except InputError as error:

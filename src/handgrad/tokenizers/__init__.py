@@ -25,7 +25,7 @@ def make_tokenizer(kind: str, vocab_size: int | None = None) -> Tokenizer:
     Raises InputError for an unknown kind.
     """
     if kind not in KINDS:
-        raise InputError(f"unknown tokenizer {kind!r}; known: {', '.join(KINDS)}")
+        raise InputError(f"unknown tokenizer {kind!r}; choose from {', '.join(KINDS)}")
     if kind == WordTokenizer.kind:
         return WordTokenizer(max_vocab_size=vocab_size, byte_fallback=True)
     return KINDS[kind](max_vocab_size=vocab_size)
@@ -46,7 +46,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise InputError(f"{path} is not a handgrad tokenizer of version {FORMAT_VERSION}")
     kind = content.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise InputError(f"{path} holds a tokenizer of unknown kind {kind!r}; known: {', '.join(KINDS)}")
+        raise InputError(f"{path} holds a tokenizer of unknown kind {kind!r}; choose from {', '.join(KINDS)}")
     try:
         return KINDS[kind].from_content(content)
     except InputError as error:

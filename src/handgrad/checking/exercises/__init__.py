@@ -111,7 +111,7 @@ def exercise_named(name: str) -> Exercise:
     """The exercise of that name. Raises InputError for an unknown name."""
     known = {exercise.name: exercise for exercise in all_exercises()}
     if name not in known:
-        raise InputError(f"unknown exercise {name!r}; known: {', '.join(known)}")
+        raise InputError(f"unknown exercise {name!r}; choose from {', '.join(known)}")
     return known[name]
 
 
