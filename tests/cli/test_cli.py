@@ -623,7 +623,7 @@ def test_resume_names_every_setting_that_is_another(handgrad: Handgrad, run: Pat
     (tmp_path / "more.toml").write_text("max_steps = 15\ngrad_clip = 0.5\n")
     done = handgrad("train", "--resume", run, "--config", tmp_path / "more.toml", "--lr", 0.001)
     assert done.code == 0, done.err
-    assert "continuing with max_steps 12 → 15, lr 0.003 → 0.001, grad_clip 1.0 → 0.5" in done.out
+    assert "continuing with max_steps 12 → 15, lr 0.005 → 0.001, grad_clip 1.0 → 0.5" in done.out
     config = open_run(run).config
     assert (config.max_steps, config.lr, config.grad_clip) == (15, 0.001, 0.5)
 

@@ -53,8 +53,8 @@ NOTES = (
     "Losses are mean nats per token, and tokens are not alike: only bits per character of the same validation text "
     "compare tokenizers, and only those that lose none of it. The final training loss is the mean of the last 20 "
     f"logged steps. Samples are {SAMPLES} of {SAMPLE_TOKENS} tokens at temperature {SAMPLE_TEMPERATURE} from the best "
-    "checkpoint; only lines of at least four words count. Tokens per second are the median over the logged steps; the time is that of "
-    "all steps at this rate, without evaluations."
+    "checkpoint; only lines of at least four words count. Tokens per second are the median over the logged steps; the "
+    "time is that of all steps at this rate, without evaluations."
 )
 
 

@@ -7,7 +7,7 @@ PRESETS: dict[str, TrainConfig] = {
     # Trains in two minutes on two cores. Byte pairs, because spelled words are what makes a short run readable.
     "quick": TrainConfig(
         n_layer=4, n_head=4, n_embd=128, block_size=128, tokenizer="bpe", vocab_size=2048, batch_size=16,
-        max_steps=1000, lr=3e-3, min_lr=3e-4, warmup_steps=100, beta2=0.99, weight_decay=0.1, grad_clip=1.0,
+        max_steps=1000, lr=5e-3, min_lr=5e-4, warmup_steps=100, beta2=0.99, weight_decay=0.1, grad_clip=1.0,
     ),
     # nanoGPT's small Shakespeare model for a CPU.
     "shakespeare-cpu": TrainConfig(
