@@ -2,7 +2,7 @@
 
 Layers and tensors name an operation by its function in ``ops``. ``pair_for`` decides what runs, once, before the
 forward, from the operation and all its arguments. The caller of the forward keeps the pair, so the backward always
-comes from the same place.
+comes from the same place. A user's own pair of functions runs as it is, with checks of what it returns.
 
 ``outputs_of`` and ``gradients_of`` run the two halves of a pair. They run every operation, so ``watching`` sees all.
 """
@@ -19,10 +19,13 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from handgrad import ops
+from handgrad.ops.contract import checked_pair, name_of
 from handgrad.system.backend_setting import current_backend
 
 Forward = Callable[..., tuple[Any, tuple[Any, ...]]]
 Backward = Callable[..., Any]
+Operation: TypeAlias = Forward | tuple[Forward, Backward]
+"""A function of ``ops``, or a user's own pair of a forward and its backward."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _SINGLE = np.dtype(np.float32)
@@ -39,8 +42,13 @@ class Pair(NamedTuple):
     """Whether the backward takes ``into`` after dy and saved, arrays to add gradients to."""
 
 
-def pair_for(operation: Forward, inputs: Sequence[Any], options: Mapping[str, Any]) -> Pair:
-    """The pair that runs an operation of ``ops`` on these inputs with these options: a kernel, or the NumPy code."""
+def pair_for(operation: Operation, inputs: Sequence[Any], options: Mapping[str, Any]) -> Pair:
+    """The pair that runs an operation of ``ops`` on these inputs with these options: a kernel, or the NumPy code.
+
+    A user's own pair runs as it is.
+    """
+    if isinstance(operation, tuple):
+        return Pair(*checked_pair(operation))
     if current_backend() == "numba":
         name = operation.__name__
         kernel = _kernels().KERNELS.get(name)
@@ -53,6 +61,21 @@ def text_pair(operation: Forward) -> Pair:
     """The pair that ``ops`` defines, whatever the backend."""
     name = operation.__name__
     return Pair(name, getattr(ops, name), getattr(ops, name + "_backward"))
+
+
+def check_operation(operation: Any) -> None:
+    """Raises TypeError for what is neither an operation of ``ops`` nor a pair."""
+    if isinstance(operation, tuple):
+        return
+    if not callable(operation):
+        raise TypeError(
+            f"apply: an operation is a pair of functions, (f, f_backward), not a {type(operation).__name__}"
+        )
+    if not str(getattr(operation, "__module__", "")).startswith("handgrad.ops"):
+        name = name_of(operation)
+        raise TypeError(
+            f"apply: {name} is no operation of handgrad.ops; pass it with its backward, ({name}, {name}_backward)"
+        )
 
 
 def function_for(operation: Function, *inputs: Any) -> Function:

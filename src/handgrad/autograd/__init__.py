@@ -1,6 +1,7 @@
 """Tensors and the tape. No formula lives here: the derivatives are those of ``handgrad.ops``."""
 
 from handgrad.autograd import operators as operators
+from handgrad.autograd.applying import apply
 from handgrad.autograd.creation import (
     arange,
     array,
@@ -22,7 +23,6 @@ from handgrad.autograd.creation import (
 from handgrad.autograd.dtypes import bool, float32, float64, int32, int64
 from handgrad.autograd.grad_mode import enable_grad, is_grad_enabled, no_grad
 from handgrad.autograd.random import default_generator, manual_seed
-from handgrad.autograd.recording import apply
 from handgrad.autograd.tensor import Tensor, TensorLike
 
 __all__ = [

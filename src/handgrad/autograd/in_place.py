@@ -74,9 +74,8 @@ def _take_history(x: Tensor, after: Tensor) -> None:
     pair = text_pair(ops.with_view)
     _, saved = outputs_of(pair, (base._data, after._data), {"positions": positions_of(x._data, base._data)})
     edges = (base._edge(), after._edge())
-    dtypes = (base._data.dtype,)
     base._requires_grad = base.requires_grad or after.requires_grad
-    base._node = Node("an in-place change of a view", pair, saved, edges, (), dtypes)
+    base._node = Node("an in-place change of a view", pair, saved, edges, (), (base._data,))
     base._output = 0
     base._history += 1
     base._listen()

@@ -1,6 +1,6 @@
 """Applies a pair of ``ops`` to tensors and records it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,30 +10,36 @@ from handgrad.autograd.grad_mode import is_grad_enabled
 from handgrad.autograd.shared_memory import arrays_in, owner
 from handgrad.autograd.tape import Node, Version
 from handgrad.autograd.tensor import Tensor
-from handgrad.backend import Forward, outputs_of, pair_for
+from handgrad.backend import Forward, Operation, outputs_of, pair_for
 
 
-def apply(operation: Forward, *inputs: Any, layer: object | None = None, **options: Any) -> Tensor:
-    """Runs a pair of ``handgrad.ops`` on tensors, arrays and numbers, and records it.
+def apply(operation: Forward, *inputs: Any, **options: Any) -> Tensor:
+    """Runs a pair of ``handgrad.ops`` on tensors, arrays and numbers of one dtype, and records it.
 
-    ``inputs`` are the operation's differentiable inputs, in its order; None for one that is missing. Watchers see
-    ``layer`` as the layer that applied the operation.
+    ``inputs`` are the operation's differentiable inputs, in its order; None for one that is missing.
     """
-    return apply_several(operation, *inputs, layer=layer, **options)[0]
+    return record(operation, inputs, options)[0]
 
 
-def apply_several(operation: Forward, *inputs: Any, layer: object | None = None, **options: Any) -> list[Tensor]:
+def apply_several(operation: Forward, *inputs: Any, **options: Any) -> list[Tensor]:
     """The same for an operation that returns a tuple of arrays."""
+    return record(operation, inputs, options)
+
+
+def record(
+    operation: Operation, inputs: Sequence[Any], options: Mapping[str, Any], layer: object | None = None
+) -> list[Tensor]:
+    """The same for any operation, a user's own pair too. Watchers see ``layer`` as the layer that applied it."""
     tensors = [value for value in (*inputs, *options.values()) if isinstance(value, Tensor)]
     arrays = [value._data if isinstance(value, Tensor) else value for value in inputs]
     plain = {name: value._data if isinstance(value, Tensor) else value for name, value in options.items()}
     recording = is_grad_enabled()
-    if recording:
-        _refuse_to_learn(operation.__name__, options)
-    edges = tuple(value._edge() if recording and isinstance(value, Tensor) else None for value in inputs)
-    if operation in ops.TAKE_WANTED:
-        plain["wanted"] = tuple(edge is not None for edge in edges)
+    edges = tuple([value._edge() if recording and isinstance(value, Tensor) else None for value in inputs])
+    if not isinstance(operation, tuple) and operation in ops.TAKE_WANTED:
+        plain["wanted"] = tuple([edge is not None for edge in edges])
     pair = pair_for(operation, arrays, plain)
+    if recording:
+        _refuse_to_learn(pair.name, options)
     output, saved = outputs_of(pair, arrays, plain, layer)
     several = isinstance(output, tuple)
     made = [Tensor.holding(np.asarray(array)) for array in (output if several else (output,))]
@@ -45,14 +51,13 @@ def apply_several(operation: Forward, *inputs: Any, layer: object | None = None,
             tensor._looks_at(source, recording)
     if any(edge is not None for edge in edges):
         guards = _guards(saved, [*tensors, *made])
-        dtypes = tuple(tensor._data.dtype for tensor in made)
-        node = Node(pair.name, pair, saved, edges, guards, dtypes, several, layer)
+        node = Node(pair.name, pair, saved, edges, guards, [tensor._data for tensor in made], several, layer)
         for i, tensor in enumerate(made):
             tensor._requires_grad, tensor._node, tensor._output = True, node, i
     return made
 
 
-def _refuse_to_learn(operation: str, options: dict[str, Any]) -> None:
+def _refuse_to_learn(operation: str, options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if isinstance(value, Tensor) and value.requires_grad:
             raise RuntimeError(
@@ -64,4 +69,4 @@ def _refuse_to_learn(operation: str, options: dict[str, Any]) -> None:
 def _guards(saved: tuple[Any, ...], tensors: Sequence[Tensor]) -> tuple[tuple[Version, int], ...]:
     """The versions of the tensors whose memory was saved."""
     held = {id(owner(array)) for array in arrays_in(saved)}
-    return tuple((t._version, t._version.count) for t in tensors if id(owner(t._data)) in held)
+    return tuple([(t._version, t._version.count) for t in tensors if id(owner(t._data)) in held])

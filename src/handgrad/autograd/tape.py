@@ -2,13 +2,16 @@
 
 import itertools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
 from handgrad.backend import Pair, gradients_of
 from handgrad.system.arrays import Array
+
+SMALL = 8
+"""Up to so many elements, a node keeps a copy of what its operation returned."""
 
 _numbers = itertools.count()
 
@@ -62,7 +65,7 @@ class Node:
         saved: tuple[Any, ...],
         edges: "tuple[Edge | None, ...]",
         guards: tuple[tuple[Version, int], ...],
-        outputs: tuple[np.dtype[Any], ...],
+        outputs: Iterable[Array],
         several: bool = False,
         layer: object | None = None,
     ) -> None:
@@ -71,8 +74,8 @@ class Node:
         self.saved: tuple[Any, ...] | None = saved
         self.edges = edges
         self.guards = guards
-        self.outputs = outputs
-        """The dtype of each output, and so of its gradient."""
+        self.outputs = tuple([(y.shape, y.dtype, y.copy() if y.size <= SMALL else None) for y in outputs])
+        """The shape and dtype of each output, and so of its gradient; and its values, for a picture of the graph."""
         self.several = several
         """Whether the operation returns a tuple of outputs, and its backward takes a tuple of gradients."""
         self.layer = layer
@@ -151,7 +154,7 @@ def _add(arrived: dict[Node, list[Array | None]], node: Node, output: int, gradi
     before = gradients[output]
     # Into a new array: others may use the first one too.
     total = gradient if before is None else before + gradient
-    gradients[output] = np.asarray(total, dtype=node.outputs[output])
+    gradients[output] = np.asarray(total, dtype=node.outputs[output][1])
 
 
 def _nodes_behind(start: Node) -> Iterator[Node]:

@@ -304,7 +304,7 @@ class Tensor:
             self._base_history = base._history
             pair = text_pair(ops.view_of)
             _, saved = outputs_of(pair, (base._data,), {"positions": positions_of(self._data, base._data)})
-            self._node = Node("a view", pair, saved, (base._edge(),), (), (self._data.dtype,))
+            self._node = Node("a view", pair, saved, (base._edge(),), (), (self._data,))
             self._requires_grad, self._output = base.requires_grad, 0
             self._listen()
 

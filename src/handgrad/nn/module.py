@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 import numpy as np
 
 from handgrad.autograd import Tensor, is_grad_enabled
-from handgrad.autograd.operands import as_tensor, as_tensor_array, floating, promoted, promoted_arrays
-from handgrad.autograd.recording import apply_several
-from handgrad.backend import Forward, Pair, gradients_of, outputs_of, pair_for
+from handgrad.autograd.applying import apply_on_tape
+from handgrad.autograd.operands import as_tensor_array, floating, promoted_arrays
+from handgrad.backend import Operation, Pair, check_operation, gradients_of, outputs_of, pair_for
 from handgrad.nn.forward_pass import Pass, current_pass, drop, new_pass
 from handgrad.nn.parameter import Buffer, Parameter
 from handgrad.system.arrays import Array
@@ -206,26 +206,25 @@ class Kept(NamedTuple):
 class Layer(Module):
     """A leaf: one operation and the parameters it owns, nothing else.
 
-    ``forward`` hands its operation to ``apply``; ``backward`` then follows by itself from the operation's pair.
+    ``forward`` hands its operation, of ``ops`` or your own, to ``apply``; ``backward`` then follows by itself from the
+    operation's pair.
     """
 
     _kept: Kept | None = None
 
-    def apply(self, operation: Forward, *inputs: Any, **options: Any) -> Any:
-        """Runs an operation of ``handgrad.ops``, and keeps what its backward needs: here, or on the tape for Tensors.
+    def apply(self, operation: Operation, /, *inputs: Any, **options: Any) -> Any:
+        """Runs an operation, and keeps what its backward needs: here, or on the tape for Tensors.
 
-        ``inputs`` are the differentiable ones, in the operation's order: arrays or Tensors, and this layer's own
-        Parameters; None for one that is missing. By hand and on the tape, the same rule gives them one dtype, that of
-        ``autograd.operands``.
+        It is a function of ``handgrad.ops``, or your own pair of functions ``(f, f_backward)``, as in
+        ``handgrad.apply``. ``inputs`` are the differentiable ones, in the operation's order: arrays or Tensors, and
+        this layer's own Parameters; None for one that is missing. By hand and on the tape, the same rule gives them
+        one dtype, that of ``autograd.operands``.
 
         Raises RuntimeError if this layer already ran by hand in the same pass.
         """
+        check_operation(operation)
         if self._is_given_tensors(inputs) or is_on_tape(*options.values()):
-            # Differentiable inputs are computed in floats of one dtype, as in the functions of tensors.
-            given = iter(promoted(*(as_tensor(value) for value in inputs if value is not None), fractions=True))
-            tensors = [None if value is None else next(given) for value in inputs]
-            made = apply_several(operation, *tensors, layer=self, **options)
-            return made[0] if len(made) == 1 else tuple(made)
+            return apply_on_tape(operation, inputs, options, layer=self)
         of_pass = self._pass_that_may_keep() if is_grad_enabled() else None
         arrays = promoted_arrays([value.data if isinstance(value, Parameter) else value for value in inputs])
         pair = pair_for(operation, arrays, options)
@@ -281,7 +280,7 @@ class Layer(Module):
         into = tuple(p.grad if isinstance(p, Parameter) and p.requires_grad else None for p in kept.inputs)
         for value, gradient in zip(kept.inputs, gradients_of(kept.pair, dy, kept.saved, into, self), strict=True):
             if isinstance(value, Parameter):
-                if gradient is not value.grad:
+                if gradient is not None and gradient is not value.grad:
                     value.accumulate(gradient)
             elif value is not None:
                 for_arrays.append(_in_dtype_of(value, gradient))
