@@ -3,18 +3,27 @@
 The gradients that the tape finds are compared with those by hand.
 
 If compiled kernels train in place of the operations, they are checked against the operations so proven. The same proof
-checks a reader's gradients, in exercises.
+checks a user's own pair of functions (``check_pair``), and a reader's gradients in exercises.
 """
 
 from collections.abc import Iterator
 
-from handgrad.checking.answers import Verdict, check_answer, write_exercise
+from handgrad.checking.answers import check_answer, write_exercise
 from handgrad.checking.exercises import Exercise, all_exercises, exercise_named
 from handgrad.checking.kernels import check_kernel, kernel_cases
 from handgrad.checking.modules import check_module, gpt_cases, layer_cases
 from handgrad.checking.numerical import central_differences, relative_error
 from handgrad.checking.operations import check_operation, operation_cases
-from handgrad.checking.results import COMPILED_TOLERANCE, TAPE_TOLERANCE, TOLERANCE, Result
+from handgrad.checking.pairs import check_pair, check_pair_at
+from handgrad.checking.results import (
+    COMPILED_TOLERANCE,
+    PART_WIDTH,
+    TAPE_TOLERANCE,
+    TOLERANCE,
+    Result,
+    Verdict,
+    in_columns,
+)
 from handgrad.system.backend_setting import current_backend
 
 
@@ -33,6 +42,7 @@ def check_gradients() -> Iterator[Result]:
 
 __all__ = [
     "COMPILED_TOLERANCE",
+    "PART_WIDTH",
     "TAPE_TOLERANCE",
     "TOLERANCE",
     "Exercise",
@@ -42,7 +52,10 @@ __all__ = [
     "central_differences",
     "check_answer",
     "check_gradients",
+    "check_pair",
+    "check_pair_at",
     "exercise_named",
+    "in_columns",
     "relative_error",
     "write_exercise",
 ]

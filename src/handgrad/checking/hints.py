@@ -1,11 +1,11 @@
 """Explains what is wrong with a gradient, and says only what the numbers prove."""
 
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
-from handgrad.checking.exercises import Exercise
 from handgrad.checking.numerical import relative_error
 from handgrad.checking.results import TOLERANCE
 from handgrad.system.arrays import Array
@@ -13,8 +13,38 @@ from handgrad.system.arrays import Array
 Again = Callable[[Array], list[Any] | None]
 """The answer's gradients for another dy; None if its backward fails."""
 
+_MOST_PAIRS = 5_000
+"""Of an output and an input: beyond that, they are not compared one by one."""
 _NOTHING, _SOMETHING = 1e-9, 1e-6
 """A derivative below the first is rounding; one above the second is not."""
+
+
+class Subject(Protocol):
+    """What is differentiated: a forward with its inputs."""
+
+    @property
+    def inputs(self) -> Mapping[str, Array]: ...
+    @property
+    def upstream(self) -> str:
+        """The backward's name for ∂L/∂output."""
+        ...
+
+    @property
+    def several(self) -> bool:
+        """Whether it returns several outputs, here one vector."""
+        ...
+
+    def output(self) -> Array: ...
+    def numeric_gradient(self, name: str, dy: Array) -> Array:
+        """The gradient of Σ dy · output for one input, by central differences."""
+        ...
+
+
+def error_of(gradient: Any, numeric: Array) -> float:
+    """The relative error of what a backward returned; infinity for what is no floating array of that shape."""
+    array = floating_array(gradient)
+    with np.errstate(invalid="ignore"):  # infinity divided by infinity
+        return float("inf") if array is None else relative_error(array, numeric)
 
 
 def floating_array(value: Any) -> Array | None:
@@ -23,7 +53,7 @@ def floating_array(value: Any) -> Array | None:
     return array if array is not None and array.dtype.kind == "f" else None
 
 
-def what_is_wrong(exercise: Exercise, name: str, found: list[Any], right: dict[str, Array], again: Again) -> str:
+def what_is_wrong(subject: Subject, name: str, found: list[Any], right: Mapping[str, Array], again: Again) -> str:
     """A sentence about the gradient for input ``name``, which is wrong."""
     position = list(right).index(name)
     gradient, expected = floating_array(found[position]), right[name]
@@ -39,12 +69,12 @@ def what_is_wrong(exercise: Exercise, name: str, found: list[Any], right: dict[s
     if not gradient.any():
         return f"the gradient for {name} is zero throughout"
     return (
-        _as_function_of_dy(exercise, name, position, gradient, again)
+        _as_function_of_dy(subject, name, position, gradient, again)
         or _multiple(name, gradient, expected)
         or _of_another_input(name, gradient, right)
         or _in_another_order(name, gradient, expected)
         or _multiple_in_each_row(name, gradient, expected)
-        or _output_by_output(exercise, name, position, again)
+        or _output_by_output(subject, name, position, again)
         or _where_it_is_furthest(name, gradient, expected)
     )
 
@@ -82,7 +112,7 @@ def _plain(factor: float) -> str:
     return f"{factor:.4g}"
 
 
-def _of_another_input(name: str, gradient: Array, right: dict[str, Array]) -> str:
+def _of_another_input(name: str, gradient: Array, right: Mapping[str, Array]) -> str:
     for other, expected in right.items():
         if other != name and _same(gradient, expected):
             return f"the gradient for {name} is that for {other}: they are returned in order, {', '.join(right)}"
@@ -98,9 +128,9 @@ def _in_another_order(name: str, gradient: Array, expected: Array) -> str:
     return ""
 
 
-def _as_function_of_dy(exercise: Exercise, name: str, position: int, gradient: Array, again: Again) -> str:
-    dy, draw = exercise.upstream, np.random.default_rng(19)
-    first, second = (np.asarray(draw.standard_normal(exercise.output().shape)) for _ in range(2))
+def _as_function_of_dy(subject: Subject, name: str, position: int, gradient: Array, again: Again) -> str:
+    dy, draw = subject.upstream, np.random.default_rng(19)
+    first, second = (np.asarray(draw.standard_normal(subject.output().shape)) for _ in range(2))
     answers = [again(value) for value in (first, second, first + second)]
     a, b, both = (None if answer is None else floating_array(answer[position]) for answer in answers)
     if a is None or b is None or both is None or not a.shape == b.shape == both.shape == gradient.shape:
@@ -127,10 +157,12 @@ def _multiple_in_each_row(name: str, gradient: Array, expected: Array) -> str:
     )
 
 
-def _output_by_output(exercise: Exercise, name: str, position: int, again: Again) -> str:
+def _output_by_output(subject: Subject, name: str, position: int, again: Again) -> str:
     """Compares ∂y/∂x, for each element of the output and of the input, with the gradient for a dy of 1 there."""
-    dy, y = exercise.upstream, "loss" if exercise.upstream == "d_loss" else "y"
-    shape, x = exercise.output().shape, exercise.inputs[name]
+    dy, y = subject.upstream, "loss" if subject.upstream == "d_loss" else "y"
+    shape, x = subject.output().shape, subject.inputs[name]
+    if subject.several or math.prod(shape) * x.size > _MOST_PAIRS:
+        return ""
     moved, returned = np.empty((*shape, *x.shape)), np.empty((*shape, *x.shape))
     for index in np.ndindex(shape):
         one = np.zeros(shape)
@@ -139,7 +171,7 @@ def _output_by_output(exercise: Exercise, name: str, position: int, again: Again
         gradient = None if answer is None else floating_array(answer[position])
         if gradient is None or gradient.shape != x.shape:
             return ""
-        moved[index], returned[index] = exercise.numeric_gradient(name, one), gradient
+        moved[index], returned[index] = subject.numeric_gradient(name, one), gradient
     off = np.abs(moved - returned)
     # If several places are equally far off, up to their last bits, the first is named.
     furthest = (off >= (1 - _SOMETHING) * off.max()) & (off > TOLERANCE * np.abs(moved).max())

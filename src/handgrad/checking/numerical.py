@@ -10,20 +10,20 @@ from handgrad.system.arrays import Array
 STEP = 1e-3
 
 
-def central_differences(function: Callable[[], float], x: Array) -> Array:
+def central_differences(function: Callable[[], float], x: Array, step: float = STEP) -> Array:
     """∂function/∂x for each element of x, float64. ``function`` reads x, whose elements are moved and then restored.
 
-    The four-point central difference, exact up to terms in STEP⁴:
+    The four-point central difference, exact up to terms in h⁴, where h is ``step``:
         f'(x) ≈ (8 (f(x + h) - f(x - h)) - (f(x + 2h) - f(x - 2h))) / 12h.
     """
     gradient = np.empty_like(x)
     for index in np.ndindex(x.shape):
         value, moved = x[index], []
-        for distance in (STEP, -STEP, 2 * STEP, -2 * STEP):
+        for distance in (step, -step, 2 * step, -2 * step):
             x[index] = value + distance
             moved.append(function())
         x[index] = value
-        gradient[index] = (8 * (moved[0] - moved[1]) - (moved[2] - moved[3])) / (12 * STEP)
+        gradient[index] = (8 * (moved[0] - moved[1]) - (moved[2] - moved[3])) / (12 * step)
     return gradient
 
 

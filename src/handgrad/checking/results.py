@@ -1,6 +1,7 @@
 """The result of a check."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 TOLERANCE = 1e-6
@@ -30,6 +31,9 @@ class Result:
     """max|c - a| / max(1, max|a|) between the gradient by compiled code in float32 and by NumPy in float64, from
     the same float32 inputs; None without compiled code."""
 
+    furthest: str = ""
+    """The element of a wrong gradient that is furthest off, if it is known."""
+
     @property
     def passed(self) -> bool:
         return (
@@ -41,3 +45,49 @@ class Result:
 
 def _within(error: float | None, tolerance: float) -> bool:
     return error is None or (not math.isnan(error) and error <= tolerance)
+
+
+PART_WIDTH = 48
+"""How much room the names have in a table of errors."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check of a user's two functions found. True if they are right; ``print`` shows rows and sentences."""
+
+    results: list[Result]
+    """The error of each gradient; empty if the functions could not be run."""
+    faults: list[str]
+    """What is wrong, one sentence each; empty if all is right."""
+    proven: str = ""
+    """What was proven, if all is right."""
+
+    @property
+    def passed(self) -> bool:
+        return not self.faults
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> Iterator[str]:
+        """The heading, a row for each gradient, and what is wrong or proven."""
+        if self.results:
+            yield f"{'error of the gradient of':{PART_WIDTH}}  by hand  on the tape"
+            yield self.results[0].subject
+        for result in self.results:
+            wrong = "" if result.passed else "  WRONG" + (f", most at {result.furthest}" if result.furthest else "")
+            yield in_columns(f"  {result.part:{PART_WIDTH - 2}}", result.error, result.tape) + wrong
+        if self.results:
+            yield ""
+        yield from self.faults or [self.proven]
+
+
+def in_columns(name: str, *errors: float | None) -> str:
+    """A row: a name, and the errors under "by hand  on the tape  compiled"."""
+    columns = [
+        f"{'' if value is None else f'{value:.1e}':{width}}" for value, width in zip(errors, (7, 11, 8), strict=False)
+    ]
+    return "  ".join([name, *columns]).rstrip()

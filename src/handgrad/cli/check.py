@@ -12,6 +12,7 @@ from rich.console import Console
 
 from handgrad.checking import (
     COMPILED_TOLERANCE,
+    PART_WIDTH,
     TAPE_TOLERANCE,
     TOLERANCE,
     Exercise,
@@ -19,7 +20,9 @@ from handgrad.checking import (
     all_exercises,
     check_answer,
     check_gradients,
+    check_pair_at,
     exercise_named,
+    in_columns,
     write_exercise,
 )
 from handgrad.cli.arguments import parse
@@ -29,7 +32,7 @@ from handgrad.cli.invocation import command
 from handgrad.cli.main import FAILED, OK
 from handgrad.system.errors import InputError
 
-_PART_WIDTH, _OPERATION_WIDTH = 48, 28
+_OPERATION_WIDTH = 28
 _COLUMNS = "by hand  on the tape  compiled"
 
 
@@ -40,10 +43,17 @@ class Arguments:
     compared with those by hand, and the compiled kernels, in float32, with both. The error of a gradient a that should
     be n is max|a - n| / max(max|a|, max|n|, 1e-3). The exit code is 1 if one is wrong.
 
-    With --exercise, check a gradient that you write yourself."""
+    With --pair, check a pair of functions of your own; with --exercise, an exercise's gradient that you write
+    yourself."""
 
     verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
     """Show the error of each gradient, and not only the largest of each operation."""
+    pair: Annotated[str | None, tyro.conf.arg(metavar="MODULE:F")] = None
+    """Your own operation, as in path/to/file.py:f or module:f; f_backward stands beside f. It is checked on f_inputs,
+    an array or a tuple of arrays, with the options f_options, a dictionary, if the module defines them."""
+    shapes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SHAPE ...")] = ()
+    """Check the pair on normal random numbers of these shapes, one for each input, as in 2,3,5 for an array and () for
+    a number."""
     exercise: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """An operation whose backward you write. The first call writes a file for you to complete; each later call checks
     it. "list" shows the names, from easy to hard."""
@@ -54,6 +64,10 @@ class Arguments:
 _HELP = Help(
     examples=(
         ("handgrad check", "Print one line for each operation, and the verdict."),
+        (
+            "handgrad check --pair own.py:swish --shapes 2,3,5 5",
+            "Check swish_backward, which own.py defines beside swish.",
+        ),
         ("handgrad check --exercise silu", "Write, then check, the backward of silu."),
     )
 )
@@ -63,6 +77,12 @@ def run(argv: list[str]) -> int:
     arguments = parse(Arguments, argv, "check", extra=_HELP)
     if arguments.answer is not None and arguments.exercise in (None, "list"):
         raise InputError(f"check: --answer {arguments.answer} needs the name of an exercise, --exercise NAME")
+    if arguments.shapes and arguments.pair is None:
+        raise InputError(f"check: --shapes {' '.join(arguments.shapes)} needs a pair of functions, --pair MODULE:F")
+    if arguments.pair is not None:
+        if arguments.exercise is not None:
+            raise InputError("check: --pair and --exercise cannot go together; check one after the other")
+        return _pair(arguments.pair, [_shape(word) for word in arguments.shapes] or None)
     if arguments.exercise is None:
         return _check_all(arguments.verbose)
     if arguments.exercise == "list":
@@ -73,7 +93,7 @@ def run(argv: list[str]) -> int:
 
 def _check_all(verbose: bool) -> int:
     console = make_console()
-    head = f"{'error of the gradient of':{_PART_WIDTH}}" if verbose else f"{'largest error':{_OPERATION_WIDTH}}"
+    head = f"{'error of the gradient of':{PART_WIDTH}}" if verbose else f"{'largest error':{_OPERATION_WIDTH}}"
     console.print(f"{head}  {_COLUMNS}", style="bold")
     results = []
     for operation, group in groupby(check_gradients(), _operation_of):
@@ -114,12 +134,12 @@ def _print_largest(console: Console, operation: str, results: Sequence[Result]) 
     """One line for an operation; below it the gradients that are wrong, if any."""
     wrong = [result for result in results if not result.passed]
     errors = [_largest(getattr(result, name) for result in results) for name in ("error", "tape", "compiled")]
-    line = _in_columns(f"{operation:{_OPERATION_WIDTH}}", *errors)
+    line = in_columns(f"{operation:{_OPERATION_WIDTH}}", *errors)
     console.print(f"{line}  {len(wrong)} WRONG" if wrong else line, style="bold red" if wrong else "green")
     for result in wrong:
         case = result.subject.partition(", ")[2]
         part = f"  {case}: {result.part}" if case else f"  {result.part}"
-        line = _in_columns(f"{part:{_OPERATION_WIDTH}}", result.error, result.tape, result.compiled)
+        line = in_columns(f"{part:{_OPERATION_WIDTH}}", result.error, result.tape, result.compiled)
         console.print(line, style="red")
 
 
@@ -149,15 +169,8 @@ def _verdict(results: Sequence[Result]) -> list[str]:
 
 def _print_row(console: Console, result: Result) -> None:
     part = f"  {result.part}"
-    line = _in_columns(f"{part:{_PART_WIDTH}}", result.error, result.tape, result.compiled)
+    line = in_columns(f"{part:{PART_WIDTH}}", result.error, result.tape, result.compiled)
     console.print(line if result.passed else f"{line}  WRONG", style="green" if result.passed else "bold red")
-
-
-def _in_columns(name: str, error: float | None, tape: float | None, compiled: float | None) -> str:
-    columns = [name]
-    for value, width in ((error, 7), (tape, 11), (compiled, 8)):
-        columns.append(f"{'' if value is None else f'{value:.1e}':{width}}")
-    return "  ".join(columns).rstrip()
 
 
 def _list_exercises() -> int:
@@ -174,7 +187,7 @@ def _exercise(exercise: Exercise, path: Path) -> int:
         return OK
     verdict = check_answer(exercise, path)
     if verdict.results:
-        console.print(f"{'error of the gradient of':{_PART_WIDTH}}  yours\n{exercise.name}", style="bold")
+        console.print(f"{'error of the gradient of':{PART_WIDTH}}  yours\n{exercise.name}", style="bold")
     for result in verdict.results:
         _print_row(console, result)
     if verdict.results:
@@ -189,3 +202,21 @@ def _exercise(exercise: Exercise, path: Path) -> int:
         + (f"next: {command('check', '--exercise', later[0])}" if later else "that was the last exercise")
     )
     return OK
+
+
+def _pair(place: str, shapes: list[tuple[int, ...]] | None) -> int:
+    console, verdict = make_console(), check_pair_at(place, shapes)
+    for line in verdict.lines():
+        console.print(line, style="bold red" if "  WRONG" in line else None)
+    return OK if verdict.passed else FAILED
+
+
+def _shape(word: str) -> tuple[int, ...]:
+    sizes = word.strip("()").split(",")
+    if sizes == [""]:
+        return ()
+    if not all(size.strip().isdecimal() and int(size) > 0 for size in sizes):
+        raise InputError(
+            f"check: --shapes {word} is no shape; write sizes with commas, as in 2,3,5, or () for a number"
+        )
+    return tuple(map(int, sizes))

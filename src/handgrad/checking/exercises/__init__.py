@@ -9,7 +9,7 @@ import ast
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class Exercise:
     """The differentiable inputs, in order and by name, float64."""
     options: Options = field(default=dict)
     """Makes new options for each call; none has its default value, so that an answer must use them."""
+    several: ClassVar[bool] = False
+    """Each exercise has one output."""
 
     @property
     def name(self) -> str:
