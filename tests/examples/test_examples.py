@@ -1,6 +1,7 @@
 """The examples run as a user runs them, and say what is wrong in one sentence."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import TEXT, watch_dtypes
+from support import TEXT, Output, watch_dtypes
 
 import handgrad
 from handgrad import optim
@@ -148,6 +149,25 @@ def test_a_small_network_tells_spirals_apart(run: Run, tmp_path: Path) -> None:
     (line,) = (line for line in done.stdout.splitlines() if "not seen" in line)
     assert float(line.split("%")[0]) > 95
     assert (tmp_path / "spiral.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_an_operation_of_ones_own_is_proven_and_learns_what_tanh_does_not(run: Run) -> None:
+    done = run("own_operation.py")
+    assert done.returncode == 0, done.stderr
+    assert "\nsnake_backward is right (" in done.stdout
+    assert "  5 of 5 gradients on the tape are equal to the last bit\n" in done.stdout
+    errors = {
+        name: (float(inside), float(beyond))
+        for name, inside, beyond in re.findall(r"  (\w+): mean squared error ([\d.]+) .*, ([\d.]+) from", done.stdout)
+    }
+    assert errors["Snake"][0] < 0.01
+    assert errors["Snake"][1] < 1 < errors["Tanh"][1]
+
+
+def test_the_pair_of_the_example_passes_the_command(handgrad: Callable[..., Output]) -> None:
+    done = handgrad("check", "--pair", f"{ROOT / 'examples' / 'own_operation.py'}:snake")
+    assert (done.code, done.err) == (0, "")
 
 
 def test_the_benchmark_of_the_tape_compares_like_with_like(capsys: pytest.CaptureFixture[str]) -> None:
