@@ -20,12 +20,14 @@ from handgrad.autograd.creation import (
     zeros,
     zeros_like,
 )
+from handgrad.autograd.drawing import Graph, graph
 from handgrad.autograd.dtypes import bool, float32, float64, int32, int64
 from handgrad.autograd.grad_mode import enable_grad, is_grad_enabled, no_grad
 from handgrad.autograd.random import default_generator, manual_seed
 from handgrad.autograd.tensor import Tensor, TensorLike
 
 __all__ = [
+    "Graph",
     "Tensor",
     "TensorLike",
     "apply",
@@ -39,6 +41,7 @@ __all__ = [
     "float64",
     "full",
     "full_like",
+    "graph",
     "int32",
     "int64",
     "is_grad_enabled",
