@@ -1,7 +1,7 @@
 """The figures of the lessons: docs/figures/NAME.json holds what was measured for each, and NAME.svg shows it.
 
-A figure is a module with ``measure() -> data`` (real runs), ``draw(data)`` (figures, by the ends of their files'
-names), and ``check(data)``. ``check`` repeats a little of these runs, and raises AssertionError if they no longer give
+A figure is a module with ``measure() -> data`` (real runs), ``draw(data)`` (Matplotlib's figures, or SVG as text, by
+the ends of their files' names), and ``check(data)``. ``check`` repeats a little of these runs, and raises AssertionError if they no longer give
 what was measured; if it cannot do this here, it returns the reason.
 """
 
@@ -13,11 +13,12 @@ from typing import Any
 import experiment
 import gpt_runs
 import heads
+import neuron
 import pages
 import style
 import valley
 
-FIGURES: dict[str, ModuleType] = {"valley": valley, "gpt-runs": gpt_runs, "heads": heads}
+FIGURES: dict[str, ModuleType] = {"valley": valley, "gpt-runs": gpt_runs, "heads": heads, "neuron": neuron}
 
 
 def data_path(name: str) -> Path:
@@ -38,7 +39,7 @@ def drawn(name: str) -> dict[Path, str]:
     data = read(name)
     with style.own_settings():
         return {
-            data_path(name).with_name(f"{name}{suffix}.svg"): style.as_svg(figure, data)
+            data_path(name).with_name(f"{name}{suffix}.svg"): figure if isinstance(figure, str) else style.as_svg(figure, data)
             for suffix, figure in FIGURES[name].draw(data).items()
         }
 
