@@ -39,7 +39,9 @@ def drawn(name: str) -> dict[Path, str]:
     data = read(name)
     with style.own_settings():
         return {
-            data_path(name).with_name(f"{name}{suffix}.svg"): figure if isinstance(figure, str) else style.as_svg(figure, data)
+            data_path(name).with_name(f"{name}{suffix}.svg"): figure
+            if isinstance(figure, str)
+            else style.as_svg(figure, data)
             for suffix, figure in FIGURES[name].draw(data).items()
         }
 

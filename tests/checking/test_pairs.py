@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def test_a_right_pair_is_proven() -> None:
         assert result.error is not None
         assert result.error < 1e-9
         assert result.tape == 0
+    assert repr(verdict) == str(verdict)  # as a session shows it
     said = str(verdict).splitlines()
     assert said[0].split() == ["error", "of", "the", "gradient", "of", "by", "hand", "on", "the", "tape"]
     assert said[1] == "affine"
@@ -60,13 +62,15 @@ def test_a_right_pair_is_proven() -> None:
     assert all(len(line) <= 100 for line in said)
 
 
-def test_the_pair_may_be_given_in_three_ways() -> None:
+def test_the_pair_may_be_given_in_several_ways() -> None:
     for verdict in (
         check_pair(affine, X, W, B),
         check_pair((affine, affine_backward), X, W, B),
         check_pair(affine, X, W, B, backward=affine_backward),
+        check_pair(partial(affine, scale=0.5), X, W, B, backward=affine_backward),
     ):
         assert verdict.passed
+        assert verdict.results[0].subject == "affine"
 
 
 def test_inputs_may_be_tensors_numbers_and_float32() -> None:

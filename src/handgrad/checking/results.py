@@ -51,7 +51,7 @@ PART_WIDTH = 48
 """How much room the names have in a table of errors."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
     """What a check of a user's two functions found. True if they are right; ``print`` shows rows and sentences."""
 
@@ -69,7 +69,7 @@ class Verdict:
     def __bool__(self) -> bool:
         return self.passed
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(self.lines())
 
     def lines(self) -> Iterator[str]:

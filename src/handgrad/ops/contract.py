@@ -36,6 +36,8 @@ class OwnSaved(NamedTuple):
 
 def name_of(function: Callable[..., Any]) -> str:
     """A function's name; that of the class for other objects that can be called."""
+    while isinstance(function, partial):
+        function = function.func
     return str(getattr(function, "__name__", type(function).__name__))
 
 
