@@ -1,8 +1,8 @@
 """The figures of the lessons: docs/figures/NAME.json holds what was measured for each, and NAME.svg shows it.
 
 A figure is a module with ``measure() -> data`` (real runs), ``draw(data)`` (Matplotlib's figures, or SVG as text, by
-the ends of their files' names), and ``check(data)``. ``check`` repeats a little of these runs, and raises AssertionError if they no longer give
-what was measured; if it cannot do this here, it returns the reason.
+the ends of their files' names), and ``check(data)``. ``check`` repeats a little of these runs, and raises
+AssertionError if they no longer give what was measured; if it cannot do this here, it returns the reason.
 """
 
 import json
@@ -39,11 +39,13 @@ def drawn(name: str) -> dict[Path, str]:
     data = read(name)
     with style.own_settings():
         return {
-            data_path(name).with_name(f"{name}{suffix}.svg"): figure
-            if isinstance(figure, str)
-            else style.as_svg(figure, data)
+            data_path(name).with_name(f"{name}{suffix}.svg"): _as_svg(figure, data)
             for suffix, figure in FIGURES[name].draw(data).items()
         }
+
+
+def _as_svg(figure: Any, data: Any) -> str:
+    return figure if isinstance(figure, str) else style.as_svg(figure, data)
 
 
 def is_current(path: Path, picture: str) -> bool:
