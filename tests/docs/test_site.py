@@ -36,6 +36,8 @@ z &= \operatorname{softmax}(y)
 \end{aligned}
 $$
 
+$$\overline{d\hat{x}} = 1 \qquad\Rightarrow\qquad f\left(a \qquad b\right) \qquad \underline{c}$$
+
 [a file](../src/handgrad/ops/softmax.py), [a room](../src/handgrad/models), [an example](../examples/gpt2.py).
 """
 SMALL = """
@@ -101,11 +103,15 @@ def test_nothing_is_asked_of_another_host(site: Path) -> None:
 
 def test_formulas_are_drawn_and_dollars_stay(site: Path) -> None:
     page = (site / "index.html").read_text(encoding="utf-8")
-    assert page.count("<math ") == 4
-    assert page.count('display="block"') == 1
+    assert page.count("<math ") == 7
+    assert page.count('display="block"') == 4
+    assert page.count('<span class="formula"') == 2
     assert "<mfrac><mrow><mi>∂</mi><mi>L</mi></mrow>" in page
     assert '<mi>p</mi><mspace width="0.167em" /><mi>log</mi>' in page
     assert page.count("<mtr>") == 2
+    assert '<mrow class="line-over"><mrow><mi>d</mi><mover accent="true">' in page
+    assert '<mrow class="line-under"><mrow><mi>c</mi></mrow></mrow>' in page
+    assert "―" not in page
     assert "Prices: $5 and $6, $7; code: <code>$HOME/$x$</code>." in page
 
 
