@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
+import operations
 from markdown import Extension, Markdown
 from markdown.treeprocessors import Treeprocessor
 
@@ -47,6 +48,8 @@ class OutwardLinks(Treeprocessor):
 def _in_reference(target: str) -> str | None:
     """The page, with its anchor, that shows this module."""
     module = target.removeprefix("../src/").removesuffix(".py").replace("/", ".")
+    if module.startswith("handgrad.ops") and any(file.src_uri.startswith("reference/") for file in _files):
+        return operations.shown_at(module)
     for file in _files:
         if file.src_uri.startswith("reference/") and f"::: {module}\n" in file.content_string:
             first = file.content_string.index(":::") == file.content_string.index(f"::: {module}\n")

@@ -15,6 +15,7 @@ import pytest
 
 import handgrad
 from handgrad import ops
+from handgrad.autograd import functions
 from handgrad.cli.main import COMMANDS
 
 pytestmark = pytest.mark.slow  # the site is built first
@@ -38,7 +39,8 @@ $$
 
 $$\overline{d\hat{x}} = 1 \qquad\Rightarrow\qquad f\left(a \qquad b\right) \qquad \underline{c}$$
 
-[a file](../src/handgrad/ops/softmax.py), [a room](../src/handgrad/models), [an example](../examples/gpt2.py).
+[a file](../src/handgrad/ops/softmax.py), [several](../src/handgrad/ops/elementwise.py),
+[a room](../src/handgrad/models), [an example](../examples/gpt2.py).
 """
 SMALL = """
 INHERIT: mkdocs.yml
@@ -47,6 +49,10 @@ hooks: [scripts/site/formulas.py, scripts/site/links.py]
 plugins: [search]
 validation: {nav: {omitted_files: ignore}}
 """
+
+
+def operations() -> list[str]:
+    return [name for name in ops.__all__ if inspect.isfunction(getattr(ops, name))]
 
 
 def build(source: Path, config: str, out: Path) -> "subprocess.CompletedProcess[str]":
@@ -117,7 +123,8 @@ def test_formulas_are_drawn_and_dollars_stay(site: Path) -> None:
 
 def test_links_to_files_lead_to_the_reference_or_nowhere(site: Path) -> None:
     page = (site / "index.html").read_text(encoding="utf-8")
-    assert '<a href="reference/ops.html#handgrad.ops.softmax">a file</a>' in page
+    assert '<a href="reference/ops/softmax.html">a file</a>' in page
+    assert '<a href="reference/ops/index.html#functions-of-one-number">several</a>' in page
     assert '<a href="reference/models.html">a room</a>' in page
     assert "<code>an example</code>" in page
 
@@ -146,24 +153,66 @@ def test_what_is_broken_is_said(source: Path, tmp_path: Path) -> None:
 
 
 def test_derivations_keep_their_lines(site: Path) -> None:
-    shown = text_of(site / "reference" / "ops.html")
     derivations = 0
-    for name in ops.__all__:
+    for name in operations():
+        shown = text_of(site / "reference" / "ops" / f"{name.removesuffix('_backward')}.html")
         docstring = inspect.getdoc(getattr(ops, name)) or ""
         for formula in re.findall(r"(?:^ {4}.+\n?)+", docstring, flags=re.MULTILINE):
             assert inspect.cleandoc(formula) in shown, name
             derivations += 1
     assert derivations > 10
+    shown = text_of(site / "reference" / "ops" / "softmax.html")
     assert "dx_j = Σ_i dy_i y_i (δ_ij - y_j) = y_j (dy_j - Σ_i dy_i y_i).\n" in shown
     assert "along_y = (dy * y).sum(axis=axis, keepdims=True)\n" in shown
 
 
-@pytest.mark.parametrize("room", [*handgrad._ROOMS, "autograd.functions"])
+def ids_of(page: Path) -> set[str]:
+    return set(re.findall(r'id="(handgrad[\w.]+)"', page.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("room", [room for room in (*handgrad._ROOMS, "autograd.functions") if room != "ops"])
 def test_every_public_name_is_in_the_reference(site: Path, room: str) -> None:
-    page = (site / "reference" / f"{room.removeprefix('autograd.')}.html").read_text(encoding="utf-8")
-    shown = {path.rpartition(".")[2] for path in re.findall(r'id="(handgrad[\w.]+)"', page)}
-    other_names = set(re.findall(r"<code>(\w+)</code> is another name", page))
+    page = site / "reference" / f"{room.removeprefix('autograd.')}.html"
+    shown = {path.rpartition(".")[2] for path in ids_of(page)}
+    written = page.read_text(encoding="utf-8")
+    other_names = set(re.findall(r"<code>(\w+)</code> is (?:another name|described <a)", written))
     assert set(import_module(f"handgrad.{room}").__all__) <= shown | other_names
+
+
+def test_nothing_is_described_twice(site: Path) -> None:
+    places: dict[str, set[Path]] = {}
+    for page in (site / "reference").rglob("*.html"):
+        for name in ids_of(page):
+            places.setdefault(name.partition("handgrad.")[2].rpartition(".")[2], set()).add(page)
+    assert places["TrainConfig"] == {site / "reference" / "runs.html"}
+    assert '<a href="runs.html#handgrad.runs.config.TrainConfig">' in (site / "reference" / "training.html").read_text()
+
+
+@pytest.mark.parametrize("name", [name for name in operations() if not name.endswith("_backward")])
+def test_every_operation_has_its_page(site: Path, name: str) -> None:
+    page = site / "reference" / "ops" / f"{name}.html"
+    pair = {one for one in (name, f"{name}_backward") if one in ops.__all__}
+    of_ops = {path for path in ids_of(page) if path.startswith("handgrad.ops.")}
+    assert pair <= {path.rpartition(".")[2] for path in of_ops}
+    assert not {path.rpartition(".")[2] for path in of_ops} & set(ops.__all__) - pair
+    assert f'href="{name}.html"' in (site / "reference" / "ops" / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_page_of_an_operation_leads_to_its_lesson_and_to_the_tape(site: Path) -> None:
+    page = (site / "reference" / "ops" / "layer_norm.html").read_text(encoding="utf-8")
+    assert '<a href="../../backprop.html#layer-norm">Backpropagation: Layer norm</a>' in page
+    assert re.search(r'<a href="../functions.html#handgrad.autograd.functions.\w+.layer_norm">', page)
+    assert "kernels/layer_norm.py" in page
+    assert 'id="handgrad.ops.layer_norm.LayerNormSaved"' in page
+
+
+def test_methods_that_are_functions_have_their_docstrings(site: Path) -> None:
+    shown = text_of(site / "reference" / "autograd.html")
+    for function in (functions.softmax, functions.masked_fill, functions.cumsum, functions.transpose):
+        first = " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].replace("`", "").split())
+        assert first
+        assert first in " ".join(shown.split())
+    assert "All axes in reverse order." in shown
 
 
 def test_the_names_of_handgrad_itself_are_in_the_reference(site: Path) -> None:
