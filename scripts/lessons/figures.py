@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import bits
 import experiment
 import gpt_runs
 import heads
@@ -17,7 +18,7 @@ import pages
 import style
 import valley
 
-FIGURES: dict[str, ModuleType] = {"valley": valley, "gpt-runs": gpt_runs, "heads": heads}
+FIGURES: dict[str, ModuleType] = {"valley": valley, "gpt-runs": gpt_runs, "heads": heads, "bits": bits}
 
 
 def data_path(name: str) -> Path:

@@ -14,9 +14,12 @@ from markdown.treeprocessors import Treeprocessor
 
 _page: Any = None
 _files: Any = None
+_docs: Path = Path()
 
 
 def on_config(config: Any) -> None:
+    global _docs
+    _docs = Path(config.docs_dir)
     config.markdown_extensions.append(Links())
 
 
@@ -36,7 +39,7 @@ class OutwardLinks(Treeprocessor):
             target = link.get("href", "").partition("#")[0]
             here = posixpath.dirname(_page.src_uri)
             target = posixpath.normpath(posixpath.join(here, target))
-            if target.startswith("../") and Path(_page.src_dir, target).exists():  # else MkDocs warns
+            if target.startswith("../") and (_docs / target).exists():  # else MkDocs warns
                 shown_at = _in_reference(target)
                 if shown_at:
                     link.set("href", posixpath.relpath(shown_at, here))
