@@ -15,7 +15,6 @@ from markdown.extensions.toc import slugify
 
 from handgrad import ops
 from handgrad.autograd import functions
-from handgrad.kernels import KERNELS, UPDATES
 
 PLACE = "reference/ops"
 KINDS = {
@@ -86,7 +85,7 @@ def _page(name: str, lesson: str | None) -> str:
     module = inspect.getmodule(operation)
     assert module is not None
     alone = module.__name__.rpartition(".")[2] not in KINDS
-    parts = ["---\nsearch:\n  boost: 4\n---", f"# {name}"]
+    parts = [f"# {name}"]
     if alone and module.__doc__:
         parts.append(as_markdown(inspect.cleandoc(module.__doc__)))
     parts.append(_directive(f"{module.__name__}.{name}", heading="Forward", toc_label="Forward"))
@@ -94,10 +93,11 @@ def _page(name: str, lesson: str | None) -> str:
         parts.append(_directive(f"{module.__name__}.{name}_backward", heading="Backward", toc_label="Backward"))
     parts += [_directive(f"{module.__name__}.{saved}") for saved in _saved_by(operation, module)]
     beside = [*([lesson] if lesson else []), *_on_the_tape(name)]
-    if name in KERNELS or name in UPDATES:
-        beside.append(f"Compiled twin: `kernels/{module.__name__.rpartition('.')[2]}.py`, of the same name.")
+    twin = f"{module.__name__.rpartition('.')[2]}.py"
+    if (Path(ops.__file__).parent.parent / "kernels" / twin).exists():
+        beside.append(f"Compiled twin: `kernels/{twin}`, of the same name.")
     if beside:
-        parts += ["## See also", "\n".join(f"- {line}" for line in beside)]
+        parts += ['## See also { data-search-exclude="links" }', "\n".join(f"- {line}" for line in beside)]
     return "\n\n".join(parts)
 
 

@@ -2,16 +2,16 @@
 
 import html
 import inspect
-import os
+import posixpath
 import re
 import shutil
-import subprocess
-import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from conftest import build
 
 import handgrad
 from handgrad import ops
@@ -55,17 +55,6 @@ def operations() -> list[str]:
     return [name for name in ops.__all__ if inspect.isfunction(getattr(ops, name))]
 
 
-def build(source: Path, config: str, out: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--config-file", source / config, "--site-dir", out],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the site is built from, to be changed."""
@@ -87,6 +76,26 @@ def site(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = build(source, "mkdocs.yml", out)
     assert done.returncode == 0, done.stderr
     return out
+
+
+def test_every_link_and_anchor_leads_somewhere(whole_site: Path) -> None:
+    pages = {page.relative_to(whole_site).as_posix(): page.read_text("utf-8") for page in whole_site.rglob("*.html")}
+    anchors = {place: set(re.findall(r'\b(?:id|name)="([^"]+)"', written)) for place, written in pages.items()}
+    assert len(pages) > 100
+    checked = 0
+    for place, written in pages.items():
+        for link in re.findall(r'<(?:a|img|link|script|source)\b[^>]*?\b(?:href|src|srcset)="([^"]*)"', written):
+            target, _, anchor = html.unescape(link).partition("#")
+            if re.match(r"[a-z]+:", target) or (place == "404.html" and not target.startswith("/")):
+                continue
+            whole = posixpath.normpath(posixpath.join("/", posixpath.dirname(place), unquote(target) or place))
+            if not target:
+                whole = f"/{place}"
+            assert (whole_site / whole.lstrip("/")).is_file(), (place, link)
+            if anchor and not anchor.startswith("__"):  # those of the theme's own controls
+                assert unquote(anchor) in anchors[whole.lstrip("/")], (place, link)
+            checked += 1
+    assert checked > 5000
 
 
 def text_of(page: Path) -> str:
