@@ -1,5 +1,6 @@
 """The lessons show the code that runs, and what it prints; their figures show what was measured."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -27,6 +28,20 @@ def test_a_page_shows_what_the_source_holds_and_what_its_examples_print(name: st
 def test_what_a_figure_shows_is_still_what_is_measured(name: str) -> None:
     if (reason := figures.FIGURES[name].check(figures.read(name))) is not None:
         pytest.skip(reason)
+
+
+def test_what_the_lesson_says_of_gradient_norms_is_what_was_measured() -> None:
+    runs = figures.read("gpt-runs")["runs"]
+    page = " ".join(pages.page_path("optimizers").read_text(encoding="utf-8").split())
+    last_hundred = {name: sum(run["grad_norm"][-10:]) / 10 for name, run in runs.items()}
+    stuck, good = last_hundred["AdamW, lr 0.003"], last_hundred["AdamW, lr 0.001"]
+    assert f"had a norm of {stuck:.1f} over its last hundred steps, beside {good:.1f} at the good rate" in page
+    assert runs["AdamW, lr 0.003"]["val_loss"] > runs["AdamW, lr 0.001"]["val_loss"] + 0.5
+    lost = runs["momentum 0.9, lr 0.3"]
+    assert lost["steps"] < 50
+    for before, after in itertools.pairwise(lost["grad_norm"]):
+        assert after > 1.5 * before
+    assert lost["loss"] == sorted(lost["loss"])
 
 
 @pytest.mark.slow

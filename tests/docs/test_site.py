@@ -1,7 +1,9 @@
 """The site is whole, asks no other host for anything, and shows what the code says."""
 
+import base64
 import html
 import inspect
+import json
 import posixpath
 import re
 import shutil
@@ -98,8 +100,44 @@ def test_every_link_and_anchor_leads_somewhere(whole_site: Path) -> None:
     assert checked > 5000
 
 
+def test_the_notebook_is_a_page_with_its_outputs(whole_site: Path) -> None:
+    page = whole_site / "first-gpt.html"
+    shown = " ".join(text_of(page).split())
+    notebook = json.loads((ROOT / "examples" / "first_gpt.ipynb").read_text(encoding="utf-8"))
+    pictures = 0
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            assert " ".join(source.split()) in shown
+        for output in cell.get("outputs", []):
+            if output["output_type"] == "stream":
+                assert " ".join("".join(output["text"]).split()) in shown
+            else:
+                kept = whole_site / "first-gpt" / f"{cell['id']}.png"
+                assert kept.read_bytes() == base64.b64decode(output["data"]["image/png"])
+                assert f'src="first-gpt/{cell["id"]}.png"' in page.read_text(encoding="utf-8")
+                pictures += 1
+    assert pictures == 2
+    assert json.loads((whole_site / "first_gpt.ipynb").read_text(encoding="utf-8")) == notebook
+
+
+def test_the_home_page_shows_three_commands_as_the_readme_does(whole_site: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    outputs = {" ".join(block.split()) for block in re.findall(r"```text\n(.*?)```", readme, flags=re.DOTALL)}
+    page = (whole_site / "index.html").read_text(encoding="utf-8")
+    pattern = r'<div class="language-sh highlight">(.*?)</div>\s*<div class="language-text highlight">(.*?)</div>'
+    pairs = [[" ".join(plain(part).split()) for part in pair] for pair in re.findall(pattern, page, flags=re.DOTALL)]
+    for (command, output), wanted in zip(pairs, ("make train", "handgrad sample", "handgrad check"), strict=True):
+        assert command.startswith(wanted)
+        assert output in outputs
+
+
 def text_of(page: Path) -> str:
-    return html.unescape(re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8")))
+    return plain(page.read_text(encoding="utf-8"))
+
+
+def plain(written: str) -> str:
+    return html.unescape(re.sub(r"<[^>]+>", "", written))
 
 
 def test_nothing_is_asked_of_another_host(site: Path) -> None:
