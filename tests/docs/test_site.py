@@ -47,7 +47,7 @@ $$\overline{d\hat{x}} = 1 \qquad\Rightarrow\qquad f\left(a \qquad b\right) \qqua
 SMALL = """
 INHERIT: mkdocs.yml
 nav: [index.md]
-hooks: [scripts/site/formulas.py, scripts/site/links.py]
+hooks: [scripts/site/formulas.py, scripts/site/links.py, scripts/site/commands.py]
 plugins: [search]
 validation: {nav: {omitted_files: ignore}}
 """
@@ -130,6 +130,14 @@ def test_the_home_page_shows_three_commands_as_the_readme_does(whole_site: Path)
     for (command, output), wanted in zip(pairs, ("make train", "handgrad sample", "handgrad check"), strict=True):
         assert command.startswith(wanted)
         assert output in outputs
+
+
+def test_code_in_tables_has_its_pipes_and_flags_stay_whole(whole_site: Path) -> None:
+    assert "handgrad train [--text FILE | --data DIR" in text_of(whole_site / "running.html")
+    assert '<span class="whole">--data</span>' in (whole_site / "running.html").read_text(encoding="utf-8")
+    assert "char|word|bpe" in text_of(whole_site / "commands.html")
+    for page in whole_site.rglob("*.html"):
+        assert "\\|" not in text_of(page), page
 
 
 def text_of(page: Path) -> str:
@@ -268,7 +276,7 @@ def test_the_names_of_handgrad_itself_are_in_the_reference(site: Path) -> None:
 
 
 def test_every_command_is_on_its_page(site: Path) -> None:
-    page = (site / "commands.html").read_text(encoding="utf-8")
+    page = re.sub(r"</?span[^>]*>", "", (site / "commands.html").read_text(encoding="utf-8"))
     assert re.findall(r'<h2 id="(\w+)"', page) == list(COMMANDS)
     for flag in ("--max-steps INT", "--resume RUN", "--top-k INT", "--allow-special, --no-allow-special"):
         assert f"<code>{flag}</code>" in page
