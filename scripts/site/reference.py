@@ -34,7 +34,7 @@ SHOW_SOURCE = ("models",)  # and on the pages of operations; elsewhere it unfold
 
 INTRODUCTION = """# Reference
 
-`import handgrad` loads next to nothing: a room is imported when it is first used, as in `handgrad.nn`.
+`import handgrad` loads next to nothing: a module is imported when it is first used, as in `handgrad.nn`.
 """
 
 
@@ -84,7 +84,7 @@ def _index(source: Path) -> str:
     return "\n".join(
         (
             INTRODUCTION,
-            "| room | contents |\n|---|---|",
+            "| module | contents |\n|---|---|",
             *rows,
             "",
             "## Names of handgrad itself",

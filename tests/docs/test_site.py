@@ -19,7 +19,7 @@ import handgrad
 from handgrad import ops
 from handgrad.autograd import functions
 from handgrad.cli.main import COMMANDS
-from handgrad.runs import TrainConfig
+from handgrad.runs import PRESETS
 
 pytestmark = pytest.mark.slow  # the site is built first
 
@@ -281,4 +281,4 @@ def test_every_command_is_on_its_page(site: Path) -> None:
     assert re.findall(r'<h2 id="(\w+)"', page) == list(COMMANDS)
     for flag in ("--max-steps INT", "--resume RUN", "--top-k INT", "--allow-special, --no-allow-special"):
         assert f"<code>{flag}</code>" in page
-    assert f"Peak learning rate. (default: {TrainConfig().lr})" in page
+    assert f"Peak learning rate. (default: {PRESETS['quick'].lr})" in page
