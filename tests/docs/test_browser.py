@@ -24,9 +24,12 @@ PAGES = (
     "index.html",
     "first-gpt.html",
     "backprop.html",
+    "by-hand-and-tape.html",
     "optimizers.html",
+    "tokenizers.html",
     "attention.html",
     "experiments/tokenizers.html",
+    "running.html",
     "commands.html",
     "tensors.html",
     "reliability.html",
@@ -94,6 +97,11 @@ def test_a_page_fits_a_phone_and_nothing_complains(browser: Any, address: str, p
                 .map(one => one.textContent.slice(0, 80))"""
         )
         assert cut == []
+        too_wide = reader.page.evaluate(
+            """() => [...document.querySelectorAll(".formula")]
+                .filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)"""
+        )
+        assert too_wide == []
         assert reader.complaints == []
 
 
