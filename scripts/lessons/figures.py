@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import bits
 import experiment
 import gpt_runs
 import heads
@@ -18,7 +19,13 @@ import pages
 import style
 import valley
 
-FIGURES: dict[str, ModuleType] = {"valley": valley, "gpt-runs": gpt_runs, "heads": heads, "neuron": neuron}
+FIGURES: dict[str, ModuleType] = {
+    "valley": valley,
+    "gpt-runs": gpt_runs,
+    "heads": heads,
+    "bits": bits,
+    "neuron": neuron,
+}
 
 
 def data_path(name: str) -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
@@ -151,7 +152,13 @@ def at_constant_rates(kind: str) -> dict[float, str]:
 
 
 def draw(data: dict[str, Any]) -> dict[str, Figure]:
-    optimizers, against_rate = (figure := style.new_figure(10, 4)).subplots(1, 2)
+    pairs = {"-optimizers": _draw_optimizers, "-schedules": _draw_schedules}
+    return {
+        suffix: figure for name, draw_pair in pairs.items() for suffix, figure in style.two_ways(name, draw_pair, data)
+    }
+
+
+def _draw_optimizers(optimizers: Axes, against_rate: Axes, data: dict[str, Any]) -> None:
     for kind, color in zip(KINDS, style.COLORS, strict=False):
         names = at_constant_rates(kind)
         ended = {rate: loss for rate, name in names.items() if (loss := data["runs"][name]["val_loss"]) is not None}
@@ -160,7 +167,8 @@ def draw(data: dict[str, Any]) -> dict[str, Figure]:
     style.plain(optimizers, "training loss, each at its best rate", "step", "nats per token")
     style.plain(against_rate, f"validation loss after {STEPS} steps", "learning rate", "")
 
-    rates, norms = (second := style.new_figure(10, 4)).subplots(1, 2)
+
+def _draw_schedules(rates: Axes, norms: Axes, data: dict[str, Any]) -> None:
     names = ("AdamW, lr 0.003", "warm-up", "warm-up and cosine", "warm-up, cosine and clipping")
     for name, color in zip(names, style.COLORS, strict=False):
         label = f"{name.replace('AdamW, lr 0.003', 'constant')} ({data['runs'][name]['val_loss']:.3f})"
@@ -171,7 +179,6 @@ def draw(data: dict[str, Any]) -> dict[str, Figure]:
     norms.set_yscale("log")
     style.plain(rates, "training loss of AdamW (validation at the end)", "step", "nats per token")
     style.plain(norms, "gradient norm before clipping", "step", "")
-    return {"-optimizers": figure, "-schedules": second}
 
 
 def _curve(axes: Any, data: dict[str, Any], name: str, field: str, color: str, label: str | None = None) -> None:

@@ -158,34 +158,76 @@ def best(data: dict[str, Any], look: str) -> tuple[str, float]:
 
 def draw(data: dict[str, Any]) -> dict[str, Figure]:
     line = style.new_figure(11, 6.2)
-    names = ["⏎" if c == "\n" else "·" if c == " " else c for c in data["line"]]
     for axes, look in zip(line.subplots(1, len(SHOWN)), SHOWN, strict=True):
-        head, share = best(data, look)
-        matrix = np.zeros((len(names), len(names)))
-        for t, row in enumerate(data["weights"][head]):
-            matrix[t, : t + 1] = row
-        axes.imshow(style.shaded(matrix))
-        axes.set_xticks(range(len(names)), names)
-        axes.set_yticks(range(len(names)), names)
-        style.plain(axes, f"head {head}: {look} ({share:.0%})", "looked at", "looking" if look == SHOWN[0] else "")
-        axes.tick_params(labelsize=8, length=0, pad=2)
-        axes.grid(visible=False)
+        _draw_head(axes, data, look)
+        axes.set_ylabel("looking" if look == SHOWN[0] else "")
+    narrow = style.new_figure(5, 10.4)
+    for axes, look in zip(narrow.subplots(len(SHOWN), 1), SHOWN, strict=True):
+        _draw_head(axes, data, look)
+    one = style.new_figure(5.4, 5.6)
+    _draw_head(one.subplots(), data, SHOWN[0])
+    return {
+        "-line": line,
+        "-line-narrow": narrow,
+        "-one": one,
+        "-table": _draw_table(data),
+        "-table-narrow": _draw_narrow_table(data),
+    }
 
+
+def _draw_head(axes: Any, data: dict[str, Any], look: str) -> None:
+    """The attention of the head that looks most at this kind of place, over the line."""
+    names = ["⏎" if c == "\n" else "·" if c == " " else c for c in data["line"]]
+    head, share = best(data, look)
+    matrix = np.zeros((len(names), len(names)))
+    for t, row in enumerate(data["weights"][head]):
+        matrix[t, : t + 1] = row
+    axes.imshow(style.shaded(matrix))
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
+    style.plain(axes, f"head {head}: {look} ({share:.0%})", "looked at", "looking")
+    axes.tick_params(labelsize=8, length=0, pad=2)
+    axes.grid(visible=False)
+
+
+def _draw_table(data: dict[str, Any]) -> Figure:
     table = style.new_figure(10, 4.6)
     axes = table.subplots()
     looks_, rows = list(data["shares"]), np.array(list(data["shares"].values()))
     rows = rows.reshape(len(looks_), -1)
-    axes.imshow(rows, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for (row, column), share in np.ndenumerate(rows):
-        ink = "white" if share > 0.6 else "#20303c"
-        axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=7.5, color=ink)
+    _draw_shares(axes, rows, 7.5)
     n_head = len(data["shares"][looks_[0]][0])
     heads = [f"{i // n_head + 1}.{i % n_head + 1}" for i in range(rows.shape[1])]
     axes.set_xticks(range(len(heads)), heads)
     axes.set_yticks(range(len(looks_)), [f"{look}\n(by chance {data['chance'][look]:.0%})" for look in looks_])
-    style.plain(axes, "share of each head's attention, over the validation text", "layer.head", "")
+    style.plain(axes, "share of each head's attention in per cent, over the validation text", "layer.head", "")
     axes.grid(visible=False)
-    return {"-line": line, "-table": table}
+    return table
+
+
+def _draw_narrow_table(data: dict[str, Any]) -> Figure:
+    """The same with a row for each head."""
+    table = style.new_figure(5, 8)
+    axes = table.subplots()
+    looks_, columns = list(data["shares"]), np.array(list(data["shares"].values()))
+    n_head = columns.shape[2]
+    rows = columns.reshape(len(looks_), -1).T
+    _draw_shares(axes, rows, 8.5)
+    axes.xaxis.tick_top()
+    axes.set_xticks(range(len(looks_)), looks_, rotation=90)
+    axes.set_yticks(range(len(rows)), [f"{i // n_head + 1}.{i % n_head + 1}" for i in range(len(rows))])
+    style.plain(axes, "", "", "layer.head")
+    axes.spines[["top", "bottom"]].set_visible(False)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    return table
+
+
+def _draw_shares(axes: Any, rows: Array, fontsize: float) -> None:
+    axes.imshow(style.shaded(rows), aspect="auto")
+    for (row, column), share in np.ndenumerate(rows):
+        ink = "white" if share > 0.6 else style.INK
+        axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=fontsize, color=ink)
 
 
 def tables(data: dict[str, Any]) -> dict[str, str]:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -22,6 +23,16 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0)
     return figure
+
+
+def two_ways(
+    name: str, draw: Callable[[Axes, Axes, Any], None], data: Any, **layout: Any
+) -> Iterator[tuple[str, Figure]]:
+    """Two panels side by side and, for a narrow page, one below the other; by the ends of their files' names."""
+    wide, narrow = new_figure(10, 4), new_figure(5, 7.6)
+    draw(*wide.subplots(1, 2, **layout), data)
+    draw(*narrow.subplots(2, 1), data)
+    yield from ((name, wide), (f"{name}-narrow", narrow))
 
 
 def plain(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from handgrad.nn import Parameter
@@ -47,8 +48,10 @@ def loss(places: Any) -> Any:
 
 
 def draw(data: dict[str, Any]) -> dict[str, Figure]:
-    figure = style.new_figure(10, 4)
-    plane, falling = figure.subplots(1, 2, width_ratios=(3, 2))
+    return dict(style.two_ways("", _draw, data, width_ratios=(3, 2)))
+
+
+def _draw(plane: Axes, falling: Axes, data: dict[str, Any]) -> None:
     x, y = np.meshgrid(np.linspace(-4.6, 2.2, 200), np.linspace(-1.3, 1.3, 200))
     plane.contour(x, y, loss(np.stack([x, y], axis=-1)), np.geomspace(0.05, 80, 12), colors=style.INK, linewidths=0.4)
     for (name, places), color in zip(data.items(), style.COLORS, strict=False):
@@ -61,4 +64,3 @@ def draw(data: dict[str, Any]) -> dict[str, Figure]:
     style.plain(plane, "the way of the weights to the bottom (+)", "the flat weight", "the steep weight")
     style.plain(falling, "loss", "step", "")
     plane.get_legend().remove()
-    return {"": figure}

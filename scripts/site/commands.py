@@ -65,7 +65,7 @@ def _table(part: str, command: str) -> str:
         else:
             raise PluginError(f"handgrad {command} --help says what this page cannot show: {line}")
     head = f"| {heading.rstrip(':')} | what it does |\n|---|---|"
-    return "\n".join((head, *(f"| `{_escaped(flag)}` | {_escaped(does)} |" for flag, does in rows)))
+    return "\n".join((head, *(f"| `{flag}` | {_escaped(does)} |" for flag, does in rows)))
 
 
 def _escaped(text: str) -> str:

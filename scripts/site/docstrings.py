@@ -3,11 +3,14 @@
 import ast
 import builtins
 import html
+import inspect
 import re
 from importlib import import_module
 from typing import Any
 
 import griffe
+
+from handgrad import Tensor
 
 FORMULA = re.compile(r"((?:^ {4}.*\n(?:[ ]*\n(?= {4}))*)+)", re.MULTILINE)
 CODE_OR_ADDRESS = re.compile(r"(``.*?``|`.*?`|https?://[^\s)]*[^\s).,;:])", re.DOTALL)
@@ -21,6 +24,7 @@ class Docstrings(griffe.Extension):
                 package.del_member(name)
         for module in pkg["ops"].modules.values():
             _add_pairs(module)
+        _describe_methods(pkg["autograd.tensor.Tensor"])
 
     def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
         # Attributes that __init__ sets without a docstring are left to the source.
@@ -30,7 +34,7 @@ class Docstrings(griffe.Extension):
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.is_function:
-            obj.extra["handgrad"]["code"] = _without_docstring(obj)
+            obj.extra["handgrad"]["code"] = "" if "attached" in obj.labels else _without_docstring(obj)
         if obj.docstring:
             obj.docstring.value = as_markdown(obj.docstring.value)
 
@@ -42,9 +46,18 @@ def _add_pairs(module: griffe.Module) -> None:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):
             for name in map(ast.unparse, node.targets[0].elts):
                 docstring = griffe.Docstring(as_markdown(getattr(running, name).__doc__))
-                module.set_member(
-                    name, griffe.Attribute(name, value=ast.unparse(node.value), docstring=docstring, lineno=node.lineno)
-                )
+                value = None if name.endswith("_backward") else ast.unparse(node.value)  # the line is shown once
+                module.set_member(name, griffe.Attribute(name, value=value, docstring=docstring, lineno=node.lineno))
+
+
+def _describe_methods(tensor: griffe.Class) -> None:
+    """``Tensor`` only declares the methods that other files attach to it; their docstrings are at the functions."""
+    for name, member in tensor.members.items():
+        if not member.docstring and not member.is_alias and (docstring := getattr(Tensor, name, None).__doc__):
+            attached = getattr(getattr(Tensor, name), "__module__", tensor.module.path) != tensor.module.path
+            if attached or name == "T":
+                member.docstring = griffe.Docstring(inspect.cleandoc(docstring), parent=member)
+                member.labels.add("attached")
 
 
 def as_markdown(docstring: str) -> str:

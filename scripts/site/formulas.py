@@ -22,6 +22,9 @@ SPELLINGS = (
     (r"\\sim(?![a-zA-Z])", r"\\thicksim"),
 )
 
+LINES = ("\u2015",)
+"""latex2mathml's sign for the line of \\overline and \\underline."""
+
 log = logging.getLogger("mkdocs.hooks.formulas")
 _page = ""
 
@@ -54,7 +57,8 @@ class Formula(InlineProcessor):
     def handleMatch(self, m: re.Match[str], data: str) -> tuple[str, int, int]:  # noqa: N802
         tex = m.group(1).strip()
         try:
-            drawn = mathml(tex, self.display)
+            parts = parts_of(tex) if self.display == "block" else [tex]
+            drawn = "".join(mathml(part, self.display) for part in parts)
         except ValueError as error:
             log.warning("%s: unreadable formula %r: %s", _page, tex, error)
             drawn = ""
@@ -67,6 +71,21 @@ class Unfinished(InlineProcessor):
     def handleMatch(self, m: re.Match[str], data: str) -> tuple[str, int, int]:  # noqa: N802
         log.warning("%s: a formula does not end: %r", _page, data[m.start() :])
         return "", m.start(0), m.end(0)
+
+
+def parts_of(tex: str) -> list[str]:
+    """Formulas that stand side by side, with ``\\qquad`` between them: a narrow page shows them one below another."""
+    parts, depth = [""], 0
+    for token in re.split(r"(\\qquad(?![a-zA-Z])|\\(?:begin|end|left|right)(?![a-zA-Z])|\\.|[{}])", tex):
+        depth += token in ("{", "\\begin", "\\left")
+        depth -= token in ("}", "\\end", "\\right")
+        if token != "\\qquad" or depth:
+            parts[-1] += token
+        elif parts[-1].strip() == "\\Rightarrow":  # stays with what follows
+            parts[-1] += "\\quad "
+        else:
+            parts.append("")
+    return parts
 
 
 def mathml(tex: str, display: str = "inline") -> str:
@@ -98,6 +117,11 @@ def _mend(element: Element) -> None:
         element.tag = "mi"
     elif element.tag == "mo" and (text == "/" or _is_function(element)):
         element.attrib |= {"lspace": "0", "rspace": "0"}
+    elif element.tag in ("mover", "munder") and html.unescape(element[1].text or "") in LINES:
+        # Chromium does not stretch latex2mathml's line over what it belongs to; a border is always as long.
+        element.remove(element[1])
+        element.set("class", "line-over" if element.tag == "mover" else "line-under")
+        element.tag = "mrow"
 
 
 def _is_function(element: Element) -> bool:

@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
+import operations
 from markdown import Extension, Markdown
 from markdown.treeprocessors import Treeprocessor
 
 _page: Any = None
 _files: Any = None
+_docs: Path = Path()
 
 
 def on_config(config: Any) -> None:
+    global _docs
+    _docs = Path(config.docs_dir)
     config.markdown_extensions.append(Links())
 
 
@@ -35,7 +39,7 @@ class OutwardLinks(Treeprocessor):
             target = link.get("href", "").partition("#")[0]
             here = posixpath.dirname(_page.src_uri)
             target = posixpath.normpath(posixpath.join(here, target))
-            if target.startswith("../") and Path(_page.src_dir, target).exists():  # else MkDocs warns
+            if target.startswith("../") and (_docs / target).exists():  # else MkDocs warns
                 shown_at = _in_reference(target)
                 if shown_at:
                     link.set("href", posixpath.relpath(shown_at, here))
@@ -47,6 +51,8 @@ class OutwardLinks(Treeprocessor):
 def _in_reference(target: str) -> str | None:
     """The page, with its anchor, that shows this module."""
     module = target.removeprefix("../src/").removesuffix(".py").replace("/", ".")
+    if module.startswith("handgrad.ops") and any(file.src_uri.startswith("reference/") for file in _files):
+        return operations.shown_at(module)
     for file in _files:
         if file.src_uri.startswith("reference/") and f"::: {module}\n" in file.content_string:
             first = file.content_string.index(":::") == file.content_string.index(f"::: {module}\n")

@@ -1,4 +1,7 @@
-"""The reference: a page for each room, with the names that its ``__init__.py`` makes public, file by file."""
+"""The reference: a page for each room, with the names that its ``__init__.py`` makes public, file by file.
+
+``ops`` has a page for each operation instead, which ``operations.py`` writes.
+"""
 
 import ast
 import json
@@ -7,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import operations
 from mkdocs.structure.files import File
 
 ROOMS = {
@@ -26,19 +30,24 @@ ROOMS = {
     "benchmarking": "handgrad.benchmarking",
     "plotting": "handgrad.plotting",
 }
-SHOW_SOURCE = ("ops", "nn", "models")  # where the source is the point; elsewhere it unfolds
+SHOW_SOURCE = ("models",)  # and on the pages of operations; elsewhere it unfolds
 
 INTRODUCTION = """# Reference
 
-`import handgrad` loads next to nothing: a room is imported when it is first used, as in `handgrad.nn`.
+`import handgrad` loads next to nothing: a module is imported when it is first used, as in `handgrad.nn`.
 """
+
+
+def on_config(config: Any) -> None:
+    operations.fill_nav(config.nav)
 
 
 def on_files(files: Any, config: Any) -> None:
     source = Path(config.config_file_path).parent / "src"
-    files.append(File.generated(config, "reference/index.md", content=_index(source)))
-    for room in ROOMS:
-        files.append(File.generated(config, f"reference/{room}.md", content=_page(source, room)))
+    pages = {f"reference/{room}.md": _page(source, room) for room in ROOMS if room != "ops"}
+    pages |= {"reference/index.md": _index(source)} | operations.pages(Path(config.docs_dir))
+    for uri, content in pages.items():
+        files.append(File.generated(config, uri, content=content))
 
 
 def public_names(source: Path, package: str) -> dict[str, str]:
@@ -66,7 +75,7 @@ def _defined_in(path: Path) -> Iterator[str]:
 
 
 def _index(source: Path) -> str:
-    rows = (f"| [{room}]({room}.md) | {_purpose(source, package)} |" for room, package in ROOMS.items())
+    rows = (f"| [{room}]({page_of(room)}) | {_purpose(source, package)} |" for room, package in ROOMS.items())
     of_tensors = {
         name: f"[`{name}`]({room}.md#{place})"
         for room in ("autograd", "functions")
@@ -75,7 +84,7 @@ def _index(source: Path) -> str:
     return "\n".join(
         (
             INTRODUCTION,
-            "| room | contents |\n|---|---|",
+            "| module | contents |\n|---|---|",
             *rows,
             "",
             "## Names of handgrad itself",
@@ -88,6 +97,11 @@ def _index(source: Path) -> str:
     )
 
 
+def page_of(room: str) -> str:
+    """The page of a room, beside the others."""
+    return "ops/index.md" if room == "ops" else f"{room}.md"
+
+
 def _page(source: Path, room: str) -> str:
     package = ROOMS[room]
     modules: dict[str, dict[str, Any]] = {
@@ -96,6 +110,11 @@ def _page(source: Path, room: str) -> str:
     other_names = []
     for name, place in public_names(source, package).items():
         module, _, own_name = place.rpartition(".")
+        if not place.startswith(f"{package}."):
+            home = module.removeprefix("handgrad.")
+            at = public_names(source, module)[own_name]
+            other_names.append(f"`{name}` is described [under {home}]({page_of(home)}#{at}).")
+            continue
         if _file(source, place).exists():
             modules[place] = {}
         else:

@@ -1,5 +1,6 @@
 """The lessons show the code that runs, and what it prints; their figures show what was measured."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -29,6 +30,20 @@ def test_what_a_figure_shows_is_still_what_is_measured(name: str) -> None:
         pytest.skip(reason)
 
 
+def test_what_the_lesson_says_of_gradient_norms_is_what_was_measured() -> None:
+    runs = figures.read("gpt-runs")["runs"]
+    page = " ".join(pages.page_path("optimizers").read_text(encoding="utf-8").split())
+    last_hundred = {name: sum(run["grad_norm"][-10:]) / 10 for name, run in runs.items()}
+    stuck, good = last_hundred["AdamW, lr 0.003"], last_hundred["AdamW, lr 0.001"]
+    assert f"had a norm of {stuck:.1f} over its last hundred steps, beside {good:.1f} at the good rate" in page
+    assert runs["AdamW, lr 0.003"]["val_loss"] > runs["AdamW, lr 0.001"]["val_loss"] + 0.5
+    lost = runs["momentum 0.9, lr 0.3"]
+    assert lost["steps"] < 50
+    for before, after in itertools.pairwise(lost["grad_norm"]):
+        assert after > 1.5 * before
+    assert lost["loss"] == sorted(lost["loss"])
+
+
 @pytest.mark.slow
 def test_every_figure_is_drawn_from_its_data_and_shown_on_a_page() -> None:
     shown = {
@@ -36,7 +51,8 @@ def test_every_figure_is_drawn_from_its_data_and_shown_on_a_page() -> None:
         for page in (*(ROOT / "docs").rglob("*.md"), ROOT / "README.md")
         for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
     }
-    assert {path.resolve() for path in DRAWN} <= shown
+    # The site shows NAME-narrow.svg in the place of NAME.svg on a narrow page.
+    assert {path.with_name(path.name.replace("-narrow.svg", ".svg")).resolve() for path in DRAWN} <= shown
     pictures = {path: picture for name in figures.FIGURES for path, picture in figures.drawn(name).items()}
     assert sorted(pictures) == DRAWN
     for path, picture in pictures.items():

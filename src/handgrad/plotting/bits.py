@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from handgrad.system.files import write_atomically
@@ -34,7 +35,15 @@ def plot_bits(curves: Mapping[str, BitsCurve], path: Path) -> None:
 def draw_bits(curves: Mapping[str, BitsCurve], kind: str = "png") -> bytes:
     """The picture's bytes."""
     figure = Figure(figsize=(11, 4.4), layout="constrained")
-    by_characters, by_time = figure.subplots(1, 2, sharey=True)
+    draw_panels(curves, *figure.subplots(1, 2, sharey=True))
+    figure.suptitle("Bits per character of the same validation text; a dot is the best", fontsize=11)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=120)
+    return buffer.getvalue()
+
+
+def draw_panels(curves: Mapping[str, BitsCurve], by_characters: Axes, by_time: Axes) -> None:
+    """Draws the curves into two panels, which may share their vertical axis."""
     for number, (name, curve) in enumerate(curves.items()):
         color = f"C{number % 10}"
         millions = [count / 1e6 for count in curve.characters]
@@ -55,7 +64,3 @@ def draw_bits(curves: Mapping[str, BitsCurve], kind: str = "png") -> bytes:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-    figure.suptitle("Bits per character of the same validation text; a dot is the best", fontsize=11)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=120)
-    return buffer.getvalue()
