@@ -55,6 +55,7 @@ def test_python_dash_m_is_named_as_such(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert command("check") == f"{Path(sys.executable).name} -m handgrad check"
 
 
-def test_in_another_program_it_is_the_plain_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/pytest"])
+@pytest.mark.parametrize("program", ["/usr/bin/pytest", "/usr/lib/python3/pytest/__main__.py", "", "-c"])
+def test_in_another_program_it_is_the_plain_name(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [program])
     assert command("check") == "handgrad check"

@@ -14,7 +14,7 @@ def command(*words: str | Path) -> str:
 
 def _program() -> str:
     called = Path(sys.argv[0])
-    if called.name == "__main__.py":
+    if called.parts[-2:] == ("handgrad", "__main__.py"):
         return f"{_spelled(Path(sys.executable))} -m handgrad"
     return _spelled(called) if called.stem == "handgrad" else "handgrad"  # another program may call main()
 
