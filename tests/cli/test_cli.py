@@ -18,11 +18,10 @@ from support import TEXT, Output, read_lines, start
 
 from handgrad.checking import Result
 from handgrad.cli.main import COMMANDS
-from handgrad.cli.sample import decoded_as_it_comes
 from handgrad.cli.setting_groups import GROUPS
 from handgrad.cli.train import Source
 from handgrad.data import open_token_files
-from handgrad.generation import opening
+from handgrad.generation import decoded_as_it_comes, opening
 from handgrad.runs import TrainConfig, open_run
 from handgrad.runs.config import MODEL_FIELDS
 from handgrad.runs.retention import read_pointer

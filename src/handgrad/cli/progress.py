@@ -10,7 +10,7 @@ from rich.text import Text
 
 from handgrad.cli.console import counted, warn
 from handgrad.data import TokenData
-from handgrad.generation import write
+from handgrad.generation import start_of, write
 from handgrad.models import LanguageModel
 from handgrad.runs import Metrics, Run
 from handgrad.runs.checkpoint import Progress as RunProgress
@@ -92,7 +92,9 @@ class TrainingDisplay(Reporter):
         interval = self.config.sample_interval
         comes_again = self.best_is_sampled and improved and metrics.step == self.config.max_steps
         if interval and metrics.step % interval == 0 and not comes_again:
-            self._print(write(model, self.data.tokenizer, _SAMPLE_TOKENS, seed=self.config.seed))
+            tokenizer = self.data.tokenizer
+            start = start_of(tokenizer, documents=self.run.has_documents, begins=self.run.begins)
+            self._print(write(model, tokenizer, _SAMPLE_TOKENS, seed=self.config.seed, start=start))
 
     def noticed(self, sentence: str) -> None:
         warn(sentence)

@@ -1,7 +1,5 @@
 """handgrad sample: writes text with a trained model."""
 
-import codecs
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +10,7 @@ from handgrad.cli.arguments import parse
 from handgrad.cli.console import compiling_is_said, warn
 from handgrad.cli.help import Help
 from handgrad.cli.main import OK
-from handgrad.generation import DEFAULT_TEMPERATURE, Strategy, generate, opening
+from handgrad.generation import DEFAULT_TEMPERATURE, Strategy, pieces_of, start_of
 from handgrad.runs import open_run
 from handgrad.system.errors import InputError
 from handgrad.tokenizers import Tokenizer
@@ -25,9 +23,15 @@ class Arguments:
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The run's directory."""
     prompt: str = ""
-    """The beginning of the text; a new line by default."""
+    """The beginning of the text. By default it begins as the training text does; with documents, as a document does."""
+    allow_special: bool = False
+    """Read special tokens in the prompt, such as <eos>, as themselves and not as characters."""
     tokens: int = 500
-    """Tokens to write."""
+    """Tokens to write at most."""
+    until_end: bool = True
+    """Stop at the end of a document, if the model was trained on several. Otherwise write <eos> and continue."""
+    stop: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="TEXT")] = ()
+    """End the text before this one, which is not printed. Can be given several times."""
     temperature: float = DEFAULT_TEMPERATURE
     """Below 1 is safer, above 1 is bolder; 0 always takes the likeliest token."""
     top_k: int | None = None
@@ -37,7 +41,7 @@ class Arguments:
     seed: int = 0
     """Seed of the sampling: the same seed gives the same text."""
     samples: int = 1
-    """Texts to write."""
+    """Texts to write; with documents, each is a document."""
     checkpoint: Annotated[str, tyro.conf.arg(metavar="NAME")] = "best"
     """best, last, or the name of a checkpoint."""
 
@@ -49,6 +53,7 @@ _HELP = Help(
             'handgrad sample runs/quick-1 --prompt "def read(self" --temperature 0.5 --samples 3',
             "Write three texts that begin alike, each token a safer choice.",
         ),
+        ('handgrad sample runs/quick-1 --prompt "Question: " --stop "Question:"', "End the text at the next question."),
     )
 )
 
@@ -58,49 +63,49 @@ def run(argv: list[str]) -> int:
     for name in ("tokens", "samples"):
         if getattr(arguments, name) < 1:
             raise InputError(f"{name} must be at least 1, not {getattr(arguments, name)}")
+    if "" in arguments.stop:
+        raise InputError("stop must be a text of at least one character, not ''")
     if arguments.seed < 0:
         raise InputError(f"seed must be at least 0, not {arguments.seed}")
     Strategy(arguments.temperature, arguments.top_k, arguments.top_p)  # raises before the model is read
     the_run = open_run(arguments.run)
     tokenizer = the_run.tokenizer()
     model, _ = the_run.model(arguments.checkpoint, warn)
-    ids = tokenizer.encode(arguments.prompt).tolist() or opening(tokenizer)
-    _warn_of_unknown(arguments.prompt, tokenizer)
+    start = start_of(
+        tokenizer,
+        arguments.prompt,
+        documents=the_run.has_documents,
+        begins=the_run.begins,
+        until_end=arguments.until_end,
+        allow_special=arguments.allow_special,
+    )
+    _warn_of_unknown(arguments.prompt, arguments.allow_special, tokenizer)
     with compiling_is_said():
         for number in range(arguments.samples):
             if arguments.samples > 1:
                 print(f"--- sample {number + 1} ---")
-            print(arguments.prompt, end="", flush=True)
-            written = generate(
+            written = pieces_of(
                 model,
-                ids,
+                tokenizer,
+                start,
                 arguments.tokens,
+                stops=arguments.stop,
                 temperature=arguments.temperature,
                 top_k=arguments.top_k,
                 top_p=arguments.top_p,
                 seed=[arguments.seed, number],
-                exclude=tokenizer.special_ids,
             )
-            for text in decoded_as_it_comes(tokenizer, written):
+            for text in written:
                 print(text, end="", flush=True)
             print()
     return OK
 
 
-def decoded_as_it_comes(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:
-    """The text of ids, piece by piece; a character waits until all its bytes are there.
-
-    The pieces joined are ``tokenizer.decode(ids)``.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    for number in ids:
-        yield decoder.decode(tokenizer.decode_bytes([number]))
-    yield decoder.decode(b"", final=True)
-
-
-def _warn_of_unknown(prompt: str, tokenizer: Tokenizer) -> None:
+def _warn_of_unknown(prompt: str, allow_special: bool, tokenizer: Tokenizer) -> None:
     if tokenizer.unk_id is None:
         return
+    for token in tokenizer.special_tokens if allow_special else ():
+        prompt = prompt.replace(token, "")
     unknown = sorted({character for character in prompt if tokenizer.unk_id in tokenizer.encode(character)})
     if unknown:
         names = ", ".join(repr(character) for character in unknown)

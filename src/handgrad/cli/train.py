@@ -25,7 +25,7 @@ from handgrad.data import (
     load_text,
     open_token_files,
 )
-from handgrad.generation import write
+from handgrad.generation import start_of, write
 from handgrad.models.formats.model_in_checkpoint import read_pointer
 from handgrad.runs import (
     Run,
@@ -226,7 +226,8 @@ def _print_result(the_run: Run, data: TokenData, console: Console) -> None:
     if progress.best_step == progress.step:  # otherwise it replaces a damaged best one
         described = f"best checkpoint {best.name}, validation loss {progress.best_val_loss:.4f}"
     console.print(f"\n{described}; it writes:\n")
-    console.print(write(model, data.tokenizer, _SAMPLE_TOKENS, seed=the_run.config.seed))
+    start = start_of(data.tokenizer, documents=the_run.has_documents, begins=the_run.begins)
+    console.print(write(model, data.tokenizer, _SAMPLE_TOKENS, seed=the_run.config.seed, start=start))
     console.print(f"\ncurves: {the_run.curves_path}\nmore:   {command('sample', the_run.path)}")
 
 

@@ -111,7 +111,8 @@ def _prepare(
     written = temporary / "tokens"
     written.mkdir()
     tallies, hashes = _encode(tokenizer, train, validation, written, chosen, report)
-    meta = describe(_source(texts), found.sha256, tokenizer, *tallies, hashes)
+    documents = "files" if found.documents > 1 else ""
+    meta = describe(_source(texts), found.sha256, tokenizer, *tallies, hashes, documents)
     write_the_rest(written, tokenizer, meta)
     out.parent.mkdir(parents=True, exist_ok=True)
     if os.name == "nt" and out.exists():

@@ -25,6 +25,9 @@ FORMAT_VERSION = 1
 TRAIN, VALIDATION = "train.npy", "validation.npy"
 _CHECKED_AT_A_TIME = 1 << 16
 _HASHED_AT_A_TIME = 1 << 22
+_FIRST_TOKENS = 8
+_LATER = ("documents",)
+"""Fields of ``meta.json`` that are written only if they differ from their defaults, as older files have none."""
 _MAGIC = magic(1, 0)
 """The first bytes of version 1.0 of the format, whose header has at most 64 KiB; a later version's may claim 4 GiB."""
 
@@ -49,6 +52,8 @@ class Meta:
     train_sha256: str = ""
     """The hash of the ids as they lie in the file; empty in older files, which did not store it."""
     validation_sha256: str = ""
+    documents: str = ""
+    """What a document is if there are several, with <eos> between them: "files"; empty if there is only one."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,16 @@ class TokenData:
         if not self.meta.validation_lossless or not self.meta.validation_characters:
             return None
         return self.meta.validation_tokens / self.meta.validation_characters
+
+    @property
+    def begins(self) -> list[int]:
+        """The ids of the first characters of the training text, as few as are whole characters; none if it is empty."""
+        special = set(self.tokenizer.special_ids)
+        first = [number for number in self.train[:_FIRST_TOKENS].tolist() if number not in special]
+        for length in range(1, len(first) + 1):
+            if "\ufffd" not in self.tokenizer.decode(first[:length]):
+                return first[:length]
+        return first[:1]
 
     def check_length(self, block_size: int) -> None:
         """Raises InputError if a part is too short for one window of block_size and its next token."""
@@ -155,7 +170,13 @@ def count_unknown(tokenizer: Tokenizer, ids: Array) -> int:
 
 
 def describe(
-    source: str, corpus_sha256: str, tokenizer: Tokenizer, train: Tally, validation: Tally, hashes: tuple[str, str]
+    source: str,
+    corpus_sha256: str,
+    tokenizer: Tokenizer,
+    train: Tally,
+    validation: Tally,
+    hashes: tuple[str, str],
+    documents: str = "",
 ) -> Meta:
     """The content of ``meta.json`` for a text's two parts; ``hashes`` are those of their ids."""
     return Meta(
@@ -172,6 +193,7 @@ def describe(
         validation_lossless=validation.lossless,
         train_sha256=hashes[0],
         validation_sha256=hashes[1],
+        documents=documents,
     )
 
 
@@ -225,7 +247,9 @@ def write_ids(path: Path, dtype: np.dtype[np.unsignedinteger], parts: Iterable[A
 def write_the_rest(directory: Path, tokenizer: Tokenizer, meta: Meta) -> None:
     """Writes the tokenizer and, last, ``meta.json``: if it exists, the directory is complete."""
     tokenizer.save(directory / "tokenizer.json")
-    write_json(directory / "meta.json", asdict(meta))
+    content = asdict(meta)
+    later = {name: value for name, value in content.items() if name in _LATER and value == getattr(Meta, name)}
+    write_json(directory / "meta.json", {name: content[name] for name in content if name not in later})
 
 
 def open_token_files(directory: Path) -> TokenData:

@@ -20,11 +20,12 @@ def generate(
     top_p: float | None = None,
     seed: int | Sequence[int] = 0,
     exclude: Sequence[int] = (),
+    ends: Sequence[int] = (),
 ) -> Iterator[int]:
     """Yields max_new_tokens ids that continue ``ids`` (at least one), each as soon as it is chosen.
 
-    The model sees the last block_size tokens only. Ids in ``exclude``, such as special tokens, are never chosen. One
-    seed gives one text.
+    The model sees the last block_size tokens only. Ids in ``exclude``, such as special tokens, are never chosen. An id
+    in ``ends``, such as that of <eos>, ends the text and is not yielded. One seed gives one text.
 
     Raises InputError for an invalid temperature, top_k or top_p. Raises ValueError if ``ids`` is empty, or if
     ``exclude`` contains an unknown id or every id.
@@ -36,7 +37,8 @@ def generate(
     vocab_size = model.config.vocab_size
     if not set(exclude) < set(range(vocab_size)):
         raise ValueError(f"generate: exclude must be some of the ids below {vocab_size}, not {sorted(exclude)}")
-    return _generate(model, context, max_new_tokens, strategy, np.random.default_rng(seed), list(exclude))
+    rng = np.random.default_rng(seed)
+    return _generate(model, context, max_new_tokens, strategy, rng, list(exclude), frozenset(ends))
 
 
 def _generate(
@@ -46,11 +48,14 @@ def _generate(
     strategy: Strategy,
     rng: np.random.Generator,
     exclude: list[int],
+    ends: frozenset[int],
 ) -> Iterator[int]:
     for _ in range(max_new_tokens):
         logits = _next_logits(model, context[-model.config.block_size :])
         logits[exclude] = -np.inf
         context.append(strategy.choose(logits, rng))
+        if context[-1] in ends:
+            return
         yield context[-1]
 
 

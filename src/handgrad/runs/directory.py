@@ -20,6 +20,9 @@ from handgrad.system.errors import InputError
 from handgrad.system.files import read_json, write_json
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 
+_SEARCHED = 1 << 22
+"""Tokens of an old run's text in which the end of a document is looked for."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -37,6 +40,10 @@ class Run:
     """The checkpoint that the initial weights come from; None for new weights."""
     baselines: Baselines | None
     """Losses that the model should beat; None in runs that were started before they were computed."""
+    documents: str | None = None
+    """What a document is if the text has several; empty if it has one; None in runs that do not store it."""
+    begins: tuple[int, ...] = ()
+    """The ids that the training text begins with; empty in runs that do not store them."""
 
     @property
     def replicas(self) -> int:
@@ -66,6 +73,20 @@ class Run:
                 f"{self.data_directory} no longer holds the text and tokenizer that {self.path} began with"
             )
         return data
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether the text consists of several documents with a token between them.
+
+        Runs that do not store it are asked for their token files; without these it is False.
+        """
+        if self.documents is not None:
+            return bool(self.documents)
+        try:
+            data = self.data()
+        except (InputError, OSError):
+            return False
+        return data.tokenizer.eos_id is not None and data.tokenizer.eos_id in data.train[:_SEARCHED]
 
     def model(self, wanted: str, notice: Callable[[str], None] = lambda sentence: None) -> tuple[LanguageModel, Path]:
         """The model in ``best``, ``last`` or a checkpoint by its name, and the checkpoint that it came from.
@@ -108,6 +129,8 @@ def create_run(
             "source": data.meta.source,
             "corpus_sha256": data.meta.corpus_sha256,
             "tokenizer_sha256": data.meta.tokenizer_sha256,
+            "documents": data.meta.documents,
+            "begins": data.begins,
         },
         "init_from": None if init_from is None else str(init_from.resolve()),
         "baselines": None if (baselines := baselines_of(data)) is None else asdict(baselines),
@@ -147,9 +170,27 @@ def open_run(path: Path) -> Run:
             environment=Environment.of(content["resolved"]),
             init_from=None if content["init_from"] is None else Path(content["init_from"]),
             baselines=None if baselines is None else dataclass_from_json(Baselines, baselines),
+            documents=_documents_in(content["data"]),
+            begins=_ids_in(content["data"], model_config.vocab_size),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path / 'config.json'} is damaged: {error}") from None
+
+
+def _documents_in(data: dict[str, Any]) -> str | None:
+    """Raises ValueError for a value that is not a string."""
+    documents = data.get("documents")
+    if not isinstance(documents, str | None):
+        raise ValueError(f"documents must be a string, not {str(documents)[:80]!r}")
+    return documents
+
+
+def _ids_in(data: dict[str, Any], vocab_size: int) -> tuple[int, ...]:
+    """Raises ValueError if ``begins`` is not a list of ids of the vocabulary."""
+    begins = data.get("begins", [])
+    if not isinstance(begins, list) or not all(type(number) is int and 0 <= number < vocab_size for number in begins):
+        raise ValueError(f"begins must be a list of ids below {vocab_size}, not {str(begins)[:80]!r}")
+    return tuple(begins)
 
 
 def save_settings(run: Run, config: TrainConfig, environment: Environment, note: dict[str, Any] | None = None) -> Run:

@@ -1,0 +1,91 @@
+"""Texts as users have them, from raw files to samples."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support import Output
+
+from handgrad.data import open_token_files
+from handgrad.runs import open_run
+
+Handgrad = Callable[..., Output]
+TINY = [
+    *("--block-size", "8", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--max-steps", "150"),
+    *("--lr", "1e-2", "--replicas", "1", "--eval-interval", "150"),
+]
+
+
+@pytest.fixture
+def abc_run(handgrad: Handgrad, tmp_path: Path) -> Path:
+    """A model of 300 files that each hold abc."""
+    (tmp_path / "files").mkdir()
+    for number in range(300):
+        (tmp_path / "files" / f"{number}.txt").write_text("abc")
+    assert handgrad("prepare", "--text", tmp_path / "files", "--out", tmp_path / "tokens").code == 0
+    done = handgrad("train", "--data", tmp_path / "tokens", "--out", tmp_path / "run", *TINY)
+    assert done.code == 0, done.err
+    assert "; it writes:\n\nabc\n\ncurves: " in done.out
+    return tmp_path / "run"
+
+
+def test_a_model_of_documents_writes_documents(handgrad: Handgrad, abc_run: Path) -> None:
+    greedy = ("sample", abc_run, "--temperature", 0)
+    assert handgrad(*greedy).out == "abc\n"
+    assert handgrad(*greedy, "--tokens", 2).out == "ab\n"
+    assert handgrad(*greedy, "--samples", 2).out == "--- sample 1 ---\nabc\n--- sample 2 ---\nabc\n"
+    assert handgrad(*greedy, "--prompt", "b").out == "bc\n"
+    assert handgrad(*greedy, "--no-until-end", "--tokens", 6).out == "abc<eos>ab\n"
+    assert handgrad(*greedy, "--stop", "x", "--stop", "c").out == "ab\n"
+    named = handgrad(*greedy, "--prompt", "<eos>a", "--allow-special")
+    assert (named.out, named.err) == ("<eos>abc\n", "")
+    unnamed = handgrad(*greedy, "--prompt", "<eos>a")
+    assert "the vocabulary lacks '<', '>', 'e', 'o', 's'" in unnamed.err
+    refused = handgrad(*greedy, "--stop", "")
+    assert (refused.code, refused.err) == (2, "handgrad: stop must be a text of at least one character, not ''\n")
+
+
+def test_an_old_run_of_documents_writes_documents_as_well(handgrad: Handgrad, abc_run: Path) -> None:
+    content = json.loads((abc_run / "config.json").read_text())
+    assert content["data"]["documents"] == "files"
+    for name in ("documents", "begins"):
+        del content["data"][name]
+    (abc_run / "config.json").write_text(json.dumps(content))
+    assert handgrad("sample", abc_run, "--temperature", 0).out == "abc\n"
+    meta = Path(content["data"]["directory"]) / "meta.json"
+    meta.unlink()  # without its token files, nothing is known of documents
+    assert open_run(abc_run).has_documents is False
+    assert len(handgrad("sample", abc_run, "--temperature", 0, "--tokens", 5).out) == 6
+
+
+def test_one_document_begins_as_the_training_text(handgrad: Handgrad, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("abc" * 300)
+    done = handgrad("train", "--text", tmp_path / "text.txt", "--out", tmp_path / "run", *TINY)
+    assert f"\n\n{'abc' * 100}a\n\ncurves: " in done.out
+    assert handgrad("sample", tmp_path / "run", "--temperature", 0, "--tokens", 5).out == "abcabc\n"
+    assert handgrad("sample", tmp_path / "run", "--temperature", 0, "--tokens", 2, "--prompt", "c").out == "cab\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("documents", 3), ("begins", "a"), ("begins", [99]), ("begins", [True]), ("begins", [-1])]
+)
+def test_a_damaged_beginning_is_one_sentence(handgrad: Handgrad, abc_run: Path, name: str, value: object) -> None:
+    content = json.loads((abc_run / "config.json").read_text())
+    content["data"][name] = value
+    (abc_run / "config.json").write_text(json.dumps(content))
+    refused = handgrad("sample", abc_run)
+    assert refused.code == 2
+    assert f"config.json is damaged: {name} must be" in refused.err
+
+
+def test_a_text_begins_with_whole_characters(handgrad: Handgrad, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("漢字かな" * 300, encoding="utf-8")
+    made = handgrad(
+        *("prepare", "--text", tmp_path / "text.txt", "--tokenizer", "bpe", "--vocab-size", 260),
+        *("--out", tmp_path / "tokens"),
+    )
+    assert made.code == 0, made.err
+    data = open_token_files(tmp_path / "tokens")
+    assert data.tokenizer.decode(data.begins) == "漢"
+    assert len(data.begins) == 3
