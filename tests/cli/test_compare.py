@@ -107,7 +107,9 @@ def test_compare_prints_a_table_and_leaves_a_report(
 def test_runs_are_ordinary_runs(begin: Callable[..., Output], handgrad: Handgrad, tmp_path: Path) -> None:
     assert begin("--tokenizers", "char").code == 0
     run = tmp_path / "out" / "runs" / "char"
-    assert len(handgrad("sample", run, "--tokens", 9).out) == 10
+    assert (
+        len(handgrad("sample", run, "--tokens", 9).out) == 1 + 9 + 1
+    )  # what the text begins with, the tokens, a line end
     bits = results(tmp_path / "out")["measures"][0]["best_bits_per_character"]
     assert f"{bits:.4f}" in handgrad("eval", run).out
 

@@ -1,6 +1,8 @@
 """Texts as users have them, from raw files to samples."""
 
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from handgrad.runs import open_run
 Handgrad = Callable[..., Output]
 TINY = [
     *("--block-size", "8", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--max-steps", "150"),
-    *("--lr", "1e-2", "--replicas", "1", "--eval-interval", "150"),
+    *("--lr", "1e-2", "--replicas", "1", "--eval-interval", "150", "--tokenizer", "char", "--warmup-steps", "10"),
 ]
 
 
@@ -89,3 +91,46 @@ def test_a_text_begins_with_whole_characters(handgrad: Handgrad, tmp_path: Path)
     data = open_token_files(tmp_path / "tokens")
     assert data.tokenizer.decode(data.begins) == "漢"
     assert len(data.begins) == 3
+
+
+def test_train_reads_standard_input_and_folders(
+    handgrad: Handgrad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeffabc".encode("utf-16") * 300), encoding="ascii")
+    )
+    few = [*TINY, "--max-steps", 1]
+    piped = handgrad("train", "--text", "-", "--out", tmp_path / "piped", *few)
+    assert piped.code == 0, piped.err
+    assert "characters of standard input" in piped.out
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("abcab" * 50)
+    (tmp_path / "in" / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "in" / "c.txt").write_text("cab" * 50)
+    folder = handgrad("train", "--text", tmp_path / "in", "--out", tmp_path / "folder", *few)
+    assert folder.code == 0
+    assert folder.err == f"handgrad: warning: skipped files: 1 not text ({tmp_path / 'in' / 'b.png'} is a PNG image)\n"
+    assert open_run(tmp_path / "folder").documents == "files"
+    several = handgrad(
+        "train", "--text", tmp_path / "in" / "a.txt", tmp_path / "in" / "c.txt", "--out", tmp_path / "s", *few
+    )
+    assert several.code == 0
+    refused = handgrad("train", "--data", tmp_path / "folder" / "data", "--documents", "lines", "--out", tmp_path / "x")
+    assert refused.code == 2
+    assert "--documents is for raw text; prepare has made the token files in" in refused.err
+
+
+def test_one_unseen_character_is_counted_and_bytes_help(handgrad: Handgrad, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("abc" * 100 + "?")
+    few = [*TINY, "--max-steps", 1]
+    lossy = handgrad("train", "--text", tmp_path / "text.txt", "--out", tmp_path / "a", *few)
+    assert "1 of 31 characters of the validation text are unknown to the tokenizer ('?')" in lossy.err
+    says = "bits per character are not comparable: the tokenizer does not know 1 of the 31 characters of the validation"
+    assert says in lossy.out
+    assert f"bits        {says}" in handgrad("eval", tmp_path / "a").out
+    exact = handgrad("train", "--text", tmp_path / "text.txt", "--byte-fallback", "--out", tmp_path / "b", *few)
+    assert "1 tokens of the validation text ('<3F>'; 3.2% of it) occur nowhere in the training text" in exact.err
+    assert "bits per character" in handgrad("eval", tmp_path / "b").out
+    (tmp_path / "other.txt").write_text("漢?")
+    assert "bits per character are" not in handgrad("eval", tmp_path / "b", "--text", tmp_path / "other.txt").out
+    assert handgrad("sample", tmp_path / "b", "--prompt", "漢", "--tokens", 1).err == ""

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handgrad.data.documents import Document, Stream, Survey, chunks_in_groups, find_documents, survey
+from handgrad.data.documents import Document, Survey, chunks_in_groups, survey
+from handgrad.data.finding import Stream, find_documents
 from handgrad.data.preparing import no_report
 from handgrad.system.errors import InputError
 from handgrad.tokenizers import BPETokenizer, CharTokenizer, Tokenizer, WordTokenizer
@@ -129,7 +130,10 @@ def test_what_is_not_utf_8_is_refused_with_its_place(
     with pytest.raises(InputError) as caught:
         surveyed("fine", mark + content, chunk_bytes=7)
     expected = says.replace(f"{{{offset}}}", str(offset + len(mark)))
-    assert str(caught.value) == f"1 is not UTF-8: {expected}; convert it first, for example with iconv"
+    assert (
+        str(caught.value)
+        == f"1 is not UTF-8: {expected}; convert it first, for example with iconv -f WINDOWS-1252 -t UTF-8"
+    )
 
 
 def test_a_document_that_was_changed_is_not_believed(surveyed: Surveyed) -> None:

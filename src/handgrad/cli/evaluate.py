@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from handgrad.cli.arguments import parse
@@ -12,6 +13,7 @@ from handgrad.cli.console import compiling_is_said, warn
 from handgrad.cli.main import OK
 from handgrad.cli.progress import describe_bits
 from handgrad.data import count_unknown
+from handgrad.data.token_files import why_not_lossless
 from handgrad.runs import Run, choose_replicas, open_run
 from handgrad.system.arrays import Array
 from handgrad.system.errors import InputError
@@ -28,7 +30,7 @@ class Arguments:
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The run's directory."""
     text: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """A UTF-8 file; the validation split of the run by default."""
+    """A text file; the validation split of the run by default."""
     checkpoint: Annotated[str, tyro.conf.arg(metavar="NAME")] = "best"
     """best, last, or the name of a checkpoint."""
 
@@ -36,33 +38,43 @@ class Arguments:
 def run(argv: list[str]) -> int:
     arguments = parse(Arguments, argv, "eval")
     the_run = open_run(arguments.run)
-    tokens, tokens_per_character, what = _tokens(the_run, arguments.text)
+    tokens, tokens_per_character, what, why_not = _tokens(the_run, arguments.text)
     if len(tokens) < 2:
         raise InputError(f"{what} has too few tokens, {len(tokens)}; at least 2 are needed, the second to be predicted")
+    end = the_run.tokenizer().eos_id if the_run.config.boundaries == "respect" else None
     model, checkpoint = the_run.model(arguments.checkpoint, warn)
     threads = choose_replicas(0, len(tokens))
     with compiling_is_said(), cores_for(threads), Team(threads) as team:
-        loss = evaluate(model, tokens, team)
+        loss = evaluate(model, tokens, team, end=end)
     rows = {
         "text": what,
         "tokens": f"{len(tokens):,}, of which {count_unknown(the_run.tokenizer(), tokens):,} unknown",
         "checkpoint": checkpoint.name,
         "loss": f"{loss:.4f} nats per token",
         "perplexity": f"{math.exp(min(loss, 700)):.4g} per token",
-        "bits": describe_bits(bits_per_character(loss, tokens_per_character)),
+        "bits": why_not or describe_bits(bits_per_character(loss, tokens_per_character)),
     }
     for name, value in rows.items():
         print(f"{name:12}{value}")
     return OK
 
 
-def _tokens(the_run: Run, text_file: Path | None) -> tuple[Array, float | None, str]:
-    """The tokens to predict, their number per character (None if the tokenizer loses text), and their source."""
+def _tokens(the_run: Run, text_file: Path | None) -> tuple[Array, float | None, str, str | None]:
+    """The tokens to predict, their number per character, their source, and why there are no bits per character."""
     if text_file is None:
         data = the_run.data()
         data.check_ids(data.validation)
-        return data.validation, data.tokens_per_character, f"the validation split of {data.meta.source}"
+        what = f"the validation split of {data.meta.source}"
+        return data.validation, data.targets_per_character(the_run.config.boundaries), what, data.why_no_bits
     text, tokenizer = read_text(text_file), the_run.tokenizer()
-    ids = tokenizer.encode(text)
-    lossless = bool(text) and tokenizer.decode(ids) == text
-    return ids, len(ids) / len(text) if lossless else None, str(text_file)
+    respects = the_run.config.boundaries == "respect"
+    lines = respects and the_run.documents == "lines"
+    documents = [line for line in text.splitlines() if line.strip()] if lines else [text]
+    encoded = [tokenizer.encode(document) for document in documents]
+    lossless = all(tokenizer.decode(ids) == document for ids, document in zip(encoded, documents, strict=True))
+    end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    ids = np.concatenate([part for document in encoded for part in (document, end)][:-1]).astype(np.int32)
+    if lossless:
+        characters = sum(map(len, documents))
+        return ids, (len(ids) + respects) / characters, str(text_file), None
+    return ids, None, str(text_file), why_not_lossless(tokenizer, ids, "this text")

@@ -1,6 +1,5 @@
 """handgrad prepare: turns texts, which may be larger than memory, into token files."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -21,19 +20,18 @@ from rich.progress import (
 from rich.text import Text
 
 from handgrad.cli.arguments import parse
-from handgrad.cli.console import make_console, standard_input
+from handgrad.cli.console import make_console, warn
 from handgrad.cli.help import Help
 from handgrad.cli.interrupts import sigterm_raises
 from handgrad.cli.main import OK
-from handgrad.data import Prepared, Stream, check_is_empty, load_dataset, prepare_token_files
+from handgrad.cli.texts import STANDARD_INPUT, TextFlags, named_tokenizer, skipped_files, texts_of
+from handgrad.data import Prepared, Stream, check_is_empty, prepare_token_files
 from handgrad.system.errors import InputError
-from handgrad.tokenizers import KINDS, Tokenizer, load_tokenizer, make_tokenizer
-
-_STANDARD_INPUT = Path("-")
+from handgrad.tokenizers import Tokenizer, make_tokenizer
 
 
-@dataclass
-class Arguments:
+@dataclass(kw_only=True)
+class Arguments(TextFlags):
     """Turn texts into token files for `handgrad train --data DIR`. Texts may be larger than memory."""
 
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
@@ -41,13 +39,17 @@ class Arguments:
     standard_input: Annotated[tyro.conf.Positional[Literal["-"] | None], tyro.conf.arg(metavar="-")] = None
     """Read the text from standard input."""
     text: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...")] = ()
-    """UTF-8 files, and directories of UTF-8 files; each file is a document. - is standard input."""
+    """Files, and directories of files, which may be compressed with gzip. - is standard input."""
     dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """A text by name: functions, pydoc or shakespeare."""
     tokenizer: Annotated[str, tyro.conf.arg(metavar="char|word|bpe|FILE")] = "char"
-    """A kind of tokenizer, which learns its vocabulary from the text; or a tokenizer.json, which is used as it is."""
+    """A kind of tokenizer, which learns its vocabulary from the text; or the file of one, which is used as it is."""
     vocab_size: int | None = None
     """The largest vocabulary that the tokenizer may learn, special tokens included."""
+    byte_fallback: bool = False
+    """Encode unknown characters as their bytes, so that none are lost. The tokenizers word and bpe always do."""
+    seed: int = 0
+    """Seed of --shuffle-documents."""
 
 
 _HELP = Help(
@@ -57,6 +59,7 @@ _HELP = Help(
             "Encode a directory of texts with a new byte-pair vocabulary.",
         ),
         ("handgrad train --data tokens", "Train on the token files."),
+        ("handgrad prepare --text chat.jsonl --documents jsonl:text --out tokens", "Make a document of each line."),
     )
 )
 
@@ -64,12 +67,17 @@ _HELP = Help(
 def run(argv: list[str]) -> int:
     arguments = parse(Arguments, argv, "prepare", extra=_HELP)
     check_is_empty(arguments.out)
-    tokenizer, learn = _tokenizer(arguments.tokenizer, arguments.vocab_size)
+    choices = arguments.choices(arguments.seed)
+    tokenizer, learn = _tokenizer(arguments)
     texts = _texts(arguments)
     with sigterm_raises(), PreparingDisplay(make_console()) as display:
-        prepared = prepare_token_files(texts, arguments.out, tokenizer, learn=learn, report=display.report)
+        prepared = prepare_token_files(
+            texts, arguments.out, tokenizer, choices=choices, learn=learn, report=display.report
+        )
     for name, value in _summary(prepared, arguments.out).items():
         print(f"{name:22}{value}")
+    for note in prepared.notes:
+        warn(note)
     return OK
 
 
@@ -121,36 +129,29 @@ class PreparingDisplay:
 
 
 def _texts(arguments: Arguments) -> list[Path | Stream]:
-    texts = [*arguments.text, *([_STANDARD_INPUT] if arguments.standard_input else [])]
-    if bool(texts) == (arguments.dataset is not None):
+    paths = [*arguments.text, *([STANDARD_INPUT] if arguments.standard_input else [])]
+    if bool(paths) == (arguments.dataset is not None):
         raise InputError("prepare: give either --text PATH ..., - for standard input, or --dataset NAME")
-    if arguments.dataset is not None:
-        corpus = load_dataset(arguments.dataset)
-        return [Stream(io.BytesIO(corpus.text.encode()), corpus.source)]
-    if texts.count(_STANDARD_INPUT) > 1:
-        raise InputError("prepare: standard input can be read only once; name - once")
-    return [Stream(standard_input(), "standard input") if path == _STANDARD_INPUT else path for path in texts]
+    return texts_of(paths, arguments.dataset)
 
 
-def _tokenizer(named: str, vocab_size: int | None) -> tuple[Tokenizer, bool]:
+def _tokenizer(arguments: Arguments) -> tuple[Tokenizer, bool]:
     """The tokenizer, and whether it must still learn its vocabulary."""
-    if named in KINDS:
-        return make_tokenizer(named, vocab_size), True
-    if not named.endswith(".json") and not Path(named).exists():
-        raise InputError(
-            f"unknown tokenizer {named!r}; choose from {', '.join(KINDS)}, or the path of a tokenizer.json"
-        )
-    if vocab_size is not None:
-        raise InputError(f"the vocabulary comes with {named}; --vocab-size cannot be given with it")
-    return load_tokenizer(named), False
+    given = {"--vocab-size": arguments.vocab_size is not None, "--byte-fallback": arguments.byte_fallback}
+    found = named_tokenizer(arguments.tokenizer, [flag for flag, is_given in given.items() if is_given])
+    if found is not None:
+        return found, False
+    return make_tokenizer(arguments.tokenizer, arguments.vocab_size, arguments.byte_fallback), True
 
 
 def _summary(prepared: Prepared, out: Path) -> dict[str, str]:
     meta = prepared.meta
     characters = meta.train_characters + meta.validation_characters
     tokens = meta.train_tokens + meta.validation_tokens
+    skipped = skipped_files(prepared)
     return {
         "documents": f"{prepared.documents:,}",
+        **({"skipped files": skipped} if skipped else {}),
         "characters": f"{characters:,}",
         "training tokens": f"{meta.train_tokens:,}",
         "validation tokens": f"{meta.validation_tokens:,}",

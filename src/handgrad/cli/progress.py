@@ -64,6 +64,8 @@ class TrainingDisplay(Reporter):
         if progress.step == 0 and self.run.baselines is not None:
             uniform, bigram = self.run.baselines.uniform, self.run.baselines.bigram
             self._print(f"validation loss to beat: {uniform:.4f} by a uniform guess, {bigram:.4f} by a bigram model")
+        if (why := data.why_no_bits) is not None:
+            self._print(why)
         if self.console.is_terminal:
             self.live = Live(console=self.console, get_renderable=self._live_line, refresh_per_second=5)
             self.live.start()

@@ -3,10 +3,23 @@
 from handgrad.runs.config import MODEL_FIELDS
 
 GROUPS = {
-    "text": ("text", "data", "dataset", "tokenizer", "tokenizers", "vocab_size"),
+    "text": (
+        *("text", "data", "dataset", "tokenizer", "tokenizers", "vocab_size", "byte_fallback", "documents", "val_text"),
+        *("val_fraction", "shuffle_documents", "include", "exclude", "encoding", "line_ends"),
+    ),
     "model": ("preset", "config", "n_layer", "n_head", "n_embd", "block_size", *MODEL_FIELDS),
     "training": (
-        *("budget", "max_steps", "batch_size", "grad_accum_steps", "optimizer", "lr", "min_lr", "warmup_steps"),
+        *(
+            "budget",
+            "max_steps",
+            "batch_size",
+            "boundaries",
+            "grad_accum_steps",
+            "optimizer",
+            "lr",
+            "min_lr",
+            "warmup_steps",
+        ),
         *("schedule", "step_size", "step_gamma", "beta1", "beta2", "nesterov", "weight_decay", "grad_clip"),
     ),
     "saving and resuming": ("out", "resume", "allow_inexact", "init_from", "checkpoint_interval", "keep"),

@@ -16,15 +16,8 @@ from handgrad.cli.invocation import command
 from handgrad.cli.main import FAILED, OK
 from handgrad.cli.progress import TrainingDisplay
 from handgrad.cli.setting_groups import GROUPS
-from handgrad.data import (
-    DEFAULT_DATASET,
-    TokenData,
-    count_unknown,
-    encode_corpus,
-    load_dataset,
-    load_text,
-    open_token_files,
-)
+from handgrad.cli.texts import TextFlags, is_path, skipped_files, texts_of
+from handgrad.data import DEFAULT_DATASET, TokenData, open_token_files, prepare_in_memory
 from handgrad.generation import start_of, write
 from handgrad.models.formats.model_in_checkpoint import read_pointer
 from handgrad.runs import (
@@ -45,19 +38,19 @@ from handgrad.runs.config import MODEL_FIELDS
 from handgrad.runs.resuming import was_cut_off
 from handgrad.system.errors import InputError
 from handgrad.system.locks import locked
-from handgrad.tokenizers import make_tokenizer
+from handgrad.tokenizers import Tokenizer, load_tokenizer, make_tokenizer
 from handgrad.training import DivergedError, check_fits_memory, compile_kernels, train
 
-_GIVEN_BY_WEIGHTS = (*(name for name in MODEL_FIELDS if name != "dropout"), "tokenizer", "vocab_size")
+_GIVEN_BY_WEIGHTS = (*(name for name in MODEL_FIELDS if name != "dropout"), "tokenizer", "vocab_size", "byte_fallback")
 _SAMPLE_TOKENS = 300
 
 
 @dataclass
-class Source:
+class Source(TextFlags):
     """What to train on and where to keep the run."""
 
-    text: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """A UTF-8 file to train on."""
+    text: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...")] = ()
+    """Files, and directories of files, to train on. - is standard input."""
     data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """A directory of token files that `handgrad prepare` made."""
     dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
@@ -113,11 +106,14 @@ def run(argv: list[str]) -> int:
 
 
 def _new(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
-    config = _settings(source, argv)
+    argv, tokenizer = _tokenizer_in(argv)
+    config = _settings(source, argv, tokenizer)
     if source.out is not None:
         check_is_free(source.out)
-    data = _data(source, config)
-    data.check_length(config.block_size)
+    if source.init_from is not None:
+        tokenizer = _same(tokenizer, open_run(source.init_from).tokenizer(), source.init_from)
+    data = _data(source, config, tokenizer)
+    data.check_length(config.block_size, config.boundaries)
     init_from = None if source.init_from is None else _weights_to_begin_with(source.init_from)
     out = next_free(Path("runs"), source.preset) if source.out is None else source.out
     replicas = choose_replicas(config.replicas, config.batch_size)
@@ -131,9 +127,28 @@ def _weights_to_begin_with(path: Path) -> Path:
     return load_intact(path, "best", read_progress, warn)[1]
 
 
-def _settings(source: Source, argv: list[str]) -> TrainConfig:
+def _tokenizer_in(argv: list[str]) -> tuple[list[str], Tokenizer | None]:
+    """The arguments without a ``--tokenizer FILE``, and the tokenizer in the file."""
+    for place, word in enumerate(argv):
+        flag, equals, value = word.partition("=")
+        if flag == "--tokenizer":
+            named = value if equals else "".join(argv[place + 1 : place + 2])
+            if is_path(named):
+                return argv[:place] + argv[place + 1 + (not equals) :], load_tokenizer(named)
+    return argv, None
+
+
+def _same(given: Tokenizer | None, of_weights: Tokenizer, path: Path) -> Tokenizer:
+    if given is not None and given != of_weights:
+        raise InputError(f"the model in {path} comes with its tokenizer; --tokenizer cannot name another one")
+    return of_weights
+
+
+def _settings(source: Source, argv: list[str], tokenizer: Tokenizer | None) -> TrainConfig:
     """The preset, overridden by the shape of the weights, by the TOML file and by the flags, in this order."""
     config = preset(source.preset)
+    if tokenizer is not None:
+        config = config.updated({"tokenizer": tokenizer.kind, "vocab_size": None}, "--tokenizer")
     if source.allow_inexact:
         raise InputError("--allow-inexact is for --resume RUN")
     fixed: dict[str, Any] = {}
@@ -150,6 +165,11 @@ def _settings(source: Source, argv: list[str]) -> TrainConfig:
                 f"{name} is {value} in {source.init_from} and comes with its weights; "
                 f"it cannot be {getattr(settings, name)}"
             )
+    if tokenizer is not None and source.init_from is None:
+        for name in ("vocab_size", "byte_fallback"):
+            if getattr(settings, name):
+                flag = "--" + name.replace("_", "-")
+                raise InputError(f"the vocabulary comes with the file of --tokenizer; {flag} cannot be given with it")
     return settings
 
 
@@ -157,23 +177,28 @@ def _parse_all(argv: list[str], config: TrainConfig) -> TrainConfig:
     return parse(Arguments, argv, "train", Arguments(settings=config), _HELP).settings
 
 
-def _data(source: Source, config: TrainConfig) -> TokenData:
-    given = [name for name in ("text", "data", "dataset") if getattr(source, name) is not None]
+def _data(source: Source, config: TrainConfig, tokenizer: Tokenizer | None) -> TokenData:
+    """``tokenizer``: one that has learned already."""
+    given = [name for name in ("text", "data", "dataset") if getattr(source, name) not in (None, ())]
     if len(given) > 1:
         raise InputError(f"give only one of --text, --data and --dataset, not --{' and --'.join(given)}")
-    tokenizer = None if source.init_from is None else open_run(source.init_from).tokenizer()
     if source.data is not None:
+        if flags := source.given():
+            raise InputError(f"{flags[0]} is for raw text; prepare has made the token files in {source.data} already")
         data = open_token_files(source.data)
         if tokenizer is not None and tokenizer != data.tokenizer:
-            raise InputError(f"{source.data} was made with another tokenizer than the model in {source.init_from}")
+            other = "--tokenizer" if source.init_from is None else f"the model in {source.init_from}"
+            raise InputError(f"{source.data} was made with another tokenizer than {other}")
         return data
-    corpus = load_text(source.text) if source.text is not None else load_dataset(source.dataset or DEFAULT_DATASET)
-    if tokenizer is None:
-        tokenizer = make_tokenizer(config.tokenizer, config.vocab_size).train(corpus.split()[0])
-    data = encode_corpus(corpus, tokenizer)
-    unknown = count_unknown(tokenizer, data.train)
-    if unknown:
-        warn(f"{unknown / len(data.train):.1%} of the training tokens are <unk>: the tokenizer lacks their characters")
+    choices = source.choices(config.seed)
+    texts = texts_of(source.text, None if source.text else source.dataset or DEFAULT_DATASET)
+    learn = tokenizer is None
+    tokenizer = tokenizer or make_tokenizer(config.tokenizer, config.vocab_size, config.byte_fallback)
+    data, prepared = prepare_in_memory(texts, tokenizer, choices=choices, learn=learn)
+    if skipped := skipped_files(prepared):
+        warn(f"skipped files: {skipped}")
+    for note in prepared.notes:
+        warn(note)
     return data
 
 

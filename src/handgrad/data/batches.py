@@ -9,6 +9,14 @@ from handgrad.system.arrays import Array
 Batch = tuple[Array, Array]
 """(x, y), both int64 (B, T): y is x shifted by one token."""
 
+IGNORED = -100
+"""A target that does not count, because it is padding: ``ignore_index`` of the cross entropy."""
+
+
+def n_targets(y: Array) -> int:
+    """How many targets count."""
+    return int(np.count_nonzero(y != IGNORED))
+
 
 def random_batch(tokens: Array, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
     """batch_size windows of block_size tokens. Every start is equally likely; windows may overlap.

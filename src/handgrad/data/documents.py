@@ -1,34 +1,27 @@
-"""Documents on the disk, which together may be larger than memory: found, read once, cut into chunks."""
+"""Documents on the disk, which together may be larger than memory: read once, and cut into chunks."""
 
 import codecs
 import hashlib
-import os
+import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO, NoReturn
 
+from handgrad.system.encodings import not_utf8
 from handgrad.system.errors import InputError
-from handgrad.system.files import not_utf8
 from handgrad.tokenizers.splitting import place_to_cut
 
 CHUNK_BYTES = 1 << 21
 _LEAST_CHUNK_BYTES = 4  # the longest character in UTF-8
-_SPOOLED_AT_A_TIME = 1 << 20
-# Separates documents in their common hash; it never occurs in UTF-8.
-_BETWEEN_DOCUMENTS = b"\xff"
+BETWEEN_DOCUMENTS = b"\xff"
+"""Separates documents in one file, and in their common hash. It never occurs in UTF-8."""
+DEFAULT_FRACTION = 0.1
+"""Of the characters, for validation."""
 
 Report = Callable[[str, int, int | None], None]
 """Receives the current task, how many bytes of it are done, and the total, or None if the total is unknown."""
-
-
-@dataclass(frozen=True)
-class Stream:
-    """A text that can be read only once, such as a pipe, and its name in messages."""
-
-    file: BinaryIO
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +30,22 @@ class Document:
 
     path: Path
     name: str
+    packed: bool = False
+    """Whether the file holds many documents, with a byte 0xFF between them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Bytes ``start`` to ``stop`` of a document. They do not cut a character in two."""
+    """Bytes ``start`` to ``stop`` of a document. They do not cut a character in two.
+
+    In a file that holds many documents they may be several documents, with a byte 0xFF between them.
+    """
 
     document: Document
     start: int
     stop: int
     characters: int
+    """Without the bytes between documents."""
     checksum: int
     separated: bool = False
     """Whether another document ends right before it."""
@@ -58,13 +57,43 @@ class Chunk:
         return self.stop - self.start
 
     def text(self) -> str:
-        """The chunk's text. Raises InputError if the file has changed since it was surveyed."""
+        """The chunk's text, if it is one document's. Raises InputError if the file has changed since the survey."""
+        return self._content().decode()
+
+    def texts(self) -> list[str]:
+        """The text of each document in the chunk. Raises InputError if the file has changed since it was surveyed."""
+        content = self._content()
+        if not self.document.packed:
+            return [content.decode()]
+        return [part.decode() for part in content.split(BETWEEN_DOCUMENTS)]
+
+    def _content(self) -> bytes:
         with self.document.path.open("rb") as file:
             file.seek(self.start)
             content = file.read(self.n_bytes)
         if zlib.crc32(content) != self.checksum:
             raise InputError(f"{self.document.name} was changed while it was read; start again")
-        return content.decode()
+        return content
+
+    def cut_between(self, characters: int, at_least_one: bool) -> tuple["Chunk | None", "Chunk | None"]:
+        """The first documents, of at most so many characters in all, and the others.
+
+        ``at_least_one``: take the first document even if it has more characters.
+        """
+        parts = self._content().split(BETWEEN_DOCUMENTS)
+        count = taken = 0
+        for part in parts:
+            length = len(part.decode())
+            if taken + length > characters and not (count == 0 and at_least_one):
+                break
+            taken, count = taken + length, count + 1
+        before, after = BETWEEN_DOCUMENTS.join(parts[:count]), BETWEEN_DOCUMENTS.join(parts[count:])
+        middle = self.stop - len(after)
+        first = Chunk(
+            self.document, self.start, self.start + len(before), taken, zlib.crc32(before), self.separated, self.goes_on
+        )
+        rest = Chunk(self.document, middle, self.stop, self.characters - taken, zlib.crc32(after))
+        return first if count else None, rest if count < len(parts) else None
 
     def cut(self, characters: int) -> tuple["Chunk", "Chunk"]:
         """Its first characters, and the rest."""
@@ -86,15 +115,24 @@ class Survey:
     """How many documents have text."""
     sha256: str
     """The hash of all texts in UTF-8, with a byte 0xFF between documents."""
+    windows: int = 0
+    """How many documents have the line ends of Windows, as far as their beginnings show."""
 
-    def split(self) -> tuple[list[Chunk], list[Chunk]]:
-        """(training, validation): the last 10 % of all characters are for validation. May cut a chunk in two."""
-        left = sum(chunk.characters for chunk in self.chunks) * 9 // 10
+    def split(self, fraction: float = DEFAULT_FRACTION) -> tuple[list[Chunk], list[Chunk]]:
+        """(training, validation): the last ``fraction`` of all characters are for validation.
+
+        May cut a chunk in two: between documents if it holds many, otherwise anywhere.
+        """
+        left = characters_before(sum(chunk.characters for chunk in self.chunks), fraction)
         train: list[Chunk] = []
         validation: list[Chunk] = []
         for chunk in self.chunks:
             if chunk.characters <= left:
                 train.append(chunk)
+            elif left > 0 and chunk.document.packed:
+                first, rest = chunk.cut_between(left, at_least_one=not train)
+                train += [first] if first else []
+                validation += [rest] if rest else []
             elif left > 0:
                 before, after = chunk.cut(left)
                 train.append(before)
@@ -103,32 +141,6 @@ class Survey:
                 validation.append(chunk if validation else replace(chunk, separated=False, goes_on=False))
             left = max(left - chunk.characters, 0)
         return train, validation
-
-
-def find_documents(texts: Sequence[Path | Stream], spool: Path, report: Report) -> list[Document]:
-    """The given files, all files below the given directories, and streams, which are first copied into ``spool``.
-
-    The files of a directory come in the order of their relative paths. Hidden ones are skipped.
-
-    Raises InputError if a path does not exist or a directory has no files.
-    """
-    found: list[Document] = []
-    for number, text in enumerate(texts):
-        if isinstance(text, Stream):
-            found.append(_spooled(text, spool / str(number), report))
-        elif text.is_dir():
-            below = [Document(path, str(path)) for path in _files_below(text)]
-            if not below:
-                raise InputError(f"{text} is a directory without files (hidden ones are skipped); a text is needed")
-            found += below
-        elif text.is_file():
-            found.append(Document(text, str(text)))
-        elif text.exists():  # a named pipe
-            with text.open("rb") as file:
-                found.append(_spooled(Stream(file, str(text)), spool / str(number), report))
-        else:
-            raise InputError(f"{text}: no such file")
-    return found
 
 
 def survey(documents: Sequence[Document], report: Report, chunk_bytes: int = CHUNK_BYTES) -> Survey:
@@ -141,24 +153,31 @@ def survey(documents: Sequence[Document], report: Report, chunk_bytes: int = CHU
     """
     total = sum(document.path.stat().st_size for document in documents)
     chunks: list[Chunk] = []
-    read = count = 0
+    read = count = windows = 0
     digest = hashlib.sha256()
     report("reading", 0, total)
     for document in documents:
         before = len(chunks)
         for chunk, content in _read(document, max(chunk_bytes, _LEAST_CHUNK_BYTES)):
-            separated = len(chunks) == before and count > 0
+            first = len(chunks) == before
+            separated = chunk.separated or (first and count > 0)
             if separated:
-                digest.update(_BETWEEN_DOCUMENTS)
+                digest.update(BETWEEN_DOCUMENTS)
             digest.update(content)
-            chunks.append(replace(chunk, separated=separated, goes_on=len(chunks) > before))
+            chunks.append(replace(chunk, separated=separated, goes_on=not first and not chunk.separated))
+            count += content.count(BETWEEN_DOCUMENTS) + (first or chunk.separated)
+            windows += first and b"\r\n" in content
             read += len(content)
             report("reading", read, total)
-        count += len(chunks) > before
     if not chunks:
         names = documents[0].name if len(documents) == 1 else f"each of the {len(documents)} files"
         raise InputError(f"{names} is empty; a text is needed")
-    return Survey(chunks, count, digest.hexdigest())
+    return Survey(chunks, count, digest.hexdigest(), windows)
+
+
+def characters_before(total: int, fraction: float) -> int:
+    """How many of ``total`` characters come before the last ``fraction`` of them; exact, as 0.1 is no binary number."""
+    return math.floor(total * (1 - Fraction(str(fraction))))
 
 
 def chunks_in_groups(chunks: Iterable[Chunk], chunk_bytes: int = CHUNK_BYTES) -> Iterator[list[Chunk]]:
@@ -180,10 +199,18 @@ def _read(document: Document, chunk_bytes: int) -> Iterator[tuple[Chunk, bytes]]
     with document.path.open("rb") as file:
         start = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
         file.seek(start)
-        content, at_end = b"", False
+        content, at_end, separated = b"", False, False
         while not at_end:
             content += file.read(chunk_bytes - len(content))
             at_end = len(content) < chunk_bytes
+            if document.packed and content.startswith(BETWEEN_DOCUMENTS):  # a long document ended with the last chunk
+                start, content, separated = start + 1, content[1:], True
+            if document.packed and (end := len(content) if at_end else content.rfind(BETWEEN_DOCUMENTS)) > 0:
+                taken = content[:end]
+                characters = len(taken.replace(BETWEEN_DOCUMENTS, b"").decode())
+                yield Chunk(document, start, start + end, characters, zlib.crc32(taken), separated), taken
+                start, content, separated = start + end + 1, content[end + 1 :], True
+                continue
             try:
                 text, length = codecs.utf_8_decode(content, "strict", at_end)
             except UnicodeDecodeError as error:
@@ -194,28 +221,7 @@ def _read(document: Document, chunk_bytes: int) -> Iterator[tuple[Chunk, bytes]]
                 text = text[:place]
             if text:
                 taken = content[:length]
-                yield Chunk(document, start, start + length, len(text), zlib.crc32(taken)), taken
+                yield Chunk(document, start, start + length, len(text), zlib.crc32(taken), separated), taken
+                separated = False
             start += length
             content = content[length:]
-
-
-def _files_below(directory: Path) -> list[Path]:
-    files: list[Path] = []
-    for path, directories, names in os.walk(directory, onerror=_raise):
-        directories[:] = [name for name in directories if not name.startswith(".")]
-        below = [Path(path, name) for name in names if not name.startswith(".")]
-        files += [path for path in below if path.is_file()]
-    return sorted(files, key=lambda path: path.relative_to(directory).as_posix())
-
-
-def _spooled(stream: Stream, path: Path, report: Report) -> Document:
-    with path.open("wb") as file:
-        report(f"receiving {stream.name}", 0, None)
-        while content := stream.file.read(_SPOOLED_AT_A_TIME):
-            file.write(content)
-            report(f"receiving {stream.name}", file.tell(), None)
-    return Document(path, stream.name)
-
-
-def _raise(error: OSError) -> NoReturn:
-    raise error

@@ -1,30 +1,36 @@
 """Turns texts that may be larger than memory into token files, in three passes: reading, learning, encoding."""
 
+import hashlib
 import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from handgrad.data.documents import CHUNK_BYTES, Chunk, Report, Stream, chunks_in_groups, find_documents, survey
+from handgrad.data.documents import CHUNK_BYTES, Chunk, Report, Survey, chunks_in_groups, survey
+from handgrad.data.finding import Choices, Skipped, Stream, find_documents
+from handgrad.data.notes import notes_on
 from handgrad.data.token_files import (
     TRAIN,
     VALIDATION,
     Encoded,
     Meta,
     Tally,
+    TokenData,
     describe,
     encode_text,
+    open_token_files,
     token_dtype,
     write_ids,
     write_the_rest,
 )
 from handgrad.data.workers import Pool, Workers, choose_workers
 from handgrad.system.arrays import Array
+from handgrad.system.encodings import NotUtf8Error
 from handgrad.system.errors import InputError
 from handgrad.system.files import check_new_or_empty, flush_directory
 from handgrad.tokenizers import Tokenizer
@@ -39,6 +45,9 @@ class Prepared:
     documents: int
     unknown: int
     """How many tokens stand for unknown text."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about the text, a sentence each."""
+    skipped: Skipped = field(default_factory=Skipped)
 
 
 def no_report(doing: str, done: int, total: int | None) -> None:
@@ -50,6 +59,7 @@ def prepare_token_files(
     out: Path,
     tokenizer: Tokenizer,
     *,
+    choices: Choices | None = None,
     learn: bool = True,
     report: Report = no_report,
     workers: Workers | None = None,
@@ -57,11 +67,12 @@ def prepare_token_files(
 ) -> Prepared:
     """Writes the token files of these texts to the new or empty directory ``out``, in one step at the very end.
 
-    Each file is a document; <eos> separates documents. If ``learn``, the tokenizer first learns from the training part.
+    ``choices`` say what a document is (by default a file), and which are for validation; <eos> separates documents.
+    If ``learn``, the tokenizer first learns from the training part.
     The files do not depend on ``workers``. By default the text and the tokenizer determine the workers. For a long text
     they may be processes, so a script must put its own work under ``if __name__ == "__main__"``.
 
-    Raises InputError if a text cannot be read or is not UTF-8, or if ``out`` is not new or empty.
+    Raises InputError if a text cannot be read or decoded, or if ``out`` is not new or empty.
     """
     check_is_empty(out)
     place = out.resolve()
@@ -71,11 +82,28 @@ def prepare_token_files(
     prefix = f".{place.name}-"
     try:
         with tempfile.TemporaryDirectory(prefix=prefix, dir=beside, ignore_cleanup_errors=True) as temporary:
-            return _prepare(texts, place, Path(temporary), tokenizer, learn, report, workers, chunk_bytes)
+            return _prepare(
+                texts, place, Path(temporary), tokenizer, choices or Choices(), learn, report, workers, chunk_bytes
+            )
     except OSError as error:
         if not str(error.filename).startswith(str(beside / prefix)):
             raise
         raise OSError(error.errno, error.strerror, str(out)) from None  # the name that the caller gave
+
+
+def prepare_in_memory(
+    texts: Sequence[Path | Stream],
+    tokenizer: Tokenizer,
+    *,
+    choices: Choices | None = None,
+    learn: bool = True,
+) -> tuple[TokenData, Prepared]:
+    """What ``prepare_token_files`` writes, in memory. Raises what it raises."""
+    with tempfile.TemporaryDirectory(prefix="handgrad-", ignore_cleanup_errors=True) as temporary:
+        prepared = prepare_token_files(texts, Path(temporary) / "tokens", tokenizer, choices=choices, learn=learn)
+        data = open_token_files(Path(temporary) / "tokens")
+        train, validation = np.array(data.train), np.array(data.validation)
+    return TokenData(train, validation, tokenizer, data.meta), prepared
 
 
 def check_is_empty(out: Path) -> None:
@@ -90,18 +118,25 @@ def _prepare(
     out: Path,
     temporary: Path,
     tokenizer: Tokenizer,
+    choices: Choices,
     learn: bool,
     report: Report,
     workers: Workers | None,
     chunk_bytes: int,
 ) -> Prepared:
-    found = survey(find_documents(texts, temporary, report), report, chunk_bytes)
+    skipped = Skipped()
+    found = _surveyed(texts, temporary, choices, report, chunk_bytes, skipped)
     if found.documents > 1 and tokenizer.eos_id is None:
         raise InputError(
             f"{found.documents} documents need a token between them, and this {tokenizer.kind} tokenizer has no <eos>; "
             "give one document or another tokenizer"
         )
-    train, validation = ([*chunks_in_groups(part, chunk_bytes)] for part in found.split())
+    parts, sha256, documents = found.split(choices.val_fraction), found.sha256, found.documents
+    if choices.val_texts:
+        other = _surveyed(choices.val_texts, temporary, choices, report, chunk_bytes, skipped)
+        parts, documents = (found.chunks, other.chunks), documents + other.documents
+        sha256 = hashlib.sha256(f"{sha256} {other.sha256}".encode()).hexdigest()
+    train, validation = ([*chunks_in_groups(part, chunk_bytes)] for part in parts)
     chosen = workers or choose_workers(tokenizer.releases_the_lock, _size(train) + _size(validation))
     if learn:
         counts = _count(tokenizer, train, chosen, report)
@@ -110,16 +145,31 @@ def _prepare(
         del counts  # the largest object in memory
     written = temporary / "tokens"
     written.mkdir()
-    tallies, hashes = _encode(tokenizer, train, validation, written, chosen, report)
-    documents = "files" if found.documents > 1 else ""
-    meta = describe(_source(texts), found.sha256, tokenizer, *tallies, hashes, documents)
+    tallies, hashes, seen = _encode(tokenizer, train, validation, written, chosen, report)
+    kind = choices.kind if found.documents > 1 else ""
+    meta = describe(_source(texts), sha256, tokenizer, *tallies, hashes, kind)
     write_the_rest(written, tokenizer, meta)
     out.parent.mkdir(parents=True, exist_ok=True)
     if os.name == "nt" and out.exists():
         out.rmdir()  # other systems replace an empty directory
     os.replace(written, out)
     flush_directory(out.parent)
-    return Prepared(meta, found.documents, sum(tally.unknown for tally in tallies))
+    notes = notes_on(tokenizer, learn, tallies, seen, found.windows, documents)
+    return Prepared(meta, documents, sum(tally.unknown for tally in tallies), notes, skipped)
+
+
+def _surveyed(
+    texts: Sequence[Path | Stream],
+    spool: Path,
+    choices: Choices,
+    report: Report,
+    chunk_bytes: int,
+    skipped: Skipped,
+) -> Survey:
+    try:
+        return survey(find_documents(texts, spool, report, choices, skipped), report, chunk_bytes)
+    except NotUtf8Error as error:
+        raise InputError(f"{error}, or name its encoding: --encoding {error.likely.lower()}") from None
 
 
 def _count(tokenizer: Tokenizer, train: list[list[Chunk]], workers: Workers, report: Report) -> PieceCounts:
@@ -140,31 +190,33 @@ def _encode(
     directory: Path,
     workers: Workers,
     report: Report,
-) -> tuple[tuple[Tally, Tally], tuple[str, str]]:
-    """Writes both token files; returns their tallies and their hashes."""
+) -> tuple[tuple[Tally, Tally], tuple[str, str], tuple[Array, Array]]:
+    """Writes both token files; returns their tallies, their hashes, and how often each token occurs in them."""
     total, done = _size(train) + _size(validation), 0
     report("encoding", 0, total)
 
-    def ids(batches: list[list[Chunk]], tally: Tally, check: bool) -> Iterator[Array]:
+    def ids(batches: list[list[Chunk]], tally: Tally, seen: Array, check: bool) -> Iterator[Array]:
         nonlocal done
         parts = pool.map(partial(_encode_batch, check=check), batches)
         for batch, part in zip(batches, parts, strict=True):
             tally.add(part)
+            seen += np.bincount(part.ids, minlength=len(seen))
             yield part.ids
             done += _size([batch])
             report("encoding", done, total)
 
     tallies = Tally(), Tally()
+    seen = np.zeros(tokenizer.vocab_size, np.int64), np.zeros(tokenizer.vocab_size, np.int64)
     with Pool(tokenizer, workers) as pool:
         hashes = (
-            write_ids(directory / TRAIN, token_dtype(tokenizer), ids(train, tallies[0], False)),
-            write_ids(directory / VALIDATION, token_dtype(tokenizer), ids(validation, tallies[1], True)),
+            write_ids(directory / TRAIN, token_dtype(tokenizer), ids(train, tallies[0], seen[0], False)),
+            write_ids(directory / VALIDATION, token_dtype(tokenizer), ids(validation, tallies[1], seen[1], True)),
         )
-    return tallies, hashes
+    return tallies, hashes, seen
 
 
 def _count_batch(tokenizer: Tokenizer, batch: list[Chunk]) -> Counter[str]:
-    return tokenizer.count([chunk.text() for chunk in batch])
+    return tokenizer.count([text for chunk in batch for text in chunk.texts()])
 
 
 def _encode_batch(tokenizer: Tokenizer, batch: list[Chunk], check: bool) -> Encoded:
@@ -173,10 +225,11 @@ def _encode_batch(tokenizer: Tokenizer, batch: list[Chunk], check: bool) -> Enco
     ids: list[Array] = []
     tally = Tally()
     for chunk in batch:
-        part = encode_text(tokenizer, chunk.text(), check, chunk.goes_on)
-        ids += [end, part.ids] if chunk.separated else [part.ids]
-        tally.add(part)
-    return Encoded(np.concatenate(ids), tally.characters, tally.unknown, tally.lossless)
+        for number, text in enumerate(chunk.texts()):
+            part = encode_text(tokenizer, text, check, chunk.goes_on and number == 0)
+            ids += [end, part.ids] if number > 0 or chunk.separated else [part.ids]
+            tally.add(part)
+    return Encoded(np.concatenate(ids), tally.characters, tally.unknown, tally.lossless, tally.unknown_text)
 
 
 def _size(batches: list[list[Chunk]]) -> int:

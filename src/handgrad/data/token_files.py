@@ -6,8 +6,9 @@ A directory holds ``train.npy`` and ``validation.npy`` (one-dimensional, uint16 
 
 import hashlib
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.lib.format import dtype_to_descr, magic, write_array_header_1_0
 
 from handgrad.data.corpora import Corpus
+from handgrad.data.document_windows import DocumentWindows
 from handgrad.system.arrays import Array
 from handgrad.system.dataclasses_from_json import dataclass_from_json
 from handgrad.system.errors import InputError
@@ -73,6 +75,40 @@ class TokenData:
         return self.meta.validation_tokens / self.meta.validation_characters
 
     @property
+    def end(self) -> int:
+        """The token between documents. Raises InputError if the text has no documents, or if none of them has text."""
+        end = self.tokenizer.eos_id
+        if end is None or not (self.train == end).any():
+            raise InputError(
+                f"boundaries respect needs a text of several documents, and {self.meta.source} is only one; say what a "
+                "document is, for example with --documents lines"
+            )
+        return end
+
+    def windows(self, part: Array, block_size: int) -> DocumentWindows:
+        """The documents of one of both parts, as windows. Raises InputError if the text has no documents."""
+        windows = DocumentWindows(part, self.end, block_size)
+        if not windows.n_windows:
+            name = "training" if part is self.train else "validation"
+            raise InputError(f"the {name} part of {self.meta.source} has no document")
+        return windows
+
+    def targets_per_character(self, boundaries: str) -> float | None:
+        """How many tokens of the validation text are predicted for each of its characters, of which padding and ends
+        of documents are none; None if the tokenizer loses some of the text, as the rate is then not comparable.
+        """
+        if boundaries == "ignore" or self.tokens_per_character is None:
+            return self.tokens_per_character
+        return self.windows(self.validation, 1).n_targets / self.meta.validation_characters
+
+    @property
+    def why_no_bits(self) -> str | None:
+        """Why there are no bits per character, and what helps; None if there are some."""
+        if self.tokens_per_character is not None:
+            return None
+        return why_not_lossless(self.tokenizer, self.validation, "the validation text")
+
+    @property
     def begins(self) -> list[int]:
         """The ids of the first characters of the training text, as few as are whole characters; none if it is empty."""
         special = set(self.tokenizer.special_ids)
@@ -82,8 +118,15 @@ class TokenData:
                 return first[:length]
         return first[:1]
 
-    def check_length(self, block_size: int) -> None:
-        """Raises InputError if a part is too short for one window of block_size and its next token."""
+    def check_length(self, block_size: int, boundaries: str = "ignore") -> None:
+        """Raises InputError if a part is too short for one window of block_size and its next token.
+
+        With ``boundaries`` respect, raises it if there are no documents: these may be shorter.
+        """
+        if boundaries == "respect":
+            for part in (self.train, self.validation):
+                self.windows(part, block_size)
+            return
         for name, part in (("training", self.train), ("validation", self.validation)):
             if len(part) < block_size + 1:
                 # Longer texts have longer byte pairs: only for characters does the length of this one tell enough.
@@ -130,6 +173,8 @@ class Encoded:
     characters: int
     unknown: int
     lossless: bool = True
+    unknown_text: Mapping[str, int] = field(default_factory=dict)
+    """How often each unknown character occurs."""
 
 
 @dataclass
@@ -140,6 +185,8 @@ class Tally:
     characters: int = 0
     unknown: int = 0
     lossless: bool = True
+    unknown_text: Counter[str] = field(default_factory=Counter)
+    """How often each unknown character occurs."""
 
     def add(self, part: Encoded) -> None:
         """Adds one part."""
@@ -147,6 +194,7 @@ class Tally:
         self.characters += part.characters
         self.unknown += part.unknown
         self.lossless &= part.lossless
+        self.unknown_text.update(part.unknown_text)
 
 
 def encode_text(tokenizer: Tokenizer, text: str, check: bool, goes_on: bool = False) -> Encoded:
@@ -156,7 +204,16 @@ def encode_text(tokenizer: Tokenizer, text: str, check: bool, goes_on: bool = Fa
     """
     ids = tokenizer.encode_on(text) if goes_on else tokenizer.encode(text)
     lossless = not check or _is_lossless(tokenizer, ids, text)
-    return Encoded(ids.astype(token_dtype(tokenizer)), len(text), count_unknown(tokenizer, ids), lossless)
+    unknown = count_unknown(tokenizer, ids)
+    lost = _unknown_characters(tokenizer, ids, text) if unknown else {}
+    return Encoded(ids.astype(token_dtype(tokenizer)), len(text), unknown, lossless, lost)
+
+
+def _unknown_characters(tokenizer: Tokenizer, ids: Array, text: str) -> Mapping[str, int]:
+    """How often each character occurs that the ids do not give back."""
+    lost = Counter(text)
+    lost.subtract(Counter(tokenizer.decode(ids[ids != tokenizer.unk_id])))
+    return +lost
 
 
 def token_dtype(tokenizer: Tokenizer) -> np.dtype[np.unsignedinteger]:
@@ -167,6 +224,21 @@ def token_dtype(tokenizer: Tokenizer) -> np.dtype[np.unsignedinteger]:
 def count_unknown(tokenizer: Tokenizer, ids: Array) -> int:
     """How many of the ids stand for unknown text; 0 if the tokenizer has no id for it."""
     return 0 if tokenizer.unk_id is None else int(np.count_nonzero(ids == tokenizer.unk_id))
+
+
+def why_not_lossless(tokenizer: Tokenizer, ids: Array, what: str) -> str:
+    """Why a text that these ids do not restore has no bits per character, and what helps."""
+    unknown = count_unknown(tokenizer, ids)
+    if not len(ids):
+        return f"bits per character are not comparable: {what} is empty"
+    if not unknown:
+        return f"bits per character are not comparable: the {tokenizer.kind} tokenizer does not restore {what} exactly"
+    kind = {"char": "characters", "word": "words"}.get(tokenizer.kind, "parts")
+    return (
+        f"bits per character are not comparable: the tokenizer does not know {unknown:,} of the {len(ids):,} {kind} of "
+        f"{what}, and a model is not measured by what it does not see; train with --byte-fallback or "
+        "--tokenizer bpe, which know every text"
+    )
 
 
 def describe(

@@ -20,11 +20,11 @@ class Candidate:
         """The limit of its vocabulary; characters are few and need no limit."""
         return None if self.kind == "char" else vocab_size
 
-    def untrained(self, vocab_size: int | None) -> Tokenizer:
+    def untrained(self, vocab_size: int | None, byte_fallback: bool = False) -> Tokenizer:
         """The tokenizer before it learns its vocabulary."""
         if self.lowercase:
             return WordTokenizer(max_vocab_size=vocab_size, lowercase=True)
-        return make_tokenizer(self.kind, self.limit(vocab_size))
+        return make_tokenizer(self.kind, self.limit(vocab_size), byte_fallback)
 
     def made(self, tokenizer: Tokenizer) -> bool:
         """Whether a trained tokenizer can be of this kind."""

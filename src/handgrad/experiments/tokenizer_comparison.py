@@ -107,8 +107,8 @@ class TokenizerComparison:
 
 def encoded(corpus: Corpus, one: Candidate, config: TrainConfig) -> TokenData:
     """The text in the tokens of a tokenizer that has learned its vocabulary from the training part."""
-    data = encode_corpus(corpus, one.untrained(config.vocab_size).train(corpus.split()[0]))
-    data.check_length(config.block_size)
+    data = encode_corpus(corpus, one.untrained(config.vocab_size, config.byte_fallback).train(corpus.split()[0]))
+    data.check_length(config.block_size, config.boundaries)
     return data
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from handgrad.models import Architecture, GPTConfig
 from handgrad.optim import SGD, Adam, AdamW, Optimizer, schedules
+from handgrad.system.encodings import decoded
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_file
 
@@ -35,9 +36,13 @@ class TrainConfig(Architecture):
     """How text is split into tokens: characters, words or byte pairs."""
     vocab_size: int | None = None
     """Largest vocabulary that the tokenizer may build, special tokens included."""
+    byte_fallback: bool = False
+    """Encode unknown characters as their bytes, so that none are lost. The tokenizers word and bpe always do."""
 
     batch_size: int = 16
     """Sequences of block_size tokens in a batch."""
+    boundaries: Literal["ignore", "respect"] = "ignore"
+    """respect joins no document to another: each is a sequence of its own, from position 0. Short ones are padded."""
     grad_accum_steps: int = 1
     """Batches whose gradients are averaged for one step."""
     max_steps: int = 1500
@@ -178,7 +183,7 @@ OPTIMIZERS: dict[str, tuple[type[Any], Callable[[TrainConfig], dict[str, Any]]]]
 def read_config_file(path: Path) -> dict[str, Any]:
     """The fields in a TOML file. Raises InputError if it is missing or not TOML."""
     try:
-        return tomllib.loads(read_file(path).decode())
+        return tomllib.loads(decoded(read_file(path), path))
     except InputError:
         raise
     except (ValueError, RecursionError) as error:

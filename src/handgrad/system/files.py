@@ -4,12 +4,12 @@ import contextlib
 import json
 import os
 import stat
-from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from handgrad.system.encodings import HEAD, check_is_text, decoded, is_gzip
 from handgrad.system.errors import InputError
 
 _LARGEST = 1 << 30
@@ -105,9 +105,12 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises InputError if the file is missing, is not JSON or does not hold an object.
     """
     content = read_file(path)
+    if is_gzip(content):
+        content = decoded(content, path).encode()
     try:
-        value = json.loads(content, object_pairs_hook=_object)
+        value = json.loads(content, object_pairs_hook=_object)  # which decodes UTF-8, UTF-16 and UTF-32
     except (ValueError, RecursionError) as error:
+        check_is_text(content[:HEAD], path)
         raise InputError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise InputError(f"{path} must hold a JSON object, not a {type(value).__name__}")
@@ -124,9 +127,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file's text. Keeps line ends as they are; drops a byte order mark at the start.
+    """The text of a file in UTF-8, UTF-16 or UTF-32, or of one that is compressed with gzip.
 
-    Raises InputError if the file is missing, a directory, empty or not UTF-8.
+    Keeps line ends as they are; drops a byte order mark at the start. Raises InputError if the file is missing, a
+    directory, empty, or no text in these encodings.
     """
     try:
         content = path.read_bytes()
@@ -134,19 +138,7 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a directory; a text file is needed") from None
-    start = len(BOM_UTF8) if content.startswith(BOM_UTF8) else 0
-    try:
-        text = content[start:].decode()
-    except UnicodeDecodeError as error:
-        raise not_utf8(path, error, start) from None
+    text = decoded(content, path)
     if not text:
         raise InputError(f"{path} is empty; a text is needed")
     return text
-
-
-def not_utf8(name: Path | str, error: UnicodeDecodeError, start: int) -> InputError:
-    """The error for a text that is not UTF-8; decoding began ``start`` bytes into it."""
-    return InputError(
-        f"{name} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {start + error.start} "
-        f"({error.reason}); convert it first, for example with iconv"
-    )

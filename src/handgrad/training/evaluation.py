@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 
 from handgrad.autograd import no_grad
-from handgrad.data import sequential_batches
+from handgrad.data import DocumentWindows, n_targets, sequential_batches
 from handgrad.data.batches import Batch
 from handgrad.models import LanguageModel
 from handgrad.system.arrays import Array
@@ -16,12 +16,16 @@ TOKENS_PER_BATCH = 2048
 _BATCHES_AT_A_TIME = 64
 
 
-def evaluate(model: LanguageModel, tokens: Array, team: Team = ALONE, batches: int = 0) -> float:
+def evaluate(
+    model: LanguageModel, tokens: Array, team: Team = ALONE, batches: int = 0, end: int | None = None
+) -> float:
     """Mean cross entropy in nats per token over all of ``tokens`` but the first, without dropout.
 
     The tokens are cut into windows of block_size tokens that do not overlap; the last one may be shorter. If
     ``batches`` is above 0, only that many batches from the beginning are used. The threads of ``team`` share the work;
     losses are summed in the order of the text.
+
+    ``end``: the token between documents. Each document is then predicted by itself, from its first token to its end.
     """
     block_size = model.config.block_size
 
@@ -29,12 +33,17 @@ def evaluate(model: LanguageModel, tokens: Array, team: Team = ALONE, batches: i
         x, y = batch
         # No warnings: the caller checks whether the loss is finite.
         with no_grad(), np.errstate(over="ignore", invalid="ignore"):
-            return model.loss(x, y) * y.size, y.size
+            count = n_targets(y)
+            return model.loss(x, y) * count, count
 
     was_training = model.training
     model.eval()
     try:
-        windows = sequential_batches(tokens, max(1, TOKENS_PER_BATCH // block_size), block_size)
+        batch_size = max(1, TOKENS_PER_BATCH // block_size)
+        if end is None:
+            windows = sequential_batches(tokens, batch_size, block_size)
+        else:
+            windows = DocumentWindows(tokens, end, block_size).sequential_batches(batch_size)
         chosen = islice(windows, batches or None)
         losses: list[tuple[float, int]] = []
         # In portions, as the text may be larger than memory.

@@ -198,12 +198,13 @@ class _Trainer:
     def _evaluate(self, metrics: Metrics) -> bool:
         """Evaluates and logs. Returns whether the validation loss is the best so far."""
         progress = self.progress
-        val_loss = evaluate(self.model, self.data.validation, self.stepper.team, self.config.eval_batches)
+        end = self.data.end if self.config.boundaries == "respect" else None
+        val_loss = evaluate(self.model, self.data.validation, self.stepper.team, self.config.eval_batches, end)
         if not math.isfinite(val_loss):
             raise DivergedError(self._diverged(f"the validation loss is {val_loss}", progress.step))
         self.val_loss = val_loss
         self._is_sound(progress.step)
-        bits = bits_per_character(val_loss, self.data.tokens_per_character)
+        bits = bits_per_character(val_loss, self.data.targets_per_character(self.config.boundaries))
         progress.seconds = time.perf_counter() - self.begun
         metrics = replace(metrics, val_loss=val_loss, bits_per_char=bits, seconds=round(progress.seconds, 3))
         self._log(metrics)

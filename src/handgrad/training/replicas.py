@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from handgrad import ops
 from handgrad.autograd import no_grad
 from handgrad.backend import function_for
-from handgrad.data.batches import Batch
+from handgrad.data.batches import Batch, n_targets
 from handgrad.models import LanguageModel
 from handgrad.optim import Optimizer
 from handgrad.optim.clip import clip_scale
@@ -40,7 +40,7 @@ class Replicas:
 
         Several batches mean gradient accumulation: each replica computes its share of one batch after another.
         """
-        total = sum(y.size for _, y in batches)
+        total = sum(n_targets(y) for _, y in batches)
         shares = self._shares(batches)
 
         def run(index: int) -> float:
@@ -49,7 +49,7 @@ class Replicas:
             # No warnings on the way: the result is checked once for NaN and infinity.
             with np.errstate(over="ignore", invalid="ignore"):
                 for x, y in shares[index]:
-                    weight = y.size / total
+                    weight = n_targets(y) / total
                     loss += model.loss(x, y) * weight
                     model.backward(weight)
             return loss

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from handgrad.data import TokenData, random_batch
+from handgrad.data import TokenData, n_targets, random_batch
 from handgrad.data.batches import Batch
 from handgrad.models import LanguageModel
 from handgrad.optim import Optimizer
@@ -23,6 +23,8 @@ class Stepper:
 
     def __init__(self, run: Run, data: TokenData, model: LanguageModel, optimizer: Optimizer) -> None:
         self.config, self.data, self.model, self.optimizer = run.config, data, model, optimizer
+        respects = run.config.boundaries == "respect"
+        self.windows = data.windows(data.train, run.config.block_size) if respects else None
         self.replicas = Replicas(model, run.replicas)
 
     @property
@@ -42,7 +44,7 @@ class Stepper:
             for ids in (ids for batch in batches for ids in batch):
                 self.data.check_ids(ids)
             raise
-        return loss, grad_norm, sum(y.size for _, y in batches)
+        return loss, grad_norm, sum(n_targets(y) for _, y in batches)
 
     def update(self, lr: float, grad_norm: float) -> None:
         """Updates the weights with the gradient, clipped if the run has a ``grad_clip``."""
@@ -71,6 +73,8 @@ class Stepper:
     def _batches(self, number: int) -> list[Batch]:
         config = self.config
         rng = np.random.default_rng([config.seed, _BATCHES, number])
+        if self.windows is not None:
+            return [self.windows.random_batch(config.batch_size, rng) for _ in range(config.grad_accum_steps)]
         # Ids need no check here: the files were checked when training began, and the model checks each lookup.
         return [
             random_batch(self.data.train, config.batch_size, config.block_size, rng)

@@ -24,10 +24,10 @@ def write_vocab_and_merges(pairs: BytePairs, directory: Path) -> None:
 def read_vocab_and_merges(vocab: Path, merges: Path, pattern: str) -> BytePairs:
     """Reads GPT-2's two files. Raises InputError if they are damaged or do not belong together."""
     vocabulary = read_json(vocab)
-    lines = read_text(merges).split("\n")
+    lines = [line.rstrip("\r") for line in read_text(merges).split("\n")]
     if lines[0].startswith("#version"):
         lines = lines[1:]
-    while lines and not lines[-1]:
+    while lines and not lines[-1].strip():
         lines.pop()
     try:
         learned = read_merges(lines)

@@ -27,9 +27,10 @@ def read_tiktoken(path: Path, pattern: str, special_tokens: Mapping[str, int]) -
     """Reads a rank file. Raises InputError if a line is not a part in base 64 and its rank."""
     ids: dict[bytes, int] = {}
     for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if not line:
+        line = line.strip()
+        if not line or (ids and line.split()[0] == "="):  # Whisper's files end with an empty part
             continue
-        found = re.fullmatch(r"(\S+) ([0-9]{1,9})", line)
+        found = re.fullmatch(r"(\S+)\s+([0-9]{1,9})", line)
         try:
             part = base64.b64decode(found[1], validate=True) if found else b""
         except ValueError:  # binascii.Error, or characters beyond ASCII

@@ -1,0 +1,69 @@
+"""Batches in which no document is joined to another: each row is one document, or a part of one, and padding."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from handgrad.data.batches import IGNORED, Batch
+from handgrad.system.arrays import Array
+
+
+class DocumentWindows:
+    """The documents in ``tokens``, which the token ``end`` separates, cut into windows of at most block_size tokens.
+
+    A document d_1 … d_n is the sequence end, d_1, …, d_n, end, so that a model learns how documents begin and how they
+    end: n + 1 tokens are predicted, each from those before it in the same document. Positions begin at 0 in each row.
+    Rows that are shorter than the longest of their batch are padded, with targets ``IGNORED``.
+    """
+
+    def __init__(self, tokens: Array, end: int, block_size: int) -> None:
+        self.tokens, self.end, self.block_size = tokens, end, block_size
+        ends = np.flatnonzero(tokens == end)
+        starts = np.concatenate([[0], ends + 1]).astype(np.int64)
+        lengths = np.concatenate([ends, [len(tokens)]]).astype(np.int64) - starts
+        self.starts, self.lengths = starts[lengths > 0], lengths[lengths > 0]
+        # A document of n tokens has n + 1 targets, and so this many windows.
+        self.up_to = np.cumsum(-(-(self.lengths + 1) // block_size))
+        """The windows of each document and of those before it."""
+
+    @property
+    def n_windows(self) -> int:
+        """How many windows hold every target once."""
+        return int(self.up_to[-1]) if len(self.up_to) else 0
+
+    @property
+    def n_targets(self) -> int:
+        """How many tokens are predicted: those of the documents, and the end of each."""
+        return int(self.lengths.sum()) + len(self.lengths)
+
+    def random_batch(self, batch_size: int, rng: np.random.Generator) -> Batch:
+        """A batch of ``batch_size`` windows, (x, y) as ``random_batch`` gives them.
+
+        A document is drawn in proportion to its number of windows. A document with several begins anywhere.
+        Raises ValueError if there is no document.
+        """
+        if not self.n_windows:
+            raise ValueError("random_batch: there is no document")
+        chosen = np.searchsorted(self.up_to, rng.integers(0, self.n_windows, size=batch_size), side="right")
+        room = np.maximum(self.lengths[chosen] + 1 - self.block_size, 0)
+        return self._batch(chosen, (rng.random(batch_size) * (room + 1)).astype(np.int64))
+
+    def sequential_batches(self, batch_size: int) -> Iterator[Batch]:
+        """All windows in order, so that every target is predicted exactly once."""
+        for first in range(0, self.n_windows, batch_size):
+            number = np.arange(first, min(first + batch_size, self.n_windows))
+            chosen = np.searchsorted(self.up_to, number, side="right")
+            before = np.where(chosen > 0, self.up_to[chosen - 1], 0)
+            yield self._batch(chosen, (number - before) * self.block_size)
+
+    def _batch(self, documents: Array, offsets: Array) -> Batch:
+        lengths = self.lengths[documents]
+        longest = int(np.minimum(lengths + 1 - offsets, self.block_size).max())
+        # The place of each token in end, d_1, …, d_n, end.
+        places = offsets[:, None] + np.arange(longest + 1)
+        inside = (places >= 1) & (places <= lengths[:, None])
+        at = np.where(inside, self.starts[documents][:, None] + places - 1, 0)
+        rows = np.where(inside, self.tokens[at], self.end).astype(np.int64)
+        x, y = rows[:, :-1].copy(), rows[:, 1:].copy()
+        y[places[:, 1:] > lengths[:, None] + 1] = IGNORED
+        return x, y

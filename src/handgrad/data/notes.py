@@ -1,0 +1,81 @@
+"""What a user should know about a text before a model is trained on it, a sentence each."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from handgrad.data.token_files import Tally
+from handgrad.system.arrays import Array
+from handgrad.tokenizers import Tokenizer
+
+_SHOWN = 5
+_WORTH_SAYING = 1e-3
+"""The share of validation tokens below which those that training lacks do not matter, as rare byte pairs."""
+
+
+def notes_on(
+    tokenizer: Tokenizer,
+    learned: bool,
+    tallies: tuple[Tally, Tally],
+    seen: tuple[Array, Array],
+    windows: int,
+    documents: int,
+) -> tuple[str, ...]:
+    """The sentences. ``tallies`` and ``seen``, how often each token occurs, are those of training and validation.
+
+    ``learned``: the tokenizer has learned from the training text. ``windows``: how many of the ``documents`` have the
+    line ends of Windows.
+    """
+    notes: list[str] = []
+    for part, tally in zip(("training", "validation"), tallies, strict=True):
+        if tally.unknown:
+            notes.append(_unknown(part, tally, tokenizer, learned))
+    if (lacking := _lacking(tokenizer, *seen)) is not None:
+        notes.append(lacking)
+    if windows:
+        which = "the text has" if documents == 1 else f"{windows:,} of {documents:,} documents have"
+        notes.append(
+            f"{which} the line ends of Windows, and the model learns both of their characters; --line-ends unix makes "
+            "them one"
+        )
+    return tuple(notes)
+
+
+def _unknown(part: str, tally: Tally, tokenizer: Tokenizer, learned: bool) -> str:
+    count = sum(tally.unknown_text.values())
+    names = some_of(tally.unknown_text)
+    why = "the training text lacks them" if learned and part == "validation" else "its vocabulary lacks them"
+    without = ", so there are no bits per character" if part == "validation" else ""
+    helps = "--byte-fallback lets the tokenizer encode every character"
+    if tokenizer.kind == "bpe" or not learned:
+        helps = "a tokenizer that learns from this text with --byte-fallback, or --tokenizer bpe, encodes every one"
+    if part == "validation" and learned:
+        helps += "; --shuffle-documents or --val-text choose another split"
+    return (
+        f"{count:,} of {tally.characters:,} characters of the {part} text are unknown to the tokenizer ({names}), "
+        f"because {why}{without}; {helps}"
+    )
+
+
+def _lacking(tokenizer: Tokenizer, train: Array, validation: Array) -> str | None:
+    """Tokens that the model cannot learn, as only the validation text has them."""
+    only = (validation > 0) & (train == 0)
+    if tokenizer.unk_id is not None:
+        only[tokenizer.unk_id] = False  # another sentence is about unknown characters
+    if tokenizer.eos_id is not None:
+        only[tokenizer.eos_id] = False
+    share = validation[only].sum() / max(validation.sum(), 1)
+    if share < _WORTH_SAYING:
+        return None
+    tokens = {tokenizer.token(number): int(validation[number]) for number in np.flatnonzero(only).tolist()}
+    return (
+        f"{len(tokens):,} tokens of the validation text ({some_of(tokens)}; {share:.1%} of it) occur nowhere in the "
+        "training text, so the model cannot learn them; --shuffle-documents or --val-text choose another split"
+    )
+
+
+def some_of(counts: Mapping[str, int]) -> str:
+    """The most frequent, and how many others there are."""
+    most = sorted(counts, key=lambda text: (-counts[text], text))
+    others = f" and {len(most) - _SHOWN:,} more" if len(most) > _SHOWN else ""
+    return ", ".join(map(repr, most[:_SHOWN])) + others
