@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -134,3 +135,31 @@ def test_one_unseen_character_is_counted_and_bytes_help(handgrad: Handgrad, tmp_
     (tmp_path / "other.txt").write_text("漢?")
     assert "bits per character are" not in handgrad("eval", tmp_path / "b", "--text", tmp_path / "other.txt").out
     assert handgrad("sample", tmp_path / "b", "--prompt", "漢", "--tokens", 1).err == ""
+
+
+def test_a_model_of_names_writes_ten_names_one_per_line(handgrad: Handgrad, tmp_path: Path) -> None:
+    names = ["anna", "ben", "carla", "dan", "eve", "finn", "gert", "hanna", "ida", "jan"]
+    (tmp_path / "names.txt").write_text("\r\n".join(names * 12))
+    done = handgrad(
+        *("train", "--text", tmp_path / "names.txt", "--documents", "lines", "--boundaries", "respect"),
+        *("--out", tmp_path / "run", *TINY, "--n-embd", 24, "--max-steps", 250, "--eval-interval", 250),
+    )
+    assert done.code == 0, done.err
+    shown = done.out.split("it writes:\n\n")[1].split("\n\ncurves")[0].split("\n")
+    sampled = handgrad("sample", tmp_path / "run", "--samples", 10, "--tokens", 50).out.splitlines()
+    for written in (shown, sampled):
+        assert len(written) == 10
+        assert sum(name in names for name in written) >= 7
+        assert max(map(len, written)) < 15  # each is ended by the model, not by the number of tokens
+    measured = handgrad("eval", tmp_path / "run").out
+    assert "nats per token" in measured
+    bits = re.search(r"([\d.]+) bits per character", done.out.split("step 250: ")[1])
+    assert bits is not None
+    assert f"bits        {bits[1]} bits per character" in measured
+    (tmp_path / "two.txt").write_text("anna\n\nben\n")
+    assert "tokens      8, of which 0 unknown" in handgrad("eval", tmp_path / "run", "--text", tmp_path / "two.txt").out
+    refused = handgrad("train", "--dataset", "pydoc", "--boundaries", "respect", "--out", tmp_path / "x")
+    assert refused.err == (
+        "handgrad: boundaries respect needs a text of several documents, and dataset pydoc is only one; say what a "
+        "document is, for example with --documents lines\n"
+    )

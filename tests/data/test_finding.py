@@ -315,3 +315,35 @@ def test_in_memory_is_as_in_files(tmp_path: Path) -> None:
     assert data.meta == other.meta
     np.testing.assert_array_equal(data.train, other.train)
     np.testing.assert_array_equal(data.validation, other.validation)
+
+
+# Long pieces
+
+
+def dna(letters: int) -> str:
+    return "".join(np.random.default_rng(0).choice([*"ACGT"], letters))
+
+
+def test_a_text_that_is_one_word_is_refused_for_words_and_read_by_the_others(tmp_path: Path) -> None:
+    path = written(tmp_path / "dna.txt", dna(300_000))
+    with pytest.raises(InputError) as caught:
+        prepared(tmp_path, path, tokenizer=make_tokenizer("word"))
+    assert str(caught.value).startswith("most of the training text is one word of 270,000 letters, 'TGGCC")
+    assert str(caught.value).endswith("; choose --tokenizer char or bpe")
+    for name in ("char", "bpe"):
+        data, made = prepared(tmp_path / name, path, tokenizer=make_tokenizer(name, None if name == "char" else 300))
+        whole = data.tokenizer.decode(data.train) + data.tokenizer.decode(data.validation)
+        assert whole == path.read_text()
+        assert made.notes == ()
+
+
+def test_lines_of_dna_are_long_words_and_said_to_be(tmp_path: Path) -> None:
+    lines = written(tmp_path / "dna.fasta", "\n".join(dna(70 * 80)[i : i + 70] for i in range(0, 70 * 80, 70)))
+    _, made = prepared(tmp_path, lines, tokenizer=make_tokenizer("word"))
+    assert made.notes[0].startswith("the words of the training text have 70 letters on average, because words end at ")
+    chinese = written(tmp_path / "zh.txt", "混沌未分天地乱,茫茫渺渺无人见。自从盘古破鸿蒙,开辟从兹清浊辨。\n" * 20)
+    _, made = prepared(tmp_path / "zh", chinese, tokenizer=make_tokenizer("word"))
+    assert made.notes == ()
+    code = written(tmp_path / "key.txt", "words and words " * 200 + "x" * 1500 + " and words" * 200)
+    _, made = prepared(tmp_path / "code", code, tokenizer=make_tokenizer("word"))
+    assert made.notes == ()  # one long word among others does no harm

@@ -1,6 +1,7 @@
 """Byte-pair encoding: every text comes back, merges equal those of a plain count, damaged files are refused."""
 
 import json
+import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from handgrad.system import backend_setting
 from handgrad.system.errors import InputError
 from handgrad.tokenizers import BPETokenizer, load_tokenizer, make_tokenizer
+from handgrad.tokenizers.bpe.byte_pairs import BYTES
 from handgrad.tokenizers.bpe.learning import Merge, learn_merges
 from handgrad.tokenizers.bpe.merging import TokenPair, merge_all, merged
 from handgrad.tokenizers.splitting import NAMES, splitter
@@ -201,3 +203,46 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(InputError, match="pattern must be gpt2, gpt4 or none, not 'words'"):
         BPETokenizer(pattern="words")
     assert make_tokenizer("bpe").train("x").vocab_size == 260
+
+
+@pytest.mark.parametrize("letters", ["ACGT", "a", "ab"])
+def test_one_long_piece_is_learned_in_time_in_proportion_to_its_length(letters: str) -> None:
+    """Each merge is made where its pair is; nothing scans the whole piece, as there are a thousand merges."""
+    rng = np.random.default_rng(0)
+    text = "".join(rng.choice([*letters], 60_000))
+    learned = learn_merges([(text.encode(), 1)], BYTES, 1256)
+    assert len(learned) == {"a": 15, "ab": 997, "ACGT": 1000}[letters]
+    seconds = []
+    for length in (15_000, 60_000):
+        begun = time.process_time()
+        learn_merges([(text[:length].encode(), 1)], BYTES, 1256)
+        seconds.append(time.process_time() - begun)
+    assert seconds[1] < 10 * seconds[0] + 0.5  # sixteen times as long if it were quadratic
+
+
+def test_merges_of_random_pieces_are_those_of_counting_anew() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        pieces = [
+            (bytes(rng.choice([*b"aab"], rng.integers(1, 30)).astype(np.uint8)), int(rng.integers(1, 4)))
+            for _ in range(rng.integers(1, 6))
+        ]
+        merges = learn_merges(pieces, BYTES, 256 + 12)
+        words = [([bytes([byte]) for byte in piece], count) for piece, count in pieces]
+        for left, right in merges:
+            counts: Counter[tuple[bytes, bytes]] = Counter()
+            for word, count in words:
+                for pair in pairwise(word):
+                    counts[pair] += count
+            assert counts[left, right] == max(counts.values()) >= 2
+            words = [(joined_once(word, left, right), count) for word, count in words]
+
+
+def joined_once(word: list[bytes], left: bytes, right: bytes) -> list[bytes]:
+    new: list[bytes] = []
+    i = 0
+    while i < len(word):
+        both = word[i : i + 2] == [left, right]
+        new.append(left + right if both else word[i])
+        i += 1 + both
+    return new

@@ -82,7 +82,7 @@ def run(argv: list[str]) -> int:
     _warn_of_unknown(arguments.prompt, arguments.allow_special, tokenizer)
     with compiling_is_said():
         for number in range(arguments.samples):
-            if arguments.samples > 1:
+            if arguments.samples > 1 and the_run.documents != "lines":  # these are told apart as they are
                 print(f"--- sample {number + 1} ---")
             written = pieces_of(
                 model,

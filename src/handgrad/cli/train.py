@@ -43,6 +43,8 @@ from handgrad.training import DivergedError, check_fits_memory, compile_kernels,
 
 _GIVEN_BY_WEIGHTS = (*(name for name in MODEL_FIELDS if name != "dropout"), "tokenizer", "vocab_size", "byte_fallback")
 _SAMPLE_TOKENS = 300
+_SAMPLE_LINES = 10
+"""Documents to show, if each is a line."""
 
 
 @dataclass
@@ -252,7 +254,9 @@ def _print_result(the_run: Run, data: TokenData, console: Console) -> None:
         described = f"best checkpoint {best.name}, validation loss {progress.best_val_loss:.4f}"
     console.print(f"\n{described}; it writes:\n")
     start = start_of(data.tokenizer, documents=the_run.has_documents, begins=the_run.begins)
-    console.print(write(model, data.tokenizer, _SAMPLE_TOKENS, seed=the_run.config.seed, start=start))
+    seed = the_run.config.seed
+    for seeds in [[seed, number] for number in range(_SAMPLE_LINES)] if the_run.documents == "lines" else [seed]:
+        console.print(write(model, data.tokenizer, _SAMPLE_TOKENS, seed=seeds, start=start))
     console.print(f"\ncurves: {the_run.curves_path}\nmore:   {command('sample', the_run.path)}")
 
 

@@ -6,11 +6,39 @@ import numpy as np
 
 from handgrad.data.token_files import Tally
 from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
 from handgrad.tokenizers import Tokenizer
 
 _SHOWN = 5
+_LONGEST_WORD = 1000
+_LONG_WORDS = 20
+"""Letters of a word on average. Clauses of Chinese, which is written without spaces, have fewer than ten."""
 _WORTH_SAYING = 1e-3
 """The share of validation tokens below which those that training lacks do not matter, as rare byte pairs."""
+
+
+def note_on_words(tokenizer: Tokenizer, counts: Mapping[str, int]) -> tuple[str, ...]:
+    """A sentence if the words of a text are so long that a tokenizer of words learns little from it.
+
+    Raises InputError if most of the text is a single word, as with DNA or base 64 in one line.
+    """
+    if tokenizer.kind != "word":
+        return ()
+    words = {text: count for text, count in counts.items() if text[0].isalnum()}
+    letters = sum(len(word) * count for word, count in words.items())
+    longest = max(words, key=len, default="")
+    if len(longest) > _LONGEST_WORD and 2 * len(longest) > letters:
+        raise InputError(
+            f"most of the training text is one word of {len(longest):,} letters, {longest[:20]!r}…, because words end "
+            "at white space and signs; a tokenizer of words cannot learn from it; choose --tokenizer char or bpe"
+        )
+    mean = letters / max(sum(words.values()), 1)
+    if mean <= _LONG_WORDS:
+        return ()
+    return (
+        f"the words of the training text have {mean:.0f} letters on average, because words end at white space and "
+        "signs; a tokenizer of words learns little from it; --tokenizer char or bpe learn more",
+    )
 
 
 def notes_on(

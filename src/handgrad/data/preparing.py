@@ -13,7 +13,7 @@ import numpy as np
 
 from handgrad.data.documents import CHUNK_BYTES, Chunk, Report, Survey, chunks_in_groups, survey
 from handgrad.data.finding import Choices, Skipped, Stream, find_documents
-from handgrad.data.notes import notes_on
+from handgrad.data.notes import note_on_words, notes_on
 from handgrad.data.token_files import (
     TRAIN,
     VALIDATION,
@@ -138,9 +138,11 @@ def _prepare(
         sha256 = hashlib.sha256(f"{sha256} {other.sha256}".encode()).hexdigest()
     train, validation = ([*chunks_in_groups(part, chunk_bytes)] for part in parts)
     chosen = workers or choose_workers(tokenizer.releases_the_lock, _size(train) + _size(validation))
+    words: tuple[str, ...] = ()
     if learn:
         counts = _count(tokenizer, train, chosen, report)
         report("learning the vocabulary", 0, None)
+        words = note_on_words(tokenizer, counts)
         tokenizer.learn(counts)
         del counts  # the largest object in memory
     written = temporary / "tokens"
@@ -154,7 +156,7 @@ def _prepare(
         out.rmdir()  # other systems replace an empty directory
     os.replace(written, out)
     flush_directory(out.parent)
-    notes = notes_on(tokenizer, learn, tallies, seen, found.windows, documents)
+    notes = words + notes_on(tokenizer, learn, tallies, seen, found.windows, documents)
     return Prepared(meta, documents, sum(tally.unknown for tally in tallies), notes, skipped)
 
 

@@ -7,12 +7,15 @@ becomes a new part everywhere. This repeats until there are enough parts.
 import heapq
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from handgrad.tokenizers.bpe.merging import TokenPair, merged
+from handgrad.tokenizers.bpe.merging import TokenPair
 
 Merge = tuple[bytes, bytes]
+
+_EDGE, _GONE = -1, -2
+"""What is around each piece, and what was merged into the part before it."""
 
 
 def learn_merges(pieces: Iterable[tuple[bytes, int]], parts: Sequence[bytes], size: int) -> list[Merge]:
@@ -23,22 +26,17 @@ def learn_merges(pieces: Iterable[tuple[bytes, int]], parts: Sequence[bytes], si
     merged in the same way. Between equally frequent pairs the one with the lower numbers comes first, so that the
     result depends only on the text.
 
-    Each merge updates the counts of only the pieces that hold its pair. A heap yields the most frequent pair. An entry
-    with an outdated count goes back with the current one.
+    All pieces lie in one array of parts. Each part knows the one after it and the one before it in its piece, so the
+    time that a merge takes depends on its places alone, however long their pieces are. A heap yields the most frequent
+    pair. An entry with an outdated count goes back with the current one.
     """
     parts = list(parts)
-    number_of = {part: number for number, part in enumerate(parts)}
-    words: list[list[int]] = []
-    weights: list[int] = []
-    for piece, count in pieces:
-        words.append([number_of[piece[i : i + 1]] for i in range(len(piece))])
-        weights.append(count)
+    text = _LaidOut(pieces, parts)
     counts: Counter[TokenPair] = Counter()
     places: dict[TokenPair, array[int]] = {}
-    for index, (word, weight) in enumerate(zip(words, weights, strict=True)):
-        for pair in pairwise(word):
-            counts[pair] += weight
-            places.setdefault(pair, array("I")).append(index)
+    for pair, place, weight in text.pairs():
+        counts[pair] += weight
+        places.setdefault(pair, array("I")).append(place)
     heap = [(-count, pair) for pair, count in counts.items()]
     heapq.heapify(heap)
     merges: list[Merge] = []
@@ -53,19 +51,63 @@ def learn_merges(pieces: Iterable[tuple[bytes, int]], parts: Sequence[bytes], si
         merges.append((parts[pair[0]], parts[pair[1]]))
         made = len(parts)
         parts.append(parts[pair[0]] + parts[pair[1]])
-        grown: set[TokenPair] = set()
-        for index in dict.fromkeys(places.pop(pair)):
-            old, weight = words[index], weights[index]
-            new = merged(old, pair, made)
-            for neighbours in pairwise(old):
-                counts[neighbours] -= weight
-            for neighbours in pairwise(new):
-                counts[neighbours] += weight
-                if made in neighbours:
-                    places.setdefault(neighbours, array("I")).append(index)
-                    grown.add(neighbours)
-            words[index] = new
+        grown = text.merge(pair, made, places.pop(pair), counts, places)
         for neighbours in grown:
             heapq.heappush(heap, (-counts[neighbours], neighbours))
         del counts[pair]
     return merges
+
+
+class _LaidOut:
+    """The parts of all pieces, one after the other, as linked lists with an edge around each piece."""
+
+    def __init__(self, pieces: Iterable[tuple[bytes, int]], parts: Sequence[bytes]) -> None:
+        number_of_byte = {part[0]: number for number, part in enumerate(parts)}
+        self.numbers, self.piece_at, self.weights = array("i", [_EDGE]), array("I", [0]), array("q")
+        for piece, count in pieces:
+            self.numbers.extend([number_of_byte[byte] for byte in piece])
+            self.numbers.append(_EDGE)
+            self.piece_at.extend([len(self.weights)] * (len(piece) + 1))
+            self.weights.append(count)
+        self.after = array("I", range(1, len(self.numbers) + 1))
+        self.before = array("I", [0, *range(len(self.numbers) - 1)])
+
+    def pairs(self) -> Iterator[tuple[TokenPair, int, int]]:
+        """Each pair of neighbours, its place, and how often its piece occurs."""
+        for place, (left, right) in enumerate(pairwise(self.numbers)):
+            if left != _EDGE and right != _EDGE:
+                yield (left, right), place, self.weights[self.piece_at[place]]
+
+    def merge(
+        self,
+        pair: TokenPair,
+        made: int,
+        at: Iterable[int],
+        counts: Counter[TokenPair],
+        places: dict[TokenPair, "array[int]"],
+    ) -> set[TokenPair]:
+        """Merges a pair wherever it still is, from left to right. Returns the pairs that become more frequent."""
+        numbers, before, after, weights, piece_at = self.numbers, self.before, self.after, self.weights, self.piece_at
+        left, right = pair
+        grown: set[TokenPair] = set()
+        for i in sorted(at):
+            j = after[i]
+            if numbers[i] != left or numbers[j] != right:
+                continue  # the place is outdated, or, as in aaa, overlaps with the last one
+            weight, h, k = weights[piece_at[i]], before[i], after[j]
+            counts[pair] -= weight
+            if (number := numbers[h]) != _EDGE:
+                counts[number, left] -= weight
+                new = (number, made)
+                counts[new] += weight
+                places.setdefault(new, array("I")).append(h)
+                grown.add(new)
+            if (number := numbers[k]) != _EDGE:
+                counts[right, number] -= weight
+                new = (made, number)
+                counts[new] += weight
+                places.setdefault(new, array("I")).append(i)
+                grown.add(new)
+            numbers[i], numbers[j] = made, _GONE
+            after[i], before[k] = k, i
+        return grown
