@@ -158,7 +158,9 @@ def test_a_model_of_names_writes_ten_names_one_per_line(handgrad: Handgrad, tmp_
     assert f"bits        {bits[1]} bits per character" in measured
     (tmp_path / "two.txt").write_text("anna\n\nben\n")
     assert "tokens      8, of which 0 unknown" in handgrad("eval", tmp_path / "run", "--text", tmp_path / "two.txt").out
-    refused = handgrad("train", "--dataset", "pydoc", "--boundaries", "respect", "--out", tmp_path / "x")
+    refused = handgrad(
+        "train", "--dataset", "pydoc", "--tokenizer", "char", "--boundaries", "respect", "--out", tmp_path / "x"
+    )
     assert refused.err == (
         "handgrad: boundaries respect needs a text of several documents, and dataset pydoc is only one; say what a "
         "document is, for example with --documents lines\n"

@@ -13,8 +13,8 @@ _SHOWN = 5
 _LONGEST_WORD = 1000
 _LONG_WORDS = 20
 """Letters of a word on average. Clauses of Chinese, which is written without spaces, have fewer than ten."""
-_WORTH_SAYING = 1e-3
-"""The share of validation tokens below which those that training lacks do not matter, as rare byte pairs."""
+_WORTH_SAYING = {"bpe": 0.02}
+"""The share of validation tokens that the training text may lack in silence. Any new word lacks some byte pairs."""
 
 
 def note_on_words(tokenizer: Tokenizer, counts: Mapping[str, int]) -> tuple[str, ...]:
@@ -93,12 +93,15 @@ def _lacking(tokenizer: Tokenizer, train: Array, validation: Array) -> str | Non
     if tokenizer.eos_id is not None:
         only[tokenizer.eos_id] = False
     share = validation[only].sum() / max(validation.sum(), 1)
-    if share < _WORTH_SAYING:
+    if share <= _WORTH_SAYING.get(tokenizer.kind, 0):
         return None
     tokens = {tokenizer.token(number): int(validation[number]) for number in np.flatnonzero(only).tolist()}
+    helps = "--shuffle-documents or --val-text choose another split"
+    if tokenizer.kind == "word":
+        helps = "with a smaller --vocab-size the training text has bytes too"
     return (
         f"{len(tokens):,} tokens of the validation text ({some_of(tokens)}; {share:.1%} of it) occur nowhere in the "
-        "training text, so the model cannot learn them; --shuffle-documents or --val-text choose another split"
+        f"training text, so the model cannot learn them; {helps}"
     )
 
 
