@@ -57,6 +57,10 @@ def test_an_old_run_of_documents_writes_documents_as_well(handgrad: Handgrad, ab
     (abc_run / "config.json").write_text(json.dumps(content))
     assert handgrad("sample", abc_run, "--temperature", 0).out == "abc\n"
     meta = Path(content["data"]["directory"]) / "meta.json"
+    older = {name: value for name, value in json.loads(meta.read_text()).items() if name != "documents"}
+    meta.write_text(json.dumps(older))
+    assert open_token_files(meta.parent).documents == "files"
+    assert handgrad("sample", abc_run, "--temperature", 0).out == "abc\n"
     meta.unlink()  # without its token files, nothing is known of documents
     assert open_run(abc_run).has_documents is False
     assert len(handgrad("sample", abc_run, "--temperature", 0, "--tokens", 5).out) == 6
@@ -165,3 +169,15 @@ def test_a_model_of_names_writes_ten_names_one_per_line(handgrad: Handgrad, tmp_
         "handgrad: boundaries respect needs a text of several documents, and dataset pydoc is only one; say what a "
         "document is, for example with --documents lines\n"
     )
+
+
+def test_the_validation_text_and_the_fraction_are_flags(handgrad: Handgrad, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("abcab" * 50)
+    (tmp_path / "b.txt").write_text("ccba" * 5)
+    text = ("prepare", "--text", tmp_path / "a.txt")
+    done = handgrad(*text, "--val-text", tmp_path / "b.txt", "--out", tmp_path / "one")
+    assert (done.code, done.err) == (0, "")
+    data = open_token_files(tmp_path / "one")
+    assert data.tokenizer.decode(data.validation) == "ccba" * 5
+    assert handgrad(*text, "--val-fraction", 0.4, "--out", tmp_path / "two").code == 0
+    assert open_token_files(tmp_path / "two").meta.validation_characters == 100

@@ -1,6 +1,7 @@
 """Every file that the program reads, damaged at random: it loads, or is refused in one sentence."""
 
 import contextlib
+import gzip
 import hashlib
 import json
 import os
@@ -24,7 +25,7 @@ from scenes import result
 from support import TEXT, Output
 
 import handgrad
-from handgrad.data import Corpus, load_text, open_token_files, random_batch
+from handgrad.data import Choices, Corpus, load_text, open_token_files, prepare_in_memory, random_batch
 from handgrad.experiments import (
     Budget,
     create_comparison,
@@ -197,6 +198,15 @@ def use_text(path: Path) -> None:
     CharTokenizer().train(corpus.text).encode(read_text(path / "text.txt"))
 
 
+def use_documents(path: Path) -> None:
+    """As train reads a text with documents of its own."""
+    documents = "jsonl:text" if path.suffix == ".jsonl" else "lines"
+    data, _ = prepare_in_memory([path], CharTokenizer(byte_fallback=True), choices=Choices(documents=documents))
+    data.tokenizer.decode(data.train)
+    if data.meta.documents and len(data.validation):
+        list(data.windows(data.train, 8).sequential_batches(4))
+
+
 def use_vocab_and_merges(path: Path) -> None:
     BPETokenizer.from_vocab_and_merges(path / "vocab.json", path / "merges.txt").encode(PROMPT)
 
@@ -254,6 +264,10 @@ TARGETS = {
     "tiktoken's ranks": Target("ranks.tiktoken", use_ranks, "files"),
     "a saved state": Target("state.safetensors", lambda path: handgrad.load(path / "state.safetensors"), "files"),
     "a text": Target("text.txt", use_text, "files"),
+    "a text in UTF-16": Target("utf16.txt", lambda path: use_documents(path / "utf16.txt"), "files"),
+    "a compressed text": Target("text.gz", lambda path: use_documents(path / "text.gz"), "files"),
+    "lines of JSON": Target("text.jsonl", lambda path: use_documents(path / "text.jsonl"), "files"),
+    "ranks, by their content": Target("ranks.tiktoken", lambda path: use_tokenizer(path / "ranks.tiktoken"), "files"),
 }
 
 
@@ -290,6 +304,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         {"a": np.arange(6.0), "b": [{"c": np.ones((2, 3), np.float32)}, 1, "x", None]}, files / "state.safetensors"
     )
     (files / "text.txt").write_text(TEXT[:3000] + PROMPT)
+    (files / "utf16.txt").write_bytes((TEXT[:1500] + PROMPT).encode("utf-16"))
+    (files / "text.gz").write_bytes(gzip.compress((TEXT[:3000] + PROMPT).encode(), mtime=0))
+    rows = [{"text": f"{line} {PROMPT}", "user": i} for i, line in enumerate(TEXT.splitlines()[:20])]
+    (files / "text.jsonl").write_text("\n".join(map(json.dumps, rows)))
     compare(root / "compared", corpus, config)
     return root
 

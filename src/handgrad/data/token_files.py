@@ -28,6 +28,8 @@ TRAIN, VALIDATION = "train.npy", "validation.npy"
 _CHECKED_AT_A_TIME = 1 << 16
 _HASHED_AT_A_TIME = 1 << 22
 _FIRST_TOKENS = 8
+_SEARCHED = 1 << 22
+"""Tokens of an older text in which the end of a document is looked for."""
 _LATER = ("documents",)
 """Fields of ``meta.json`` that are written only if they differ from their defaults, as older files have none."""
 _MAGIC = magic(1, 0)
@@ -73,6 +75,15 @@ class TokenData:
         if not self.meta.validation_lossless or not self.meta.validation_characters:
             return None
         return self.meta.validation_tokens / self.meta.validation_characters
+
+    @property
+    def documents(self) -> str:
+        """What a document is if the text has several: files, lines or jsonl; empty if it has one.
+
+        Older token files do not say it; there, the token between documents shows it.
+        """
+        end = self.tokenizer.eos_id
+        return self.meta.documents or ("files" if end is not None and end in self.train[:_SEARCHED] else "")
 
     @property
     def end(self) -> int:

@@ -20,9 +20,6 @@ from handgrad.system.errors import InputError
 from handgrad.system.files import read_json, write_json
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 
-_SEARCHED = 1 << 22
-"""Tokens of an old run's text in which the end of a document is looked for."""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -83,10 +80,9 @@ class Run:
         if self.documents is not None:
             return bool(self.documents)
         try:
-            data = self.data()
+            return bool(self.data().documents)
         except (InputError, OSError):
             return False
-        return data.tokenizer.eos_id is not None and data.tokenizer.eos_id in data.train[:_SEARCHED]
 
     def model(self, wanted: str, notice: Callable[[str], None] = lambda sentence: None) -> tuple[LanguageModel, Path]:
         """The model in ``best``, ``last`` or a checkpoint by its name, and the checkpoint that it came from.
@@ -129,7 +125,7 @@ def create_run(
             "source": data.meta.source,
             "corpus_sha256": data.meta.corpus_sha256,
             "tokenizer_sha256": data.meta.tokenizer_sha256,
-            "documents": data.meta.documents,
+            "documents": data.documents,
             "begins": data.begins,
         },
         "init_from": None if init_from is None else str(init_from.resolve()),
