@@ -149,6 +149,47 @@ def test_samples_are_shown_at_evaluations_where_asked(handgrad: Handgrad, text_f
     assert after.index("\n") == after.index("\n\nbest checkpoint")
 
 
+def test_samples_are_shown_between_evaluations_too(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
+    shown = handgrad("train", "--text", text_file, "--out", tmp_path / "run", *SMALL, "--sample-interval", "4").out
+    said = [line for line in shown.splitlines() if line.startswith("step ") and line.endswith("writes:")]
+    assert said == ["step 4 writes:", "step 8 writes:"]
+
+
+def test_a_default_that_contradicts_a_flag_moves_along(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
+    done = handgrad("train", "--text", text_file, "--out", tmp_path / "run", *SMALL, "--lr", "1e-5")
+    assert done.err.splitlines() == [
+        "handgrad: warning: min_lr is 1e-06, not 0.0002: the default is above lr 1e-05",
+        "handgrad: warning: warmup_steps is 0, not 50: with 12 steps the learning rate would never reach lr",
+    ]
+    config = open_run(tmp_path / "run").config
+    assert (config.lr, config.min_lr, config.warmup_steps) == (1e-5, 1e-6, 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--min-lr", "0.1"], "min_lr must be at most lr, 0.002, not 0.1: the cosine schedule would rise"),
+        (["--warmup-steps", "1500"], "warmup_steps must be less than max_steps, 1500, not 1500"),
+        (["--step-gamma", "0.1"], "step_gamma has no effect with schedule cosine, only with schedule step"),
+        (["--preset", "autograd-char", "--min-lr", "1e-5"], "min_lr has no effect with schedule constant"),
+        (["--data", "tokens", "--tokenizer", "bpe"], "the tokenizer comes with --data tokens; tokenizer cannot be"),
+        (["--data", "tokens", "--vocab-size", "99"], "the tokenizer comes with --data tokens; vocab_size cannot be"),
+    ],
+)
+def test_flags_that_contradict_are_refused(handgrad: Handgrad, flags: list[str], said: str, tmp_path: Path) -> None:
+    done = handgrad("train", "--out", tmp_path / "run", *flags)
+    assert (done.code, done.err.count("\n"), said in done.err) == (2, 1, True), done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_may_list_settings_without_effect(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text("step_size = 7\nwarmup_steps = 2\n")
+    done = handgrad("train", "--text", text_file, "--out", tmp_path / "run", *SMALL, "--config", settings)
+    assert done.code == 0
+    assert done.err == "handgrad: warning: step_size has no effect with schedule cosine, only with schedule step\n"
+
+
 def test_two_trainings_are_the_same(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
     for name in "ab":
         handgrad("train", "--text", text_file, "--out", tmp_path / name, *SMALL)

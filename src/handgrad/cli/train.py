@@ -1,6 +1,7 @@
 """handgrad train: trains a model on a text and leaves checkpoints, metrics and curves."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from handgrad.cli.arguments import parse, parse_known
+from handgrad.cli.arguments import given_fields, parse, parse_known
 from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, warn
 from handgrad.cli.help import Help
 from handgrad.cli.interrupts import Interrupts
@@ -30,6 +31,7 @@ from handgrad.models.formats.model_in_checkpoint import read_pointer
 from handgrad.runs import (
     Run,
     TrainConfig,
+    agreed,
     check_is_free,
     choose_replicas,
     create_run,
@@ -39,6 +41,7 @@ from handgrad.runs import (
     preset,
     read_config_file,
     resumed,
+    without_effect,
 )
 from handgrad.runs.checkpoint import read_progress
 from handgrad.runs.config import MODEL_FIELDS
@@ -113,7 +116,8 @@ def run(argv: list[str]) -> int:
 
 
 def _new(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
-    config = _settings(source, argv)
+    moved: list[str] = []
+    config = _settings(source, argv, moved.append)
     if source.out is not None:
         check_is_free(source.out)
     data = _data(source, config)
@@ -123,6 +127,8 @@ def _new(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
     replicas = choose_replicas(config.replicas, config.batch_size)
     check_fits_memory(config, config.model_config(data.tokenizer.vocab_size), replicas)
     the_run = create_run(out, config, data, source.data, replicas, init_from)
+    for sentence in moved:  # after everything that may refuse
+        warn(sentence)
     return the_run, the_run.data()  # memory-mapped from now on
 
 
@@ -131,8 +137,11 @@ def _weights_to_begin_with(path: Path) -> Path:
     return load_intact(path, "best", read_progress, warn)[1]
 
 
-def _settings(source: Source, argv: list[str]) -> TrainConfig:
-    """The preset, overridden by the shape of the weights, by the TOML file and by the flags, in this order."""
+def _settings(source: Source, argv: list[str], notice: Callable[[str], None]) -> TrainConfig:
+    """The preset, overridden by the shape of the weights, by the TOML file and by the flags, in this order.
+
+    Defaults that contradict what was given move along; ``notice`` receives a sentence about each.
+    """
     config = preset(source.preset)
     if source.allow_inexact:
         raise InputError("--allow-inexact is for --resume RUN")
@@ -141,8 +150,8 @@ def _settings(source: Source, argv: list[str]) -> TrainConfig:
         trained = open_run(source.init_from).config
         fixed = {name: getattr(trained, name) for name in _GIVEN_BY_WEIGHTS}
         config = dataclasses.replace(config, **fixed)
-    if source.config is not None:
-        config = config.updated(read_config_file(source.config), str(source.config))
+    defaults, in_file = config, _in_file(source)
+    config = config.updated(in_file, str(source.config))
     settings = _parse_all(argv, config)
     for name, value in fixed.items():
         if getattr(settings, name) != value:
@@ -150,7 +159,25 @@ def _settings(source: Source, argv: list[str]) -> TrainConfig:
                 f"{name} is {value} in {source.init_from} and comes with its weights; "
                 f"it cannot be {getattr(settings, name)}"
             )
-    return settings
+    _check_has_effect(settings, argv, in_file)
+    given = given_fields(argv) | set(in_file)
+    if source.data is not None:
+        for name in {"tokenizer", "vocab_size"} & given:
+            raise InputError(f"the tokenizer comes with --data {source.data}; {name} cannot be given with it")
+    return agreed(settings, defaults, given, notice)
+
+
+def _in_file(source: Source) -> dict[str, Any]:
+    """The settings in the TOML file, if there is one."""
+    return {} if source.config is None else read_config_file(source.config)
+
+
+def _check_has_effect(settings: TrainConfig, argv: list[str], in_file: dict[str, Any]) -> None:
+    """Refuses a flag without effect. A file may list every setting, so there it is only a warning."""
+    if useless := without_effect(settings, given_fields(argv)):
+        raise InputError(useless)
+    if useless := without_effect(settings, in_file):
+        warn(useless)
 
 
 def _parse_all(argv: list[str], config: TrainConfig) -> TrainConfig:
@@ -185,10 +212,10 @@ def _asked_to_resume(source: Source, argv: list[str]) -> tuple[Run, TrainConfig]
     if clash:
         raise InputError(f"--resume continues a run as it is; --{clash[0].replace('_', '-')} cannot be given with it")
     the_run = open_run(source.resume)
-    settings = the_run.config
-    if source.config is not None:
-        settings = settings.updated(read_config_file(source.config), str(source.config))
-    return the_run, _parse_all(argv, settings)
+    in_file = _in_file(source)
+    settings = _parse_all(argv, the_run.config.updated(in_file, str(source.config)))
+    _check_has_effect(settings, argv, in_file)
+    return the_run, settings
 
 
 def _train(the_run: Run, data: TokenData, console: Console) -> int:

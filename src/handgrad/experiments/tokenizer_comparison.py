@@ -13,6 +13,7 @@ from handgrad.experiments.candidates import Candidate, candidate
 from handgrad.runs import (
     Run,
     TrainConfig,
+    check_agrees,
     check_can_write_events,
     check_is_free,
     choose_replicas,
@@ -131,6 +132,7 @@ def create_comparison(
     too short, or if a model is larger than memory.
     """
     check_is_free(path)
+    check_agrees(config)
     check_can_write_events(config)
     if config.eval_batches:
         raise InputError(
@@ -147,6 +149,8 @@ def create_comparison(
             raise InputError(f"{name}: {budgets[name]} are {steps:,} steps; there can be {_MOST_STEPS - 1:,} at most")
         entries.append(Entry(one, budgets[name], steps))
         described.append(_described(entries[-1], data, config))
+        if config.warmup_steps >= steps:
+            described.append(f"{name}: warmup_steps is {config.warmup_steps:,}, so the learning rate never reaches lr")
     comparison = TokenizerComparison(path, corpus.source, corpus.sha256, config, tuple(entries))
     content = corpus.text.encode()
     with making_directory(path):

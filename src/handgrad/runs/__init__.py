@@ -1,5 +1,6 @@
 """A run on disk: its directory, its settings, its metrics, its checkpoints, and the rules of resuming it."""
 
+from handgrad.runs.agreement import agreed, check_agrees, without_effect
 from handgrad.runs.checkpoint import load_model, read_progress
 from handgrad.runs.config import TrainConfig, read_config_file
 from handgrad.runs.directory import Run, create_run, next_free, open_run
@@ -16,6 +17,8 @@ __all__ = [
     "Metrics",
     "Run",
     "TrainConfig",
+    "agreed",
+    "check_agrees",
     "check_can_write_events",
     "check_is_free",
     "choose_replicas",
@@ -34,4 +37,5 @@ __all__ = [
     "read_progress",
     "resumed",
     "was_cut_off",
+    "without_effect",
 ]

@@ -78,7 +78,7 @@ class TrainConfig(Architecture):
     log_interval: int = 10
     """Steps between lines of metrics.jsonl."""
     sample_interval: int = 0
-    """Steps between text samples, which are shown at evaluations; 0 shows none."""
+    """Steps between text samples; 0 shows none."""
     on_nan: Literal["stop", "skip"] = "stop"
     """If the loss or gradient is NaN or infinite: stop, or skip the step and count it."""
     tensorboard: bool = False

@@ -9,6 +9,7 @@ from handgrad.data import Baselines, TokenData, baselines_of, open_token_files, 
 from handgrad.models import GPTConfig, LanguageModel
 from handgrad.models.formats.model_in_checkpoint import RUN_VERSION, read_run_config
 from handgrad.models.formats.weights import config_from
+from handgrad.runs.agreement import check_agrees
 from handgrad.runs.checkpoint import load_model
 from handgrad.runs.config import TrainConfig
 from handgrad.runs.environment import Environment
@@ -91,9 +92,11 @@ def create_run(
 
     config.json is written last: a directory without one is not a run.
 
-    Raises InputError if something is there already, or if another process is making a run there.
+    Raises InputError if something is there already, if another process is making a run there, or if settings contradict
+    each other.
     """
     check_is_free(path)
+    check_agrees(config)
     check_can_write_events(config)
     if data_directory is not None and data_directory.resolve().is_relative_to(path.resolve()):
         raise InputError(f"the token files in {data_directory} cannot be inside the run's own directory, {path}")
