@@ -87,11 +87,11 @@ def warn(sentence: str) -> None:
 
 
 def say(line: str) -> None:
-    """Prints a line on the error output, if it still has a reader.
+    """Prints a line on the error output, if that can still be written.
 
     After Ctrl-C in ``handgrad train 2>&1 | tee log``, tee is gone.
     """
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
 
 

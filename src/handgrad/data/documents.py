@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from handgrad.system.errors import InputError
-from handgrad.system.files import not_utf8
+from handgrad.system.files import naming, not_utf8
 from handgrad.tokenizers.splitting import place_to_cut
 
 CHUNK_BYTES = 1 << 21
@@ -59,7 +59,7 @@ class Chunk:
 
     def text(self) -> str:
         """The chunk's text. Raises InputError if the file has changed since it was surveyed."""
-        with self.document.path.open("rb") as file:
+        with naming(self.document.name), self.document.path.open("rb") as file:
             file.seek(self.start)
             content = file.read(self.n_bytes)
         if zlib.crc32(content) != self.checksum:
@@ -124,7 +124,7 @@ def find_documents(texts: Sequence[Path | Stream], spool: Path, report: Report) 
         elif text.is_file():
             found.append(Document(text, str(text)))
         elif text.exists():  # a named pipe
-            with text.open("rb") as file:
+            with naming(text), text.open("rb") as file:
                 found.append(_spooled(Stream(file, str(text)), spool / str(number), report))
         else:
             raise InputError(f"{text}: no such file")
@@ -177,7 +177,7 @@ def chunks_in_groups(chunks: Iterable[Chunk], chunk_bytes: int = CHUNK_BYTES) ->
 
 def _read(document: Document, chunk_bytes: int) -> Iterator[tuple[Chunk, bytes]]:
     """The chunks of a document and their bytes, without a byte order mark at its start."""
-    with document.path.open("rb") as file:
+    with naming(document.name), document.path.open("rb") as file:
         start = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
         file.seek(start)
         content, at_end = b"", False
@@ -209,12 +209,17 @@ def _files_below(directory: Path) -> list[Path]:
 
 
 def _spooled(stream: Stream, path: Path, report: Report) -> Document:
-    with path.open("wb") as file:
+    with naming(path), path.open("wb") as file:
         report(f"receiving {stream.name}", 0, None)
-        while content := stream.file.read(_SPOOLED_AT_A_TIME):
+        while content := _next_part(stream):
             file.write(content)
             report(f"receiving {stream.name}", file.tell(), None)
     return Document(path, stream.name)
+
+
+def _next_part(stream: Stream) -> bytes:
+    with naming(stream.name):
+        return stream.file.read(_SPOOLED_AT_A_TIME)
 
 
 def _raise(error: OSError) -> NoReturn:

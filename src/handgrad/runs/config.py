@@ -12,6 +12,8 @@ from handgrad.optim import SGD, Adam, AdamW, Optimizer, schedules
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_file
 
+_LARGEST_FILE = 1 << 20
+"""Bytes of a TOML file; settings take a few hundred."""
 MODEL_FIELDS = tuple(field.name for field in fields(GPTConfig) if field.name != "vocab_size")
 
 
@@ -178,7 +180,7 @@ OPTIMIZERS: dict[str, tuple[type[Any], Callable[[TrainConfig], dict[str, Any]]]]
 def read_config_file(path: Path) -> dict[str, Any]:
     """The fields in a TOML file. Raises InputError if it is missing or not TOML."""
     try:
-        return tomllib.loads(read_file(path).decode())
+        return tomllib.loads(read_file(path, _LARGEST_FILE).decode())
     except InputError:
         raise
     except (ValueError, RecursionError) as error:

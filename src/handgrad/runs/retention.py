@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from handgrad.models import LanguageModel
-from handgrad.models.formats.model_in_checkpoint import DamagedError, read_pointer
+from handgrad.models.formats.model_in_checkpoint import damaged_by, read_pointer
 from handgrad.optim import Optimizer
 from handgrad.runs.checkpoint import Progress, write_checkpoint
-from handgrad.system.errors import InputError
+from handgrad.system.errors import DamagedError, InputError
 from handgrad.system.files import flush_directory, write_atomically
 
 T = TypeVar("T")
@@ -130,10 +130,11 @@ def _first_intact(run: Path, wanted: str, load: Callable[[Path], T], notice: Cal
         except (InputError, OSError) as error:
             if not checkpoint.is_dir():
                 raise _GoneError from None
-            if not isinstance(error, DamagedError):
+            found = damaged_by(error, checkpoint) if isinstance(error, OSError) else error
+            if not isinstance(found, DamagedError):
                 raise
-            damaged = damaged or error
-            notice(str(error))
+            damaged = damaged or found
+            notice(str(found))
         else:
             if damaged:
                 notice(f"using {checkpoint.name} instead")

@@ -16,6 +16,7 @@ from handgrad.runs.metrics import Metrics, MetricsLog
 from handgrad.runs.resuming import was_cut_off
 from handgrad.runs.retention import checkpoints_of, clear_leftovers, prune, save_checkpoint, set_pointer, step_of
 from handgrad.runs.tensorboard import EventFiles, check_can_write_events
+from handgrad.system.files import read_file
 from handgrad.system.locks import locked
 from handgrad.training.evaluation import bits_per_character, evaluate
 from handgrad.training.replicas import cores_for
@@ -81,6 +82,8 @@ def train(
         stack.enter_context(cores_for(run.replicas))
         clear_leftovers(run.path)
         data.check_content()
+        if run.metrics_path.exists():
+            read_file(run.metrics_path)  # raises before a checkpoint or a pointer is repaired
         model, optimizer, progress = begin_or_continue(run, reporter.noticed)
         trainer = _Trainer(run, data, model, optimizer, progress, reporter)
         stack.callback(trainer.close)
