@@ -44,14 +44,13 @@ from handgrad.runs import (
     without_effect,
 )
 from handgrad.runs.checkpoint import read_progress
-from handgrad.runs.config import MODEL_FIELDS
+from handgrad.runs.config import GIVEN_BY_WEIGHTS
 from handgrad.runs.resuming import was_cut_off
 from handgrad.system.errors import InputError
 from handgrad.system.locks import locked
 from handgrad.tokenizers import make_tokenizer
 from handgrad.training import DivergedError, check_fits_memory, compile_kernels, train
 
-_GIVEN_BY_WEIGHTS = (*(name for name in MODEL_FIELDS if name != "dropout"), "tokenizer", "vocab_size")
 _SAMPLE_TOKENS = 300
 
 
@@ -62,7 +61,7 @@ class Source:
     text: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """A UTF-8 file to train on."""
     data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """A directory of token files that `handgrad prepare` made."""
+    """A directory of token files that `handgrad prepare` made. With --resume: the place that they moved to."""
     dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """A text by name: functions (the default: of Python's standard library), pydoc or shakespeare."""
     preset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "quick"
@@ -110,6 +109,8 @@ def run(argv: list[str]) -> int:
     with locked(the_run.path, "trained") as stale:  # of resuming and training in one
         if stale is not None:
             console.print(was_cut_off(the_run, stale))
+        if source.data is not None:
+            the_run = the_run.with_data_at(source.data)
         data = the_run.data()  # raises before anything is changed
         the_run = resumed(the_run, settings, allow_inexact=source.allow_inexact, notice=console.print)
         return _train(the_run, data, console)
@@ -148,7 +149,7 @@ def _settings(source: Source, argv: list[str], notice: Callable[[str], None]) ->
     fixed: dict[str, Any] = {}
     if source.init_from is not None:
         trained = open_run(source.init_from).config
-        fixed = {name: getattr(trained, name) for name in _GIVEN_BY_WEIGHTS}
+        fixed = {name: getattr(trained, name) for name in GIVEN_BY_WEIGHTS}
         config = dataclasses.replace(config, **fixed)
     defaults, in_file = config, _in_file(source)
     config = config.updated(in_file, str(source.config))
@@ -208,9 +209,12 @@ def _asked_to_resume(source: Source, argv: list[str]) -> tuple[Run, TrainConfig]
     """The run as it is on the disk, and the settings that it continues with."""
     assert source.resume is not None
     given = [field.name for field in dataclasses.fields(Source) if getattr(source, field.name) != field.default]
-    clash = [name for name in given if name not in ("resume", "config", "allow_inexact")]
+    clash = [name for name in given if name not in ("resume", "config", "allow_inexact", "data")]
     if clash:
-        raise InputError(f"--resume continues a run as it is; --{clash[0].replace('_', '-')} cannot be given with it")
+        raise InputError(
+            f"--resume continues a run as it is; --{clash[0].replace('_', '-')} cannot be given with it. A new run "
+            f"starts from its weights with --init-from {shlex.quote(str(source.resume))}"
+        )
     the_run = open_run(source.resume)
     in_file = _in_file(source)
     settings = _parse_all(argv, the_run.config.updated(in_file, str(source.config)))

@@ -16,6 +16,9 @@ _LARGEST_FILE = 1 << 20
 """Bytes of a TOML file; settings take a few hundred."""
 MODEL_FIELDS = tuple(field.name for field in fields(GPTConfig) if field.name != "vocab_size")
 
+GIVEN_BY_WEIGHTS = (*(name for name in MODEL_FIELDS if name != "dropout"), "tokenizer", "vocab_size")
+"""Settings that a run has from the weights that it starts with."""
+
 
 @dataclass(frozen=True)
 class TrainConfig(Architecture):

@@ -32,6 +32,8 @@ class Run:
     data_directory: Path
     corpus_sha256: str
     tokenizer_sha256: str
+    ids_sha256: tuple[str, str] | None
+    """The hashes of the ids of both parts; None if the run is older than they are."""
     environment: Environment
     """What its bits depend on, from when it started or from the last inexact resume that was allowed."""
     init_from: Path | None
@@ -60,13 +62,26 @@ class Run:
         return tokenizer
 
     def data(self) -> TokenData:
-        """The token files that the model is trained on. Raises InputError if they have been replaced."""
+        """The token files that the model is trained on. Raises InputError if they have been moved or replaced."""
+        if not self.data_directory.exists():
+            raise InputError(
+                f"{self.data_directory}, the token files of {self.path}, is not there; if they have moved, say where "
+                f"with train --resume {self.path} --data DIR"
+            )
         data = open_token_files(self.data_directory)
-        if (data.meta.corpus_sha256, data.meta.tokenizer_sha256) != (self.corpus_sha256, self.tokenizer_sha256):
+        meta = data.meta
+        same = (meta.corpus_sha256, meta.tokenizer_sha256) == (self.corpus_sha256, self.tokenizer_sha256)
+        if not same or self.ids_sha256 not in (None, (meta.train_sha256, meta.validation_sha256)):
             raise InputError(
                 f"{self.data_directory} no longer holds the text and tokenizer that {self.path} began with"
             )
         return data
+
+    def with_data_at(self, directory: Path) -> "Run":
+        """The same run with its token files in another place. ``data`` checks them, ``resumed`` saves the place."""
+        inside = self.path / "data"
+        place = directory.resolve()
+        return replace(self, data_directory=inside if place == inside.resolve() else place)
 
     def model(self, wanted: str, notice: Callable[[str], None] = lambda sentence: None) -> tuple[LanguageModel, Path]:
         """The model in ``best``, ``last`` or a checkpoint by its name, and the checkpoint that it came from.
@@ -111,6 +126,7 @@ def create_run(
             "source": data.meta.source,
             "corpus_sha256": data.meta.corpus_sha256,
             "tokenizer_sha256": data.meta.tokenizer_sha256,
+            "ids_sha256": [data.meta.train_sha256, data.meta.validation_sha256],
         },
         "init_from": None if init_from is None else str(init_from.resolve()),
         "baselines": None if (baselines := baselines_of(data)) is None else asdict(baselines),
@@ -147,6 +163,7 @@ def open_run(path: Path) -> Run:
             data_directory=path / content["data"]["directory"],
             corpus_sha256=content["data"]["corpus_sha256"],
             tokenizer_sha256=content["data"]["tokenizer_sha256"],
+            ids_sha256=_ids_sha256(content["data"].get("ids_sha256")),
             environment=Environment.of(content["resolved"]),
             init_from=None if content["init_from"] is None else Path(content["init_from"]),
             baselines=None if baselines is None else dataclass_from_json(Baselines, baselines),
@@ -155,13 +172,24 @@ def open_run(path: Path) -> Run:
         raise InputError(f"{path / 'config.json'} is damaged: {error}") from None
 
 
+def _ids_sha256(value: Any) -> tuple[str, str] | None:
+    if value is None:
+        return None
+    train, validation = value
+    if not (isinstance(train, str) and isinstance(validation, str)):
+        raise ValueError("ids_sha256 must be two hashes")
+    return train, validation
+
+
 def save_settings(run: Run, config: TrainConfig, environment: Environment, note: dict[str, Any] | None = None) -> Run:
-    """Replaces the settings of a run, and what its bits depend on, after a resume that changed some.
+    """Replaces the settings of a run, what its bits depend on and the place of its data, as a resume changed them.
 
     ``note`` is added to the notes of earlier resumes that were not bit-exact.
     """
     content: dict[str, Any] = read_json(run.path / "config.json")
     content |= {"config": asdict(config), "resolved": asdict(environment)}
+    inside = run.data_directory == run.path / "data"
+    content["data"] = {**content["data"], "directory": "data" if inside else str(run.data_directory)}
     if note is not None:
         earlier = content.get("inexact")
         content["inexact"] = [*(earlier if isinstance(earlier, list) else []), note]
