@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from rich.console import Console
+from rich.text import Text
 
+from handgrad.cli.terminal import printable, shown_as_text
 from handgrad.system.backend_setting import current_backend
 from handgrad.system.errors import InputError
 
@@ -17,6 +19,18 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """The reader of our output has left, as in ``| head``: the command continues silently to its own exit code."""
         self.quiet = True
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Prints. Text may come from a file: on a terminal its escape codes are shown, not obeyed."""
+        super().print(*(_harmless(each) if self.is_terminal else each for each in objects), **options)
+
+
+def _harmless(shown: Any) -> Any:
+    if isinstance(shown, str):
+        return shown_as_text(shown)
+    if isinstance(shown, Text) and shown_as_text(shown.plain) != shown.plain:
+        return Text(shown_as_text(shown.plain), shown.style)
+    return shown
 
 
 class _Output(io.FileIO):
@@ -92,7 +106,7 @@ def say(line: str) -> None:
     After Ctrl-C in ``handgrad train 2>&1 | tee log``, tee is gone.
     """
     with contextlib.suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line, sys.stderr), file=sys.stderr, flush=True)
 
 
 def counted(number: int, thing: str) -> str:

@@ -11,6 +11,7 @@ from handgrad.cli.arguments import parse
 from handgrad.cli.console import compiling_is_said, warn
 from handgrad.cli.main import OK
 from handgrad.cli.progress import describe_bits
+from handgrad.cli.terminal import show
 from handgrad.data import count_unknown
 from handgrad.runs import Run, choose_replicas, open_run
 from handgrad.system.arrays import Array
@@ -52,7 +53,7 @@ def run(argv: list[str]) -> int:
         "bits": describe_bits(bits_per_character(loss, tokens_per_character)),
     }
     for name, value in rows.items():
-        print(f"{name:12}{value}")
+        show(f"{name:12}{value}")
     return OK
 
 

@@ -9,6 +9,7 @@ import warnings
 from importlib import import_module
 
 from handgrad.cli.suggestions import command_like
+from handgrad.cli.terminal import printable
 from handgrad.system.errors import InputError
 from handgrad.system.processor import choose_blas_kernels
 from handgrad.system.version import __version__
@@ -155,5 +156,5 @@ def _help() -> str:
 
 def _say(sentence: str, code: int) -> int:
     with contextlib.suppress(OSError):  # nobody can read it; the exit code remains
-        print(f"handgrad: {sentence}", file=sys.stderr, flush=True)
+        print(printable(f"handgrad: {sentence}", sys.stderr), file=sys.stderr, flush=True)
     return code

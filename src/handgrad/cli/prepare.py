@@ -25,6 +25,7 @@ from handgrad.cli.console import make_console, standard_input
 from handgrad.cli.help import Help
 from handgrad.cli.interrupts import sigterm_raises
 from handgrad.cli.main import OK
+from handgrad.cli.terminal import show, shown_as_text
 from handgrad.data import Prepared, Stream, check_is_empty, load_dataset, prepare_token_files
 from handgrad.system.errors import InputError
 from handgrad.tokenizers import KINDS, Tokenizer, load_tokenizer, make_tokenizer
@@ -69,7 +70,7 @@ def run(argv: list[str]) -> int:
     with sigterm_raises(), PreparingDisplay(make_console()) as display:
         prepared = prepare_token_files(texts, arguments.out, tokenizer, learn=learn, report=display.report)
     for name, value in _summary(prepared, arguments.out).items():
-        print(f"{name:22}{value}")
+        show(f"{name:22}{value}")
     return OK
 
 
@@ -89,7 +90,7 @@ class PreparingDisplay:
 
     def __init__(self, console: Console) -> None:
         self.live = Progress(
-            TextColumn("{task.description:24}"),
+            TextColumn("{task.description:24}", markup=False),
             BarColumn(bar_width=20),
             _OfBytes(DownloadColumn()),
             _OfBytes(TransferSpeedColumn()),
@@ -101,6 +102,7 @@ class PreparingDisplay:
 
     def report(self, doing: str, done: int, total: int | None) -> None:
         """Shows that ``done`` of ``total`` bytes are processed in the pass ``doing``."""
+        doing = shown_as_text(doing)  # it may name a file
         if doing not in self._tasks:
             self._finish_unknown_totals()
             self._tasks[doing] = self.live.add_task(doing, total=total)

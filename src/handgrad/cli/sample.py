@@ -12,6 +12,7 @@ from handgrad.cli.arguments import parse
 from handgrad.cli.console import compiling_is_said, warn
 from handgrad.cli.help import Help
 from handgrad.cli.main import OK
+from handgrad.cli.terminal import show
 from handgrad.generation import DEFAULT_TEMPERATURE, Strategy, generate, opening
 from handgrad.runs import open_run
 from handgrad.system.errors import InputError
@@ -70,7 +71,7 @@ def run(argv: list[str]) -> int:
         for number in range(arguments.samples):
             if arguments.samples > 1:
                 print(f"--- sample {number + 1} ---")
-            print(arguments.prompt, end="", flush=True)
+            show(arguments.prompt, end="", flush=True)
             written = generate(
                 model,
                 ids,
@@ -82,7 +83,7 @@ def run(argv: list[str]) -> int:
                 exclude=tokenizer.special_ids,
             )
             for text in decoded_as_it_comes(tokenizer, written):
-                print(text, end="", flush=True)
+                show(text, end="", flush=True)
             print()
     return OK
 

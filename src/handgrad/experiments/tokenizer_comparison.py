@@ -27,7 +27,7 @@ from handgrad.runs import (
 )
 from handgrad.system.dataclasses_from_json import dataclass_from_json
 from handgrad.system.errors import InputError
-from handgrad.system.files import read_json, write_atomically, write_json
+from handgrad.system.files import check_is_no_link, read_json, write_atomically, write_json
 from handgrad.training import check_fits_memory
 
 FORMAT_VERSION = 1
@@ -81,6 +81,7 @@ class TokenizerComparison:
         another text.
         """
         path = self.run_path(entry)
+        check_is_no_link(path)
         if not (path / "config.json").is_file():
             if path.exists() and any(path.iterdir()) and not is_unfinished(path):
                 raise InputError(f"{path} is no run: it has no config.json; move it away to train it again")

@@ -10,7 +10,7 @@ from typing import Any
 
 from handgrad.system.dataclasses_from_json import dataclass_from_json
 from handgrad.system.errors import InputError
-from handgrad.system.files import naming, read_file, write_atomically
+from handgrad.system.files import check_is_no_link, naming, read_file, write_atomically
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,14 @@ class MetricsLog:
     ``after_step`` is the last step whose lines are kept, ``logged`` how many lines there should be up to it. ``notice``
     receives a sentence about each problem. A damaged file is kept beside the repaired one.
 
-    Raises OSError if the file cannot be written or was removed.
+    Raises OSError if the file cannot be written or was removed, InputError if it is a link.
     """
 
     def __init__(
         self, path: Path, after_step: int = -1, logged: int = 0, notice: Callable[[str], None] = lambda sentence: None
     ) -> None:
         self.path = path
+        check_is_no_link(path)
         self.kept = self._mend(after_step, logged, notice)
         self._file = path.open("a", encoding="utf-8")
 

@@ -13,7 +13,7 @@ from handgrad.runs.config import GIVEN_BY_WEIGHTS, TrainConfig
 from handgrad.runs.directory import Run, open_run, save_settings
 from handgrad.runs.environment import Environment, choose_replicas
 from handgrad.runs.metrics import read_metrics
-from handgrad.runs.retention import checkpoints_of, load_intact
+from handgrad.runs.retention import check_has_no_links, checkpoints_of, load_intact
 from handgrad.runs.tensorboard import check_can_write_events
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_file
@@ -84,6 +84,7 @@ def check_is_not_lost(run: Run) -> None:
 
 def _check_files(run: Run) -> Progress:
     """The progress of the last intact checkpoint. Raises InputError if a file would keep the run from continuing."""
+    check_has_no_links(run.path)
     check_is_not_lost(run)
     run.data().check_content()
     if run.metrics_path.exists():

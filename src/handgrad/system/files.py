@@ -93,6 +93,12 @@ def flush_directory(directory: Path) -> None:
             os.close(descriptor)
 
 
+def check_is_no_link(path: Path) -> None:
+    """Raises InputError for a link: what is written or deleted through it would lie elsewhere."""
+    if path.is_symlink():
+        raise InputError(f"{path} is a link; put what it leads to in its place, as nothing is written through links")
+
+
 def check_new_or_empty(directory: Path) -> None:
     """Raises InputError if the path exists and is not an empty directory."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):

@@ -97,6 +97,14 @@ def _open(path: Path) -> TextIOWrapper:
     return open(descriptor, "r+", encoding="utf-8", errors="replace")
 
 
+def is_a_lock(path: Path) -> bool:
+    """Whether a file called ``lock`` is one that ``locked`` made: empty, or with the name of a holder."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(1) == "" or _holder(file) is not None
+
+
 def _holder(file: TextIOWrapper) -> str | None:
     """A description of who wrote the lock's file; None if it is empty or cannot be read."""
     try:
