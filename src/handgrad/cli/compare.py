@@ -1,5 +1,6 @@
 """handgrad compare: one text and one model under several tokenizers."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -37,10 +38,10 @@ from handgrad.runs import (
     agreed,
     check_is_free,
     clear_leftovers,
-    next_free,
     preset,
     read_config_file,
     resumed,
+    taking_next_free,
     was_cut_off,
     without_effect,
 )
@@ -148,8 +149,8 @@ def _new(source: Source, argv: list[str], console: Console) -> TokenizerComparis
     if source.out is not None:
         check_is_free(source.out)
     corpus = load_text(source.text) if source.text is not None else load_dataset(source.dataset or DEFAULT_DATASET)
-    out = source.out or next_free(Path("runs"), "compare")
-    with compiling_is_said():
+    taken = nullcontext(source.out) if source.out is not None else taking_next_free(Path("runs"), "compare")
+    with taken as out, compiling_is_said():
         made = create_comparison(out, corpus, config, names, budgets, console.print)
     for sentence in moved:
         warn(sentence)

@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import io
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -74,9 +76,13 @@ def make_console(stderr: bool = False) -> Console:
 
 
 def standard_input() -> BinaryIO:
-    """Raises InputError if it is closed, as it can be for a program in the background."""
+    """Raises InputError if it is closed, as for a program in the background, or a device such as /dev/zero."""
     if sys.stdin is None:
         raise InputError("standard input is closed; give a file, or a text through a pipe")
+    found = os.fstat(sys.stdin.fileno()) if isinstance(sys.stdin.buffer, io.BufferedReader) else None
+    endless = found is not None and stat.S_ISCHR(found.st_mode) and not sys.stdin.isatty()
+    if found is not None and endless and found.st_rdev != os.stat(os.devnull).st_rdev:
+        raise InputError("standard input is a device, which may never end; give a file, or a text through a pipe")
     return sys.stdin.buffer
 
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import tyro
 
 from handgrad.cli.arguments import parse
-from handgrad.cli.console import compiling_is_said, warn
-from handgrad.cli.main import OK
+from handgrad.cli.console import compiling_is_said, say, warn
+from handgrad.cli.main import FAILED, OK
 from handgrad.cli.progress import describe_bits
 from handgrad.cli.terminal import show
 from handgrad.data import count_unknown
@@ -44,6 +44,9 @@ def run(argv: list[str]) -> int:
     threads = choose_replicas(0, len(tokens))
     with compiling_is_said(), cores_for(threads), Team(threads) as team:
         loss = evaluate(model, tokens, team)
+    if not math.isfinite(loss):
+        say(f"handgrad: the loss of {checkpoint.name} on {what} is {loss}: its training diverged")
+        return FAILED
     rows = {
         "text": what,
         "tokens": f"{len(tokens):,}, of which {count_unknown(the_run.tokenizer(), tokens):,} unknown",

@@ -15,7 +15,7 @@ from handgrad.cli.console import make_console, standard_input
 from handgrad.cli.main import OK
 from handgrad.data import count_unknown
 from handgrad.system.arrays import Array
-from handgrad.system.files import not_utf8
+from handgrad.system.files import not_utf8, read_to_its_end
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 
 # Black on light backgrounds is readable on dark terminals and on light ones.
@@ -114,7 +114,7 @@ def _counts(text: str, ids: Array, tokenizer: Tokenizer) -> str:
 
 
 def _standard_input() -> str:
-    content = standard_input().read()
+    content = read_to_its_end(standard_input(), "standard input")
     try:
         return content.decode()
     except UnicodeDecodeError as error:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,11 +37,11 @@ from handgrad.runs import (
     choose_replicas,
     create_run,
     load_intact,
-    next_free,
     open_run,
     preset,
     read_config_file,
     resumed,
+    taking_next_free,
     without_effect,
 )
 from handgrad.runs.checkpoint import read_progress
@@ -49,7 +50,7 @@ from handgrad.runs.resuming import was_cut_off
 from handgrad.system.errors import InputError
 from handgrad.system.locks import locked
 from handgrad.tokenizers import make_tokenizer
-from handgrad.training import DivergedError, check_fits_memory, compile_kernels, train
+from handgrad.training import DivergedError, check_fits_memory, compile_kernels, slow_first_step, train
 
 _SAMPLE_TOKENS = 300
 
@@ -124,10 +125,15 @@ def _new(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
     data = _data(source, config)
     data.check_length(config.block_size)
     init_from = None if source.init_from is None else _weights_to_begin_with(source.init_from)
-    out = next_free(Path("runs"), source.preset) if source.out is None else source.out
     replicas = choose_replicas(config.replicas, config.batch_size)
-    check_fits_memory(config, config.model_config(data.tokenizer.vocab_size), replicas)
-    the_run = create_run(out, config, data, source.data, replicas, init_from)
+    model = config.model_config(data.tokenizer.vocab_size)
+    check_fits_memory(config, model, replicas)
+    if slow := slow_first_step(config, model, replicas):
+        moved.append(slow)
+    # Another training may look for a free number at the same time.
+    taken = nullcontext(source.out) if source.out is not None else taking_next_free(Path("runs"), source.preset)
+    with taken as out:
+        the_run = create_run(out, config, data, source.data, replicas, init_from)
     for sentence in moved:  # after everything that may refuse
         warn(sentence)
     return the_run, the_run.data()  # memory-mapped from now on

@@ -123,7 +123,9 @@ def find_documents(texts: Sequence[Path | Stream], spool: Path, report: Report) 
             found += below
         elif text.is_file():
             found.append(Document(text, str(text)))
-        elif text.exists():  # a named pipe
+        elif text.exists() and not text.is_fifo():
+            raise InputError(f"{text} is neither a file nor a pipe; a text file is needed")
+        elif text.exists():
             with naming(text), text.open("rb") as file:
                 found.append(_spooled(Stream(file, str(text)), spool / str(number), report))
         else:

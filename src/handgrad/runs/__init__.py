@@ -3,7 +3,7 @@
 from handgrad.runs.agreement import agreed, check_agrees, without_effect
 from handgrad.runs.checkpoint import load_model, read_progress
 from handgrad.runs.config import TrainConfig, read_config_file
-from handgrad.runs.directory import Run, create_run, next_free, open_run
+from handgrad.runs.directory import Run, create_run, next_free, open_run, taking_next_free
 from handgrad.runs.environment import choose_replicas
 from handgrad.runs.metrics import Metrics, read_metrics
 from handgrad.runs.new_directory import check_is_free, is_unfinished, making_directory
@@ -36,6 +36,7 @@ __all__ = [
     "read_metrics",
     "read_progress",
     "resumed",
+    "taking_next_free",
     "was_cut_off",
     "without_effect",
 ]

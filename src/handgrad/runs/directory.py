@@ -1,6 +1,7 @@
 """The directory of a run: its settings, its metrics and its checkpoints."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,28 @@ def next_free(parent: Path, stem: str) -> Path:
     while (parent / f"{stem}-{number}").exists():
         number += 1
     return parent / f"{stem}-{number}"
+
+
+@contextlib.contextmanager
+def taking_next_free(parent: Path, stem: str) -> Iterator[Path]:
+    """Makes the first of stem-1, stem-2, … that does not exist, so that no other process takes it.
+
+    An exception removes it, if it is still empty.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        path = next_free(parent, stem)
+        try:
+            path.mkdir()
+            break
+        except FileExistsError:  # another process was faster
+            continue
+    try:
+        yield path
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.rmdir()
+        raise
 
 
 def create_run(
