@@ -58,7 +58,7 @@ def test_prepare_ends_at_each_change_to_the_disk(fault: str, tmp_path: Path, tor
     def end(number: int) -> bool:
         directory = place(tmp_path, f"{fault}-{number}")
         process = sabotage(fault, number, directory)
-        printed, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=120)
         ended = was_killed(process) or process.returncode == 2
         if process.returncode == 2:
             assert errors.count("\n") == 1, (number, errors)

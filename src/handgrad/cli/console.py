@@ -92,10 +92,14 @@ def compiling_is_said() -> Iterator[None]:
     if current_backend() != "numba":
         yield
         return
-    from handgrad.system.compiling import told_when_compiling
+    from handgrad.system.compiling import told_when_compiling, where_kernels_are_kept
 
     def tell() -> None:
-        say("handgrad: compiling the kernels for this machine, once; this takes a few seconds")
+        place = where_kernels_are_kept()
+        if place is None:
+            say("handgrad: compiling the kernels for this machine, once; this takes a few seconds")
+        else:
+            say(f"handgrad: compiling the kernels for this machine; {place}")
 
     with told_when_compiling(tell):
         yield

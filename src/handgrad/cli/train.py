@@ -219,7 +219,7 @@ def _asked_to_resume(source: Source, argv: list[str]) -> tuple[Run, TrainConfig]
     if clash:
         raise InputError(
             f"--resume continues a run as it is; --{clash[0].replace('_', '-')} cannot be given with it. A new run "
-            f"starts from its weights with --init-from {shlex.quote(str(source.resume))}"
+            f"starts from its weights with --init-from {source.resume}"
         )
     the_run = open_run(source.resume)
     in_file = _in_file(source)

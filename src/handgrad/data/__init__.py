@@ -2,6 +2,7 @@
 
 from handgrad.data.baselines import Baselines, baselines_of
 from handgrad.data.batches import random_batch, sequential_batches
+from handgrad.data.checksums import BlockChecksums
 from handgrad.data.corpora import DATASETS, DEFAULT_DATASET, Corpus, load_dataset, load_text
 from handgrad.data.documents import Stream
 from handgrad.data.preparing import Prepared, check_is_empty, prepare_token_files
@@ -11,6 +12,7 @@ __all__ = [
     "DATASETS",
     "DEFAULT_DATASET",
     "Baselines",
+    "BlockChecksums",
     "Corpus",
     "Prepared",
     "Stream",

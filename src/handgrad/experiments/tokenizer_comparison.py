@@ -140,7 +140,7 @@ def create_comparison(
             f"eval_batches must be 0 to compare tokenizers, not {config.eval_batches}: the same number of tokens is "
             "more text with one tokenizer than with another"
         )
-    entries, described = [], []
+    entries, described, unusual = [], [], []
     for name in names:
         one = candidate(name)
         data = encoded(corpus, one, config)
@@ -151,7 +151,7 @@ def create_comparison(
         entries.append(Entry(one, budgets[name], steps))
         described.append(_described(entries[-1], data, config))
         if config.warmup_steps >= steps:
-            described.append(f"{name}: warmup_steps is {config.warmup_steps:,}, so the learning rate never reaches lr")
+            unusual.append(f"{name}: warmup_steps is {config.warmup_steps:,}, so the learning rate never reaches lr")
     comparison = TokenizerComparison(path, corpus.source, corpus.sha256, config, tuple(entries))
     content = corpus.text.encode()
     with making_directory(path):
@@ -159,7 +159,7 @@ def create_comparison(
         # Reading a file drops one byte order mark, so a text that starts with a mark needs a second one.
         write_atomically(path / "text.txt", BOM_UTF8 + content if content.startswith(BOM_UTF8) else content)
         write_json(path / "comparison.json", _content(comparison))  # last: without it there is no comparison
-    for sentence in described:
+    for sentence in (*described, *unusual):
         say(sentence)
     return comparison
 

@@ -34,7 +34,7 @@ def evaluate(model: LanguageModel, tokens: Array, team: Team = ALONE, batches: i
     was_training = model.training
     model.eval()
     try:
-        windows = sequential_batches(tokens, max(1, TOKENS_PER_BATCH // block_size), block_size)
+        windows = sequential_batches(tokens, _windows_per_batch(block_size), block_size)
         chosen = islice(windows, batches or None)
         losses: list[tuple[float, int]] = []
         # In portions, as the text may be larger than memory.
@@ -43,6 +43,16 @@ def evaluate(model: LanguageModel, tokens: Array, team: Team = ALONE, batches: i
     finally:
         model.train(was_training)
     return math.fsum(loss for loss, _ in losses) / sum(count for _, count in losses)
+
+
+def tokens_used(model: LanguageModel, tokens: Array, batches: int) -> int:
+    """How many tokens from the beginning ``evaluate`` reads, the last predicted one included."""
+    block_size = model.config.block_size
+    return min(len(tokens), batches * _windows_per_batch(block_size) * block_size + 1) if batches else len(tokens)
+
+
+def _windows_per_batch(block_size: int) -> int:
+    return max(1, TOKENS_PER_BATCH // block_size)
 
 
 def bits_per_character(loss: float, tokens_per_character: float | None) -> float | None:
