@@ -75,7 +75,7 @@ def test_the_command_line_says_it_in_one_sentence(
     monkeypatch.setattr(BlockChecksums, "check_windows", change_first)
     said = handgrad("train", "--resume", run.path)
     assert (said.code, said.err.count("\n")) == (2, 1)
-    assert "was changed while it was trained on, between the tokens 0 and 2,048; no step has used" in said.err
+    assert "was changed while it was trained on, between the tokens 0 and 1,024; no step has used" in said.err
 
 
 @pytest.fixture
@@ -86,16 +86,16 @@ def mapped(tmp_path: Path) -> Any:
 
 
 def test_each_window_is_compared_with_its_own_blocks(mapped: Any, tmp_path: Path) -> None:
-    """A change counts for the windows over its block of 2,048 ids, the target after the last token included."""
+    """A change counts for the windows over its block of 1,024 ids, the target after the last token included."""
     train_sums, _ = mapped.check_content()
-    change(tmp_path / "tokens" / "train.npy", 2048 * 2 + 7)
-    for start, length in ((0, 4096), (6144, 100), (4095, 1)):
+    change(tmp_path / "tokens" / "train.npy", 1024 * 4 + 7)
+    for start, length in ((0, 4096), (5120, 100), (4095, 1)):
         train_sums.check_windows(np.array([0, start]), length)
-    for start, length in ((4096, 1), (4095, 2), (6143, 9), (0, 5000)):
-        with pytest.raises(InputError, match="between the tokens 4,096 and 6,144"):
+    for start, length in ((4096, 1), (4095, 2), (5119, 9), (0, 5000)):
+        with pytest.raises(InputError, match="between the tokens 4,096 and 5,120"):
             train_sums.check_windows(np.array([0, start]), length)
     train_sums.check_beginning(4096)
-    with pytest.raises(InputError, match="between the tokens 4,096 and 6,144"):
+    with pytest.raises(InputError, match="between the tokens 4,096 and 5,120"):
         train_sums.check_beginning(4097)
 
 
@@ -106,7 +106,7 @@ def test_checksums_and_hash_are_of_the_same_ids(mapped: Any) -> None:
         sums, found = BlockChecksums.of(part, "part")
         assert found == written == hashlib.sha256(part.tobytes()).hexdigest()
         sums.check_beginning(len(part))
-        assert len(sums._sums) == -(-len(part) // 2048)
+        assert len(sums._sums) == -(-len(part) // 1024)
 
 
 def test_a_checked_batch_is_the_same_batch(mapped: Any) -> None:
