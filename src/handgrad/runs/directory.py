@@ -72,7 +72,8 @@ class Run:
         data = open_token_files(self.data_directory)
         meta = data.meta
         same = (meta.corpus_sha256, meta.tokenizer_sha256) == (self.corpus_sha256, self.tokenizer_sha256)
-        if not same or self.ids_sha256 not in (None, (meta.train_sha256, meta.validation_sha256)):
+        ids = zip(self.ids_sha256 or (), (meta.train_sha256, meta.validation_sha256), strict=False)
+        if not same or any(began != now for began, now in ids if began and now):  # older files have no hashes
             raise InputError(
                 f"{self.data_directory} no longer holds the text and tokenizer that {self.path} began with"
             )
