@@ -23,7 +23,7 @@ from handgrad.training import check_fits_memory, slow_first_step, train
 
 Handgrad = Callable[..., Output]
 NewRun = Callable[..., Run]
-QUICK = preset("quick")
+SHAKESPEARE = preset("shakespeare-cpu")
 
 
 @pytest.mark.parametrize(("value", "shown"), [(np.nan, "nan"), (np.inf, "nan"), (3e38, "nan")])
@@ -62,9 +62,9 @@ def test_no_line_of_source_stands_beside_a_sentence(new_run: NewRun) -> None:
 def test_sizes_that_no_array_shows_are_refused(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     from handgrad.training import memory_estimate
 
-    monkeypatch.setattr(memory_estimate, "physical_memory", lambda: 15 << 30)
-    config = replace(QUICK, **changes)
-    with pytest.raises(InputError, match=r"takes at least [\d,.]+ GiB of memory, and this machine has 15.0") as caught:
+    monkeypatch.setattr(memory_estimate, "physical_memory", lambda: 10 << 30)
+    config = replace(SHAKESPEARE, **changes)
+    with pytest.raises(InputError, match=r"takes at least [\d,.]+ GiB of memory, and this machine has 10.0") as caught:
         check_fits_memory(config, config.model_config(65), config.replicas or 2)
     assert ("grad_accum_steps smaller" in str(caught.value)) == (config.grad_accum_steps > 1)
     monkeypatch.setattr(memory_estimate, "physical_memory", lambda: None)
@@ -77,13 +77,13 @@ def test_a_first_step_that_takes_long_is_announced(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(memory_estimate, "available_cores", lambda: 2)
     for name in ("quick", "shakespeare-cpu", "explicit-char", "autograd-char"):
         assert slow_first_step(preset(name), preset(name).model_config(100), 2) is None
-    many = replace(QUICK, grad_accum_steps=100_000)
-    flops = sum(each.flops for each in many.model_config(65).products(16, 64)) * 100_000
+    many = replace(SHAKESPEARE, grad_accum_steps=100_000)
+    flops = sum(each.flops for each in many.model_config(65).products(12, 64)) * 100_000
     assert slow_first_step(many, many.model_config(65), 2) == (
-        f"a step runs 4 layers on 1,600,000 windows ({flops:.1e} floating-point operations): the first may take "
+        f"a step runs 4 layers on 1,200,000 windows ({flops:.1e} floating-point operations): the first may take "
         f"{(flops / 1e11 + 12 * 5e-4 + 4e5 * 5e-4) / 60:,.0f} minutes"
     )
-    deep = replace(QUICK, n_layer=10**6, n_embd=4, n_head=1)
+    deep = replace(SHAKESPEARE, n_layer=10**6, n_embd=4, n_head=1)
     assert "the first may take" in str(slow_first_step(deep, deep.model_config(65), 2))
 
 
@@ -177,5 +177,6 @@ def test_the_default_place_is_free_again_after_a_refusal(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("handgrad.cli.train.create_run", lambda *_: (_ for _ in ()).throw(InputError("no")))
     assert Source().out is None
-    assert handgrad("train", "--text", text_file).code == 2
+    flags = ["--tokenizer", "char", "--block-size", "8", "--n-layer", "1", "--n-embd", "8", "--n-head", "2"]
+    assert handgrad("train", "--text", text_file, *flags).code == 2
     assert list((tmp_path / "runs").iterdir()) == []

@@ -29,7 +29,12 @@ def test_every_file_and_enough_of_each_is_there(rows: dict[str, int]) -> None:
         assert rows[fault] >= 1, fault
     for fault in ("Ctrl-C", "SIGTERM", "SIGHUP", "the terminal closes", "the clock set back between starts"):
         assert rows[fault] >= 1
-    for kind in ("SIGKILL before each", "the disk is full from a", "everything is read-only from a", "a read of a run's"):
+    for kind in (
+        "SIGKILL before each",
+        "the disk is full from a",
+        "everything is read-only from a",
+        "a read of a run's",
+    ):
         assert any(fault.startswith(kind) for fault in rows), kind
 
 

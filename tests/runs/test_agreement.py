@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from support import TINY
 
-from handgrad.runs import PRESETS, agreed, check_agrees, preset, without_effect
+from handgrad.runs import PRESETS, TrainConfig, agreed, check_agrees, preset, without_effect
 from handgrad.system.errors import InputError
 
-QUICK = preset("quick")
+PLAIN = TrainConfig()
 
 
-def settled(name: str = "quick", **given: Any) -> tuple[dict[str, Any], list[str]]:
-    """The settings that differ from a preset after some were given, and what was said."""
+def settled(name: str | None = None, **given: Any) -> tuple[dict[str, Any], list[str]]:
+    """The settings that differ from the defaults, or from a preset, after some were given, and what was said."""
     heard: list[str] = []
-    defaults = preset(name)
+    defaults = PLAIN if name is None else preset(name)
     found = agreed(replace(defaults, **given), defaults, set(given), heard.append)
     return {key: value for key, value in vars(found).items() if value != getattr(defaults, key)}, heard
 
@@ -51,9 +51,9 @@ def test_a_schedule_that_would_rise_is_refused(given: dict[str, float]) -> None:
     with pytest.raises(InputError, match=r"^min_lr must be at most lr, .*, not .*: the cosine schedule would rise"):
         settled(**given)
     with pytest.raises(InputError, match="min_lr must be at most lr"):
-        check_agrees(replace(QUICK, **given))
-    check_agrees(replace(QUICK, **given), {"max_steps"})  # an old run that changes something else
-    check_agrees(replace(QUICK, schedule="constant", **given))
+        check_agrees(replace(PLAIN, **given))
+    check_agrees(replace(PLAIN, **given), {"max_steps"})  # an old run that changes something else
+    check_agrees(replace(PLAIN, schedule="constant", **given))
 
 
 def test_a_default_warm_up_fits_into_fewer_steps() -> None:

@@ -1,7 +1,7 @@
 """handgrad train: trains a model on a text and leaves checkpoints, metrics and curves."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,9 +169,20 @@ def _settings(source: Source, argv: list[str], notice: Callable[[str], None]) ->
     _check_has_effect(settings, argv, in_file)
     given = given_fields(argv) | set(in_file)
     if source.data is not None:
-        for name in {"tokenizer", "vocab_size"} & given:
-            raise InputError(f"the tokenizer comes with --data {source.data}; {name} cannot be given with it")
+        settings = _with_tokenizer_of(source.data, settings, given)
     return agreed(settings, defaults, given, notice)
+
+
+def _with_tokenizer_of(directory: Path, settings: TrainConfig, given: Collection[str]) -> TrainConfig:
+    """The settings with the kind of tokenizer that token files come with. Raises InputError if another was given."""
+    tokenizer = open_token_files(directory).tokenizer
+    comes = f"comes with --data {directory}"
+    if "tokenizer" in given and settings.tokenizer != tokenizer.kind:
+        raise InputError(f"the tokenizer, {tokenizer.kind}, {comes}; it cannot be {settings.tokenizer}")
+    limit = settings.vocab_size
+    if "vocab_size" in given and limit is not None and limit < tokenizer.vocab_size:
+        raise InputError(f"the vocabulary of {tokenizer.vocab_size:,} tokens {comes}; vocab_size cannot be {limit:,}")
+    return settings.updated({"tokenizer": tokenizer.kind}, str(directory))
 
 
 def _in_file(source: Source) -> dict[str, Any]:
