@@ -159,7 +159,8 @@ def test_a_default_that_contradicts_a_flag_moves_along(handgrad: Handgrad, text_
     done = handgrad(
         "train", "--text", text_file, "--out", tmp_path / "run", *SMALL, "--preset", "shakespeare-cpu", "--lr", "1e-5"
     )
-    assert done.err.splitlines() == [
+    said = [line for line in done.err.splitlines() if "warning" in line]  # kernels may be compiled too
+    assert said == [
         "handgrad: warning: min_lr is 1e-06, not 0.0001: the default is above lr 1e-05",
         "handgrad: warning: warmup_steps is 0, not 100: with 12 steps the learning rate would never reach lr",
     ]
@@ -205,7 +206,7 @@ def test_a_file_may_list_settings_without_effect(handgrad: Handgrad, text_file: 
     settings.write_text("step_size = 7\nwarmup_steps = 2\n")
     done = handgrad("train", "--text", text_file, "--out", tmp_path / "run", *SMALL, "--config", settings)
     assert done.code == 0
-    assert done.err == "handgrad: warning: step_size has no effect with schedule cosine, only with schedule step\n"
+    assert "handgrad: warning: step_size has no effect with schedule cosine, only with schedule step\n" in done.err
 
 
 def test_two_trainings_are_the_same(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
