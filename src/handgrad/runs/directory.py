@@ -106,21 +106,24 @@ def next_free(parent: Path, stem: str) -> Path:
 def taking_next_free(parent: Path, stem: str) -> Iterator[Path]:
     """Makes the first of stem-1, stem-2, … that does not exist, so that no other process takes it.
 
-    An exception removes it, if it is still empty.
+    An exception removes it, and the parent if that is new, if they are still empty.
     """
-    parent.mkdir(parents=True, exist_ok=True)
+    existed = parent.exists()
     while True:
+        parent.mkdir(parents=True, exist_ok=True)
         path = next_free(parent, stem)
         try:
             path.mkdir()
             break
-        except FileExistsError:  # another process was faster
+        except (FileExistsError, FileNotFoundError):  # another process was faster, or removed the parent
             continue
     try:
         yield path
     except BaseException:
         with contextlib.suppress(OSError):
             path.rmdir()
+            if not existed:
+                parent.rmdir()
         raise
 
 
