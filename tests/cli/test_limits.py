@@ -15,7 +15,7 @@ from support import Output
 from test_faults import shell, spoil
 
 from handgrad.cli.train import Source
-from handgrad.runs import Run, preset, taking_next_free
+from handgrad.runs import Run, next_free, preset, taking_next_free
 from handgrad.system import files
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_json, read_text
@@ -136,9 +136,11 @@ def test_the_next_number_is_taken_once(tmp_path: Path, monkeypatch: pytest.Monke
     with taking_next_free(tmp_path / "runs", "quick") as first, taking_next_free(tmp_path / "runs", "quick") as second:
         assert (first.name, second.name) == ("quick-1", "quick-2")
     monkeypatch.undo()
+    (tmp_path / "runs" / "quick-3").symlink_to(tmp_path / "nowhere")
+    assert next_free(tmp_path / "runs", "quick").name == "quick-4"
     with pytest.raises(InputError, match="no"), taking_next_free(tmp_path / "runs", "quick"):
         raise InputError("no")
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["quick-1", "quick-2"]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["quick-1", "quick-2", "quick-3"]
 
 
 @pytest.mark.slow

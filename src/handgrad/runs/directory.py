@@ -1,6 +1,7 @@
 """The directory of a run: its settings, its metrics and its checkpoints."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -97,7 +98,7 @@ class Run:
 def next_free(parent: Path, stem: str) -> Path:
     """The first of stem-1, stem-2, … that does not exist in ``parent``."""
     number = 1
-    while (parent / f"{stem}-{number}").exists():
+    while os.path.lexists(parent / f"{stem}-{number}"):  # a link to nowhere takes a name too
         number += 1
     return parent / f"{stem}-{number}"
 
