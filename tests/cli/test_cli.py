@@ -148,6 +148,66 @@ def test_samples_are_shown_at_evaluations_where_asked(handgrad: Handgrad, text_f
     assert after.index("\n") == after.index("\n\nbest checkpoint")
 
 
+def test_samples_are_shown_between_evaluations_too(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
+    shown = handgrad("train", "--text", text_file, "--out", tmp_path / "run", *SMALL, "--sample-interval", "4").out
+    said = [line for line in shown.splitlines() if line.startswith("step ") and line.endswith("writes:")]
+    assert said == ["step 4 writes:", "step 8 writes:"]
+
+
+def test_a_default_that_contradicts_a_flag_moves_along(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
+    done = handgrad(
+        "train", "--text", text_file, "--out", tmp_path / "run", *SMALL, "--preset", "shakespeare-cpu", "--lr", "1e-5"
+    )
+    said = [line for line in done.err.splitlines() if "warning" in line]  # kernels may be compiled too
+    assert said == [
+        "handgrad: warning: min_lr is 1e-06, not 0.0001: the default is above lr 1e-05",
+        "handgrad: warning: warmup_steps is 0, not 100: with 12 steps the learning rate would never reach lr",
+    ]
+    config = open_run(tmp_path / "run").config
+    assert (config.lr, config.min_lr, config.warmup_steps) == (1e-5, 1e-6, 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            ["--lr", "0.01", "--min-lr", "0.1"],
+            "min_lr must be at most lr, 0.01, not 0.1: the cosine schedule would rise",
+        ),
+        (["--preset", "gpt2", "--warmup-steps", "10000"], "warmup_steps must be less than max_steps, 10000, not 10000"),
+        (["--step-gamma", "0.1"], "step_gamma has no effect with schedule cosine, only with schedule step"),
+        (["--preset", "autograd-char", "--min-lr", "1e-5"], "min_lr has no effect with schedule constant"),
+    ],
+)
+def test_flags_that_contradict_are_refused(handgrad: Handgrad, flags: list[str], said: str, tmp_path: Path) -> None:
+    done = handgrad("train", "--out", tmp_path / "run", *flags)
+    assert (done.code, done.err.count("\n"), said in done.err) == (2, 1, True), done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_tokenizer_comes_with_token_files(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    assert handgrad("prepare", "--text", text_file, "--tokenizer", "word", "--out", tokens).code == 0
+    small = [word for word in SMALL if word not in ("--tokenizer", "char")]
+    for flags, said in (
+        (["--tokenizer", "bpe"], f"the tokenizer, word, comes with --data {tokens}; it cannot be bpe"),
+        (["--vocab-size", "99"], f"tokens comes with --data {tokens}; vocab_size cannot be 99"),
+    ):
+        done = handgrad("train", "--data", tokens, "--out", tmp_path / "run", *small, *flags)
+        assert (done.code, done.err.count("\n"), said in done.err) == (2, 1, True), done.err
+    done = handgrad("train", "--data", tokens, "--out", tmp_path / "run", *small)
+    assert done.code == 0, done.err
+    assert open_run(tmp_path / "run").config.tokenizer == "word"  # the preset's default has moved along
+
+
+def test_a_file_may_list_settings_without_effect(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text("step_size = 7\nwarmup_steps = 2\n")
+    done = handgrad("train", "--text", text_file, "--out", tmp_path / "run", *SMALL, "--config", settings)
+    assert done.code == 0
+    assert "handgrad: warning: step_size has no effect with schedule cosine, only with schedule step\n" in done.err
+
+
 def test_two_trainings_are_the_same(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
     for name in "ab":
         handgrad("train", "--text", text_file, "--out", tmp_path / name, *SMALL)

@@ -8,9 +8,13 @@ renaming, removing, making and removing a directory. FAULT is
     tear        SIGKILL, after half of what was added to a file is lost, as when the power fails
     full        from then on no space is left for files, and half of what was just written is lost
     readonly    from then on nothing can be changed
+    countreads  none; prints the number of files opened for reading
+    badread     the reads of the Nth file that is opened for reading fail (EIO), without a name
 """
 
+import builtins
 import errno
+import io
 import os
 import signal
 import stat
@@ -82,12 +86,48 @@ class Saboteur:
             refuse(errno.ENOSPC, path)
 
 
+class BadFile(io.RawIOBase):
+    """A file of which nothing can be read."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+class BadReads:
+    """Counts the files below a directory that are opened for reading, and makes the reads of one fail."""
+
+    def __init__(self, number: int, directory: str) -> None:
+        self.number, self.directory = number, os.path.join(os.path.realpath(directory), "")
+        self.count = 0
+        self.opened = io.open
+        io.open = self.open  # type: ignore[assignment]
+        builtins.open = self.open  # type: ignore[assignment]
+
+    def open(self, file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        reads = mode.startswith("r") and "+" not in mode and isinstance(file, str | os.PathLike)
+        if reads and os.path.realpath(os.fspath(file)).startswith(self.directory) and os.path.exists(file):
+            self.count += 1
+            if self.count == self.number:
+                buffered = io.BufferedReader(BadFile())
+                return buffered if "b" in mode else io.TextIOWrapper(buffered)
+        return self.opened(file, mode, *arguments, **options)
+
+
 def refuse(number: int, path: str) -> NoReturn:
     raise OSError(number, os.strerror(number), path)
 
 
 if __name__ == "__main__":
     fault, number, directory, *arguments = sys.argv[1:]
+    if fault in ("badread", "countreads"):
+        reads = BadReads(int(number), directory)
+        code = main(arguments)
+        if fault == "countreads":
+            print(f"reads: {reads.count}")
+        sys.exit(code)
     saboteur = Saboteur(fault, int(number), directory)
     os.fsync = saboteur.synced
     sys.addaudithook(saboteur.audit)

@@ -37,7 +37,7 @@ def test_sigkill_at_random_instants(
     """Kills runs repeatedly until ``wanted`` kills have hit. Each run must end as if it had never been killed."""
     if "compiled" in kind:
         pytest.importorskip("numba")
-    one, wanted = scene(kind), 30 if torture else 1
+    one, wanted = scene(kind), 100 if torture else 1
     expected = undisturbed(one)
     began = time.monotonic()
     one.finish(tmp_path / "timed")

@@ -63,7 +63,7 @@ from handgrad.training import DivergedError, check_fits_memory, train
 from handgrad.training.stability import record_loss
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="limits of POSIX systems")
-SECONDS = 20
+SECONDS = 10
 REFUSALS = (InputError, OSError)
 """Errors that the command line shows as one sentence. OSError occurs for a path in config.json that cannot exist."""
 MEMORY = 1 << 30
@@ -346,7 +346,7 @@ def test_a_file_made_wrong_loads_or_is_refused(
     target.read(root)
     (root / target.file).write_bytes(right)
     before = snapshot(root)
-    inputs, refused = 900 if torture else 40, 0
+    inputs, refused = 3650 if torture else 40, 0
     failures: list[str] = []
     for number in range(inputs):
         content = mutated(right, others, random.Random(f"{name} {number}"))

@@ -20,9 +20,21 @@ def test_every_file_and_enough_of_each_is_there(rows: dict[str, int]) -> None:
     assert {f"fuzz: {name}" for name in TARGETS} <= set(rows)
     assert rows["SIGKILL at a random instant"] >= 200
     assert sum(tried for fault, tried in rows.items() if fault.startswith("fuzz: ")) >= 20_000
+    for fault in (
+        "a file of the last checkpoint that cannot be read",
+        "a part of a run replaced by a link to elsewhere",
+        "an id in a token file changed in place while it is trained on",
+        "whole commands with odd flags, files and streams, some with a signal",
+    ):
+        assert rows[fault] >= 1, fault
     for fault in ("Ctrl-C", "SIGTERM", "SIGHUP", "the terminal closes", "the clock set back between starts"):
         assert rows[fault] >= 1
-    for kind in ("SIGKILL before each", "the disk is full from a", "everything is read-only from a"):
+    for kind in (
+        "SIGKILL before each",
+        "the disk is full from a",
+        "everything is read-only from a",
+        "a read of a run's",
+    ):
         assert any(fault.startswith(kind) for fault in rows), kind
 
 

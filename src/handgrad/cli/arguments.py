@@ -56,6 +56,13 @@ def parse_known(kind: type[T], argv: list[str], command: str, default: T | None 
         raise InputError(f"{command}: {_sentence(printed.getvalue())}; see handgrad {command} --help") from None
 
 
+def given_fields(argv: list[str]) -> set[str]:
+    """The names of the fields whose flags were typed."""
+    flags = {word.split("=")[0] for word in argv if word.startswith("--")}
+    names = {flag.removeprefix("--").replace("-", "_") for flag in flags}
+    return names | {name.removeprefix("no_") for name in names}
+
+
 def wants_help(argv: list[str]) -> bool:
     """Whether the help is asked for."""
     return any(word in _HELP for word in argv)

@@ -1,6 +1,7 @@
 """handgrad compare: one text and one model under several tokenizers."""
 
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from handgrad.cli.arguments import parse, parse_known
+from handgrad.cli.arguments import given_fields, parse, parse_known
 from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, say, warn
 from handgrad.cli.help import Help
 from handgrad.cli.interrupts import Interrupts, sigterm_raises
@@ -34,13 +35,15 @@ from handgrad.experiments import (
 from handgrad.runs import (
     Run,
     TrainConfig,
+    agreed,
     check_is_free,
     clear_leftovers,
-    next_free,
     preset,
     read_config_file,
     resumed,
+    taking_next_free,
     was_cut_off,
+    without_effect,
 )
 from handgrad.system.errors import InputError
 from handgrad.system.locks import locked
@@ -118,12 +121,13 @@ def run(argv: list[str]) -> int:
 
 
 def _new(source: Source, argv: list[str], console: Console) -> TokenizerComparison:
-    given = preset(source.preset)
-    config = given if source.config is None else given.updated(read_config_file(source.config), str(source.config))
+    defaults = preset(source.preset)
+    in_file = {} if source.config is None else read_config_file(source.config)
+    config = defaults.updated(in_file, str(source.config))
     config = parse(Arguments, argv, "compare", Arguments(settings=config), _HELP).settings
     if source.allow_inexact:
         raise InputError("--allow-inexact is for --resume OUT")
-    if config.tokenizer != given.tokenizer:
+    if config.tokenizer != defaults.tokenizer:
         raise InputError("compare: --tokenizers names what is compared; the setting tokenizer is for train")
     if source.text is not None and source.dataset is not None:
         raise InputError("give only one of --text and --dataset")
@@ -132,13 +136,25 @@ def _new(source: Source, argv: list[str], console: Console) -> TokenizerComparis
         raise InputError(f"compare: --tokenizers must name each once, of {', '.join(CANDIDATES)}")
     for name in names:
         candidate(name)
+    if useless := without_effect(config, given_fields(argv)):
+        raise InputError(useless)
+    moved: list[str] = []
+    given = given_fields(argv) | set(in_file)
     budgets = budgets_for(names, source.budget, Budget(config.max_steps))
+    if "max_steps" in given_fields(argv) and budgets == budgets_for(names, source.budget, Budget(1)):
+        moved.append("--max-steps has no effect, because --budget says how long to train each model")
+    fewest = min((round(each.amount) for each in budgets.values() if each.unit == "steps"), default=config.max_steps)
+    settled = agreed(replace(config, max_steps=max(fewest, 1)), defaults, {*given, "max_steps"}, moved.append)
+    config = replace(settled, max_steps=config.max_steps)
     if source.out is not None:
         check_is_free(source.out)
     corpus = load_text(source.text) if source.text is not None else load_dataset(source.dataset or DEFAULT_DATASET)
-    out = source.out or next_free(Path("runs"), "compare")
-    with compiling_is_said():
-        return create_comparison(out, corpus, config, names, budgets, console.print)
+    taken = nullcontext(source.out) if source.out is not None else taking_next_free(Path("runs"), "compare")
+    with taken as out, compiling_is_said():
+        made = create_comparison(out, corpus, config, names, budgets, console.print)
+    for sentence in moved:
+        warn(sentence)
+    return made
 
 
 def _asked_to_resume(source: Source, argv: list[str]) -> TokenizerComparison:

@@ -3,12 +3,16 @@
 import contextlib
 import errno
 import io
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from rich.console import Console
+from rich.text import Text
 
+from handgrad.cli.terminal import printable, shown_as_text
 from handgrad.system.backend_setting import current_backend
 from handgrad.system.errors import InputError
 
@@ -17,6 +21,18 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """The reader of our output has left, as in ``| head``: the command continues silently to its own exit code."""
         self.quiet = True
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Prints. Text may come from a file: on a terminal its escape codes are shown, not obeyed."""
+        super().print(*(_harmless(each) if self.is_terminal else each for each in objects), **options)
+
+
+def _harmless(shown: Any) -> Any:
+    if isinstance(shown, str):
+        return shown_as_text(shown)
+    if isinstance(shown, Text) and shown_as_text(shown.plain) != shown.plain:
+        return Text(shown_as_text(shown.plain), shown.style)
+    return shown
 
 
 class _Output(io.FileIO):
@@ -60,9 +76,13 @@ def make_console(stderr: bool = False) -> Console:
 
 
 def standard_input() -> BinaryIO:
-    """Raises InputError if it is closed, as it can be for a program in the background."""
+    """Raises InputError if it is closed, as for a program in the background, or a device such as /dev/zero."""
     if sys.stdin is None:
         raise InputError("standard input is closed; give a file, or a text through a pipe")
+    found = os.fstat(sys.stdin.fileno()) if isinstance(sys.stdin.buffer, io.BufferedReader) else None
+    endless = found is not None and stat.S_ISCHR(found.st_mode) and not sys.stdin.isatty()
+    if found is not None and endless and found.st_rdev != os.stat(os.devnull).st_rdev:
+        raise InputError("standard input is a device, which may never end; give a file, or a text through a pipe")
     return sys.stdin.buffer
 
 
@@ -72,10 +92,14 @@ def compiling_is_said() -> Iterator[None]:
     if current_backend() != "numba":
         yield
         return
-    from handgrad.system.compiling import told_when_compiling
+    from handgrad.system.compiling import told_when_compiling, where_kernels_are_kept
 
     def tell() -> None:
-        say("handgrad: compiling the kernels for this machine, once; this takes a few seconds")
+        place = where_kernels_are_kept()
+        if place is None:
+            say("handgrad: compiling the kernels for this machine, once; this takes a few seconds")
+        else:
+            say(f"handgrad: compiling the kernels for this machine; {place}")
 
     with told_when_compiling(tell):
         yield
@@ -87,12 +111,12 @@ def warn(sentence: str) -> None:
 
 
 def say(line: str) -> None:
-    """Prints a line on the error output, if it still has a reader.
+    """Prints a line on the error output, if that can still be written.
 
     After Ctrl-C in ``handgrad train 2>&1 | tee log``, tee is gone.
     """
-    with contextlib.suppress(BrokenPipeError):
-        print(line, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        print(printable(line, sys.stderr), file=sys.stderr, flush=True)
 
 
 def counted(number: int, thing: str) -> str:

@@ -9,9 +9,10 @@ import numpy as np
 import tyro
 
 from handgrad.cli.arguments import parse
-from handgrad.cli.console import compiling_is_said, warn
-from handgrad.cli.main import OK
+from handgrad.cli.console import compiling_is_said, say, warn
+from handgrad.cli.main import FAILED, OK
 from handgrad.cli.progress import describe_bits
+from handgrad.cli.terminal import show
 from handgrad.data import count_unknown
 from handgrad.data.token_files import why_not_lossless
 from handgrad.runs import Run, choose_replicas, open_run
@@ -46,6 +47,9 @@ def run(argv: list[str]) -> int:
     threads = choose_replicas(0, len(tokens))
     with compiling_is_said(), cores_for(threads), Team(threads) as team:
         loss = evaluate(model, tokens, team, end=end)
+    if not math.isfinite(loss):
+        say(f"handgrad: the loss of {checkpoint.name} on {what} is {loss}: its training diverged")
+        return FAILED
     rows = {
         "text": what,
         "tokens": f"{len(tokens):,}, of which {count_unknown(the_run.tokenizer(), tokens):,} unknown",
@@ -55,7 +59,7 @@ def run(argv: list[str]) -> int:
         "bits": why_not or describe_bits(bits_per_character(loss, tokens_per_character)),
     }
     for name, value in rows.items():
-        print(f"{name:12}{value}")
+        show(f"{name:12}{value}")
     return OK
 
 

@@ -1,12 +1,15 @@
 """The command line: finds the command, runs it, and turns an error into one sentence and an exit code."""
 
 import contextlib
+import errno
 import io
 import os
 import sys
+import warnings
 from importlib import import_module
 
 from handgrad.cli.suggestions import command_like
+from handgrad.cli.terminal import printable
 from handgrad.system.errors import InputError
 from handgrad.system.processor import choose_blas_kernels
 from handgrad.system.version import __version__
@@ -24,23 +27,27 @@ COMMANDS = {
 }
 _FILES = {"eval": "evaluate"}  # the command's own name would hide a Python built-in
 
+_DISTRIBUTIONS = {"PIL": "pillow", "google": "protobuf"}
+"""The names under which packages are installed, if they differ from those under which they are imported."""
+_NO_THREAD = "can't start new thread"
+_OF_THE_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""Errors of writing. Those of files have names, so that one without a name is about what is printed."""
+_OF_NUMPY = ("overflow", "underflow", "invalid value", "divide by zero")
+
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0 fine, 1 failed, 2 bad input, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
+    replace_closed_streams()
+    warnings.showwarning = _show_warning
+    for what in _OF_NUMPY:  # what is not finite is noticed and said by the commands
+        warnings.filterwarnings("ignore", f"{what} encountered", RuntimeWarning)
     choose_blas_kernels()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
-    code = _run(argv)
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # None if it is closed, as by >&-
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            # The rest of the output has no reader; Python would try to write it once more at exit, and complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return code
+    return _flushed(_run(argv))
 
 
 def _run(argv: list[str]) -> int:
@@ -53,14 +60,69 @@ def _run(argv: list[str]) -> int:
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except MemoryError as error:
-        return _say(f"out of memory: {error}", BAD_INPUT)
+        return _say(f"out of memory: {error}" if str(error) else "out of memory", BAD_INPUT)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _say(f"{where}{error.strerror or error}", BAD_INPUT)
-    except ModuleNotFoundError as error:
+        where = error.filename or ("the output" if error.errno in _OF_THE_OUTPUT else None)
+        return _say(f"{where}: {error.strerror or error}" if where else f"{error.strerror or error}", BAD_INPUT)
+    except RuntimeError as error:
+        if _NO_THREAD not in str(error):
+            raise
+        return _say("the system starts no more threads (ulimit -u, or the limit of a container)", BAD_INPUT)
+    except SystemError as error:  # a library that was loaded without memory for it
+        return _say(f"a library failed, most likely for lack of memory: {error}", BAD_INPUT)
+    except ImportError as error:
         if (error.name or "").startswith("handgrad"):
             raise
-        return _say(f"the command line needs {error.name}, which is not installed: pip install {error.name}", BAD_INPUT)
+        return _say(_not_imported(error), BAD_INPUT)
+
+
+def _not_imported(error: ImportError) -> str:
+    """What to do about a library that is missing, incomplete or cannot be loaded, for lack of memory for example."""
+    package = (error.name or "").partition(".")[0]
+    if not package or not isinstance(error, ModuleNotFoundError):
+        reason = " ".join(str(error).rpartition("Original error was:")[2].split())  # NumPy adds a page of advice
+        return f"{package or 'a library'} cannot be loaded: {reason[:300]}"
+    distribution = _DISTRIBUTIONS.get(package, package)
+    if package == error.name:
+        return f"the command line needs {package}, which is not installed: pip install {distribution}"
+    return f"{package} is incomplete, it has no {error.name}: pip install --force-reinstall {distribution}"
+
+
+def replace_closed_streams() -> None:
+    """Opens the null device for standard streams that are closed, as by ``>&-``.
+
+    Otherwise the next file that is opened would get their number, and whatever a library prints would go into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # print(file=None) would write to the other
+            with contextlib.suppress(OSError):
+                setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # as long as the process
+
+
+def _flushed(code: int) -> int:
+    """The exit code, once the output is written. What cannot be written is dropped: Python would complain at exit."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if name == "stdout" and code == OK and not isinstance(error, BrokenPipeError):
+                code = _say(f"the output: {error.strerror or error}", BAD_INPUT)
+    return code
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """A library's warning as one of our sentences, without its line of source."""
+    _say(f"warning: {' '.join(str(message).split())[:300]}", OK)
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -93,6 +155,6 @@ def _help() -> str:
 
 
 def _say(sentence: str, code: int) -> int:
-    with contextlib.suppress(BrokenPipeError):
-        print(f"handgrad: {sentence}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody can read it; the exit code remains
+        print(printable(f"handgrad: {sentence}", sys.stderr), file=sys.stderr, flush=True)
     return code

@@ -8,6 +8,7 @@ import tyro
 
 from handgrad.cli.arguments import parse
 from handgrad.cli.main import OK
+from handgrad.cli.terminal import show
 from handgrad.runs import open_run
 from handgrad.system.errors import InputError
 
@@ -34,5 +35,5 @@ def run(argv: list[str]) -> int:
     from handgrad.plotting import plot_runs  # matplotlib is slow to import
 
     plot_runs(dict(zip(labels, runs, strict=True)), out)
-    print(out)
+    show(str(out))
     return OK

@@ -24,6 +24,7 @@ from handgrad.cli.console import make_console, warn
 from handgrad.cli.help import Help
 from handgrad.cli.interrupts import sigterm_raises
 from handgrad.cli.main import OK
+from handgrad.cli.terminal import show, shown_as_text
 from handgrad.cli.texts import STANDARD_INPUT, TextFlags, named_tokenizer, skipped_files, texts_of
 from handgrad.data import Prepared, Stream, check_is_empty, prepare_token_files
 from handgrad.system.errors import InputError
@@ -75,7 +76,7 @@ def run(argv: list[str]) -> int:
             texts, arguments.out, tokenizer, choices=choices, learn=learn, report=display.report
         )
     for name, value in _summary(prepared, arguments.out).items():
-        print(f"{name:22}{value}")
+        show(f"{name:22}{value}")
     for note in prepared.notes:
         warn(note)
     return OK
@@ -97,7 +98,7 @@ class PreparingDisplay:
 
     def __init__(self, console: Console) -> None:
         self.live = Progress(
-            TextColumn("{task.description:24}"),
+            TextColumn("{task.description:24}", markup=False),
             BarColumn(bar_width=20),
             _OfBytes(DownloadColumn()),
             _OfBytes(TransferSpeedColumn()),
@@ -109,6 +110,7 @@ class PreparingDisplay:
 
     def report(self, doing: str, done: int, total: int | None) -> None:
         """Shows that ``done`` of ``total`` bytes are processed in the pass ``doing``."""
+        doing = shown_as_text(doing)  # it may name a file
         if doing not in self._tasks:
             self._finish_unknown_totals()
             self._tasks[doing] = self.live.add_task(doing, total=total)

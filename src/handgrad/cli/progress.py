@@ -53,6 +53,7 @@ class TrainingDisplay(Reporter):
         """The best validation loss so far."""
 
     def started(self, model: LanguageModel, data: TokenData, progress: RunProgress) -> None:
+        self.model = model
         self.data, self.first_step, self.best = data, progress.step, progress.best_val_loss
         self.begun = self.printed = time.monotonic()
         doing = "training" if progress.step == 0 else f"resuming at step {progress.step:,}:"
@@ -72,6 +73,10 @@ class TrainingDisplay(Reporter):
 
     def stepped(self, metrics: Metrics) -> None:
         self.metrics = metrics
+        interval = self.config.sample_interval
+        if interval and metrics.step % interval == 0 and not self._is_evaluated(metrics.step):
+            self._print(f"step {metrics.step:,} writes:")
+            self._print(write(self.model, self.data.tokenizer, _SAMPLE_TOKENS, seed=self.config.seed))
         if self.live is not None or metrics.step % self.config.log_interval or self._is_evaluated(metrics.step):
             return
         if time.monotonic() - self.printed >= _PLAIN_SECONDS:

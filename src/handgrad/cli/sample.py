@@ -10,6 +10,7 @@ from handgrad.cli.arguments import parse
 from handgrad.cli.console import compiling_is_said, warn
 from handgrad.cli.help import Help
 from handgrad.cli.main import OK
+from handgrad.cli.terminal import show
 from handgrad.generation import DEFAULT_TEMPERATURE, Strategy, pieces_of, start_of
 from handgrad.runs import open_run
 from handgrad.system.errors import InputError
@@ -96,7 +97,7 @@ def run(argv: list[str]) -> int:
                 seed=[arguments.seed, number],
             )
             for text in written:
-                print(text, end="", flush=True)
+                show(text, end="", flush=True)
             print()
     return OK
 

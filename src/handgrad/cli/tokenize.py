@@ -16,6 +16,7 @@ from handgrad.cli.main import OK
 from handgrad.data import count_unknown
 from handgrad.system.arrays import Array
 from handgrad.system.encodings import decoded
+from handgrad.system.files import read_to_its_end
 from handgrad.tokenizers import Tokenizer, load_tokenizer
 
 # Black on light backgrounds is readable on dark terminals and on light ones.
@@ -114,4 +115,4 @@ def _counts(text: str, ids: Array, tokenizer: Tokenizer) -> str:
 
 
 def _standard_input() -> str:
-    return decoded(standard_input().read(), "standard input")
+    return decoded(read_to_its_end(standard_input(), "standard input"), "standard input")

@@ -1,6 +1,8 @@
 """handgrad train: trains a model on a text and leaves checkpoints, metrics and curves."""
 
 import dataclasses
+from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from handgrad.cli.arguments import parse, parse_known
+from handgrad.cli.arguments import given_fields, parse, parse_known
 from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, warn
 from handgrad.cli.help import Help
 from handgrad.cli.interrupts import Interrupts
@@ -23,25 +25,26 @@ from handgrad.models.formats.model_in_checkpoint import read_pointer
 from handgrad.runs import (
     Run,
     TrainConfig,
+    agreed,
     check_is_free,
     choose_replicas,
     create_run,
     load_intact,
-    next_free,
     open_run,
     preset,
     read_config_file,
     resumed,
+    taking_next_free,
+    without_effect,
 )
 from handgrad.runs.checkpoint import read_progress
-from handgrad.runs.config import MODEL_FIELDS
+from handgrad.runs.config import GIVEN_BY_WEIGHTS
 from handgrad.runs.resuming import was_cut_off
 from handgrad.system.errors import InputError
 from handgrad.system.locks import locked
 from handgrad.tokenizers import Tokenizer, load_tokenizer, make_tokenizer
-from handgrad.training import DivergedError, check_fits_memory, compile_kernels, train
+from handgrad.training import DivergedError, check_fits_memory, compile_kernels, slow_first_step, train
 
-_GIVEN_BY_WEIGHTS = (*(name for name in MODEL_FIELDS if name != "dropout"), "tokenizer", "vocab_size", "byte_fallback")
 _SAMPLE_TOKENS = 300
 _SAMPLE_LINES = 10
 """Documents to show, if each is a line."""
@@ -54,7 +57,7 @@ class Source(TextFlags):
     text: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...")] = ()
     """Files, and directories of files, to train on. - is standard input."""
     data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """A directory of token files that `handgrad prepare` made."""
+    """A directory of token files that `handgrad prepare` made. With --resume: the place that they moved to."""
     dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """A text by name: functions (the default: of Python's standard library), pydoc or shakespeare."""
     preset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "quick"
@@ -102,6 +105,8 @@ def run(argv: list[str]) -> int:
     with locked(the_run.path, "trained") as stale:  # of resuming and training in one
         if stale is not None:
             console.print(was_cut_off(the_run, stale))
+        if source.data is not None:
+            the_run = the_run.with_data_at(source.data)
         data = the_run.data()  # raises before anything is changed
         the_run = resumed(the_run, settings, allow_inexact=source.allow_inexact, notice=console.print)
         return _train(the_run, data, console)
@@ -109,7 +114,8 @@ def run(argv: list[str]) -> int:
 
 def _new(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
     argv, tokenizer = _tokenizer_in(argv)
-    config = _settings(source, argv, tokenizer)
+    moved: list[str] = []
+    config = _settings(source, argv, tokenizer, moved.append)
     if source.out is not None:
         check_is_free(source.out)
     if source.init_from is not None:
@@ -117,10 +123,17 @@ def _new(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
     data = _data(source, config, tokenizer)
     data.check_length(config.block_size, config.boundaries)
     init_from = None if source.init_from is None else _weights_to_begin_with(source.init_from)
-    out = next_free(Path("runs"), source.preset) if source.out is None else source.out
     replicas = choose_replicas(config.replicas, config.batch_size)
-    check_fits_memory(config, config.model_config(data.tokenizer.vocab_size), replicas)
-    the_run = create_run(out, config, data, source.data, replicas, init_from)
+    model = config.model_config(data.tokenizer.vocab_size)
+    check_fits_memory(config, model, replicas)
+    if slow := slow_first_step(config, model, replicas):
+        moved.append(slow)
+    # Another training may look for a free number at the same time.
+    taken = nullcontext(source.out) if source.out is not None else taking_next_free(Path("runs"), source.preset)
+    with taken as out:
+        the_run = create_run(out, config, data, source.data, replicas, init_from)
+    for sentence in moved:  # after everything that may refuse
+        warn(sentence)
     return the_run, the_run.data()  # memory-mapped from now on
 
 
@@ -146,8 +159,13 @@ def _same(given: Tokenizer | None, of_weights: Tokenizer, path: Path) -> Tokeniz
     return of_weights
 
 
-def _settings(source: Source, argv: list[str], tokenizer: Tokenizer | None) -> TrainConfig:
-    """The preset, overridden by the shape of the weights, by the TOML file and by the flags, in this order."""
+def _settings(
+    source: Source, argv: list[str], tokenizer: Tokenizer | None, notice: Callable[[str], None]
+) -> TrainConfig:
+    """The preset, overridden by the shape of the weights, by the TOML file and by the flags, in this order.
+
+    Defaults that contradict what was given move along; ``notice`` receives a sentence about each.
+    """
     config = preset(source.preset)
     if tokenizer is not None:
         config = config.updated({"tokenizer": tokenizer.kind, "vocab_size": None}, "--tokenizer")
@@ -156,10 +174,10 @@ def _settings(source: Source, argv: list[str], tokenizer: Tokenizer | None) -> T
     fixed: dict[str, Any] = {}
     if source.init_from is not None:
         trained = open_run(source.init_from).config
-        fixed = {name: getattr(trained, name) for name in _GIVEN_BY_WEIGHTS}
+        fixed = {name: getattr(trained, name) for name in GIVEN_BY_WEIGHTS}
         config = dataclasses.replace(config, **fixed)
-    if source.config is not None:
-        config = config.updated(read_config_file(source.config), str(source.config))
+    defaults, in_file = config, _in_file(source)
+    config = config.updated(in_file, str(source.config))
     settings = _parse_all(argv, config)
     for name, value in fixed.items():
         if getattr(settings, name) != value:
@@ -172,7 +190,36 @@ def _settings(source: Source, argv: list[str], tokenizer: Tokenizer | None) -> T
             if getattr(settings, name):
                 flag = "--" + name.replace("_", "-")
                 raise InputError(f"the vocabulary comes with the file of --tokenizer; {flag} cannot be given with it")
-    return settings
+    _check_has_effect(settings, argv, in_file)
+    given = given_fields(argv) | set(in_file)
+    if source.data is not None:
+        settings = _with_tokenizer_of(source.data, settings, given)
+    return agreed(settings, defaults, given, notice)
+
+
+def _with_tokenizer_of(directory: Path, settings: TrainConfig, given: Collection[str]) -> TrainConfig:
+    """The settings with the kind of tokenizer that token files come with. Raises InputError if another was given."""
+    tokenizer = open_token_files(directory).tokenizer
+    comes = f"comes with --data {directory}"
+    if "tokenizer" in given and settings.tokenizer != tokenizer.kind:
+        raise InputError(f"the tokenizer, {tokenizer.kind}, {comes}; it cannot be {settings.tokenizer}")
+    limit = settings.vocab_size
+    if "vocab_size" in given and limit is not None and limit < tokenizer.vocab_size:
+        raise InputError(f"the vocabulary of {tokenizer.vocab_size:,} tokens {comes}; vocab_size cannot be {limit:,}")
+    return settings.updated({"tokenizer": tokenizer.kind}, str(directory))
+
+
+def _in_file(source: Source) -> dict[str, Any]:
+    """The settings in the TOML file, if there is one."""
+    return {} if source.config is None else read_config_file(source.config)
+
+
+def _check_has_effect(settings: TrainConfig, argv: list[str], in_file: dict[str, Any]) -> None:
+    """Refuses a flag without effect. A file may list every setting, so there it is only a warning."""
+    if useless := without_effect(settings, given_fields(argv)):
+        raise InputError(useless)
+    if useless := without_effect(settings, in_file):
+        warn(useless)
 
 
 def _parse_all(argv: list[str], config: TrainConfig) -> TrainConfig:
@@ -208,14 +255,17 @@ def _asked_to_resume(source: Source, argv: list[str]) -> tuple[Run, TrainConfig]
     """The run as it is on the disk, and the settings that it continues with."""
     assert source.resume is not None
     given = [field.name for field in dataclasses.fields(Source) if getattr(source, field.name) != field.default]
-    clash = [name for name in given if name not in ("resume", "config", "allow_inexact")]
+    clash = [name for name in given if name not in ("resume", "config", "allow_inexact", "data")]
     if clash:
-        raise InputError(f"--resume continues a run as it is; --{clash[0].replace('_', '-')} cannot be given with it")
+        raise InputError(
+            f"--resume continues a run as it is; --{clash[0].replace('_', '-')} cannot be given with it. A new run "
+            f"starts from its weights with --init-from {source.resume}"
+        )
     the_run = open_run(source.resume)
-    settings = the_run.config
-    if source.config is not None:
-        settings = settings.updated(read_config_file(source.config), str(source.config))
-    return the_run, _parse_all(argv, settings)
+    in_file = _in_file(source)
+    settings = _parse_all(argv, the_run.config.updated(in_file, str(source.config)))
+    _check_has_effect(settings, argv, in_file)
+    return the_run, settings
 
 
 def _train(the_run: Run, data: TokenData, console: Console) -> int:

@@ -2,6 +2,7 @@
 
 from handgrad.data.baselines import Baselines, baselines_of
 from handgrad.data.batches import IGNORED, n_targets, random_batch, sequential_batches
+from handgrad.data.checksums import BlockChecksums
 from handgrad.data.corpora import DATASETS, DEFAULT_DATASET, Corpus, load_dataset, load_text
 from handgrad.data.document_windows import DocumentWindows
 from handgrad.data.finding import Choices, Skipped, Stream
@@ -13,6 +14,7 @@ __all__ = [
     "DEFAULT_DATASET",
     "IGNORED",
     "Baselines",
+    "BlockChecksums",
     "Choices",
     "Corpus",
     "DocumentWindows",

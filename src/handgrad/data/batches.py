@@ -1,6 +1,6 @@
 """Windows of tokens, and for each token the next one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -18,15 +18,25 @@ def n_targets(y: Array) -> int:
     return int(np.count_nonzero(y != IGNORED))
 
 
-def random_batch(tokens: Array, batch_size: int, block_size: int, rng: np.random.Generator) -> Batch:
+def random_batch(
+    tokens: Array,
+    batch_size: int,
+    block_size: int,
+    rng: np.random.Generator,
+    check: Callable[[Array, int], None] = lambda starts, length: None,
+) -> Batch:
     """batch_size windows of block_size tokens. Every start is equally likely; windows may overlap.
+
+    ``check`` is called with the starts and the length of the windows once they are copied.
 
     Raises ValueError for fewer than block_size + 1 tokens.
     """
     if len(tokens) <= block_size:
         raise ValueError(f"random_batch: {len(tokens)} tokens, too few for a window of {block_size} and its next token")
     starts = rng.integers(0, len(tokens) - block_size, size=batch_size)
-    return _windows(tokens, starts, block_size)
+    batch = _windows(tokens, starts, block_size)
+    check(starts, block_size + 1)
+    return batch
 
 
 def sequential_batches(tokens: Array, batch_size: int, block_size: int) -> Iterator[Batch]:

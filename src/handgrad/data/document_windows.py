@@ -1,6 +1,6 @@
 """Batches in which no document is joined to another: each row is one document, or a part of one, and padding."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -36,17 +36,27 @@ class DocumentWindows:
         """How many tokens are predicted: those of the documents, and the end of each."""
         return int(self.lengths.sum()) + len(self.lengths)
 
-    def random_batch(self, batch_size: int, rng: np.random.Generator) -> Batch:
+    def random_batch(
+        self,
+        batch_size: int,
+        rng: np.random.Generator,
+        check: Callable[[Array, int], None] = lambda starts, length: None,
+    ) -> Batch:
         """A batch of ``batch_size`` windows, (x, y) as ``random_batch`` gives them.
 
-        A document is drawn in proportion to its number of windows. A document with several begins anywhere.
+        A document is drawn in proportion to its number of windows. A document with several begins anywhere. ``check``
+        is called with the starts and the length of parts of ``tokens`` that contain the windows, once they are copied.
         Raises ValueError if there is no document.
         """
         if not self.n_windows:
             raise ValueError("random_batch: there is no document")
         chosen = np.searchsorted(self.up_to, rng.integers(0, self.n_windows, size=batch_size), side="right")
         room = np.maximum(self.lengths[chosen] + 1 - self.block_size, 0)
-        return self._batch(chosen, (rng.random(batch_size) * (room + 1)).astype(np.int64))
+        offsets = (rng.random(batch_size) * (room + 1)).astype(np.int64)
+        batch = self._batch(chosen, offsets)
+        length = min(self.block_size + 1, len(self.tokens))
+        check(np.minimum(self.starts[chosen] + np.maximum(offsets - 1, 0), len(self.tokens) - length), length)
+        return batch
 
     def sequential_batches(self, batch_size: int) -> Iterator[Batch]:
         """All windows in order, so that every target is predicted exactly once."""

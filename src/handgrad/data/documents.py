@@ -11,6 +11,7 @@ from pathlib import Path
 
 from handgrad.system.encodings import not_utf8
 from handgrad.system.errors import InputError
+from handgrad.system.files import naming
 from handgrad.tokenizers.splitting import place_to_cut
 
 CHUNK_BYTES = 1 << 21
@@ -68,7 +69,7 @@ class Chunk:
         return [part.decode() for part in content.split(BETWEEN_DOCUMENTS)]
 
     def _content(self) -> bytes:
-        with self.document.path.open("rb") as file:
+        with naming(self.document.name), self.document.path.open("rb") as file:
             file.seek(self.start)
             content = file.read(self.n_bytes)
         if zlib.crc32(content) != self.checksum:
@@ -196,7 +197,7 @@ def chunks_in_groups(chunks: Iterable[Chunk], chunk_bytes: int = CHUNK_BYTES) ->
 
 def _read(document: Document, chunk_bytes: int) -> Iterator[tuple[Chunk, bytes]]:
     """The chunks of a document and their bytes, without a byte order mark at its start."""
-    with document.path.open("rb") as file:
+    with naming(document.name), document.path.open("rb") as file:
         start = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
         file.seek(start)
         content, at_end, separated = b"", False, False

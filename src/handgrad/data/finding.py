@@ -28,6 +28,7 @@ from handgrad.system.encodings import (
     utf8_of,
 )
 from handgrad.system.errors import InputError
+from handgrad.system.files import naming
 from handgrad.tokenizers.counting import utf8
 
 _SPOOLED_AT_A_TIME = 1 << 20
@@ -152,8 +153,10 @@ class _Finder:
             return self._below(text)
         if text.is_file():
             return [self._as_utf8(Document(text, str(text)))]
-        if text.exists():  # a named pipe
-            with text.open("rb") as file:
+        if text.exists() and not text.is_fifo():
+            raise InputError(f"{text} is neither a file nor a pipe; a text file is needed")
+        if text.exists():
+            with naming(text), text.open("rb") as file:
                 return [self._as_utf8(self._spooled(Stream(file, str(text))))]
         raise InputError(f"{text}: no such file")
 
@@ -178,9 +181,9 @@ class _Finder:
 
     def _spooled(self, stream: Stream) -> Document:
         path = _new_file(self.spool)
-        with path.open("wb") as file:
+        with naming(path), path.open("wb") as file:
             self.report(f"receiving {stream.name}", 0, None)
-            while content := stream.file.read(_SPOOLED_AT_A_TIME):
+            while content := _next_part(stream):
                 file.write(content)
                 self.report(f"receiving {stream.name}", file.tell(), None)
         return Document(path, stream.name)
@@ -188,7 +191,7 @@ class _Finder:
     def _as_utf8(self, document: Document) -> Document:
         """The document itself if it is plain UTF-8, otherwise a copy that is. Raises NotTextError if it is no text."""
         choices = self.choices
-        with document.path.open("rb") as file:
+        with naming(document.name), document.path.open("rb") as file:
             head = file.read(HEAD)
             changes = choices.encoding is not None or choices.line_ends == "unix"
             if not (changes or is_gzip(head) or encoding_of(head) not in ("utf-8", "utf-8-sig")):
@@ -198,7 +201,8 @@ class _Finder:
             path = _new_file(self.spool)
             with path.open("wb") as copy:
                 for part in utf8_of(file, document.name, choices.encoding, choices.line_ends):
-                    copy.write(part)
+                    with naming(path):
+                        copy.write(part)
                     self.report(f"decoding {document.name}", copy.tell(), None)
         if document.path.parent == self.spool:
             document.path.unlink()
@@ -243,7 +247,7 @@ def _packed(
 
 def _texts_in(document: Document, choices: Choices) -> Iterator[bytes]:
     name = choices.field
-    with document.path.open("rb") as file:
+    with naming(document.name), document.path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), start=1):
             content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             content = content.rstrip(b"\r\n")
@@ -287,6 +291,11 @@ def _field_of(line: bytes, name: str, where: str) -> str:
 
 def _is_message(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ("role", "content"))
+
+
+def _next_part(stream: Stream) -> bytes:
+    with naming(stream.name):
+        return stream.file.read(_SPOOLED_AT_A_TIME)
 
 
 def _kind_of(value: Any) -> str:

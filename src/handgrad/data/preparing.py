@@ -1,7 +1,10 @@
 """Turns texts that may be larger than memory into token files, in three passes: reading, learning, encoding."""
 
+import contextlib
+import glob
 import hashlib
 import os
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -33,8 +36,12 @@ from handgrad.system.arrays import Array
 from handgrad.system.encodings import NotUtf8Error
 from handgrad.system.errors import InputError
 from handgrad.system.files import check_new_or_empty, flush_directory
+from handgrad.system.locks import LOCK, is_a_lock, locked
 from handgrad.tokenizers import Tokenizer
 from handgrad.tokenizers.counting import PieceCounts
+
+_SUFFIX = ".prepare.tmp"
+"""Ends the name of the temporary directory."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +87,11 @@ def prepare_token_files(
     if not beside.is_dir():
         raise InputError(f"{out} cannot be created: {beside} is not a directory")
     prefix = f".{place.name}-"
+    _clear_leftovers(beside, prefix)
     try:
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=beside, ignore_cleanup_errors=True) as temporary:
+        with _temporary(beside, prefix) as temporary:
             return _prepare(
-                texts, place, Path(temporary), tokenizer, choices or Choices(), learn, report, workers, chunk_bytes
+                texts, place, temporary, tokenizer, choices or Choices(), learn, report, workers, chunk_bytes
             )
     except OSError as error:
         if not str(error.filename).startswith(str(beside / prefix)):
@@ -104,6 +112,29 @@ def prepare_in_memory(
         data = open_token_files(Path(temporary) / "tokens")
         train, validation = np.array(data.train), np.array(data.validation)
     return TokenData(train, validation, tokenizer, data.meta), prepared
+
+
+@contextlib.contextmanager
+def _temporary(beside: Path, prefix: str) -> Iterator[Path]:
+    """A locked directory, which is removed at the end. If the process is killed, the next one finds it unlocked."""
+    temporary = Path(tempfile.mkdtemp(_SUFFIX, prefix, beside))
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, temporary, ignore_errors=True)  # while it is locked, or if it cannot be
+        with contextlib.suppress(InputError):  # a file system without locks
+            lock = stack.enter_context(contextlib.ExitStack())
+            lock.enter_context(locked(temporary))
+            lock.callback(shutil.rmtree, temporary, ignore_errors=True)
+        yield temporary
+
+
+def _clear_leftovers(beside: Path, prefix: str) -> None:
+    """Removes what killed processes left while they prepared the same directory: nobody holds its lock any more."""
+    for left in beside.glob(f"{glob.escape(prefix)}*{_SUFFIX}"):
+        if left.is_symlink() or not is_a_lock(left / LOCK):  # another's, or just being made
+            continue
+        with contextlib.suppress(InputError, OSError), locked(left) as stale:
+            if stale is not None:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def check_is_empty(out: Path) -> None:

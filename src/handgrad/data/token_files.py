@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib.format import dtype_to_descr, magic, write_array_header_1_0
 
+from handgrad.data.checksums import BlockChecksums
 from handgrad.data.corpora import Corpus
 from handgrad.data.document_windows import DocumentWindows
 from handgrad.system.arrays import Array
@@ -149,16 +150,24 @@ class TokenData:
                     "smaller block_size"
                 )
 
-    def check_content(self) -> None:
-        """Raises InputError if the ids differ from those written, or if one is outside the vocabulary."""
+    def check_content(self) -> tuple[BlockChecksums, BlockChecksums]:
+        """Raises InputError if the ids differ from those written, or if one is outside the vocabulary.
+
+        Returns checksums of both parts, which find what changes later.
+        """
+        checksums = []
         for name, part in (("train", self.train), ("validation", self.validation)):
             written = getattr(self.meta, f"{name}_sha256")
-            if written and sha256_of(part) != written:
+            of_blocks, found = BlockChecksums.of(part, f"{name} token file of {self.meta.source}")
+            checksums.append(of_blocks)
+            if written and found != written:
                 raise InputError(
                     f"the {name} token file of {self.meta.source} is damaged: it does not have the SHA-256 that "
                     "meta.json names"
                 )
             self.check_ids(part)
+        train, validation = checksums
+        return train, validation
 
     def check_ids(self, ids: Array) -> None:
         """Raises InputError if one of these ids, read from the token files, is outside the vocabulary."""

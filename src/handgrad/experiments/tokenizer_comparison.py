@@ -13,6 +13,7 @@ from handgrad.experiments.candidates import Candidate, candidate
 from handgrad.runs import (
     Run,
     TrainConfig,
+    check_agrees,
     check_can_write_events,
     check_is_free,
     choose_replicas,
@@ -26,7 +27,7 @@ from handgrad.runs import (
 )
 from handgrad.system.dataclasses_from_json import dataclass_from_json
 from handgrad.system.errors import InputError
-from handgrad.system.files import read_json, write_atomically, write_json
+from handgrad.system.files import check_is_no_link, read_json, write_atomically, write_json
 from handgrad.training import check_fits_memory
 
 FORMAT_VERSION = 1
@@ -80,6 +81,7 @@ class TokenizerComparison:
         another text.
         """
         path = self.run_path(entry)
+        check_is_no_link(path)
         if not (path / "config.json").is_file():
             if path.exists() and any(path.iterdir()) and not is_unfinished(path):
                 raise InputError(f"{path} is no run: it has no config.json; move it away to train it again")
@@ -131,13 +133,14 @@ def create_comparison(
     too short, or if a model is larger than memory.
     """
     check_is_free(path)
+    check_agrees(config)
     check_can_write_events(config)
     if config.eval_batches:
         raise InputError(
             f"eval_batches must be 0 to compare tokenizers, not {config.eval_batches}: the same number of tokens is "
             "more text with one tokenizer than with another"
         )
-    entries, described = [], []
+    entries, described, unusual = [], [], []
     for name in names:
         one = candidate(name)
         data = encoded(corpus, one, config)
@@ -147,6 +150,8 @@ def create_comparison(
             raise InputError(f"{name}: {budgets[name]} are {steps:,} steps; there can be {_MOST_STEPS - 1:,} at most")
         entries.append(Entry(one, budgets[name], steps))
         described.append(_described(entries[-1], data, config))
+        if config.warmup_steps >= steps:
+            unusual.append(f"{name}: warmup_steps is {config.warmup_steps:,}, so the learning rate never reaches lr")
     comparison = TokenizerComparison(path, corpus.source, corpus.sha256, config, tuple(entries))
     content = corpus.text.encode()
     with making_directory(path):
@@ -154,7 +159,7 @@ def create_comparison(
         # Reading a file drops one byte order mark, so a text that starts with a mark needs a second one.
         write_atomically(path / "text.txt", BOM_UTF8 + content if content.startswith(BOM_UTF8) else content)
         write_json(path / "comparison.json", _content(comparison))  # last: without it there is no comparison
-    for sentence in described:
+    for sentence in (*described, *unusual):
         say(sentence)
     return comparison
 

@@ -1,5 +1,6 @@
 """Generates tokens from a model, one by one."""
 
+import operator
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -8,6 +9,7 @@ from handgrad.autograd import no_grad
 from handgrad.generation.strategies import Strategy
 from handgrad.models import LanguageModel
 from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
 
 
 def generate(
@@ -27,11 +29,14 @@ def generate(
     The model sees the last block_size tokens only. Ids in ``exclude``, such as special tokens, are never chosen. An id
     in ``ends``, such as that of <eos>, ends the text and is not yielded. One seed gives one text.
 
-    Raises InputError for an invalid temperature, top_k or top_p. Raises ValueError if ``ids`` is empty, or if
-    ``exclude`` contains an unknown id or every id.
+    Raises InputError for an invalid temperature, top_k or top_p, and for ids that are no integers. Raises ValueError if
+    ``ids`` is empty, or if ``exclude`` contains an unknown id or every id.
     """
     strategy = Strategy(temperature, top_k, top_p)
-    context = [int(i) for i in ids]
+    try:
+        context = [operator.index(i) for i in ids]
+    except TypeError:
+        raise InputError("generate: ids must be integers") from None
     if not context:
         raise ValueError("generate: at least one id is needed to continue from")
     vocab_size = model.config.vocab_size

@@ -36,9 +36,13 @@ class Strategy:
             raise InputError(f"top_p must lie in (0, 1], not {self.top_p}")
 
     def choose(self, logits: Array, rng: np.random.Generator) -> int:
-        """A token drawn from logits (V,). A token whose logit is -inf is never drawn. Raises InputError for NaN."""
-        if np.isnan(logits).any():
-            raise InputError("the model's logits are NaN: its training diverged")
+        """A token drawn from logits (V,). A token whose logit is -inf is never drawn.
+
+        Raises InputError for logits that are NaN or +inf, or all -inf.
+        """
+        if not np.isfinite(highest := logits.max()):  # NaN if one is NaN
+            what = "NaN" if np.isnan(highest) else "infinite"
+            raise InputError(f"the model's logits are {what}: its training diverged")
         if self.temperature == 0:
             return int(np.argmax(logits))
         cumulative = np.cumsum(self.probabilities(logits))

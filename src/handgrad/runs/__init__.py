@@ -1,8 +1,9 @@
 """A run on disk: its directory, its settings, its metrics, its checkpoints, and the rules of resuming it."""
 
+from handgrad.runs.agreement import agreed, check_agrees, without_effect
 from handgrad.runs.checkpoint import load_model, read_progress
 from handgrad.runs.config import TrainConfig, read_config_file
-from handgrad.runs.directory import Run, create_run, next_free, open_run
+from handgrad.runs.directory import Run, create_run, next_free, open_run, taking_next_free
 from handgrad.runs.environment import choose_replicas
 from handgrad.runs.metrics import Metrics, read_metrics
 from handgrad.runs.new_directory import check_is_free, is_unfinished, making_directory
@@ -16,6 +17,8 @@ __all__ = [
     "Metrics",
     "Run",
     "TrainConfig",
+    "agreed",
+    "check_agrees",
     "check_can_write_events",
     "check_is_free",
     "choose_replicas",
@@ -33,5 +36,7 @@ __all__ = [
     "read_metrics",
     "read_progress",
     "resumed",
+    "taking_next_free",
     "was_cut_off",
+    "without_effect",
 ]

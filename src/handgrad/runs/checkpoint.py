@@ -19,7 +19,6 @@ from handgrad.models.formats.model_in_checkpoint import (
     MODEL,
     OPTIMIZER,
     STATE,
-    DamagedError,
     read_state,
     sha256_of_json,
 )
@@ -27,7 +26,7 @@ from handgrad.models.formats.weights import read_weights, weights_bytes
 from handgrad.models.loading import check_is_of, fill, load_checkpoint_of_run
 from handgrad.optim import Optimizer
 from handgrad.system.dataclasses_from_json import dataclass_from_json
-from handgrad.system.errors import InputError
+from handgrad.system.errors import DamagedError, InputError
 from handgrad.system.files import flush_directory, write_flushed
 from handgrad.system.state_files import load, safetensors_bytes
 

@@ -13,7 +13,12 @@ from handgrad.system.encodings import decoded
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_file
 
+_LARGEST_FILE = 1 << 20
+"""Bytes of a TOML file; settings take a few hundred."""
 MODEL_FIELDS = tuple(field.name for field in fields(GPTConfig) if field.name != "vocab_size")
+
+GIVEN_BY_WEIGHTS = (*(name for name in MODEL_FIELDS if name != "dropout"), "tokenizer", "vocab_size")
+"""Settings that a run has from the weights that it starts with."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class TrainConfig(Architecture):
     log_interval: int = 10
     """Steps between lines of metrics.jsonl."""
     sample_interval: int = 0
-    """Steps between text samples, which are shown at evaluations; 0 shows none."""
+    """Steps between text samples; 0 shows none."""
     on_nan: Literal["stop", "skip"] = "stop"
     """If the loss or gradient is NaN or infinite: stop, or skip the step and count it."""
     tensorboard: bool = False
@@ -183,7 +188,7 @@ OPTIMIZERS: dict[str, tuple[type[Any], Callable[[TrainConfig], dict[str, Any]]]]
 def read_config_file(path: Path) -> dict[str, Any]:
     """The fields in a TOML file. Raises InputError if it is missing or not TOML."""
     try:
-        return tomllib.loads(decoded(read_file(path), path))
+        return tomllib.loads(decoded(read_file(path, _LARGEST_FILE), path))
     except InputError:
         raise
     except (ValueError, RecursionError) as error:

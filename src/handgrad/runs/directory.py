@@ -1,6 +1,8 @@
 """The directory of a run: its settings, its metrics and its checkpoints."""
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from handgrad.data import Baselines, TokenData, baselines_of, open_token_files, 
 from handgrad.models import GPTConfig, LanguageModel
 from handgrad.models.formats.model_in_checkpoint import RUN_VERSION, read_run_config
 from handgrad.models.formats.weights import config_from
+from handgrad.runs.agreement import check_agrees
 from handgrad.runs.checkpoint import load_model
 from handgrad.runs.config import TrainConfig
 from handgrad.runs.environment import Environment
@@ -31,6 +34,8 @@ class Run:
     data_directory: Path
     corpus_sha256: str
     tokenizer_sha256: str
+    ids_sha256: tuple[str, str] | None
+    """The hashes of the ids of both parts; None if the run is older than they are."""
     environment: Environment
     """What its bits depend on, from when it started or from the last inexact resume that was allowed."""
     init_from: Path | None
@@ -63,9 +68,17 @@ class Run:
         return tokenizer
 
     def data(self) -> TokenData:
-        """The token files that the model is trained on. Raises InputError if they have been replaced."""
+        """The token files that the model is trained on. Raises InputError if they have been moved or replaced."""
+        if not self.data_directory.exists():
+            raise InputError(
+                f"{self.data_directory}, the token files of {self.path}, is not there; if they have moved, say where "
+                f"with train --resume {self.path} --data DIR"
+            )
         data = open_token_files(self.data_directory)
-        if (data.meta.corpus_sha256, data.meta.tokenizer_sha256) != (self.corpus_sha256, self.tokenizer_sha256):
+        meta = data.meta
+        same = (meta.corpus_sha256, meta.tokenizer_sha256) == (self.corpus_sha256, self.tokenizer_sha256)
+        ids = zip(self.ids_sha256 or (), (meta.train_sha256, meta.validation_sha256), strict=False)
+        if not same or any(began != now for began, now in ids if began and now):  # older files have no hashes
             raise InputError(
                 f"{self.data_directory} no longer holds the text and tokenizer that {self.path} began with"
             )
@@ -84,6 +97,12 @@ class Run:
         except (InputError, OSError):
             return False
 
+    def with_data_at(self, directory: Path) -> "Run":
+        """The same run with its token files in another place. ``data`` checks them, ``resumed`` saves the place."""
+        inside = self.path / "data"
+        place = directory.resolve()
+        return replace(self, data_directory=inside if place == inside.resolve() else place)
+
     def model(self, wanted: str, notice: Callable[[str], None] = lambda sentence: None) -> tuple[LanguageModel, Path]:
         """The model in ``best``, ``last`` or a checkpoint by its name, and the checkpoint that it came from.
 
@@ -96,9 +115,34 @@ class Run:
 def next_free(parent: Path, stem: str) -> Path:
     """The first of stem-1, stem-2, … that does not exist in ``parent``."""
     number = 1
-    while (parent / f"{stem}-{number}").exists():
+    while os.path.lexists(parent / f"{stem}-{number}"):  # a link to nowhere takes a name too
         number += 1
     return parent / f"{stem}-{number}"
+
+
+@contextlib.contextmanager
+def taking_next_free(parent: Path, stem: str) -> Iterator[Path]:
+    """Makes the first of stem-1, stem-2, … that does not exist, so that no other process takes it.
+
+    An exception removes it, and the parent if that is new, if they are still empty.
+    """
+    existed = parent.exists()
+    while True:
+        parent.mkdir(parents=True, exist_ok=True)
+        path = next_free(parent, stem)
+        try:
+            path.mkdir()
+            break
+        except (FileExistsError, FileNotFoundError):  # another process was faster, or removed the parent
+            continue
+    try:
+        yield path
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.rmdir()
+            if not existed:
+                parent.rmdir()
+        raise
 
 
 def create_run(
@@ -108,9 +152,11 @@ def create_run(
 
     config.json is written last: a directory without one is not a run.
 
-    Raises InputError if something is there already, or if another process is making a run there.
+    Raises InputError if something is there already, if another process is making a run there, or if settings contradict
+    each other.
     """
     check_is_free(path)
+    check_agrees(config)
     check_can_write_events(config)
     if data_directory is not None and data_directory.resolve().is_relative_to(path.resolve()):
         raise InputError(f"the token files in {data_directory} cannot be inside the run's own directory, {path}")
@@ -125,6 +171,7 @@ def create_run(
             "source": data.meta.source,
             "corpus_sha256": data.meta.corpus_sha256,
             "tokenizer_sha256": data.meta.tokenizer_sha256,
+            "ids_sha256": [data.meta.train_sha256, data.meta.validation_sha256],
             "documents": data.documents,
             "begins": data.begins,
         },
@@ -163,6 +210,7 @@ def open_run(path: Path) -> Run:
             data_directory=path / content["data"]["directory"],
             corpus_sha256=content["data"]["corpus_sha256"],
             tokenizer_sha256=content["data"]["tokenizer_sha256"],
+            ids_sha256=_ids_sha256(content["data"].get("ids_sha256")),
             environment=Environment.of(content["resolved"]),
             init_from=None if content["init_from"] is None else Path(content["init_from"]),
             baselines=None if baselines is None else dataclass_from_json(Baselines, baselines),
@@ -189,13 +237,24 @@ def _ids_in(data: dict[str, Any], vocab_size: int) -> tuple[int, ...]:
     return tuple(begins)
 
 
+def _ids_sha256(value: Any) -> tuple[str, str] | None:
+    if value is None:
+        return None
+    train, validation = value
+    if not (isinstance(train, str) and isinstance(validation, str)):
+        raise ValueError("ids_sha256 must be two hashes")
+    return train, validation
+
+
 def save_settings(run: Run, config: TrainConfig, environment: Environment, note: dict[str, Any] | None = None) -> Run:
-    """Replaces the settings of a run, and what its bits depend on, after a resume that changed some.
+    """Replaces the settings of a run, what its bits depend on and the place of its data, as a resume changed them.
 
     ``note`` is added to the notes of earlier resumes that were not bit-exact.
     """
     content: dict[str, Any] = read_json(run.path / "config.json")
     content |= {"config": asdict(config), "resolved": asdict(environment)}
+    inside = run.data_directory == run.path / "data"
+    content["data"] = {**content["data"], "directory": "data" if inside else str(run.data_directory)}
     if note is not None:
         earlier = content.get("inexact")
         content["inexact"] = [*(earlier if isinstance(earlier, list) else []), note]

@@ -10,7 +10,7 @@ from typing import Any
 
 from handgrad.system.dataclasses_from_json import dataclass_from_json
 from handgrad.system.errors import InputError
-from handgrad.system.files import read_file, write_atomically
+from handgrad.system.files import check_is_no_link, naming, read_file, write_atomically
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,14 @@ class MetricsLog:
     ``after_step`` is the last step whose lines are kept, ``logged`` how many lines there should be up to it. ``notice``
     receives a sentence about each problem. A damaged file is kept beside the repaired one.
 
-    Raises OSError if the file cannot be written or was removed.
+    Raises OSError if the file cannot be written or was removed, InputError if it is a link.
     """
 
     def __init__(
         self, path: Path, after_step: int = -1, logged: int = 0, notice: Callable[[str], None] = lambda sentence: None
     ) -> None:
         self.path = path
+        check_is_no_link(path)
         self.kept = self._mend(after_step, logged, notice)
         self._file = path.open("a", encoding="utf-8")
 
@@ -76,14 +77,16 @@ class MetricsLog:
 
     def append(self, metrics: Metrics) -> None:
         self._check_is_there()
-        self._file.write(json.dumps(asdict(metrics), allow_nan=False) + "\n")
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(json.dumps(asdict(metrics), allow_nan=False) + "\n")
+            self._file.flush()
 
     def flush(self) -> None:
         """Waits until all lines are on the disk: they must be there before a checkpoint counts them."""
         self._check_is_there()
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def _check_is_there(self) -> None:
         """Lines written to a removed file would be lost without notice."""
@@ -91,7 +94,8 @@ class MetricsLog:
             raise FileNotFoundError(errno.ENOENT, "it was removed or replaced during training", str(self.path))
 
     def close(self) -> None:
-        self._file.close()
+        with naming(self.path):
+            self._file.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from handgrad.system.errors import InputError
 from handgrad.system.files import check_new_or_empty, flush_directory
-from handgrad.system.locks import LOCK, locked
+from handgrad.system.locks import LOCK, is_a_lock, locked
 
 _MARK = ".beginning.tmp"
 """Marks a directory that is being made. It is created right after the lock."""
@@ -29,7 +29,7 @@ def check_is_free(path: Path) -> None:
 def is_unfinished(path: Path) -> bool:
     """Whether a directory holds only a half-made run or comparison, left by a process that was cut off."""
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    return names == {LOCK} or (_MARK in names and names.isdisjoint(_LAST))
+    return (names == {LOCK} and is_a_lock(path / LOCK)) or (_MARK in names and names.isdisjoint(_LAST))
 
 
 @contextlib.contextmanager

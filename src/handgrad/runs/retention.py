@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from handgrad.models import LanguageModel
-from handgrad.models.formats.model_in_checkpoint import DamagedError, read_pointer
+from handgrad.models.formats.model_in_checkpoint import damaged_by, read_pointer
 from handgrad.optim import Optimizer
 from handgrad.runs.checkpoint import Progress, write_checkpoint
-from handgrad.system.errors import InputError
-from handgrad.system.files import flush_directory, write_atomically
+from handgrad.system.errors import DamagedError, InputError
+from handgrad.system.files import check_is_no_link, flush_directory, write_atomically
 
 T = TypeVar("T")
 
@@ -26,6 +26,7 @@ _TRIES = 100
 def save_checkpoint(run: Path, model: LanguageModel, optimizer: Optimizer, progress: Progress) -> str:
     """Writes a checkpoint, points ``last`` at it, and returns its name."""
     directory = run / "checkpoints"
+    check_is_no_link(directory)
     directory.mkdir(exist_ok=True)
     name = _new_name(directory, progress.step)
     write_checkpoint(directory, name, model, optimizer, progress)
@@ -43,6 +44,7 @@ def prune(run: Path, keep: int) -> None:
 
     Checkpoints after ``last`` come from a process that ended before it could update ``last``; training repeats them.
     """
+    check_is_no_link(run / "checkpoints")
     last, best = (read_pointer(run, pointer) for pointer in POINTERS)
     named = checkpoints_of(run)
     kept = {best, *(named if last not in named else [name for name in named if _order(name) <= _order(last)][:keep])}
@@ -73,8 +75,18 @@ def set_aside(run: Path, name: str) -> None:
     flush_directory(directory)
 
 
+def check_has_no_links(run: Path) -> None:
+    """Raises InputError if a part of a run in which something is deleted or appended is a link to elsewhere."""
+    for name in ("checkpoints", "data", "tensorboard", "metrics.jsonl", "runs"):  # the last is a comparison's
+        check_is_no_link(run / name)
+
+
 def clear_leftovers(run: Path) -> None:
-    """Removes files that an ended process left half-written. Only the process that holds the run's lock may call it."""
+    """Removes files that an ended process left half-written. Only the process that holds the run's lock may call it.
+
+    Raises InputError if a part of the run is a link.
+    """
+    check_has_no_links(run)
     for directory in (run, run / "checkpoints", run / "data"):
         for entry in directory.glob(".*.tmp") if directory.is_dir() else ():
             if entry.is_dir() and not entry.is_symlink():
@@ -130,10 +142,11 @@ def _first_intact(run: Path, wanted: str, load: Callable[[Path], T], notice: Cal
         except (InputError, OSError) as error:
             if not checkpoint.is_dir():
                 raise _GoneError from None
-            if not isinstance(error, DamagedError):
+            found = damaged_by(error, checkpoint) if isinstance(error, OSError) else error
+            if not isinstance(found, DamagedError):
                 raise
-            damaged = damaged or error
-            notice(str(error))
+            damaged = damaged or found
+            notice(str(found))
         else:
             if damaged:
                 notice(f"using {checkpoint.name} instead")

@@ -11,6 +11,7 @@ from typing import Any
 from handgrad.runs.config import TrainConfig
 from handgrad.runs.metrics import Metrics
 from handgrad.system.errors import InputError
+from handgrad.system.files import check_is_no_link
 
 _NAMES = {"loss": "loss/training", "val_loss": "loss/validation"}
 """Puts both losses into one panel; the others keep their names."""
@@ -31,6 +32,7 @@ class EventFiles:
     """
 
     def __init__(self, directory: Path, rows: Iterable[Metrics], notice: Callable[[str], None]) -> None:
+        check_is_no_link(directory)
         self.directory, self._notice = directory, notice
         self._writer: Any = None
         with self._or_without():

@@ -6,6 +6,9 @@ cache key.
 """
 
 import hashlib
+import os
+import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -14,16 +17,20 @@ from types import CellType, FunctionType
 from typing import Any, cast
 
 import numba
-from numba.core import event
+from numba.core import config, event
 
 from handgrad.system.locks import waiting_for
 
 # Numba may regroup sums and fuse products, but must respect NaN and infinity.
 _FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
+_SHARED_FOLDERS = ("/var/tmp", "/tmp", "/dev/shm")
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles at the first call and caches the machine code for later runs, if the cache folder is writable.
+    """Compiles at the first call and caches the machine code for later runs.
+
+    Numba caches it beside the source or in the home; if neither can be written, it goes to a folder of this user among
+    the temporary ones.
 
     ``nogil`` lets replicas run in parallel. Without ``error_model="numpy"`` Numba does not vectorise loops that divide.
     """
@@ -32,9 +39,50 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     try:
         machine_code = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that can be written
-        return cast("Callable[..., Any]", numba.njit(**options)(function))
+        place = folder_of_last_resort()
+        if place is None:
+            return cast("Callable[..., Any]", numba.njit(**options)(function))
+        before, config.CACHE_DIR = config.CACHE_DIR, str(place)
+        try:
+            machine_code = numba.njit(cache=True, **options)(function)
+        except RuntimeError:  # it has become full, or is gone
+            return cast("Callable[..., Any]", numba.njit(**options)(function))
+        finally:
+            config.CACHE_DIR = before
     _keep_one_at_a_time(machine_code)
     return cast("Callable[..., Any]", machine_code)
+
+
+@cache
+def folder_of_last_resort() -> Path | None:
+    """A folder for machine code that only this user can write; None if there is none.
+
+    Other users can write in the folders for temporary files, and whoever writes machine code there runs it here. So the
+    folder must be ours alone.
+    """
+    if not hasattr(os, "getuid"):
+        return None
+    for parent in filter(None, (os.environ.get("TMPDIR"), *_SHARED_FOLDERS)):
+        place = Path(parent) / f"handgrad-kernels-{os.getuid()}"
+        try:
+            place.mkdir(mode=0o700, exist_ok=True)
+            found = place.lstat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+                tempfile.TemporaryFile(dir=place).close()
+                return place
+        except OSError:
+            continue
+    return None
+
+
+def where_kernels_are_kept() -> str | None:
+    """A sentence if machine code is kept in the folder of last resort, or nowhere; None if it has its usual place."""
+    if not folder_of_last_resort.cache_info().currsize:
+        return None
+    place = folder_of_last_resort()
+    if place is None:
+        return "they cannot be kept, so that every start compiles them: set NUMBA_CACHE_DIR to a folder for them"
+    return f"they are kept in {place}, as neither the home nor the folder of the program can be written"
 
 
 def _keep_one_at_a_time(machine_code: Any) -> None:

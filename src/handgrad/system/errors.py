@@ -1,4 +1,4 @@
-"""The one error that blames the input, not the program."""
+"""The errors that blame the input, not the program."""
 
 _LONGEST = 1000
 
@@ -14,3 +14,7 @@ class InputError(ValueError):
         sentence = sentence.replace("\n", "\\n")  # names may hold newlines; the message stays on one line
         cut = len(sentence) > _LONGEST
         super().__init__(f"{sentence[: _LONGEST // 2]} … {sentence[-_LONGEST // 2 :]}" if cut else sentence)
+
+
+class DamagedError(InputError):
+    """A file is not as it was written, or cannot be read."""

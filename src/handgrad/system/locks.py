@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from handgrad.system.errors import InputError
+from handgrad.system.files import naming
 
 LOCK = "lock"
 """The name of the file in a locked directory that names the holder. It remains, empty, when nobody holds the lock."""
@@ -42,7 +43,10 @@ def locked(directory: Path, what: str = "in use") -> Iterator[str | None]:
         if not _lock(directory, file, stack):
             raise InputError(f"{directory} is {what} by {_holder(file) or 'another process'}: wait for it, or stop it")
         stale = _holder(file)
-        _write(file, {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")})
+        with naming(directory / LOCK):
+            _write(
+                file, {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+            )
         token = _held.set(_held.get() | {place})
         try:
             yield stale
@@ -91,6 +95,14 @@ def _open(path: Path) -> TextIOWrapper:
         os.close(descriptor)
         raise InputError(f"{path} is not a regular file; remove it")
     return open(descriptor, "r+", encoding="utf-8", errors="replace")
+
+
+def is_a_lock(path: Path) -> bool:
+    """Whether a file called ``lock`` is one that ``locked`` made: empty, or with the name of a holder."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(1) == "" or _holder(file) is not None
 
 
 def _holder(file: TextIOWrapper) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from handgrad.system.arrays import Array
-from handgrad.system.errors import InputError
+from handgrad.system.errors import DamagedError, InputError
 from handgrad.system.files import write_atomically
 
 _KEY = "handgrad"
@@ -36,13 +36,13 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str]) -> Any:
     """The state that ``save`` wrote, with NumPy arrays; for another program's safetensors file, a dictionary of arrays.
 
-    Raises InputError if the file is missing or damaged, or if safetensors is not installed.
+    Raises InputError if the file is missing or safetensors is not installed, DamagedError if the file is damaged.
     """
     arrays, metadata = read_safetensors(path)
     try:
         return _restore(json.loads(metadata[_KEY]), arrays.__getitem__) if _KEY in metadata else arrays
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedError(f"{path} is damaged: {error}") from None
 
 
 def safetensors_bytes(arrays: Mapping[str, Array], metadata: tuple[str, str] = ("format", "np")) -> bytes:
@@ -63,7 +63,7 @@ def safetensors_bytes(arrays: Mapping[str, Array], metadata: tuple[str, str] = (
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
     """The arrays of a safetensors file, and its metadata.
 
-    Raises InputError if the file is missing or damaged, or if safetensors is not installed.
+    Raises InputError if the file is missing or safetensors is not installed, DamagedError if the file is damaged.
     """
     try:
         from safetensors import SafetensorError, safe_open
@@ -76,7 +76,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Array], di
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise DamagedError(f"{path} is damaged: {error}") from None
 
 
 def _describe(value: Any, name: str, arrays: dict[str, Array]) -> Any:

@@ -100,7 +100,7 @@ class Tokenizer(ABC):
         """The text of ids. Bytes that are not UTF-8, as when a character is cut in two, become U+FFFD.
 
         With ``errors="strict"`` they raise InputError, which names the id. Raises IndexError for an id outside the
-        vocabulary.
+        vocabulary, InputError for numbers that are no ids.
         """
         if errors not in ("replace", "strict"):
             raise InputError(f"errors must be replace or strict, not {errors!r}")
@@ -123,11 +123,24 @@ class Tokenizer(ABC):
         """The bytes that one id stands for."""
 
     def _checked(self, ids: Iterable[int] | Array) -> list[int]:
-        """The ids as a list. Raises IndexError for an id outside the vocabulary, as a list would accept -1."""
-        numbers = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), dtype=np.int64)
+        """The ids as a list. Raises IndexError for an id outside the vocabulary, as a list would accept -1.
+
+        Raises InputError for numbers that are no integers and for anything but one row.
+        """
+        held = list(ids) if not isinstance(ids, np.ndarray) else ids
+        try:
+            numbers = np.asarray(held)
+        except ValueError:  # rows of different lengths
+            raise InputError("decode: ids must be one row of integers, not several rows") from None
+        if numbers.ndim != 1:
+            raise InputError(f"decode: ids must be one row of integers, not of shape {numbers.shape}")
+        if numbers.dtype.kind not in "iu" and numbers.size:
+            wrong = [i for i in held if isinstance(i, bool) or not isinstance(i, int | np.integer)]
+            if wrong:  # otherwise they are integers beyond 64 bits
+                raise InputError(f"decode: ids must be integers, not {str(wrong[0])[:80]}")
         outside = numbers[(numbers < 0) | (numbers >= self.vocab_size)]
         if outside.size:
-            raise IndexError(f"decode: id {outside[0]} is outside the vocabulary of {self.vocab_size} tokens")
+            raise IndexError(f"decode: id {str(outside[0])[:40]} is outside the vocabulary of {self.vocab_size} tokens")
         checked: list[int] = numbers.tolist()
         return checked
 

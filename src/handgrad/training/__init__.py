@@ -4,7 +4,7 @@ from handgrad.runs import TrainConfig
 from handgrad.training.compile_first import compile_kernels
 from handgrad.training.evaluation import bits_per_character, evaluate
 from handgrad.training.loop import DivergedError, Outcome, Reporter, train
-from handgrad.training.memory_estimate import check_fits_memory
+from handgrad.training.memory_estimate import check_fits_memory, slow_first_step
 
 __all__ = [
     "DivergedError",
@@ -15,5 +15,6 @@ __all__ = [
     "check_fits_memory",
     "compile_kernels",
     "evaluate",
+    "slow_first_step",
     "train",
 ]

@@ -39,7 +39,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        batch_size = max(1, TOKENS_PER_BATCH // block_size)
+        batch_size = _windows_per_batch(block_size)
         if end is None:
             windows = sequential_batches(tokens, batch_size, block_size)
         else:
@@ -52,6 +52,16 @@ def evaluate(
     finally:
         model.train(was_training)
     return math.fsum(loss for loss, _ in losses) / sum(count for _, count in losses)
+
+
+def tokens_used(model: LanguageModel, tokens: Array, batches: int) -> int:
+    """How many tokens from the beginning ``evaluate`` reads, the last predicted one included."""
+    block_size = model.config.block_size
+    return min(len(tokens), batches * _windows_per_batch(block_size) * block_size + 1) if batches else len(tokens)
+
+
+def _windows_per_batch(block_size: int) -> int:
+    return max(1, TOKENS_PER_BATCH // block_size)
 
 
 def bits_per_character(loss: float, tokens_per_character: float | None) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from handgrad.data import TokenData
+from handgrad.data import BlockChecksums, TokenData
 from handgrad.models import LanguageModel
 from handgrad.models.formats.model_in_checkpoint import read_pointer
 from handgrad.optim import Optimizer
@@ -16,8 +16,9 @@ from handgrad.runs.metrics import Metrics, MetricsLog
 from handgrad.runs.resuming import was_cut_off
 from handgrad.runs.retention import checkpoints_of, clear_leftovers, prune, save_checkpoint, set_pointer, step_of
 from handgrad.runs.tensorboard import EventFiles, check_can_write_events
+from handgrad.system.files import read_file
 from handgrad.system.locks import locked
-from handgrad.training.evaluation import bits_per_character, evaluate
+from handgrad.training.evaluation import bits_per_character, evaluate, tokens_used
 from handgrad.training.replicas import cores_for
 from handgrad.training.stability import first_weight, record_loss
 from handgrad.training.starting import begin_or_continue
@@ -80,9 +81,11 @@ def train(
             reporter.noticed(was_cut_off(run, stale))
         stack.enter_context(cores_for(run.replicas))
         clear_leftovers(run.path)
-        data.check_content()
+        checksums = data.check_content()
+        if run.metrics_path.exists():
+            read_file(run.metrics_path)  # raises before a checkpoint or a pointer is repaired
         model, optimizer, progress = begin_or_continue(run, reporter.noticed)
-        trainer = _Trainer(run, data, model, optimizer, progress, reporter)
+        trainer = _Trainer(run, data, checksums, model, optimizer, progress, reporter)
         stack.callback(trainer.close)
         return trainer.run_until(should_stop)
 
@@ -92,6 +95,7 @@ class _Trainer:
         self,
         run: Run,
         data: TokenData,
+        checksums: tuple[BlockChecksums, BlockChecksums],
         model: LanguageModel,
         optimizer: Optimizer,
         progress: Progress,
@@ -107,7 +111,8 @@ class _Trainer:
         self.sound_step = progress.step - 1
         """The newest step whose weights gave a finite loss. Loaded weights have not given one yet."""
         self.saved_step = progress.step
-        self.stepper = Stepper(run, data, model, optimizer)
+        train_checksums, self.validation_checksums = checksums
+        self.stepper = Stepper(run, data, model, optimizer, train_checksums.check_windows)
         self.begun = time.perf_counter() - progress.seconds
         self.measured_from = (time.perf_counter(), progress.tokens)
         self.val_loss: float | None = None
@@ -200,6 +205,10 @@ class _Trainer:
         progress = self.progress
         end = self.data.end if self.config.boundaries == "respect" else None
         val_loss = evaluate(self.model, self.data.validation, self.stepper.team, self.config.eval_batches, end)
+        validation = self.data.validation
+        # Documents that are kept apart fill no window exactly: any of them may have been used.
+        used = len(validation) if end is not None else tokens_used(self.model, validation, self.config.eval_batches)
+        self.validation_checksums.check_beginning(used)
         if not math.isfinite(val_loss):
             raise DivergedError(self._diverged(f"the validation loss is {val_loss}", progress.step))
         self.val_loss = val_loss

@@ -1,25 +1,68 @@
-"""Checks before a run is made that it can fit into this machine's memory."""
+"""Checks before a run is made that it can fit into this machine's memory, and how long its first step may take."""
 
 from handgrad.models import GPTConfig
 from handgrad.runs.config import OPTIMIZERS, TrainConfig
 from handgrad.system.errors import InputError
 from handgrad.system.memory import physical_memory
+from handgrad.system.processor import available_cores
+
+_BYTES_OF_A_BLOCK = 14_000
+"""Python's objects for one transformer block: modules, parameters, views of the arena. Measured with width 4."""
+_BYTES_OF_ITS_REPLICA = 9_000
+_BYTES_OF_A_TOKEN = 16
+"""Input and target, both int64. A step draws all its batches before it begins."""
+_SECONDS_OF_A_BLOCK = 5e-4
+"""For Python alone, forward and backward, or to make it once."""
+_FLOPS_PER_SECOND = 5e10
+"""Of one core, at small sizes."""
+_LONG = 60.0
 
 
 def check_fits_memory(config: TrainConfig, model: GPTConfig, replicas: int) -> None:
     """Raises InputError if training takes more memory than the machine has.
 
-    The estimate is a lower bound, in float32: the weights, a gradient for each replica, the optimizer's moments, and
-    the outputs of the forward's matrix products for one batch, since the backward needs at least as many numbers.
+    The estimate is a lower bound, in float32: the weights, a gradient for each replica, the optimizer's moments, the
+    outputs of the forward's matrix products for one batch, since the backward needs at least as many numbers, the ids
+    of all batches of a step, and Python's objects for the blocks.
     """
     available = physical_memory()
     arrays = 1 + replicas + len(OPTIMIZERS[config.optimizer][0].state_names)
     products = model.products(config.batch_size, config.block_size)
     kept = sum(each.rows * each.columns * each.count for each in products if not each.is_backward)
-    needed = 4 * (arrays * model.n_parameters + kept)
+    objects = model.n_layer * (_BYTES_OF_A_BLOCK + _BYTES_OF_ITS_REPLICA * (replicas - 1))
+    tokens = config.batch_size * config.block_size
+    ids = tokens * config.grad_accum_steps * _BYTES_OF_A_TOKEN
+    needed = 4 * (arrays * model.n_parameters + kept) + objects + ids
     if available is not None and needed > available:
+        smaller = ["n_layer", "n_embd", "block_size", "batch_size"]
+        batches = ""
+        if config.grad_accum_steps > 1:
+            smaller.append("grad_accum_steps")
+            batches = f", {config.grad_accum_steps:,} of them in a step,"
         raise InputError(
-            f"training {model.n_parameters:,} parameters with {config.batch_size * config.block_size:,} tokens in a "
-            f"batch takes at least {needed / 2**30:,.1f} GiB of memory, and this machine has "
-            f"{available / 2**30:,.1f}; make n_layer, n_embd, block_size or batch_size smaller"
+            f"training {model.n_parameters:,} parameters in {model.n_layer:,} layers with {tokens:,} tokens in a batch"
+            f"{batches} takes at least {needed / 2**30:,.1f} GiB of memory, and this machine has "
+            f"{available / 2**30:,.1f}; make {', '.join(smaller[:-1])} or {smaller[-1]} smaller"
         )
+
+
+def slow_first_step(config: TrainConfig, model: GPTConfig, replicas: int) -> str | None:
+    """A sentence if the first step takes more than about a minute, as nothing is shown before it; None otherwise."""
+    flops = sum(each.flops for each in model.products(config.batch_size, config.block_size)) * config.grad_accum_steps
+    making = model.n_layer * (1 + replicas) * _SECONDS_OF_A_BLOCK
+    calls = model.n_layer * config.grad_accum_steps * _SECONDS_OF_A_BLOCK
+    seconds = flops / (_FLOPS_PER_SECOND * available_cores()) + making + calls
+    if seconds < _LONG:
+        return None
+    windows = config.batch_size * config.grad_accum_steps
+    return (
+        f"a step runs {model.n_layer:,} layers on {windows:,} windows ({flops:.1e} floating-point operations): the "
+        f"first may take {_duration(seconds)}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{max(seconds / 60, 1):,.0f} minutes"

@@ -4,14 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from handgrad.models import LanguageModel, new_model
-from handgrad.models.formats.model_in_checkpoint import DamagedError, check_size, read_pointer, read_state
+from handgrad.models.formats.model_in_checkpoint import check_size, damaged_by, read_pointer, read_state
 from handgrad.optim import Optimizer
 from handgrad.runs.checkpoint import Progress, load_checkpoint, load_weights
 from handgrad.runs.directory import Run
-from handgrad.runs.metrics import read_metrics
-from handgrad.runs.resuming import check_is_exact
+from handgrad.runs.resuming import check_is_exact, check_is_not_lost
 from handgrad.runs.retention import checkpoints_of, load_intact, save_checkpoint, set_aside, set_pointer, step_of
-from handgrad.system.errors import InputError
+from handgrad.system.errors import DamagedError
 
 
 def begin_or_continue(run: Run, notice: Callable[[str], None]) -> tuple[LanguageModel, Optimizer, Progress]:
@@ -20,8 +19,7 @@ def begin_or_continue(run: Run, notice: Callable[[str], None]) -> tuple[Language
     Raises InputError if no checkpoint is intact, or if the run would not continue bit for bit in this process.
     """
     if not checkpoints_of(run.path):
-        if run.metrics_path.exists() and read_metrics(run.metrics_path):
-            raise InputError(f"{run.path} has metrics but no checkpoint to resume from; start a new run with --out")
+        check_is_not_lost(run)
         model, optimizer = _new(run)
         if run.init_from is not None:
             read_state(run.init_from)
@@ -37,6 +35,9 @@ def begin_or_continue(run: Run, notice: Callable[[str], None]) -> tuple[Language
             check_size(checkpoint, run.model_config)
             model, optimizer = _new(run)
             return model, optimizer, load_checkpoint(checkpoint, state, model, optimizer)
+        except OSError as error:
+            damaged.append(checkpoint.name)
+            raise damaged_by(error, checkpoint) from None
         except DamagedError:
             damaged.append(checkpoint.name)
             raise

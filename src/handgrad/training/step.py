@@ -1,6 +1,7 @@
 """One step of training: draw a batch, compute its loss and gradient, update the weights."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from handgrad.data.batches import Batch
 from handgrad.models import LanguageModel
 from handgrad.optim import Optimizer
 from handgrad.runs.directory import Run
+from handgrad.system.arrays import Array
 from handgrad.system.threads import Team
 from handgrad.training.replicas import Replicas
 from handgrad.training.stability import first_gradient, first_weight
@@ -21,7 +23,16 @@ _BATCHES, _DROPOUT = 1, 2
 class Stepper:
     """Makes the steps of a run. The random numbers of a step depend on the seed and the step's number alone."""
 
-    def __init__(self, run: Run, data: TokenData, model: LanguageModel, optimizer: Optimizer) -> None:
+    def __init__(
+        self,
+        run: Run,
+        data: TokenData,
+        model: LanguageModel,
+        optimizer: Optimizer,
+        check_windows: Callable[[Array, int], None],
+    ) -> None:
+        self.check_windows = check_windows
+        """Raises if the token file has changed under windows that were drawn from it."""
         self.config, self.data, self.model, self.optimizer = run.config, data, model, optimizer
         respects = run.config.boundaries == "respect"
         self.windows = data.windows(data.train, run.config.block_size) if respects else None
@@ -35,7 +46,7 @@ class Stepper:
     def gradient(self, number: int) -> tuple[float, float, int]:
         """The loss, the norm of its gradient, which the parameters then hold, and the number of tokens.
 
-        Raises InputError if the token files hold an id outside the vocabulary.
+        Raises InputError if the token files have changed since training began.
         """
         batches = self._batches(number)
         try:
@@ -74,9 +85,12 @@ class Stepper:
         config = self.config
         rng = np.random.default_rng([config.seed, _BATCHES, number])
         if self.windows is not None:
-            return [self.windows.random_batch(config.batch_size, rng) for _ in range(config.grad_accum_steps)]
+            return [
+                self.windows.random_batch(config.batch_size, rng, self.check_windows)
+                for _ in range(config.grad_accum_steps)
+            ]
         # Ids need no check here: the files were checked when training began, and the model checks each lookup.
         return [
-            random_batch(self.data.train, config.batch_size, config.block_size, rng)
+            random_batch(self.data.train, config.batch_size, config.block_size, rng, self.check_windows)
             for _ in range(config.grad_accum_steps)
         ]

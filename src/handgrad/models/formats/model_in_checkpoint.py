@@ -14,8 +14,8 @@ from typing import Any
 from handgrad.models.config import GPTConfig
 from handgrad.models.formats.weights import config_from, read_weights
 from handgrad.system.arrays import Array
-from handgrad.system.errors import InputError
-from handgrad.system.files import read_file, read_json
+from handgrad.system.errors import DamagedError, InputError
+from handgrad.system.files import is_unreadable, naming, read_file, read_json
 
 RUN_VERSION = 1
 CHECKPOINT_VERSION = 2
@@ -23,10 +23,6 @@ MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.j
 _HEADER = 1 << 20
 """Bytes that may be needed for the names and shapes of a model's arrays."""
 _POINTER_BYTES = 1000
-
-
-class DamagedError(InputError):
-    """A checkpoint is damaged: it is not as it was written."""
 
 
 def read_model(checkpoint: Path) -> tuple[dict[str, Array], GPTConfig]:
@@ -73,15 +69,37 @@ def last_checkpoint(run: Path) -> Path:
 
 
 def read_pointer(run: Path, pointer: str) -> str | None:
-    """The name of the checkpoint that ``last`` or ``best`` points at; None if there is none yet."""
+    """The name of the checkpoint that ``last`` or ``best`` points at; None if there is none yet or it is damaged."""
     try:
         return read_file(run / pointer, _POINTER_BYTES).decode(errors="replace").strip() or None
     except InputError:
         return None
+    except OSError as error:
+        if not is_unreadable(error):
+            raise
+        return None
 
 
 def read_state(checkpoint: Path, files: tuple[str, ...] = (MODEL, OPTIMIZER)) -> dict[str, Any]:
-    """The content of state.json. Raises DamagedError if it or one of ``files`` is not as it was written."""
+    """The content of state.json.
+
+    Raises DamagedError if it or one of ``files`` is not as it was written, or cannot be read.
+    """
+    try:
+        return _read_state(checkpoint, files)
+    except OSError as error:
+        raise damaged_by(error, checkpoint) from None
+
+
+def damaged_by(error: OSError, checkpoint: Path) -> Exception:
+    """What to raise for an error of the system while a checkpoint is read: DamagedError, if the file is at fault."""
+    if not is_unreadable(error):
+        return error
+    name = Path(error.filename).name if error.filename else "a file"
+    return DamagedError(f"{checkpoint} is damaged: {name} cannot be read: {error.strerror or error}")
+
+
+def _read_state(checkpoint: Path, files: tuple[str, ...]) -> dict[str, Any]:
     if checkpoint.is_symlink():
         raise DamagedError(f"{checkpoint} is damaged: it is a link, not a directory of this run")
     _check_is_a_file(checkpoint / STATE)
@@ -97,21 +115,30 @@ def read_state(checkpoint: Path, files: tuple[str, ...] = (MODEL, OPTIMIZER)) ->
         raise DamagedError(f"{checkpoint} is damaged: {STATE} does not match its own SHA-256")
     if state.get("version") != CHECKPOINT_VERSION:
         raise InputError(
-            f"{checkpoint / STATE} has version {state.get('version')}; only version {CHECKPOINT_VERSION} is supported"
+            f"{checkpoint / STATE} has version {str(state.get('version'))[:80]}; only version {CHECKPOINT_VERSION} is "
+            "supported"
         )
-    try:
-        named = {name: (state["files"][name]["bytes"], state["files"][name]["sha256"]) for name in files}
-    except (KeyError, TypeError) as error:
-        raise DamagedError(f"{checkpoint} is damaged: {STATE} does not mention {error}") from None
-    for name, (size, sha256) in named.items():
+    for name in files:
+        size, sha256 = _written(checkpoint, state, name)
         path = checkpoint / name
         _check_is_a_file(path)
         if path.stat().st_size != size:
             raise DamagedError(f"{checkpoint} is damaged: {name} has {path.stat().st_size:,} bytes, not {size:,}")
-        with path.open("rb") as file:
+        with naming(path), path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 raise DamagedError(f"{checkpoint} is damaged: {name} does not match its SHA-256 in {STATE}")
     return state
+
+
+def _written(checkpoint: Path, state: Mapping[str, Any], name: str) -> tuple[int, str]:
+    """The size and the hash of a file, as state.json describes it. Raises DamagedError if it does not."""
+    try:
+        size, sha256 = state["files"][name]["bytes"], state["files"][name]["sha256"]
+    except (KeyError, TypeError) as error:
+        raise DamagedError(f"{checkpoint} is damaged: {STATE} does not mention {error}") from None
+    if type(size) is not int or size < 0 or not isinstance(sha256, str):
+        raise DamagedError(f"{checkpoint} is damaged: {STATE} does not give the size and the SHA-256 of {name}")
+    return size, sha256
 
 
 def check_size(checkpoint: Path, config: GPTConfig) -> None:
