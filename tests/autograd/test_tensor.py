@@ -8,6 +8,7 @@ import pytest
 
 import handgrad
 from handgrad import Tensor
+from handgrad.autograd import functions
 
 
 def test_data_keep_their_dtype_and_python_numbers_become_float32_and_int64() -> None:
@@ -288,3 +289,43 @@ def test_every_function_that_is_promised_is_there() -> None:
     for name in functions.split():
         assert callable(getattr(handgrad, name)), name
         assert name in dir(handgrad)
+
+
+def test_no_gradient_passes_through_integers_and_booleans() -> None:
+    x = handgrad.tensor([3.0, 0.0, -2.0], requires_grad=True)
+    (x.astype(bool) * x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [1, 0, 1]
+    for dtype in ("bool", "int32", "int64"):
+        cast = x.astype(dtype)
+        assert not cast.requires_grad
+        assert cast.is_leaf
+        for result in (
+            cast.sum(),
+            cast[1:],
+            cast * 2,
+            cast.reshape(3, 1),
+            handgrad.cat([cast, cast]),
+            -cast.astype(int),
+        ):
+            assert not result.requires_grad
+        with pytest.raises(RuntimeError, match="requires no gradient"):
+            cast.astype("float32").sum().backward()
+    x.zero_grad()
+    (x.astype("float64") * handgrad.tensor([1, 2, 3])).sum().backward()
+    assert x.grad.tolist() == [1, 2, 3]
+
+
+def test_no_function_gives_integers_or_booleans_that_require_a_gradient() -> None:
+    x = handgrad.tensor([[1.5, 2.0], [0.25, 3.0]], requires_grad=True)
+    found = 0
+    for name in functions.__all__:
+        for arguments in ((x,), (x, x)):
+            try:
+                results = getattr(functions, name)(*arguments)
+            except (TypeError, ValueError, RuntimeError, IndexError):
+                continue
+            for result in results if isinstance(results, tuple) else (results,):
+                found += 1
+                assert result.dtype.kind == "f" or not result.requires_grad, name
+    assert found > 60
