@@ -1,4 +1,4 @@
-"""What ``Tensor`` declares for type checkers is what ``operators`` attaches: the same names and arguments."""
+"""What ``methods`` declares for type checkers is what ``operators`` attaches: the same names and arguments."""
 
 import ast
 import inspect
@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from handgrad import Tensor
-from handgrad.autograd import functions, operators
+from handgrad.autograd import functions, methods, operators
 
 
 def declared() -> dict[str, ast.FunctionDef]:
-    """The methods under ``if TYPE_CHECKING`` in the class Tensor."""
-    tree = ast.parse(Path(inspect.getfile(Tensor)).read_text(encoding="utf-8"))
-    (of_tensor,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Tensor")
+    """The methods under ``if TYPE_CHECKING`` in the class that Tensor inherits them from."""
+    source = Path(inspect.getfile(methods)).read_text(encoding="utf-8").replace("TensorLike[Tensor]", "TensorLike")
+    (of_tensor,) = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
     (block,) = (node for node in of_tensor.body if isinstance(node, ast.If))
     return {node.name: node for node in block.body if isinstance(node, ast.FunctionDef)}
 

@@ -579,3 +579,27 @@ def test_gradients_between_nodes_keep_their_dtype() -> None:
 def test_operations_that_take_wanted_are_named() -> None:
     forwards = {getattr(ops, name.removesuffix("_backward")) for name in ops.__all__ if name.endswith("_backward")}
     assert {forward for forward in forwards if "wanted" in inspect.signature(forward).parameters} == ops.TAKE_WANTED
+
+
+def test_recording_is_set_from_now_on_or_for_a_context() -> None:
+    assert handgrad.is_grad_enabled()
+    handgrad.set_grad_enabled(False)
+    assert not handgrad.is_grad_enabled()
+    with handgrad.set_grad_enabled(True):
+        assert (leaf(2) * 2).requires_grad
+    assert not handgrad.is_grad_enabled()
+    handgrad.set_grad_enabled(True)
+
+    @handgrad.set_grad_enabled(False)
+    def doubled(x: Tensor) -> Tensor:
+        return 2 * x
+
+    assert handgrad.is_grad_enabled()
+    assert not doubled(leaf(2)).requires_grad
+    for call in (handgrad.enable_grad, handgrad.no_grad):
+        with pytest.raises(
+            TypeError, match="takes a function to decorate, not False; set_grad_enabled takes a boolean"
+        ):
+            call(False)
+    with pytest.raises(TypeError, match="set_grad_enabled: takes a boolean, not"):
+        handgrad.set_grad_enabled(doubled)

@@ -1,13 +1,16 @@
 """Tensors: data, dtype, shape, how they are made and shown, and whether they behave as in NumPy and PyTorch."""
 
+import copy
 import math
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import handgrad
-from handgrad import Tensor
+from handgrad import Tensor, nn
 from handgrad.autograd import functions
 
 
@@ -329,3 +332,162 @@ def test_no_function_gives_integers_or_booleans_that_require_a_gradient() -> Non
                 found += 1
                 assert result.dtype.kind == "f" or not result.requires_grad, name
     assert found > 60
+
+
+class Index:
+    """An integer of a type of one's own."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+X = handgrad.arange(24, dtype="float32").reshape(2, 3, 4)
+INTEGERS: dict[str, Callable[[Callable[[int], Any]], Any]] = {
+    "transpose": lambda i: X.transpose(i(0), i(1)),
+    "transpose, all": lambda i: X.transpose(i(2), i(0), i(1)),
+    "permute": lambda i: X.permute((i(2), i(0), i(1))),
+    "swapaxes": lambda i: X.swapaxes(i(0), i(-1)),
+    "reshape": lambda i: X.reshape(i(6), i(-1)),
+    "view": lambda i: X.view((i(4), i(6))),
+    "flatten": lambda i: X.flatten(i(1), i(2)),
+    "unsqueeze": lambda i: X.unsqueeze(i(1)),
+    "expand_dims": lambda i: X.expand_dims(i(1)),
+    "expand_dims, two": lambda i: X.expand_dims((i(0), i(2))),
+    "squeeze": lambda i: X[:, :1].squeeze(i(1)),
+    "broadcast_to": lambda i: X[0, 0].broadcast_to((i(2), i(4))),
+    "repeat": lambda i: X.repeat(i(2), axis=i(1)),
+    "concatenate": lambda i: handgrad.concatenate([X, X], i(1)),
+    "cat": lambda i: handgrad.cat([X, X], dim=i(2)),
+    "stack": lambda i: handgrad.stack([X, X], i(1)),
+    "split": lambda i: X.split(i(2), dim=i(2)),
+    "split, sizes": lambda i: X.split([i(1), i(2)], i(1)),
+    "chunk": lambda i: X.chunk(i(2), i(2)),
+    "diagonal": lambda i: X.diagonal(i(1), i(1), i(2)),
+    "trace": lambda i: X.trace(i(1), i(2), i(0)),
+    "triu": lambda i: X.triu(i(1)),
+    "tril": lambda i: X.tril(diagonal=i(-1)),
+    "getitem": lambda i: X[i(1), i(0) : i(2)],
+    "round": lambda i: (X / 7).round(i(1)),
+    **{
+        name: lambda i, name=name: getattr(X, name)(i(1))  # type: ignore[misc]
+        for name in (
+            "sum",
+            "mean",
+            "var",
+            "std",
+            "prod",
+            "max",
+            "min",
+            "cumsum",
+            "cumprod",
+            "argmax",
+            "argmin",
+            "all",
+            "any",
+            "logsumexp",
+            "softmax",
+            "log_softmax",
+        )
+    },
+    "norm": lambda i: X.norm(axis=(i(0), i(2))),
+    "all, two": lambda i: X.all((i(0), i(2))),
+    "var, ddof": lambda i: X.var(i(1), ddof=1),
+    "layer_norm": lambda i: handgrad.layer_norm(X, i(4)),
+    "layer_norm, two": lambda i: handgrad.layer_norm(X, (i(3), i(4))),
+    "embedding": lambda i: nn.Embedding(i(5), i(3), rng=np.random.default_rng(0)).weight,
+    "Linear": lambda i: nn.Linear(i(4), i(3), rng=np.random.default_rng(0))(X),
+    "LayerNorm": lambda i: nn.LayerNorm(i(4))(X),
+    "Conv2d": lambda i: nn.Conv2d(
+        i(2), i(3), kernel_size=i(2), stride=i(2), padding=i(1), dilation=i(1), rng=np.random.default_rng(0)
+    )(X.expand_dims(0)),
+    "MultiHeadAttention": lambda i: nn.MultiHeadAttention(i(4), i(2), rng=np.random.default_rng(0))(X),
+    "FeedForward": lambda i: nn.FeedForward(i(4), i(5), rng=np.random.default_rng(0))(X),
+    "MLP": lambda i: nn.MLP([i(4), i(5), i(3)], rng=np.random.default_rng(0))(X),
+    "Softmax": lambda i: nn.Softmax(i(1))(X),
+    "cross_entropy": lambda i: nn.CrossEntropyLoss(ignore_index=i(1))(X, handgrad.ones(2, 3, dtype="int64") + 1),
+    "zeros": lambda i: handgrad.zeros(i(2), i(3)),
+    "full": lambda i: handgrad.full((i(2), i(3)), 1.0),
+    "arange": lambda i: handgrad.arange(i(2), i(9), i(3)),
+    "linspace": lambda i: handgrad.linspace(0, 1, i(5)),
+    "eye": lambda i: handgrad.eye(i(2), i(3)),
+    "randn": lambda i: handgrad.randn(i(3), rng=np.random.default_rng(0)),
+    "randint": lambda i: handgrad.randint(i(3), i(9), (i(4),), rng=np.random.default_rng(0)),
+    "DataLoader": lambda i: list(nn.DataLoader(np.arange(7), i(3), shuffle=True, seed=i(4))),
+    "TokenDataset": lambda i: nn.TokenDataset(range(9), i(4))[i(1)],
+}
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_whatever_takes_an_integer_takes_one_in_any_form(name: str) -> None:
+    def values(found: Any) -> Any:
+        return [values(each) for each in found] if isinstance(found, list | tuple) else np.asarray(found.data).tolist()
+
+    handgrad.set_grad_enabled(False)
+    try:
+        expected = values(INTEGERS[name](int))
+        for kind in (np.int64, np.uint8 if "tril" not in name else np.int8, np.array, handgrad.tensor, Index):
+            if kind is np.uint8 and name in ("reshape", "swapaxes"):  # these need a negative number
+                continue
+            assert values(INTEGERS[name](kind)) == expected, kind
+    finally:
+        handgrad.set_grad_enabled(True)
+
+
+def test_integers_that_do_not_fit_are_refused() -> None:
+    large = 2**64 - 1
+    for data, dtype, number in (
+        (np.array([1, large], np.uint64), None, large),
+        (np.uint64(large), None, large),
+        ([large, 0], None, large),
+        ([2**31], "int32", 2**31),
+        (np.array([-(2**40), 0]), "int32", -(2**40)),
+    ):
+        with pytest.raises(OverflowError, match=f"tensor: {number} does not fit into {dtype or 'int64'}"):
+            handgrad.tensor(data, dtype)
+    with pytest.raises(OverflowError, match="does not fit into int64"):
+        handgrad.ones(2) * np.array([1, large], np.uint64)
+    assert handgrad.tensor(np.array([7], np.uint64)).tolist() == [7]
+    assert handgrad.tensor([2**31 - 1, -(2**31)], "int32").tolist() == [2**31 - 1, -(2**31)]
+    assert handgrad.tensor(np.array([2**63], np.uint64), "float64").tolist() == [2.0**63]
+
+
+def test_the_text_of_a_tensor_shows_a_shape_that_its_numbers_do_not() -> None:
+    assert repr(handgrad.zeros(0, 3)) == "tensor([], shape=(0, 3))"
+    assert repr(handgrad.zeros(2, 0, dtype="float64")) == "tensor([], shape=(2, 0), dtype=float64)"
+    assert repr(handgrad.zeros(0)) == "tensor([])"
+
+
+def test_a_leaf_is_copied_and_pickled_with_memory_of_its_own() -> None:
+    x = handgrad.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    (2 * x).sum().backward()
+    view = x.detach()[1:]
+    for copied in (copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))):
+        twin = copied(x)
+        assert isinstance(twin, Tensor)
+        assert twin.requires_grad
+        (twin * 5).sum().backward()
+        twin.data = np.zeros(3)
+        assert (twin.grad.tolist(), twin.tolist()) == ([7, 7, 7], [0, 0, 0])
+        assert (x.grad.tolist(), x.tolist()) == ([2, 2, 2], [1, 2, 3])
+        other = copied(view)
+        other += 1
+        assert (other.tolist(), view.tolist(), x.tolist()) == ([3, 4], [2, 3], [1, 2, 3])
+    assert len(pickle.dumps(handgrad.zeros(100_000)[:3])) < 2000  # without the array it was a view of
+
+
+def test_a_computed_tensor_is_neither_copied_nor_pickled() -> None:
+    x = handgrad.tensor([1.0], requires_grad=True)
+    y = x * 1
+    for _ in range(3000):  # deeper than Python's recursion
+        y = y + 1
+    for copied, said in (
+        (copy.copy, r"copy: a computed tensor cannot be copied with its history; copy detach\(\) instead, or use copy"),
+        (copy.deepcopy, r"copy: a computed tensor cannot be copied with its history; copy detach\(\) instead"),
+        (pickle.dumps, r"pickle: a computed tensor cannot be pickled with its history; pickle detach\(\) instead"),
+    ):
+        with pytest.raises(RuntimeError, match=said):
+            copied(y)
+    assert pickle.loads(pickle.dumps(y.detach())).tolist() == [3001]

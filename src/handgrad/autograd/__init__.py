@@ -22,7 +22,7 @@ from handgrad.autograd.creation import (
 )
 from handgrad.autograd.drawing import Graph, graph
 from handgrad.autograd.dtypes import bool, float32, float64, int32, int64
-from handgrad.autograd.grad_mode import enable_grad, is_grad_enabled, no_grad
+from handgrad.autograd.grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from handgrad.autograd.random import default_generator, manual_seed
 from handgrad.autograd.tensor import Tensor, TensorLike
 
@@ -55,6 +55,7 @@ __all__ = [
     "randint",
     "randn",
     "randn_like",
+    "set_grad_enabled",
     "tensor",
     "zeros",
     "zeros_like",

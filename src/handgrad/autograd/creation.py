@@ -1,6 +1,7 @@
 """Tensors from data, constants and random numbers. Sizes are integers or one tuple; the dtype is float32 by default."""
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from handgrad.autograd.dtypes import checked_dtype, float32
 from handgrad.autograd.operands import as_tensor_array
 from handgrad.autograd.random import default_generator
 from handgrad.autograd.tensor import Tensor, TensorLike
-from handgrad.ops.shapes import sizes_of
+from handgrad.ops.shapes import integer, sizes_of
 from handgrad.system.arrays import Array
 
 Sizes = int | Sequence[int]
@@ -45,17 +46,20 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Dtyp
     """start, start + step, … below stop; int64 if all three are integers. ``arange(stop)`` starts at 0."""
     if stop is None:
         start, stop = 0, start
-    whole = all(isinstance(value, int | np.integer) for value in (start, stop, step))
+    whole = all(integer(value) is not None for value in (start, stop, step))
+    number: type[float] | Callable[[Any], int] = operator.index if whole else float
+    start, stop, step = number(start), number(stop), number(step)
     return _leaf(np.arange(start, stop, step).astype(checked_dtype(dtype or (np.int64 if whole else float32))))
 
 
 def linspace(start: float, stop: float, num: int = 50, dtype: Dtype = float32, requires_grad: bool = False) -> Tensor:
     """``num`` evenly spaced numbers from start to stop, both included."""
-    return _leaf(np.linspace(start, stop, num).astype(_float32_by_default(dtype)), requires_grad)
+    return _leaf(np.linspace(start, stop, operator.index(num)).astype(_float32_by_default(dtype)), requires_grad)
 
 
 def eye(n: int, m: int | None = None, dtype: Dtype = float32, requires_grad: bool = False) -> Tensor:
     """A tensor (n, m), m = n by default: 1 on the diagonal, 0 elsewhere."""
+    n, m = operator.index(n), operator.index(n if m is None else m)
     return _leaf(np.eye(n, m, dtype=_float32_by_default(dtype)), requires_grad)
 
 
@@ -87,7 +91,7 @@ def randint(
 
     Raises ValueError if there is no integer in that range.
     """
-    low, high = (0, low) if high is None else (low, high)
+    low, high = map(operator.index, (0, low) if high is None else (low, high))
     if low >= high:
         raise ValueError(f"randint: there is no number in [{low}, {high})")
     drawn = (rng or default_generator()).integers(low, high, sizes_of((size,)))

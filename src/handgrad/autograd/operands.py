@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from handgrad import ops
+from handgrad.autograd.conversions import unwrapped
 from handgrad.autograd.dtypes import float32, float64, supported_array
+from handgrad.autograd.methods import Number
 from handgrad.autograd.recording import apply
-from handgrad.autograd.tensor import Number, Tensor, TensorLike, unwrapped
+from handgrad.autograd.tensor import Tensor, TensorLike
 from handgrad.system.arrays import Array
 
 _FLOATS = frozenset((float32, float64))

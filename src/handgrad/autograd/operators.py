@@ -1,7 +1,7 @@
 """The operators and methods that NumPy's and PyTorch's users expect of a tensor.
 
 They are functions of ``functions``. Importing this module attaches them to ``Tensor``: the functions import the class,
-so the class cannot import them. ``Tensor`` declares them for type checkers; a test compares the two.
+so the class cannot import them. ``methods.py`` declares them for type checkers; a test compares the two.
 """
 
 from collections.abc import Callable, Iterator

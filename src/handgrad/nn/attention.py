@@ -1,5 +1,6 @@
 """Self-attention: project to queries, keys and values, attend, project back (Vaswani et al. 2017, section 3.2)."""
 
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ class Attend(Layer):
     """
 
     def __init__(self, n_head: int, causal: bool = True, dropout: float = 0.0, *, rng: Generator | None = None) -> None:
-        self.n_head = n_head
+        self.n_head = index(n_head)
         self.causal = causal
         self.dropout = dropout
         self.rng = rng
@@ -42,7 +43,7 @@ class SplitHeads(Layer):
     """A fused projection (B, T, 3C) as queries, keys and values, each (B, n_head, T, D)."""
 
     def __init__(self, n_head: int) -> None:
-        self.n_head = n_head
+        self.n_head = index(n_head)
 
     def forward(self, qkv: ArrayOrTensor) -> tuple[Any, Any, Any]:
         return self.apply(ops.split_heads, qkv, n_head=self.n_head)
@@ -134,6 +135,7 @@ class MultiHeadAttention(Module):
         rng: Generator | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
+        self.n_embd, self.n_head = n_embd, n_head = index(n_embd), index(n_head)
         if n_head < 1 or n_embd % n_head:
             raise ValueError(f"MultiHeadAttention: n_embd {n_embd} must be a multiple of n_head {n_head}")
         self.project_in = Linear(n_embd, 3 * n_embd, bias, rng=rng, dtype=dtype)

@@ -1,6 +1,7 @@
 """The leaves: each applies one operation of ``ops`` to its inputs and its own parameters."""
 
 import math
+from operator import index
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -11,7 +12,8 @@ from handgrad.autograd import default_generator
 from handgrad.nn import init
 from handgrad.nn.module import ArrayOrTensor, Layer
 from handgrad.nn.parameter import Parameter
-from handgrad.ops.conv2d import IntPair
+from handgrad.ops.conv2d import IntPair, pair
+from handgrad.ops.shapes import integer
 
 Activation = Literal["gelu", "gelu_exact", "relu"]
 """The name of a nonlinearity: gelu is GPT-2's tanh form."""
@@ -48,6 +50,7 @@ class Linear(Layer):
         if activation not in _LINEAR:
             raise ValueError(f"activation must be {' or '.join(get_args(Activation))}, not {activation!r}")
         self.activation = activation
+        self.in_features, self.out_features = in_features, out_features = index(in_features), index(out_features)
         bound = 1 / math.sqrt(in_features) if in_features else 0.0
         self.weight = Parameter(np.empty((in_features, out_features), dtype), role="matrix")
         init.uniform(self.weight, -bound, bound, rng)
@@ -71,7 +74,8 @@ class Embedding(Layer):
         rng: Generator | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        self.weight = Parameter(np.empty((num_embeddings, embedding_dim), dtype), role="embedding")
+        self.num_embeddings, self.embedding_dim = index(num_embeddings), index(embedding_dim)
+        self.weight = Parameter(np.empty((self.num_embeddings, self.embedding_dim), dtype), role="embedding")
         init.normal(self.weight, rng=rng)
 
     def forward(self, ids: ArrayOrTensor) -> ArrayOrTensor:
@@ -93,12 +97,13 @@ class LayerNorm(Layer):
     """Brings each vector of the last axis to mean 0 and variance 1; then times gain (``weight``), plus ``bias``."""
 
     def __init__(self, normalized_shape: int, eps: float = 1e-5, *, dtype: npt.DTypeLike = np.float32) -> None:
-        if not isinstance(normalized_shape, int | np.integer):
+        size = integer(normalized_shape)
+        if size is None:
             raise TypeError(
                 f"LayerNorm: normalized_shape must be an integer, the size of the last axis, not {normalized_shape!r}"
             )
-        self.weight = Parameter(np.ones(normalized_shape, dtype))
-        self.bias = Parameter(np.zeros(normalized_shape, dtype))
+        self.weight = Parameter(np.ones(size, dtype))
+        self.bias = Parameter(np.zeros(size, dtype))
         self.eps = eps
 
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
@@ -124,14 +129,16 @@ class Conv2d(Layer):
         rng: Generator | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-        bound = 1 / math.sqrt(in_channels * math.prod(size))
-        self.weight = Parameter(np.empty((out_channels, in_channels, *size), dtype), role="matrix")
+        self.in_channels, self.out_channels = in_channels, out_channels = index(in_channels), index(out_channels)
+        self.kernel_size = pair(kernel_size, "kernel_size")
+        bound = 1 / math.sqrt(in_channels * math.prod(self.kernel_size))
+        self.weight = Parameter(np.empty((out_channels, in_channels, *self.kernel_size), dtype), role="matrix")
         init.uniform(self.weight, -bound, bound, rng)
         self.bias = Parameter(np.empty(out_channels, dtype)) if bias else None
         if self.bias is not None:
             init.uniform(self.bias, -bound, bound, rng)
-        self.stride, self.padding, self.dilation = stride, padding, dilation
+        self.stride, self.padding = pair(stride, "stride"), pair(padding, "padding")
+        self.dilation = pair(dilation, "dilation")
 
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
         options = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}

@@ -43,8 +43,8 @@ def conv2d(
     Raises ValueError if the shapes do not fit one another, TypeError for a stride, padding or dilation that is not one
     integer or two.
     """
-    strides, dilations = _pair(stride, "stride"), _pair(dilation, "dilation")
-    pad_h, pad_w = _pair(padding, "padding")
+    strides, dilations = pair(stride, "stride"), pair(dilation, "dilation")
+    pad_h, pad_w = pair(padding, "padding")
     if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             f"conv2d: x (N, C, H, W) and weight (O, C, I, J) must share C, but have shapes {x.shape} and {weight.shape}"
@@ -108,7 +108,8 @@ def _windows(x: Array, size: tuple[int, ...], strides: IntPair, dilations: IntPa
     return every[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
 
 
-def _pair(value: int | IntPair, name: str) -> IntPair:
+def pair(value: int | IntPair, name: str) -> IntPair:
+    """One integer for both axes, or two, as a tuple; TypeError for anything else."""
     try:
         first, second = value if isinstance(value, list | tuple) else (value, value)
         return operator.index(first), operator.index(second)

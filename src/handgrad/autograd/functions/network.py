@@ -13,6 +13,7 @@ from handgrad.autograd.recording import apply
 from handgrad.autograd.tensor import Tensor, TensorLike
 from handgrad.ops.conv2d import IntPair
 from handgrad.ops.cross_entropy import Reduction
+from handgrad.ops.shapes import sizes_of
 
 
 def softmax(x: TensorLike, axis: int = -1, *, dim: int | None = None) -> Tensor:
@@ -45,7 +46,7 @@ def layer_norm(
 ) -> Tensor:
     """Brings the last axes, ``normalized_shape``, to mean 0 and variance 1; then times weight, plus bias."""
     x = floating(x)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    shape = sizes_of((normalized_shape,))
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: the last axes of x, of shape {x.shape}, are not normalized_shape {shape}")
     scale = as_tensor(np.ones(shape, x.dtype)) if weight is None else as_tensor(weight)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from handgrad import ops
+from handgrad.autograd.methods import Ints
 from handgrad.autograd.operands import as_tensor, promoted_tensors
 from handgrad.autograd.recording import apply, apply_several
 from handgrad.autograd.shared_memory import owner
-from handgrad.autograd.tensor import Ints, Tensor, TensorLike
-from handgrad.ops.shapes import Axis, axes_of, sizes_of
+from handgrad.autograd.tensor import Tensor, TensorLike
+from handgrad.ops.shapes import Axis, axes_of, integer, sizes_of
 
 
 def reshape(x: TensorLike, *shape: Ints) -> Tensor:
@@ -60,7 +61,7 @@ def flatten(x: TensorLike, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def transpose(x: TensorLike, *axes: Ints | None) -> Tensor:
     """Two integers swap these axes (PyTorch). A tuple or more integers order all axes, none reverses them (NumPy)."""
     tensor = as_tensor(x)
-    if len(axes) == 2 and all(isinstance(axis, int) for axis in axes):
+    if len(axes) == 2 and all(integer(axis) is not None for axis in axes):
         return swapaxes(tensor, *axes)  # type: ignore[arg-type]
     if axes in ((), (None,)):
         return apply(ops.permute, tensor, axes=tuple(range(tensor.ndim))[::-1])
@@ -98,7 +99,7 @@ def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
 def expand_dims(x: TensorLike, axis: Ints) -> Tensor:
     """Inserts axes of size 1 at these places of the result."""
     tensor = as_tensor(x)
-    return reshape(tensor, np.expand_dims(tensor.data, axis if isinstance(axis, int) else tuple(axis)).shape)
+    return reshape(tensor, np.expand_dims(tensor.data, sizes_of((axis,))).shape)
 
 
 def unsqueeze(x: TensorLike, dim: int) -> Tensor:
@@ -113,7 +114,8 @@ def broadcast_to(x: TensorLike, shape: Ints) -> Tensor:
 
 def repeat(x: TensorLike, repeats: Ints | TensorLike, axis: int | None = None) -> Tensor:
     """Repeats each element ``repeats`` times in a row, along an axis; None flattens x first."""
-    counts = as_tensor(repeats).data.copy()  # so that later changes of them have no effect
+    single = integer(repeats)
+    counts = as_tensor(repeats if single is None else single).data.copy()  # later changes of them have no effect
     if counts.dtype.kind not in "iu":
         raise TypeError(f"repeat: repeats must be integers, not {counts.dtype}")
     return apply(ops.repeat, as_tensor(x), repeats=counts, axis=axis)
@@ -151,6 +153,7 @@ def split(x: TensorLike, split_size: Ints, dim: int = 0, *, axis: int | None = N
 
 def chunk(x: TensorLike, chunks: int, dim: int = 0, *, axis: int | None = None) -> tuple[Tensor, ...]:
     """Cuts x along an axis into at most ``chunks`` pieces of equal size; the last may be smaller."""
+    chunks = operator.index(chunks)
     if chunks < 1:
         raise ValueError(f"chunk: there must be at least 1 chunk, not {chunks}")
     tensor, along = as_tensor(x), dim if axis is None else axis
@@ -162,6 +165,7 @@ def chunk(x: TensorLike, chunks: int, dim: int = 0, *, axis: int | None = None) 
 
 def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """The elements whose indices on two axes differ by ``offset``, along a new last axis."""
+    offset, axis1, axis2 = map(operator.index, (offset, axis1, axis2))
     return apply(ops.diagonal, as_tensor(x), offset=offset, axis1=axis1, axis2=axis2)
 
 
@@ -172,12 +176,12 @@ def trace(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Ten
 
 def triu(x: TensorLike, k: int = 0, *, diagonal: int | None = None) -> Tensor:
     """x with zeros below diagonal k (PyTorch calls it diagonal) of the last two axes."""
-    return apply(ops.triu, as_tensor(x), k=k if diagonal is None else diagonal)
+    return apply(ops.triu, as_tensor(x), k=operator.index(k if diagonal is None else diagonal))
 
 
 def tril(x: TensorLike, k: int = 0, *, diagonal: int | None = None) -> Tensor:
     """x with zeros above diagonal k (PyTorch calls it diagonal) of the last two axes."""
-    return apply(ops.tril, as_tensor(x), k=k if diagonal is None else diagonal)
+    return apply(ops.tril, as_tensor(x), k=operator.index(k if diagonal is None else diagonal))
 
 
 def _some(tensors: Sequence[TensorLike], name: str) -> Sequence[TensorLike]:

@@ -1,5 +1,8 @@
 """Reductions over one axis, several, or (None) all. ``keepdims`` keeps the reduced axes, with size 1."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from handgrad import ops
@@ -7,6 +10,7 @@ from handgrad.autograd.operands import as_tensor, floating, without_gradient
 from handgrad.autograd.recording import apply
 from handgrad.autograd.tensor import Tensor, TensorLike
 from handgrad.ops.shapes import Axis, axes_of
+from handgrad.system.arrays import Array
 
 
 def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -90,12 +94,12 @@ def argmin(x: TensorLike, axis: int | None = None, keepdims: bool = False) -> Te
 
 def all(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Whether all elements are true or not zero."""
-    return without_gradient(np.all(as_tensor(x).data, axis=_tuple(axis), keepdims=keepdims))
+    return without_gradient(_over(np.all, x, axis, keepdims))
 
 
 def any(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Whether at least one element is true or not zero."""
-    return without_gradient(np.any(as_tensor(x).data, axis=_tuple(axis), keepdims=keepdims))
+    return without_gradient(_over(np.any, x, axis, keepdims))
 
 
 def _counting(x: TensorLike) -> Tensor:
@@ -104,5 +108,6 @@ def _counting(x: TensorLike) -> Tensor:
     return tensor if tensor.dtype.kind == "f" else tensor.astype(np.int64)
 
 
-def _tuple(axis: Axis) -> int | tuple[int, ...] | None:
-    return axis if axis is None or isinstance(axis, int) else tuple(axis)
+def _over(function: Callable[..., Any], x: TensorLike, axis: Axis, keepdims: bool) -> Array:
+    array = as_tensor(x).data
+    return function(array, axis=axes_of(array, axis), keepdims=keepdims)
