@@ -1,6 +1,7 @@
 """Tensors: data, dtype, shape, how they are made and shown, and whether they behave as in NumPy and PyTorch."""
 
 import copy
+import json
 import math
 import pickle
 from collections.abc import Callable
@@ -188,8 +189,65 @@ def test_numpy_arrays_on_the_left_leave_the_operation_to_the_tensor() -> None:
     for result in (np.ones(3) + x, np.float32(2) * x, np.eye(3) @ x, np.ones(3) - x, np.ones(3) / x):
         assert isinstance(result, Tensor)
         assert result.requires_grad
-    with pytest.raises(TypeError):
-        np.exp(x)  # would lose the gradient
+    for function in (np.exp, np.mean, np.sort, np.asarray, lambda x: np.stack([x, x]), lambda x: np.add.reduce(x)):
+        with pytest.raises(RuntimeError, match="NumPy asked for the array of a tensor that requires a gradient"):
+            function(x)
+    assert np.add(x, 1).requires_grad
+    assert (np.shape(x), np.zeros_like(x).tolist()) == ((3,), [0, 0, 0])
+
+
+def test_numpy_computes_with_tensors_that_require_no_gradient() -> None:
+    x = handgrad.tensor([[1.0, 4.0], [9.0, 16.0]])
+    array = x.data
+    for function in (
+        np.exp, np.sqrt, np.mean, np.sum, np.std, np.max, np.argmax, np.sort, np.median, np.transpose, np.asarray,
+        lambda x: np.concatenate([x, x]), lambda x: np.where(x > 2, x, 0), lambda x: np.mean(x, axis=1, keepdims=True),
+        lambda x: np.linalg.norm(x), lambda x: np.percentile(x, 30), lambda x: np.maximum.accumulate(x),
+        lambda x: np.clip(x, 2, 5), lambda x: np.reshape(x, (4, 1)), lambda x: np.allclose(x, x), np.unique,
+    ):  # fmt: skip
+        np.testing.assert_array_equal(function(x), function(array))
+        assert not isinstance(function(x), Tensor)
+    total = np.zeros((2, 2))
+    total += x
+    assert isinstance(total, np.ndarray)
+    assert total.tolist() == x.tolist()
+    assert isinstance(np.multiply(array, x), Tensor)
+
+
+def test_size_is_a_number_and_answers_as_a_method() -> None:
+    x = handgrad.zeros(2, 3)
+    assert x.size == 6
+    assert (x.size(), x.size(0), x.size(-1), x.size(dim=1)) == ((2, 3), 2, 3, 3)
+    assert isinstance(x.size, int)
+    assert (json.dumps(x.size), type(pickle.loads(pickle.dumps(x.size)))) == ("6", int)
+
+
+def test_a_call_that_only_pytorch_takes_works_or_says_what_to_type() -> None:
+    x = handgrad.arange(6, dtype="float32").reshape(2, 3)
+    assert x.mean(dim=1).tolist() == [1, 4]
+    assert x.split(np.array([1, 2]), 1)[1].tolist() == [[1, 2], [4, 5]]
+    assert handgrad.softmax(handgrad.tensor(3.0)).item() == 1
+    assert handgrad.log_softmax(handgrad.tensor(3.0), dim=0).shape == ()
+    assert handgrad.norm(x, "fro").item() == pytest.approx(55**0.5)
+    for call, error, said in (
+        (lambda: x.repeat(2, 2), TypeError, r"PyTorch's repeat is called tile"),
+        (lambda: x.repeat(1, 2, 3), TypeError, r"PyTorch's repeat is called tile"),
+        (lambda: handgrad.norm(x[0], "nuc"), ValueError, r'ord must be a number, None or "fro", not \'nuc\''),
+        (lambda: x.sum(0, dim=1), TypeError, r"give axis 0 or dim 1, not both"),
+        (lambda: x.to("cuda:0"), ValueError, r"there is no device 'cuda:0'"),
+        (lambda: handgrad.div(x, x, rounding_mode="trunc"), ValueError, r"rounding_mode must be None or"),
+        (lambda: x.gather(0), TypeError, r"give the axis and the index"),
+        (lambda: x.gather(1, handgrad.zeros(2, 1)), TypeError, r"indices must be integers, not float32"),
+        (lambda: x.gather(1, handgrad.zeros(3, 1, dtype="int64")), ValueError, r"do not fit x of shape \(2, 3\)"),
+        (lambda: x.topk(4), ValueError, r"k must lie in \[0, 3\], the size of axis 1, not 4"),
+        (lambda: handgrad.one_hot([0, 3], 3), ValueError, r"ids must lie in \[0, 3\), not 0 to 3"),
+        (lambda: x.reshape(2, 3, 1).t(), ValueError, r"takes at most two axes"),
+        (lambda: x.expand(-1, 2, 3), ValueError, r"must name every axis"),
+        (lambda: x.bmm(x), ValueError, r"must be stacks"),
+        (lambda: x.tile(-1), ValueError, r"must be at least 0"),
+    ):
+        with pytest.raises(error, match=said):
+            call()
 
 
 def test_names_that_differ_between_numpy_and_pytorch_follow_the_rule() -> None:

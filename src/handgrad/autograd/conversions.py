@@ -1,6 +1,6 @@
 """What a tensor says of itself, and what Python and NumPy make of it: shape, dtype, numbers, text."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +10,28 @@ from handgrad.ops.shapes import as_array
 from handgrad.system.arrays import Array
 
 
+class Size(int):
+    """The number of elements, as NumPy's ``size``; called, it answers as PyTorch's ``size``."""
+
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, array: Array) -> "Size":
+        made = cls(array.size)
+        made.shape = array.shape
+        return made
+
+    def __call__(self, dim: int | None = None) -> int | tuple[int, ...]:
+        return self.shape if dim is None else self.shape[dim]
+
+    def __reduce__(self) -> Any:
+        return int, (int(self),)
+
+
 class Conversions:
     """The part of a ``Tensor`` that only reads its array."""
 
     __slots__ = ()
-
-    # NumPy then leaves array + tensor to the tensor, and np.exp(tensor) raises instead of losing the gradient.
-    __array_ufunc__: ClassVar[None] = None
 
     _data: Array
     requires_grad: Any
@@ -31,9 +46,9 @@ class Conversions:
         return self._data.ndim
 
     @property
-    def size(self) -> int:
-        """How many elements."""
-        return self._data.size
+    def size(self) -> "Size":
+        """How many elements; called, as PyTorch's ``size()`` and ``size(0)``, the shape or one size of it."""
+        return Size.of(self._data)
 
     @property
     def dtype(self) -> np.dtype[Any]:

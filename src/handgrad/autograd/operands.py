@@ -101,6 +101,13 @@ def promoted_arrays(values: Sequence[Any]) -> list[Any]:
     return [None if value is None else next(cast) for value in values]
 
 
+def either(axis: Any, dim: Any) -> Any:
+    """The axis, by whichever of its two names it was given."""
+    if axis is not None and dim is not None:
+        raise TypeError(f"give axis {axis} or dim {dim}, not both")
+    return axis if dim is None else dim
+
+
 def _common(all_arrays: Sequence[Array]) -> np.dtype[Any]:
     arrays = [array for array in all_arrays if array.ndim > 0]
     lone = [array for array in all_arrays if array.ndim == 0]

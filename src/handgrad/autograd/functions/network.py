@@ -11,19 +11,20 @@ from handgrad.autograd.operands import as_tensor, floating, promoted_tensors
 from handgrad.autograd.random import default_generator
 from handgrad.autograd.recording import apply
 from handgrad.autograd.tensor import Tensor, TensorLike
+from handgrad.backend import Forward
 from handgrad.ops.conv2d import IntPair
 from handgrad.ops.cross_entropy import Reduction
-from handgrad.ops.shapes import sizes_of
+from handgrad.ops.shapes import axes_of, sizes_of
 
 
 def softmax(x: TensorLike, axis: int = -1, *, dim: int | None = None) -> Tensor:
     """exp(x_i) / Σ exp(x_j) along an axis, which may be called dim."""
-    return apply(ops.softmax, floating(x), axis=axis if dim is None else dim)
+    return _along(ops.softmax, x, axis if dim is None else dim)
 
 
 def log_softmax(x: TensorLike, axis: int = -1, *, dim: int | None = None) -> Tensor:
     """The logarithm of softmax along an axis, which may be called dim."""
-    return apply(ops.log_softmax, floating(x), axis=axis if dim is None else dim)
+    return _along(ops.log_softmax, x, axis if dim is None else dim)
 
 
 def embedding(ids: TensorLike, weight: TensorLike) -> Tensor:
@@ -111,3 +112,12 @@ def conv2d(
     given = promoted_tensors(floating(x), weight, *([] if bias is None else [bias]))
     absent = [None] if bias is None else []
     return apply(ops.conv2d, *given, *absent, stride=stride, padding=padding, dilation=dilation)
+
+
+def _along(operation: Forward, x: TensorLike, axis: int) -> Tensor:
+    """A softmax along an axis; a single number counts as a vector of one, as in PyTorch."""
+    tensor = floating(x)
+    if tensor.ndim == 0:
+        return _along(operation, tensor.reshape(1), axis).reshape(())
+    (axis,) = axes_of(tensor.data, axis)
+    return apply(operation, tensor, axis=axis)
