@@ -249,7 +249,7 @@ class Nested(nn.Module):
 
 NAMES = [
     "scale", "extra.0", "extra.1", "layers.0.weight", "layers.0.bias", "layers.2.weight", "layers.2.bias",
-    "pair.0.weight", "inner.layers.1.weight", "inner.layers.1.bias",
+    "pair.0.weight", "inner.1.weight", "inner.1.bias",
 ]  # fmt: skip
 
 
@@ -305,14 +305,14 @@ def test_a_state_that_does_not_fit_is_refused_whole_with_every_reason() -> None:
     model = Nested()
     before = model.state_dict()
     state = {name: value + 1 for name, value in before.items()}
-    del state["scale"], state["inner.layers.1.bias"]
+    del state["scale"], state["inner.1.bias"]
     state |= {"stranger": np.zeros(1), "layers.9.weight": np.zeros(1)}
     state["extra.1"] = np.zeros((2, 2))
     state["layers.2.bias"] = np.zeros(3)
     with pytest.raises(ValueError, match="state does not fit Nested; ") as caught:
         model.load_state_dict(state)
     assert str(caught.value) == (
-        "state does not fit Nested; missing: scale, inner.layers.1.bias; unexpected: stranger, layers.9.weight; "
+        "state does not fit Nested; missing: scale, inner.1.bias; unexpected: stranger, layers.9.weight; "
         "wrongly shaped: extra.1 has shape (2, 2), not (4,), layers.2.bias has shape (3,), not (2,)"
     )
     for name, value in model.state_dict().items():

@@ -98,9 +98,12 @@ class Tensor(Conversions, Copies, Methods["Tensor"]):
     def _assign_grad(self, value: Array | None) -> None:
         self._grad = None if value is None else np.array(value, self._data.dtype, order="C")
 
-    def zero_grad(self) -> None:
-        """Clears the gradient."""
-        self.grad = None
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clears the gradient, or fills it with zeros."""
+        if set_to_none or self._grad is None:
+            self.grad = None
+        else:
+            self._grad[...] = 0
 
     def accumulate(self, gradient: Array) -> None:
         """Adds to the gradient; a tensor used twice gets the sum of both."""

@@ -144,6 +144,8 @@ def _products(rng: np.random.Generator) -> list[OperationCase]:
         return rng.standard_normal(shape)
 
     stack, matrix, vector = normal(2, 3, 5), normal(5, 7), normal(5)
+    # No two numbers are so close that another could become the largest.
+    apart = 0.13 * (rng.permutation(252).reshape(2, 3, 6, 7) - 113.7)
     image, kernel = normal(2, 3, 6, 7), normal(5, 3, 2, 4)
     return [
         _case("matmul", ops.matmul, {"a": normal(3, 5), "b": matrix}),
@@ -164,6 +166,15 @@ def _products(rng: np.random.Generator) -> list[OperationCase]:
             subscripts="ijjk,ji->k",
         ),
         _case("einsum, 0-d operand", ops.einsum, {"a": np.asarray(1.5), "b": vector}, subscripts=",i->i"),
+        _case("max_pool2d", ops.max_pool2d, {"x": apart}, kernel_size=2),
+        _case(
+            "max_pool2d, overlapping, padded",
+            ops.max_pool2d,
+            {"x": apart},
+            kernel_size=(3, 4),
+            stride=(2, 1),
+            padding=1,
+        ),
         _case("conv2d", ops.conv2d, {"x": image, "weight": kernel, "bias": normal(5)}),
         _case(
             "conv2d, strided, padded, dilated",

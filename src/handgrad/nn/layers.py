@@ -1,11 +1,13 @@
 """The leaves: each applies one operation of ``ops`` to its inputs and its own parameters."""
 
 import math
+from collections.abc import Sequence
 from operator import index
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.array_utils import normalize_axis_index
 
 from handgrad import ops
 from handgrad.autograd import default_generator
@@ -13,7 +15,7 @@ from handgrad.nn import init
 from handgrad.nn.module import ArrayOrTensor, Layer
 from handgrad.nn.parameter import Parameter
 from handgrad.ops.conv2d import IntPair, pair
-from handgrad.ops.shapes import integer
+from handgrad.ops.shapes import sizes_of
 
 Activation = Literal["gelu", "gelu_exact", "relu"]
 """The name of a nonlinearity: gelu is GPT-2's tanh form."""
@@ -94,20 +96,33 @@ class Unembedding(Layer):
 
 
 class LayerNorm(Layer):
-    """Brings each vector of the last axis to mean 0 and variance 1; then times gain (``weight``), plus ``bias``."""
+    """Brings each vector of the last axis to mean 0 and variance 1; then times gain (``weight``), plus ``bias``.
 
-    def __init__(self, normalized_shape: int, eps: float = 1e-5, *, dtype: npt.DTypeLike = np.float32) -> None:
-        size = integer(normalized_shape)
-        if size is None:
-            raise TypeError(
-                f"LayerNorm: normalized_shape must be an integer, the size of the last axis, not {normalized_shape!r}"
-            )
-        self.weight = Parameter(np.ones(size, dtype))
-        self.bias = Parameter(np.zeros(size, dtype))
+    With several sizes, as (H, W), the elements of so many last axes are one vector. ``elementwise_affine=False`` leaves
+    gain and bias out, ``bias=False`` the bias alone.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        self.normalized_shape = shape = sizes_of((normalized_shape,))
+        if not shape:
+            raise ValueError("LayerNorm: normalized_shape must name at least one size")
+        self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
+        self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine and bias else None
         self.eps = eps
 
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
-        return self.apply(ops.layer_norm, x, self.weight, self.bias, eps=self.eps)
+        options = {} if len(self.normalized_shape) == 1 else {"axes": len(self.normalized_shape)}
+        if self.weight is None and np.shape(x)[-len(self.normalized_shape) :] != self.normalized_shape:
+            raise ValueError(f"LayerNorm: the last axes of x {np.shape(x)} are not {self.normalized_shape}")
+        return self.apply(ops.layer_norm, x, self.weight, self.bias, eps=self.eps, **options)
 
 
 class Conv2d(Layer):
@@ -143,6 +158,46 @@ class Conv2d(Layer):
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
         options = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
         return self.apply(ops.conv2d, x, self.weight, self.bias, **options)
+
+
+class MaxPool2d(Layer):
+    """The largest number in each window of an image: (N, C, H, W) to (N, C, U, V); see ``ops.max_pool2d``."""
+
+    def __init__(
+        self, kernel_size: int | IntPair, stride: int | IntPair | None = None, padding: int | IntPair = 0
+    ) -> None:
+        self.kernel_size = pair(kernel_size, "kernel_size", "MaxPool2d")
+        self.stride = self.kernel_size if stride is None else pair(stride, "stride", "MaxPool2d")
+        self.padding = pair(padding, "padding", "MaxPool2d")
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        options = {"kernel_size": self.kernel_size, "stride": self.stride, "padding": self.padding}
+        return self.apply(ops.max_pool2d, x, **options)
+
+
+class Flatten(Layer):
+    """The axes from start_dim to end_dim as one: by default all but the first, which counts examples."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim, self.end_dim = index(start_dim), index(end_dim)
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        shape = np.shape(x)
+        first, last = (normalize_axis_index(dim, len(shape)) for dim in (self.start_dim, self.end_dim))
+        if first > last:
+            raise ValueError(f"Flatten: start_dim {self.start_dim} comes after end_dim {self.end_dim} in shape {shape}")
+        joined = math.prod(shape[first : last + 1])
+        return self.apply(ops.reshape, x, shape=(*shape[:first], joined, *shape[last + 1 :]))
+
+
+class Identity(Layer):
+    """Returns its input; whatever it is made with is passed over, as in PyTorch."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        return self.apply(ops.reshape, x, shape=np.shape(x))
 
 
 class Dropout(Layer):

@@ -182,6 +182,11 @@ def relu(x: TensorLike) -> Tensor:
     return apply(ops.relu, as_tensor(x))
 
 
+def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:
+    """x if x > 0, else negative_slope · x."""
+    return apply(ops.leaky_relu, floating(x), negative_slope=negative_slope)
+
+
 def gelu(x: TensorLike, approximate: Literal["tanh", "none"] = "tanh") -> Tensor:
     """x Φ(x): GPT-2's tanh form, or with ``approximate="none"`` the exact one."""
     return apply(ops.gelu, floating(x), approximate=approximate)
