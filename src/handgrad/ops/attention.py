@@ -13,18 +13,18 @@ from handgrad.system.arrays import Array
 
 
 class AttentionSaved(NamedTuple):
-    """The inputs, shape and dtype of a floating mask, the weights (..., T, S) as softmax gave them, the factor 1 / √D,
-    and the weights after dropout.
+    """The inputs, the weights (..., T, S) as softmax gave them, the factor 1 / √D, the weights after dropout, and shape
+    and dtype of a floating mask.
     """
 
     q: Array
     k: Array
     v: Array
-    mask: Kind
     weights: Array
     scale: float
     dropped: Array
     dropout: DropoutSaved
+    mask: Kind
 
 
 def attention(
@@ -59,7 +59,7 @@ def attention(
         scores = scores + bias.astype(scores.dtype)
     weights = _softmax_or_zero(scores)
     dropped, dropout_saved = dropout(weights, dropout_p, training=dropout_p > 0, rng=rng)
-    return dropped @ v, AttentionSaved(q, k, v, kind_of(mask), weights, scale, dropped, dropout_saved)
+    return dropped @ v, AttentionSaved(q, k, v, weights, scale, dropped, dropout_saved, kind_of(mask))
 
 
 def attention_backward(dy: Array, saved: AttentionSaved) -> tuple[Array | None, ...]:
@@ -73,7 +73,7 @@ def attention_backward(dy: Array, saved: AttentionSaved) -> tuple[Array | None, 
     dk has the transpose because a key's gradient sums over the queries that attended to it. Masked scores have P = 0,
     hence dS = 0. Dropout on P comes between the first line and the second. A floating mask is added to S: it gets dS.
     """
-    q, k, v, mask, weights, scale, dropped, dropout_saved = saved
+    q, k, v, weights, scale, dropped, dropout_saved, mask = saved
     dv = dropped.swapaxes(-1, -2) @ dy
     d_weights = dropout_backward(dy @ v.swapaxes(-1, -2), dropout_saved)
     d_scores = softmax_backward(d_weights, SoftmaxSaved(weights, -1))
