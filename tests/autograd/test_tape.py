@@ -443,11 +443,11 @@ def test_tensors_in_a_list_keep_their_history() -> None:
 
 
 def test_an_option_that_would_have_to_learn_is_refused() -> None:
-    q, mask = leaf(2, 4), handgrad.zeros(2, 2, dtype="float64", requires_grad=True)
-    with pytest.raises(RuntimeError, match="attention: mask requires a gradient, but gets none here"):
-        handgrad.attention(q, q, q, mask=mask)
-    handgrad.attention(q, q, q, mask=mask.detach()).sum().backward()
-    assert q.grad is not None
+    logits, weight = leaf(2, 4), handgrad.ones(4, dtype="float64", requires_grad=True)
+    with pytest.raises(RuntimeError, match="weighted_cross_entropy: weight requires a gradient, but gets none here"):
+        handgrad.cross_entropy(logits, [1, 3], weight=weight)
+    with handgrad.no_grad():
+        handgrad.cross_entropy(logits, [1, 3], weight=weight)
 
 
 def test_options_are_guarded_too() -> None:
@@ -603,3 +603,12 @@ def test_recording_is_set_from_now_on_or_for_a_context() -> None:
             call(False)
     with pytest.raises(TypeError, match="set_grad_enabled: takes a boolean, not"):
         handgrad.set_grad_enabled(doubled)
+
+
+def test_gradients_of_gradients_are_refused_in_one_sentence() -> None:
+    loss = leaf(3).square().sum()
+    with pytest.raises(
+        NotImplementedError, match="backward: create_graph asks for gradients of gradients, which do not"
+    ):
+        loss.backward(create_graph=True)
+    loss.backward()  # nothing was freed

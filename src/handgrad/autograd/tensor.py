@@ -165,15 +165,20 @@ class Tensor(Conversions, Copies, Methods["Tensor"]):
 
     # -- backward
 
-    def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
+    def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
         """Adds ∂(Σ self · gradient)/∂leaf to the ``grad`` of every leaf that requires it.
 
         ``gradient`` has this tensor's shape; for a single number it is 1 by default. The backward frees the graph,
         unless ``retain_graph`` is true.
 
         Raises RuntimeError if nothing requires a gradient, if ``gradient`` is missing, if the graph was freed before,
-        or if a saved tensor was changed in place.
+        or if a saved tensor was changed in place; NotImplementedError for ``create_graph``.
         """
+        if create_graph:
+            raise NotImplementedError(
+                "backward: create_graph asks for gradients of gradients, which do not exist here: a backward computes "
+                "with NumPy's arrays, and the tape does not record it"
+            )
         edge = self._edge()
         if edge is None:
             raise RuntimeError(
