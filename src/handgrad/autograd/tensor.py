@@ -176,8 +176,7 @@ class Tensor(Conversions, Copies, Methods["Tensor"]):
         """
         if create_graph:
             raise NotImplementedError(
-                "backward: create_graph asks for gradients of gradients, which do not exist here: a backward computes "
-                "with NumPy's arrays, and the tape does not record it"
+                "backward: create_graph asks for gradients of gradients, which do not exist: no backward is recorded"
             )
         edge = self._edge()
         if edge is None:

@@ -7,10 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from handgrad import ops
-from handgrad.autograd import Tensor, apply, default_generator
+from handgrad.autograd import Tensor, default_generator
+from handgrad.autograd.applying import apply_on_tape
 from handgrad.autograd.functions import attention
-from handgrad.autograd.operands import as_tensor
-from handgrad.autograd.recording import apply_several
 from handgrad.nn.layers import Dropout, Linear
 from handgrad.nn.module import ArrayOrTensor, Layer, Module
 from handgrad.system.arrays import Array
@@ -32,9 +31,10 @@ class Attend(Layer):
 
     def forward(self, qkv: ArrayOrTensor, mask: ArrayOrTensor | None = None) -> ArrayOrTensor:
         if isinstance(mask, Tensor) and mask.requires_grad:
-            q, k, v = apply_several(ops.split_heads, as_tensor(qkv), n_head=self.n_head, layer=self)
+            q, k, v = apply_on_tape(ops.split_heads, (qkv,), {"n_head": self.n_head}, layer=self)
             dropout = self.dropout if self.training else 0.0
-            return apply(ops.merge_heads, attention(q, k, v, mask, self.causal, dropout, rng=self.rng), layer=self)
+            y = attention(q, k, v, mask, self.causal, dropout, rng=self.rng)
+            return apply_on_tape(ops.merge_heads, (y,), {}, layer=self)
         return self.apply(
             ops.multi_head_attention,
             qkv,
