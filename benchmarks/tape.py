@@ -119,7 +119,7 @@ def torch_step(weights: dict[str, np.ndarray]) -> Step:
     state = {}
     for name, value in weights.items():
         is_linear = value.ndim == 2 and not name.startswith(("tokens", "positions"))
-        state[name.replace("blocks.layers.", "blocks.")] = torch.tensor(value.T.copy() if is_linear else value)
+        state[name] = torch.tensor(value.T.copy() if is_linear else value)
     model.load_state_dict(state)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     x, y = (torch.tensor(array) for array in batch())

@@ -207,7 +207,7 @@ def test_layers_and_models_name_their_parameters() -> None:
     }  # fmt: skip
     for names, prefix in ((net, ""), ({"net": net, "x": x, "other": 3}, "net."), (locals(), "net.")):
         leaves = [item.expression for item in handgrad.graph(loss, names=names).items if item.is_leaf]
-        assert leaves == [f"{prefix}layers.{name}" for name in ("0.weight", "0.bias", "2.weight")]
+        assert leaves == [f"{prefix}{name}" for name in ("0.weight", "0.bias", "2.weight")]
 
 
 def test_an_operation_of_ones_own_is_in_the_graph() -> None:

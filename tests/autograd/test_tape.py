@@ -443,11 +443,11 @@ def test_tensors_in_a_list_keep_their_history() -> None:
 
 
 def test_an_option_that_would_have_to_learn_is_refused() -> None:
-    q, mask = leaf(2, 4), handgrad.zeros(2, 2, dtype="float64", requires_grad=True)
-    with pytest.raises(RuntimeError, match="attention: mask requires a gradient, but gets none here"):
-        handgrad.attention(q, q, q, mask=mask)
-    handgrad.attention(q, q, q, mask=mask.detach()).sum().backward()
-    assert q.grad is not None
+    logits, weight = leaf(2, 4), handgrad.ones(4, dtype="float64", requires_grad=True)
+    with pytest.raises(RuntimeError, match="weighted_cross_entropy: weight requires a gradient, but gets none here"):
+        handgrad.cross_entropy(logits, [1, 3], weight=weight)
+    with handgrad.no_grad():
+        handgrad.cross_entropy(logits, [1, 3], weight=weight)
 
 
 def test_options_are_guarded_too() -> None:
@@ -579,3 +579,36 @@ def test_gradients_between_nodes_keep_their_dtype() -> None:
 def test_operations_that_take_wanted_are_named() -> None:
     forwards = {getattr(ops, name.removesuffix("_backward")) for name in ops.__all__ if name.endswith("_backward")}
     assert {forward for forward in forwards if "wanted" in inspect.signature(forward).parameters} == ops.TAKE_WANTED
+
+
+def test_recording_is_set_from_now_on_or_for_a_context() -> None:
+    assert handgrad.is_grad_enabled()
+    handgrad.set_grad_enabled(False)
+    assert not handgrad.is_grad_enabled()
+    with handgrad.set_grad_enabled(True):
+        assert (leaf(2) * 2).requires_grad
+    assert not handgrad.is_grad_enabled()
+    handgrad.set_grad_enabled(True)
+
+    @handgrad.set_grad_enabled(False)
+    def doubled(x: Tensor) -> Tensor:
+        return 2 * x
+
+    assert handgrad.is_grad_enabled()
+    assert not doubled(leaf(2)).requires_grad
+    for call in (handgrad.enable_grad, handgrad.no_grad):
+        with pytest.raises(
+            TypeError, match="takes a function to decorate, not False; set_grad_enabled takes a boolean"
+        ):
+            call(False)
+    with pytest.raises(TypeError, match="set_grad_enabled: takes a boolean, not"):
+        handgrad.set_grad_enabled(doubled)
+
+
+def test_gradients_of_gradients_are_refused_in_one_sentence() -> None:
+    loss = leaf(3).square().sum()
+    with pytest.raises(
+        NotImplementedError, match="backward: create_graph asks for gradients of gradients, which do not"
+    ):
+        loss.backward(create_graph=True)
+    loss.backward()  # nothing was freed

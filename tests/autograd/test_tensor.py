@@ -1,13 +1,18 @@
 """Tensors: data, dtype, shape, how they are made and shown, and whether they behave as in NumPy and PyTorch."""
 
+import copy
+import json
 import math
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import handgrad
-from handgrad import Tensor
+from handgrad import Tensor, nn
+from handgrad.autograd import functions
 
 
 def test_data_keep_their_dtype_and_python_numbers_become_float32_and_int64() -> None:
@@ -184,8 +189,65 @@ def test_numpy_arrays_on_the_left_leave_the_operation_to_the_tensor() -> None:
     for result in (np.ones(3) + x, np.float32(2) * x, np.eye(3) @ x, np.ones(3) - x, np.ones(3) / x):
         assert isinstance(result, Tensor)
         assert result.requires_grad
-    with pytest.raises(TypeError):
-        np.exp(x)  # would lose the gradient
+    for function in (np.exp, np.mean, np.sort, np.asarray, lambda x: np.stack([x, x]), lambda x: np.add.reduce(x)):
+        with pytest.raises(RuntimeError, match="NumPy asked for the array of a tensor that requires a gradient"):
+            function(x)
+    assert np.add(x, 1).requires_grad
+    assert (np.shape(x), np.zeros_like(x).tolist()) == ((3,), [0, 0, 0])
+
+
+def test_numpy_computes_with_tensors_that_require_no_gradient() -> None:
+    x = handgrad.tensor([[1.0, 4.0], [9.0, 16.0]])
+    array = x.data
+    for function in (
+        np.exp, np.sqrt, np.mean, np.sum, np.std, np.max, np.argmax, np.sort, np.median, np.transpose, np.asarray,
+        lambda x: np.concatenate([x, x]), lambda x: np.where(x > 2, x, 0), lambda x: np.mean(x, axis=1, keepdims=True),
+        lambda x: np.linalg.norm(x), lambda x: np.percentile(x, 30), lambda x: np.maximum.accumulate(x),
+        lambda x: np.clip(x, 2, 5), lambda x: np.reshape(x, (4, 1)), lambda x: np.allclose(x, x), np.unique,
+    ):  # fmt: skip
+        np.testing.assert_array_equal(function(x), function(array))
+        assert not isinstance(function(x), Tensor)
+    total = np.zeros((2, 2))
+    total += x
+    assert isinstance(total, np.ndarray)
+    assert total.tolist() == x.tolist()
+    assert isinstance(np.multiply(array, x), Tensor)
+
+
+def test_size_is_a_number_and_answers_as_a_method() -> None:
+    x = handgrad.zeros(2, 3)
+    assert x.size == 6
+    assert (x.size(), x.size(0), x.size(-1), x.size(dim=1)) == ((2, 3), 2, 3, 3)
+    assert isinstance(x.size, int)
+    assert (json.dumps(x.size), type(pickle.loads(pickle.dumps(x.size)))) == ("6", int)
+
+
+def test_a_call_that_only_pytorch_takes_works_or_says_what_to_type() -> None:
+    x = handgrad.arange(6, dtype="float32").reshape(2, 3)
+    assert x.mean(dim=1).tolist() == [1, 4]
+    assert x.split(np.array([1, 2]), 1)[1].tolist() == [[1, 2], [4, 5]]
+    assert handgrad.softmax(handgrad.tensor(3.0)).item() == 1
+    assert handgrad.log_softmax(handgrad.tensor(3.0), dim=0).shape == ()
+    assert handgrad.norm(x, "fro").item() == pytest.approx(55**0.5)
+    for call, error, said in (
+        (lambda: x.repeat(2, 2), TypeError, r"PyTorch's repeat is called tile"),
+        (lambda: x.repeat(1, 2, 3), TypeError, r"PyTorch's repeat is called tile"),
+        (lambda: handgrad.norm(x[0], "nuc"), ValueError, r'ord must be a number, None or "fro", not \'nuc\''),
+        (lambda: x.sum(0, dim=1), TypeError, r"give axis 0 or dim 1, not both"),
+        (lambda: x.to("cuda:0"), ValueError, r"there is no device 'cuda:0'"),
+        (lambda: handgrad.div(x, x, rounding_mode="trunc"), ValueError, r"rounding_mode must be None or"),
+        (lambda: x.gather(0), TypeError, r"give the axis and the index"),
+        (lambda: x.gather(1, handgrad.zeros(2, 1)), TypeError, r"indices must be integers, not float32"),
+        (lambda: x.gather(1, handgrad.zeros(3, 1, dtype="int64")), ValueError, r"do not fit x of shape \(2, 3\)"),
+        (lambda: x.topk(4), ValueError, r"k must lie in \[0, 3\], the size of axis 1, not 4"),
+        (lambda: handgrad.one_hot([0, 3], 3), ValueError, r"ids must lie in \[0, 3\), not 0 to 3"),
+        (lambda: x.reshape(2, 3, 1).t(), ValueError, r"takes at most two axes"),
+        (lambda: x.expand(-1, 2, 3), ValueError, r"must name every axis"),
+        (lambda: x.bmm(x), ValueError, r"must be stacks"),
+        (lambda: x.tile(-1), ValueError, r"must be at least 0"),
+    ):
+        with pytest.raises(error, match=said):
+            call()
 
 
 def test_names_that_differ_between_numpy_and_pytorch_follow_the_rule() -> None:
@@ -288,3 +350,202 @@ def test_every_function_that_is_promised_is_there() -> None:
     for name in functions.split():
         assert callable(getattr(handgrad, name)), name
         assert name in dir(handgrad)
+
+
+def test_no_gradient_passes_through_integers_and_booleans() -> None:
+    x = handgrad.tensor([3.0, 0.0, -2.0], requires_grad=True)
+    (x.astype(bool) * x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [1, 0, 1]
+    for dtype in ("bool", "int32", "int64"):
+        cast = x.astype(dtype)
+        assert not cast.requires_grad
+        assert cast.is_leaf
+        for result in (
+            cast.sum(),
+            cast[1:],
+            cast * 2,
+            cast.reshape(3, 1),
+            handgrad.cat([cast, cast]),
+            -cast.astype(int),
+        ):
+            assert not result.requires_grad
+        with pytest.raises(RuntimeError, match="requires no gradient"):
+            cast.astype("float32").sum().backward()
+    x.zero_grad()
+    (x.astype("float64") * handgrad.tensor([1, 2, 3])).sum().backward()
+    assert x.grad.tolist() == [1, 2, 3]
+
+
+def test_no_function_gives_integers_or_booleans_that_require_a_gradient() -> None:
+    x = handgrad.tensor([[1.5, 2.0], [0.25, 3.0]], requires_grad=True)
+    found = 0
+    for name in functions.__all__:
+        for arguments in ((x,), (x, x)):
+            try:
+                results = getattr(functions, name)(*arguments)
+            except (TypeError, ValueError, RuntimeError, IndexError):
+                continue
+            for result in results if isinstance(results, tuple) else (results,):
+                found += 1
+                assert result.dtype.kind == "f" or not result.requires_grad, name
+    assert found > 60
+
+
+class Index:
+    """An integer of a type of one's own."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+X = handgrad.arange(24, dtype="float32").reshape(2, 3, 4)
+INTEGERS: dict[str, Callable[[Callable[[int], Any]], Any]] = {
+    "transpose": lambda i: X.transpose(i(0), i(1)),
+    "transpose, all": lambda i: X.transpose(i(2), i(0), i(1)),
+    "permute": lambda i: X.permute((i(2), i(0), i(1))),
+    "swapaxes": lambda i: X.swapaxes(i(0), i(-1)),
+    "reshape": lambda i: X.reshape(i(6), i(-1)),
+    "view": lambda i: X.view((i(4), i(6))),
+    "flatten": lambda i: X.flatten(i(1), i(2)),
+    "unsqueeze": lambda i: X.unsqueeze(i(1)),
+    "expand_dims": lambda i: X.expand_dims(i(1)),
+    "expand_dims, two": lambda i: X.expand_dims((i(0), i(2))),
+    "squeeze": lambda i: X[:, :1].squeeze(i(1)),
+    "broadcast_to": lambda i: X[0, 0].broadcast_to((i(2), i(4))),
+    "repeat": lambda i: X.repeat(i(2), axis=i(1)),
+    "concatenate": lambda i: handgrad.concatenate([X, X], i(1)),
+    "cat": lambda i: handgrad.cat([X, X], dim=i(2)),
+    "stack": lambda i: handgrad.stack([X, X], i(1)),
+    "split": lambda i: X.split(i(2), dim=i(2)),
+    "split, sizes": lambda i: X.split([i(1), i(2)], i(1)),
+    "chunk": lambda i: X.chunk(i(2), i(2)),
+    "diagonal": lambda i: X.diagonal(i(1), i(1), i(2)),
+    "trace": lambda i: X.trace(i(1), i(2), i(0)),
+    "triu": lambda i: X.triu(i(1)),
+    "tril": lambda i: X.tril(diagonal=i(-1)),
+    "getitem": lambda i: X[i(1), i(0) : i(2)],
+    "round": lambda i: (X / 7).round(i(1)),
+    **{
+        name: lambda i, name=name: getattr(X, name)(i(1))  # type: ignore[misc]
+        for name in (
+            "sum",
+            "mean",
+            "var",
+            "std",
+            "prod",
+            "max",
+            "min",
+            "cumsum",
+            "cumprod",
+            "argmax",
+            "argmin",
+            "all",
+            "any",
+            "logsumexp",
+            "softmax",
+            "log_softmax",
+        )
+    },
+    "norm": lambda i: X.norm(axis=(i(0), i(2))),
+    "all, two": lambda i: X.all((i(0), i(2))),
+    "var, ddof": lambda i: X.var(i(1), ddof=1),
+    "layer_norm": lambda i: handgrad.layer_norm(X, i(4)),
+    "layer_norm, two": lambda i: handgrad.layer_norm(X, (i(3), i(4))),
+    "embedding": lambda i: nn.Embedding(i(5), i(3), rng=np.random.default_rng(0)).weight,
+    "Linear": lambda i: nn.Linear(i(4), i(3), rng=np.random.default_rng(0))(X),
+    "LayerNorm": lambda i: nn.LayerNorm(i(4))(X),
+    "Conv2d": lambda i: nn.Conv2d(
+        i(2), i(3), kernel_size=i(2), stride=i(2), padding=i(1), dilation=i(1), rng=np.random.default_rng(0)
+    )(X.expand_dims(0)),
+    "MultiHeadAttention": lambda i: nn.MultiHeadAttention(i(4), i(2), rng=np.random.default_rng(0))(X),
+    "FeedForward": lambda i: nn.FeedForward(i(4), i(5), rng=np.random.default_rng(0))(X),
+    "MLP": lambda i: nn.MLP([i(4), i(5), i(3)], rng=np.random.default_rng(0))(X),
+    "Softmax": lambda i: nn.Softmax(i(1))(X),
+    "cross_entropy": lambda i: nn.CrossEntropyLoss(ignore_index=i(1))(X, handgrad.ones(2, 3, dtype="int64") + 1),
+    "zeros": lambda i: handgrad.zeros(i(2), i(3)),
+    "full": lambda i: handgrad.full((i(2), i(3)), 1.0),
+    "arange": lambda i: handgrad.arange(i(2), i(9), i(3)),
+    "linspace": lambda i: handgrad.linspace(0, 1, i(5)),
+    "eye": lambda i: handgrad.eye(i(2), i(3)),
+    "randn": lambda i: handgrad.randn(i(3), rng=np.random.default_rng(0)),
+    "randint": lambda i: handgrad.randint(i(3), i(9), (i(4),), rng=np.random.default_rng(0)),
+    "DataLoader": lambda i: list(nn.DataLoader(np.arange(7), i(3), shuffle=True, seed=i(4))),
+    "TokenDataset": lambda i: nn.TokenDataset(range(9), i(4))[i(1)],
+}
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_whatever_takes_an_integer_takes_one_in_any_form(name: str) -> None:
+    def values(found: Any) -> Any:
+        return [values(each) for each in found] if isinstance(found, list | tuple) else np.asarray(found.data).tolist()
+
+    handgrad.set_grad_enabled(False)
+    try:
+        expected = values(INTEGERS[name](int))
+        for kind in (np.int64, np.uint8 if "tril" not in name else np.int8, np.array, handgrad.tensor, Index):
+            if kind is np.uint8 and name in ("reshape", "swapaxes"):  # these need a negative number
+                continue
+            assert values(INTEGERS[name](kind)) == expected, kind
+    finally:
+        handgrad.set_grad_enabled(True)
+
+
+def test_integers_that_do_not_fit_are_refused() -> None:
+    large = 2**64 - 1
+    for data, dtype, number in (
+        (np.array([1, large], np.uint64), None, large),
+        (np.uint64(large), None, large),
+        ([large, 0], None, large),
+        ([2**31], "int32", 2**31),
+        (np.array([-(2**40), 0]), "int32", -(2**40)),
+    ):
+        with pytest.raises(OverflowError, match=f"tensor: {number} does not fit into {dtype or 'int64'}"):
+            handgrad.tensor(data, dtype)
+    with pytest.raises(OverflowError, match="does not fit into int64"):
+        handgrad.ones(2) * np.array([1, large], np.uint64)
+    assert handgrad.tensor(np.array([7], np.uint64)).tolist() == [7]
+    assert handgrad.tensor([2**31 - 1, -(2**31)], "int32").tolist() == [2**31 - 1, -(2**31)]
+    assert handgrad.tensor(np.array([2**63], np.uint64), "float64").tolist() == [2.0**63]
+
+
+def test_the_text_of_a_tensor_shows_a_shape_that_its_numbers_do_not() -> None:
+    assert repr(handgrad.zeros(0, 3)) == "tensor([], shape=(0, 3))"
+    assert repr(handgrad.zeros(2, 0, dtype="float64")) == "tensor([], shape=(2, 0), dtype=float64)"
+    assert repr(handgrad.zeros(0)) == "tensor([])"
+
+
+def test_a_leaf_is_copied_and_pickled_with_memory_of_its_own() -> None:
+    x = handgrad.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    (2 * x).sum().backward()
+    view = x.detach()[1:]
+    for copied in (copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))):
+        twin = copied(x)
+        assert isinstance(twin, Tensor)
+        assert twin.requires_grad
+        (twin * 5).sum().backward()
+        twin.data = np.zeros(3)
+        assert (twin.grad.tolist(), twin.tolist()) == ([7, 7, 7], [0, 0, 0])
+        assert (x.grad.tolist(), x.tolist()) == ([2, 2, 2], [1, 2, 3])
+        other = copied(view)
+        other += 1
+        assert (other.tolist(), view.tolist(), x.tolist()) == ([3, 4], [2, 3], [1, 2, 3])
+    assert len(pickle.dumps(handgrad.zeros(100_000)[:3])) < 2000  # without the array it was a view of
+
+
+def test_a_computed_tensor_is_neither_copied_nor_pickled() -> None:
+    x = handgrad.tensor([1.0], requires_grad=True)
+    y = x * 1
+    for _ in range(3000):  # deeper than Python's recursion
+        y = y + 1
+    for copied, said in (
+        (copy.copy, r"copy: a computed tensor cannot be copied with its history; copy detach\(\) instead, or use copy"),
+        (copy.deepcopy, r"copy: a computed tensor cannot be copied with its history; copy detach\(\) instead"),
+        (pickle.dumps, r"pickle: a computed tensor cannot be pickled with its history; pickle detach\(\) instead"),
+    ):
+        with pytest.raises(RuntimeError, match=said):
+            copied(y)
+    assert pickle.loads(pickle.dumps(y.detach())).tolist() == [3001]

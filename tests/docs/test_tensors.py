@@ -58,7 +58,7 @@ def test_the_examples_run() -> None:
     for block, said in (
         (BLOCKS[0], r"loss 0\.0\d\d\n"),
         (BLOCKS[1], r"loss 0\.0\d, a guess has 1\.61\n"),
-        (BLOCKS[3], r"\['layers.0.scale', 'layers.0.inner.weight', .*\n"),
+        (BLOCKS[3], r"\['0.scale', '0.inner.weight', .*\n"),
     ):
         done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr

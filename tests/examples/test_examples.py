@@ -143,6 +143,25 @@ def test_a_small_network_fits_a_noisy_function(run: Run, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+def test_a_convolutional_network_reads_digits(run: Run) -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn, which has the images, is not installed")
+    done = run("digits.py")
+    assert done.returncode == 0, done.stderr
+    *seeds, last = done.stdout.splitlines()
+    assert len(seeds) == 3
+    assert float(last.split()[1].rstrip("%,")) >= 98
+
+
+def test_what_the_digits_need_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = load_module(ROOT / "examples" / "digits.py")
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(SystemExit, match="scikit-learn, which is not installed: pip install scikit-learn"):
+        digits.main(digits.Arguments())
+    with pytest.raises(SystemExit, match="--epochs, --batch-size and --seeds must be at least 1"):
+        digits.main(digits.Arguments(epochs=0))
+
+
+@pytest.mark.slow
 def test_a_small_network_tells_spirals_apart(run: Run, tmp_path: Path) -> None:
     done = run("spiral.py", epochs=60, out="spiral.png")
     assert done.returncode == 0, done.stderr

@@ -440,6 +440,17 @@ def test_embedding(kind: str) -> None:
             kernels.embedding(weight, ids=wrong)
 
 
+@pytest.mark.parametrize("large", [0, 1e4, -1e4, 1e6, -1e6, 1e8, -1e8])
+def test_the_loss_of_large_logits(large: float) -> None:
+    """Two equal logits: log 2, whatever they are. A logit one step of float32 below the other: log(1 + e^step)."""
+    logits = np.full((3, 2), large, np.float32)
+    logits[1, 1] = np.nextafter(logits[1, 0], np.float32(-np.inf))
+    step = float(logits[1, 0] - logits[1, 1])
+    for module in (kernels, ops):
+        losses, _ = module.cross_entropy(logits, np.array([0, 1, 1]), reduction="none")
+        np.testing.assert_allclose(losses, [np.log(2), np.logaddexp(0, step), np.log(2)], rtol=3e-7)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e4, -1e4])
 @pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "unembedding", "softmax", "cross_entropy"])
 def test_extreme_inputs(name: str, value: float) -> None:

@@ -249,7 +249,7 @@ class Nested(nn.Module):
 
 NAMES = [
     "scale", "extra.0", "extra.1", "layers.0.weight", "layers.0.bias", "layers.2.weight", "layers.2.bias",
-    "pair.0.weight", "inner.layers.1.weight", "inner.layers.1.bias",
+    "pair.0.weight", "inner.1.weight", "inner.1.bias",
 ]  # fmt: skip
 
 
@@ -305,14 +305,14 @@ def test_a_state_that_does_not_fit_is_refused_whole_with_every_reason() -> None:
     model = Nested()
     before = model.state_dict()
     state = {name: value + 1 for name, value in before.items()}
-    del state["scale"], state["inner.layers.1.bias"]
+    del state["scale"], state["inner.1.bias"]
     state |= {"stranger": np.zeros(1), "layers.9.weight": np.zeros(1)}
     state["extra.1"] = np.zeros((2, 2))
     state["layers.2.bias"] = np.zeros(3)
     with pytest.raises(ValueError, match="state does not fit Nested; ") as caught:
         model.load_state_dict(state)
     assert str(caught.value) == (
-        "state does not fit Nested; missing: scale, inner.layers.1.bias; unexpected: stranger, layers.9.weight; "
+        "state does not fit Nested; missing: scale, inner.1.bias; unexpected: stranger, layers.9.weight; "
         "wrongly shaped: extra.1 has shape (2, 2), not (4,), layers.2.bias has shape (3,), not (2,)"
     )
     for name, value in model.state_dict().items():
@@ -537,3 +537,36 @@ def test_sequential_runs_in_order_and_back_in_reverse() -> None:
     np.testing.assert_allclose(model.backward(dy), d_hidden @ first.weight.data.T, rtol=1e-12)
     assert len(model) == 3
     assert model[2] is second
+
+
+def test_a_state_with_the_old_names_of_sequential_still_loads() -> None:
+    def made() -> nn.Sequential:
+        return nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.GELU(), nn.Linear(3, 1)))
+
+    net, other = made(), made()
+    assert list(net.state_dict()) == ["0.weight", "0.bias", "1.1.weight", "1.1.bias"]
+    names = {"0": "layers.0", "1.1": "layers.1.layers.1"}
+    old = {f"{names[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": v for name, v in net.state_dict().items()}
+    assert list(old)[-1] == "layers.1.layers.1.bias"
+    other.load_state_dict(old)
+    for name, value in other.state_dict().items():
+        np.testing.assert_array_equal(value, net.state_dict()[name])
+
+
+def test_what_pytorchs_users_write_works_or_is_explained() -> None:
+    with pytest.raises(TypeError, match=r"give the modules one by one, Sequential\(\*modules\), not as a list"):
+        nn.Sequential([nn.Linear(2, 2)])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Sequential: 1 must be a Module, not function"):
+        nn.Sequential(nn.Linear(2, 2), lambda x: x)  # type: ignore[arg-type]
+    named = nn.Sequential({"first": nn.Linear(2, 3), "second": nn.ReLU()})
+    assert list(named.state_dict()) == ["first.weight", "first.bias"]
+    assert named([[1.0, 2.0]]).shape == (1, 3)  # type: ignore[arg-type]
+    assert nn.Linear(2, 2)([[1.0, 2.0]]).shape == nn.Linear(2, 2)([[1, 2]]).shape == (1, 2)
+    module = nn.Module()
+    module.register_buffer("mean", None)
+    module.register_parameter("gain", None)
+    assert (module.mean, module.gain, module.state_dict()) == (None, None, {})
+    module.register_buffer("mean", np.ones(2))
+    assert list(module.state_dict()) == ["mean"]
+    with pytest.raises(TypeError, match="ModuleDict: a Module cannot be called 'forward'"):
+        nn.ModuleDict({"forward": nn.GELU()})

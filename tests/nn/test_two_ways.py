@@ -128,7 +128,7 @@ def test_parameters_buffers_and_children_are_found_by_attribute() -> None:
     np.testing.assert_array_equal(other.mean.data, 2)
     with pytest.raises(ValueError, match="missing: mean"):
         other.load_state_dict({name: value for name, value in state.items() if name != "mean"})
-    assert [name for name, _ in nn.Sequential(module).named_buffers()] == ["layers.0.mean", "layers.0.passed"]
+    assert [name for name, _ in nn.Sequential(module).named_buffers()] == ["0.mean", "0.passed"]
     assert not any(isinstance(buffer, nn.Parameter) for buffer in module.buffers())
 
 
@@ -281,8 +281,8 @@ def test_layers_compute_integers_in_float32_and_mixed_dtypes_in_float64() -> Non
     y = layer(x)
     y.sum().backward()
     assert (y.dtype, x.grad.dtype, layer.weight.grad.dtype) == ("float64", "float32", "float64")
-    with pytest.raises(TypeError, match="LayerNorm: normalized_shape must be an integer"):
-        nn.LayerNorm((4, 5))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"sizes must be integers, not 2\.5"):
+        nn.LayerNorm(2.5)  # type: ignore[arg-type]
 
 
 def test_a_buffer_that_is_given_new_values_stays_one() -> None:
@@ -310,8 +310,8 @@ def test_modules_are_found_in_nested_containers() -> None:
 
 def test_a_module_shows_what_is_in_it() -> None:
     net = nn.Sequential(nn.Linear(2, 3), nn.Tanh())
-    assert repr(net) == ("Sequential(\n  (layers.0): Linear(weight (2, 3), bias (3,))\n  (layers.1): Tanh()\n)")
-    assert [name for name, _ in net.named_modules()] == ["", "layers.0", "layers.1"]
+    assert repr(net) == ("Sequential(\n  (0): Linear(weight (2, 3), bias (3,))\n  (1): Tanh()\n)")
+    assert [name for name, _ in net.named_modules()] == ["", "0", "1"]
     assert isinstance(net[:1], nn.Sequential)
     assert len(net[:1]) == 1
 

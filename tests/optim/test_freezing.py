@@ -9,7 +9,7 @@ import pytest
 from handgrad import nn, ops
 from handgrad.backend import function_for
 from handgrad.models.arena import Arena
-from handgrad.optim import SGD, Adam, AdamW, Optimizer
+from handgrad.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from handgrad.system.arrays import Array
 from handgrad.system.threads import Team
 
@@ -21,6 +21,7 @@ CASES: dict[str, tuple[Callable[..., Optimizer], Values, Values]] = {
     "momentum": (SGD, {"lr": 0.1, "momentum": 0.9}, {"momentum": 0.5, "weight_decay": 0.1}),
     "dampening": (SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.4}, {"dampening": 0.1}),
     "nesterov": (SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}, {"weight_decay": 0.1}),
+    "rmsprop": (RMSprop, {"lr": 0.01, "momentum": 0.9}, {"momentum": 0.5, "weight_decay": 0.3}),
     "adam": (Adam, {"lr": 0.01, "betas": (0.8, 0.9)}, {"weight_decay": 0.3}),
     "adamw": (AdamW, {"lr": 0.01, "weight_decay": 0.3}, {"betas": (0.7, 0.95)}),
 }
@@ -51,6 +52,14 @@ def adam_step(data: Array, grad: Array, state: Values, options: Values, scale: f
     update(*arrays, step=state["step"], beta1=beta1, beta2=beta2, decoupled=decoupled, grad_scale=scale, **numbers)
 
 
+def rmsprop_step(data: Array, grad: Array, state: Values, options: Values, scale: float) -> None:
+    gradient = (grad if scale == 1 else grad * scale) + options["weight_decay"] * data
+    state["square_avg"] = 0.99 * state.get("square_avg", np.zeros_like(data)) + (1 - 0.99) * gradient**2
+    direction = gradient / (np.sqrt(state["square_avg"]) + options["eps"])
+    state["momentum_buffer"] = options["momentum"] * state.get("momentum_buffer", np.zeros_like(data)) + direction
+    data -= options["lr"] * state["momentum_buffer"]
+
+
 class OneByOne:
     """The optimizers' updates, one parameter at a time, each with its own arrays and step count."""
 
@@ -66,6 +75,8 @@ class OneByOne:
                 state["step"] += 1
                 if self.kind is SGD:
                     sgd_step(self.values[index], grad, state, options[index], scale)
+                elif self.kind is RMSprop:
+                    rmsprop_step(self.values[index], grad, state, options[index], scale)
                 else:
                     adam_step(self.values[index], grad, state, options[index], scale, self.kind is AdamW)
 
@@ -123,7 +134,7 @@ def test_freezing_copies_no_state(case: str) -> None:
 
     parameters[2].requires_grad = False  # before its first step
     before = step()
-    assert len(before) == {"sgd": 0, "adam": 4, "adamw": 4}.get(case, 2)
+    assert len(before) == {"sgd": 0, "adam": 4, "adamw": 4, "rmsprop": 4}.get(case, 2)
     for index in (0, 2, 5, 0, 3, 2):
         parameters[index].requires_grad = not parameters[index].requires_grad
         assert step() == before

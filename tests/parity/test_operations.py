@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -48,7 +48,9 @@ def compare(
     output, saved = operation(*inputs, **options)
     gradients = getattr(ops, f"{operation.__name__}_backward")(d_output, saved)
     assert_agrees(output, expected, tolerance)
-    for ours, theirs in zip(gradients if isinstance(gradients, tuple) else (gradients,), tensors, strict=True):
+    # A floating mask that is passed as an option has a gradient too, after those of the inputs.
+    found = (gradients if isinstance(gradients, tuple) else (gradients,))[: len(tensors)]
+    for ours, theirs in zip(found, tensors, strict=True):
         if theirs is None:
             assert ours is None
         else:
@@ -203,6 +205,16 @@ def test_attention(
     S = max(S, T) if causal else S
     q, k, v = (rng.standard_normal((*leading, *size)) for size in ((T, D), (S, D), (S, E)))
     mask = _masks(rng, kind, (T, S) if broadcast else (*leading, T, S))
+    if kind == "additive":  # it has a gradient, as the last input
+        assume(q.size and k.size and v.size)  # PyTorch gives a mask of nothing none
+        future = ~torch.ones(T, S, dtype=torch.bool).tril(S - T) if causal else torch.zeros(T, S, dtype=torch.bool)
+        compare(
+            ops.attention,
+            [q, k, v, mask],
+            lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v, m.masked_fill(future, -math.inf)),
+            causal=causal,
+        )
+        return
     options = _in_torch(mask, causal, T, S)
     compare(
         ops.attention,

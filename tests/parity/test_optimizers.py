@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from handgrad import optim
+from handgrad import nn, optim
 from handgrad.checking import relative_error
 from handgrad.models.arena import Arena
 from handgrad.nn import Parameter
@@ -36,6 +36,9 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "adam": ("Adam", {"lr": 0.01}, {"lr": 0.002, "betas": (0.8, 0.95)}),
     "adam, decay": ("Adam", {"lr": 0.01, "weight_decay": 0.3}, {"weight_decay": 0.0, "eps": 1e-3}),
     "adamw": ("AdamW", {"lr": 0.01}, {"lr": 0.002, "weight_decay": 0.3}),
+    "rmsprop": ("RMSprop", {"lr": 0.01}, {"lr": 0.002, "alpha": 0.9}),
+    "rmsprop, momentum, decay": ("RMSprop", {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.1}, {"momentum": 0.5}),
+    "rmsprop, centered": ("RMSprop", {"lr": 0.01, "centered": True}, {"eps": 1e-4}),
     "adamw, decay": ("AdamW", {"lr": 0.01, "betas": (0.9, 0.99), "weight_decay": 0.5}, {"weight_decay": 0.0}),
 }
 
@@ -175,3 +178,73 @@ def _groups(parameters: list[list[Any]], options: list[dict[str, Any]]) -> list[
 def _pairs(ours: list[list[Parameter]], theirs: list[list[Tensor]]) -> Iterator[tuple[Parameter, Tensor]]:
     for our_group, their_group in zip(ours, theirs, strict=True):
         yield from zip(our_group, their_group, strict=True)
+
+
+SCHEDULERS: dict[str, dict[str, Any]] = {
+    "LambdaLR": {"lr_lambda": lambda step: 0.9**step},
+    "StepLR": {"step_size": 3, "gamma": 0.5},
+    "MultiStepLR": {"milestones": [2, 7], "gamma": 0.1},
+    "ExponentialLR": {"gamma": 0.9},
+    "LinearLR": {"start_factor": 0.2, "total_iters": 6},
+    "CosineAnnealingLR": {"T_max": 8, "eta_min": 0.001},
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_schedulers_set_the_same_rates(name: str) -> None:
+    def steps(library: Any, make: Any) -> Iterator[list[float]]:
+        optimizer = library.SGD([{"params": [make()]}, {"params": [make()], "lr": 0.3}], lr=0.1)
+        scheduler = getattr(library.lr_scheduler, name)(optimizer, **SCHEDULERS[name])
+        for _ in range(12):
+            yield scheduler.get_last_lr()
+            optimizer.step()
+            scheduler.step()
+            assert scheduler.get_last_lr() == [group["lr"] for group in optimizer.param_groups]
+
+    ours = steps(optim, lambda: Parameter(np.zeros(2)))
+    theirs = steps(torch.optim, lambda: torch.nn.Parameter(torch.zeros(2)))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+    optimizer = optim.SGD([Parameter(np.zeros(2))], lr=0.1)
+    scheduler = getattr(optim.lr_scheduler, name)(optimizer, **SCHEDULERS[name])
+    for _ in range(4):
+        scheduler.step()
+    other = optim.SGD([Parameter(np.zeros(2))], lr=5.0)
+    resumed = getattr(optim.lr_scheduler, name)(other, **SCHEDULERS[name])
+    resumed.load_state_dict(scheduler.state_dict())
+    assert resumed.get_last_lr() == scheduler.get_last_lr()
+
+
+def test_groups_that_are_added_named_parameters_and_gradients_of_zeros() -> None:
+    def final(library: Any, net: Any, more: Any) -> list[Any]:
+        named = net.named_parameters() if library is optim else net.parameters()
+        optimizer = library.SGD(named, lr=0.1, momentum=0.9)
+        optimizer.add_param_group({"params": [more], "lr": 0.01})
+        rng = np.random.default_rng(0)
+        for step in range(4):
+            for parameter in (*net.parameters(), more):
+                gradient = rng.standard_normal(tuple(parameter.shape))
+                parameter.grad = torch.tensor(gradient) if library is torch.optim else gradient
+            if step == 2:
+                optimizer.zero_grad(set_to_none=False)
+                assert all((parameter.grad == 0).all() for parameter in net.parameters())
+            optimizer.step()
+        optimizer.zero_grad()
+        assert more.grad is None
+        return [parameter.detach().numpy() for parameter in (*net.parameters(), more)]
+
+    net, their_net = nn.Linear(2, 2, dtype=np.float64), torch.nn.Linear(2, 2).double()
+    their_net.weight.data, their_net.bias.data = (torch.tensor(p.data.copy()) for p in net.parameters())
+    found = final(optim, net, Parameter(np.ones(3)))
+    expected = final(torch.optim, their_net, torch.nn.Parameter(torch.ones(3).double()))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    optimizer = optim.SGD(net.parameters())
+    with pytest.raises(ValueError, match="a parameter is in two groups"):
+        optimizer.add_param_group({"params": net.weight})
+    with pytest.raises(ValueError, match="unknown option 'speed'"):
+        optimizer.add_param_group({"params": [], "speed": 1})
+    with pytest.raises(TypeError, match="optimizes Parameters and Tensors, not str"):
+        optim.SGD(["weight"])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="StepLR: takes an optimizer, not Linear"):
+        optim.lr_scheduler.StepLR(net, 3)  # type: ignore[arg-type]

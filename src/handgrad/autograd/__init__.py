@@ -5,10 +5,16 @@ from handgrad.autograd.applying import apply
 from handgrad.autograd.creation import (
     arange,
     array,
+    empty,
+    empty_like,
     eye,
+    from_numpy,
     full,
     full_like,
     linspace,
+    multinomial,
+    normal,
+    numel,
     ones,
     ones_like,
     rand,
@@ -16,15 +22,19 @@ from handgrad.autograd.creation import (
     randint,
     randn,
     randn_like,
+    randperm,
     tensor,
+    uniform,
     zeros,
     zeros_like,
 )
 from handgrad.autograd.drawing import Graph, graph
 from handgrad.autograd.dtypes import bool, float32, float64, int32, int64
-from handgrad.autograd.grad_mode import enable_grad, is_grad_enabled, no_grad
+from handgrad.autograd.grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from handgrad.autograd.random import default_generator, manual_seed
 from handgrad.autograd.tensor import Tensor, TensorLike
+
+float, double, int, long = float32, float64, int32, int64  # PyTorch's other names
 
 __all__ = [
     "Graph",
@@ -35,19 +45,29 @@ __all__ = [
     "array",
     "bool",
     "default_generator",
+    "double",
+    "empty",
+    "empty_like",
     "enable_grad",
     "eye",
+    "float",
     "float32",
     "float64",
+    "from_numpy",
     "full",
     "full_like",
     "graph",
+    "int",
     "int32",
     "int64",
     "is_grad_enabled",
     "linspace",
+    "long",
     "manual_seed",
+    "multinomial",
     "no_grad",
+    "normal",
+    "numel",
     "ones",
     "ones_like",
     "rand",
@@ -55,7 +75,10 @@ __all__ = [
     "randint",
     "randn",
     "randn_like",
+    "randperm",
+    "set_grad_enabled",
     "tensor",
+    "uniform",
     "zeros",
     "zeros_like",
 ]

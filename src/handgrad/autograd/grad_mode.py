@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar, overload
 
+import numpy as np
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
@@ -26,7 +28,7 @@ def no_grad(function: Any = None) -> Any:
 
     A context, ``with no_grad():``, and a decorator, ``@no_grad()`` or ``@no_grad``.
     """
-    return _GradMode(False) if function is None else _GradMode(False)(function)
+    return _mode(False, "no_grad", function)
 
 
 @overload
@@ -35,7 +37,35 @@ def enable_grad(function: Function) -> Function: ...
 def enable_grad(function: None = None) -> "_GradMode": ...
 def enable_grad(function: Any = None) -> Any:
     """Inside, forwards keep what their backward needs, even within ``no_grad()``. A context and a decorator."""
-    return _GradMode(True) if function is None else _GradMode(True)(function)
+    return _mode(True, "enable_grad", function)
+
+
+def _mode(enabled: bool, name: str, function: Any) -> Any:
+    if function is not None and not callable(function):
+        raise TypeError(f"{name}: takes a function to decorate, not {function!r}; set_grad_enabled takes a boolean")
+    return _GradMode(enabled) if function is None else _GradMode(enabled)(function)
+
+
+class set_grad_enabled:  # noqa: N801 - a function to its users, as in PyTorch
+    """Turns recording on or off from now on, in this thread; as a context, until the end of the context."""
+
+    def __init__(self, mode: bool) -> None:
+        if not isinstance(mode, bool | np.bool_):
+            raise TypeError(f"set_grad_enabled: takes a boolean, not {mode!r}")
+        self.before = _grad_enabled.get()
+        self.mode = bool(mode)
+        _grad_enabled.set(self.mode)
+
+    def __enter__(self) -> None:
+        _grad_enabled.set(self.mode)
+
+    def __exit__(self, *_: object) -> None:
+        _grad_enabled.set(self.before)
+
+    def __call__(self, function: Function) -> Function:
+        """Decorates a function, which alone then runs in this mode."""
+        _grad_enabled.set(self.before)
+        return _GradMode(self.mode)(function)
 
 
 class _GradMode:

@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from handgrad import ops
+from handgrad.autograd.conversions import unwrapped
 from handgrad.autograd.dtypes import float32, float64, supported_array
+from handgrad.autograd.methods import Number
 from handgrad.autograd.recording import apply
-from handgrad.autograd.tensor import Number, Tensor, TensorLike, unwrapped
+from handgrad.autograd.tensor import Tensor, TensorLike
 from handgrad.system.arrays import Array
 
 _FLOATS = frozenset((float32, float64))
@@ -97,6 +99,13 @@ def promoted_arrays(values: Sequence[Any]) -> list[Any]:
         common = float32
     cast = iter([array.astype(common, copy=False) for array in arrays])
     return [None if value is None else next(cast) for value in values]
+
+
+def either(axis: Any, dim: Any) -> Any:
+    """The axis, by whichever of its two names it was given."""
+    if axis is not None and dim is not None:
+        raise TypeError(f"give axis {axis} or dim {dim}, not both")
+    return axis if dim is None else dim
 
 
 def _common(all_arrays: Sequence[Array]) -> np.dtype[Any]:

@@ -1,17 +1,15 @@
 """The operators and methods that NumPy's and PyTorch's users expect of a tensor.
 
 They are functions of ``functions``. Importing this module attaches them to ``Tensor``: the functions import the class,
-so the class cannot import them. ``Tensor`` declares them for type checkers; a test compares the two.
+so the class cannot import them. ``methods.py`` declares them for type checkers; a test compares the two.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from handgrad import ops
-from handgrad.autograd import indexing
-from handgrad.autograd.functions import elementwise, network, products, rearranging, reductions
-from handgrad.autograd.in_place import change_in_place
-from handgrad.autograd.operands import operand, promoted
+from handgrad.autograd import casting, changes, indexing, numpy_calls
+from handgrad.autograd.functions import elementwise, network, picking, products, rearranging, reductions
 from handgrad.autograd.tensor import Tensor, TensorLike
 from handgrad.backend import Forward
 
@@ -27,10 +25,7 @@ def _reflected(function: Method) -> Method:
 
 def _in_place(operation: Forward) -> Method:
     def method(self: Tensor, other: TensorLike) -> Tensor:
-        value = operand(other)
-        if isinstance(value, Tensor):
-            _, value = promoted(self, value)
-        return change_in_place(self, operation, value)
+        return changes.combined(self, operation, other)
 
     return method
 
@@ -106,27 +101,47 @@ class Operators:
 
     __iter__ = _rows
 
+    __array_ufunc__ = numpy_calls.ufunc
+    __array_function__ = numpy_calls.function
+
 
 @_attached
 class Methods:
     """Functions that are methods too."""
 
     abs = elementwise.absolute
+    add = elementwise.add
     astype = elementwise.astype
     ceil = elementwise.ceil
+    clamp = elementwise.clamp
     clip = elementwise.clip
     cos = elementwise.cos
+    div = elementwise.div
+    eq = elementwise.equal
     exp = elementwise.exp
+    expm1 = elementwise.expm1
     floor = elementwise.floor
+    ge = elementwise.greater_equal
     gelu = elementwise.gelu
+    gt = elementwise.greater
     isfinite = elementwise.isfinite
     isinf = elementwise.isinf
     isnan = elementwise.isnan
+    le = elementwise.less_equal
     log = elementwise.log
+    log1p = elementwise.log1p
+    logical_and = elementwise.logical_and
+    logical_not = elementwise.logical_not
+    logical_or = elementwise.logical_or
+    lt = elementwise.less
     masked_fill = elementwise.masked_fill
     maximum = elementwise.maximum
     minimum = elementwise.minimum
+    mul = elementwise.mul
+    ne = elementwise.not_equal
+    neg = elementwise.neg
     nonzero = elementwise.nonzero
+    pow = elementwise.pow
     relu = elementwise.relu
     round = elementwise.round
     sigmoid = elementwise.sigmoid
@@ -135,10 +150,13 @@ class Methods:
     softplus = elementwise.softplus
     sqrt = elementwise.sqrt
     square = elementwise.square
+    sub = elementwise.sub
     tan = elementwise.tan
     tanh = elementwise.tanh
 
     all = reductions.all
+    amax = reductions.amax
+    amin = reductions.amin
     any = reductions.any
     argmax = reductions.argmax
     argmin = reductions.argmin
@@ -154,20 +172,29 @@ class Methods:
     sum = reductions.sum
     var = reductions.var
 
+    argsort = picking.argsort
+    gather = picking.gather
+    sort = picking.sort
+    topk = picking.topk
+
     broadcast_to = rearranging.broadcast_to
     chunk = rearranging.chunk
     clone = rearranging.copy
     contiguous = rearranging.contiguous
     copy = rearranging.copy
     diagonal = rearranging.diagonal
+    expand = rearranging.expand
     expand_dims = rearranging.expand_dims
     flatten = rearranging.flatten
+    flip = rearranging.flip
     permute = rearranging.permute
     repeat = rearranging.repeat
     reshape = rearranging.reshape
     split = rearranging.split
     squeeze = rearranging.squeeze
     swapaxes = rearranging.swapaxes
+    t = rearranging.t
+    tile = rearranging.tile
     trace = rearranging.trace
     transpose = rearranging.transpose
     tril = rearranging.tril
@@ -175,11 +202,31 @@ class Methods:
     unsqueeze = rearranging.unsqueeze
     view = rearranging.view
 
+    bmm = products.bmm
     dot = products.dot
     matmul = products.matmul
     mm = products.mm
+    outer = products.outer
 
     log_softmax = network.log_softmax
     softmax = network.softmax
 
+    bool = casting.to_bool
+    double = casting.to_double
+    float = casting.to_float
+    int = casting.to_int
+    long = casting.to_long
+    to = casting.to
+
+    add_ = changes.add_
+    clamp_ = changes.clamp_
+    copy_ = changes.copy_
+    div_ = changes.div_
+    fill_ = changes.fill_
+    mul_ = changes.mul_
+    pow_ = changes.pow_
+    sub_ = changes.sub_
+    zero_ = changes.zero_
+
     T = property(rearranging.transpose, doc="All axes in reverse order.")
+    mT = property(rearranging.matrix_transpose, doc="The last two axes exchanged.")  # noqa: N815

@@ -49,11 +49,13 @@ def record(
         source = next((other for its, other in memory if its is its_owner), None)
         if source is not None:
             tensor._looks_at(source, recording)
-    if any(edge is not None for edge in edges):
+    # Integers and booleans have no slope: no gradient passes through them.
+    floats = [i for i, tensor in enumerate(made) if tensor._data.dtype.kind == "f"]
+    if floats and any(edge is not None for edge in edges):
         guards = _guards(saved, [*tensors, *made])
         node = Node(pair.name, pair, saved, edges, guards, [tensor._data for tensor in made], several, layer)
-        for i, tensor in enumerate(made):
-            tensor._requires_grad, tensor._node, tensor._output = True, node, i
+        for i in floats:
+            made[i]._requires_grad, made[i]._node, made[i]._output = True, node, i
     return made
 
 

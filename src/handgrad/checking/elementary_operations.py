@@ -35,11 +35,11 @@ def _elementwise(x: Array) -> list[OperationCase]:
     whole, part = np.round(x), (x - np.round(x)) * 0.7
     x = whole + np.where(np.abs(part) < 0.05, 0.2, part)
     positive = np.abs(x)
-    smooth = ("negative", "exp", "sin", "cos", "tanh", "sigmoid", "softplus", "abs", "copy")
+    smooth = ("negative", "exp", "sin", "cos", "tanh", "sigmoid", "softplus", "abs", "copy", "expm1")
     steps = ("sign", "floor", "ceil", "round")
     return [
         *(_case(name, getattr(ops, name), {"x": x}) for name in (*smooth, *steps)),
-        *(_case(name, getattr(ops, name), {"x": positive}) for name in ("log", "sqrt")),
+        *(_case(name, getattr(ops, name), {"x": positive}) for name in ("log", "log1p", "sqrt")),
         _case("tan", ops.tan, {"x": 0.4 * x}),  # away from its poles
         _case("softplus, beta 3, partly straight", ops.softplus, {"x": x}, beta=3.0, threshold=1.5),
         _case("astype", ops.astype, {"x": x}, dtype=np.dtype(np.float64)),
@@ -132,6 +132,8 @@ def _rearrangements(rng: np.random.Generator) -> list[OperationCase]:
             "setitem, repeated integers", ops.setitem, {"x": x, "value": rng.standard_normal((7, 2, 5))}, index=repeated
         ),
         _case("setitem, booleans", ops.setitem, {"x": x, "value": rng.standard_normal(5)}, index=chosen),
+        _case("gather", ops.gather, one, indices=rng.integers(-5, 5, (2, 3, 7)), axis=2),
+        _case("gather, of a part", ops.gather, one, indices=rng.integers(0, 3, (1, 7, 4)), axis=1),
         _case("view_of", ops.view_of, one, positions=positions),
         _case("with_view", ops.with_view, {"x": x, "value": rng.standard_normal((3, 2))}, positions=positions),
     ]
@@ -142,6 +144,8 @@ def _products(rng: np.random.Generator) -> list[OperationCase]:
         return rng.standard_normal(shape)
 
     stack, matrix, vector = normal(2, 3, 5), normal(5, 7), normal(5)
+    # No two numbers are so close that another could become the largest.
+    apart = 0.13 * (rng.permutation(252).reshape(2, 3, 6, 7) - 113.7)
     image, kernel = normal(2, 3, 6, 7), normal(5, 3, 2, 4)
     return [
         _case("matmul", ops.matmul, {"a": normal(3, 5), "b": matrix}),
@@ -162,6 +166,15 @@ def _products(rng: np.random.Generator) -> list[OperationCase]:
             subscripts="ijjk,ji->k",
         ),
         _case("einsum, 0-d operand", ops.einsum, {"a": np.asarray(1.5), "b": vector}, subscripts=",i->i"),
+        _case("max_pool2d", ops.max_pool2d, {"x": apart}, kernel_size=2),
+        _case(
+            "max_pool2d, overlapping, padded",
+            ops.max_pool2d,
+            {"x": apart},
+            kernel_size=(3, 4),
+            stride=(2, 1),
+            padding=1,
+        ),
         _case("conv2d", ops.conv2d, {"x": image, "weight": kernel, "bias": normal(5)}),
         _case(
             "conv2d, strided, padded, dilated",

@@ -34,6 +34,8 @@ def layer_cases() -> list[ModuleCase]:
     table = nn.Parameter(rng.standard_normal((7, 3)))
     logits, targets = rng.standard_normal((2, 5, 7)), rng.integers(0, 7, (2, 5))
     mask = rng.random((2, 1, 5, 5)) < 0.7
+    apart = 0.13 * (rng.permutation(252).reshape(2, 3, 6, 7) - 113.7)
+    weighted = nn.CrossEntropyLoss(weight=rng.random(7), label_smoothing=0.2)
     cases: list[tuple[str, nn.Module, Array, dict[str, Any]]] = [
         ("Linear", nn.Linear(3, 4, **made), x, {}),
         ("Embedding", nn.Embedding(7, 3, **made), rng.integers(0, 7, (2, 5)), {}),
@@ -46,14 +48,26 @@ def layer_cases() -> list[ModuleCase]:
         ("Tanh", nn.Tanh(), x, {}),
         ("Sigmoid", nn.Sigmoid(), x, {}),
         ("Softplus", nn.Softplus(), x, {}),
+        ("LeakyReLU", nn.LeakyReLU(0.2), away_from_kink, {}),
+        ("LayerNorm, two axes", nn.LayerNorm((5, 3), dtype=np.float64), x, {}),
+        ("LayerNorm, no gain", nn.LayerNorm(3, elementwise_affine=False), x, {}),
+        ("LayerNorm, no bias", nn.LayerNorm(3, bias=False, dtype=np.float64), x, {}),
+        ("Identity", nn.Identity(), x, {}),
+        ("Flatten", nn.Flatten(), rng.standard_normal((2, 3, 6, 7)), {}),
+        ("MaxPool2d", nn.MaxPool2d((2, 3), stride=1), apart, {}),
         ("Conv2d", nn.Conv2d(3, 5, (2, 4), padding=(0, 1), **made), rng.standard_normal((2, 3, 6, 7)), {}),
         ("Dropout", nn.Dropout(0.4), x, {}),
         ("CrossEntropyLoss", nn.CrossEntropyLoss(), logits, {"targets": targets}),
+        ("CrossEntropyLoss, weighted", weighted, logits, {"targets": targets}),
+        ("BCELoss", nn.BCELoss(), rng.uniform(0.3, 0.7, (2, 5, 3)), {"target": rng.random((2, 5, 3))}),
+        ("BCEWithLogitsLoss", nn.BCEWithLogitsLoss("sum"), x, {"target": rng.random((2, 5, 3))}),
         ("MSELoss", nn.MSELoss(), x, {"target": rng.standard_normal((2, 5, 3))}),
         ("Attend", nn.Attend(3), rng.standard_normal((2, 5, 36)), {}),
         ("AttendBetween", _normalising_attention(), rng.standard_normal((2, 5, 36)), {"mask": mask}),
         ("MultiHeadAttention", nn.MultiHeadAttention(12, 3, **made), wide, {}),
         ("MultiHeadAttention, masked", nn.MultiHeadAttention(12, 3, dropout=0.2, **made), wide, {"mask": mask}),
+        ("CrossAttention, itself", nn.CrossAttention(12, 3, dropout=0.2, **made), wide, {}),
+        ("CrossAttention, masked", nn.CrossAttention(12, 3, **made), wide, {"mask": mask}),
         ("FeedForward", nn.FeedForward(3, 7, dropout=0.2, **made), x, {}),
         ("FeedForward, relu", *_relu_case(made), {}),
         ("Sequential", nn.Sequential(nn.Linear(3, 4, **made), nn.GELU(), nn.Linear(4, 7, **made)), x, {}),

@@ -1,6 +1,7 @@
 """Every pair of ``ops`` against central differences, on shapes whose sizes all differ."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,14 @@ def operation_cases() -> list[OperationCase]:
         OperationCase("unembedding", ops.unembedding, {"x": x, "weight": normal(7, 5), "bias": normal(7)}),
         OperationCase("embedding", ops.embedding, {"weight": normal(7, 4)}, lambda: {"ids": ids}),
         OperationCase("layer_norm", ops.layer_norm, {"x": x, "weight": normal(5), "bias": normal(5)}),
+        OperationCase("layer_norm, no weight", ops.layer_norm, {"x": x}),
+        OperationCase(
+            "layer_norm, two axes",
+            ops.layer_norm,
+            {"x": x, "weight": normal(3, 5), "bias": normal(3, 5)},
+            lambda: {"axes": 2},
+        ),
+        OperationCase("leaky_relu", ops.leaky_relu, {"x": away_from_kink}, lambda: {"negative_slope": 0.2}),
         OperationCase("gelu, tanh", ops.gelu, {"x": 2 * x}),
         OperationCase("gelu, exact", ops.gelu, {"x": 2 * x}, lambda: {"approximate": "none"}),
         OperationCase("linear_gelu", ops.linear_gelu, {"x": x, "weight": normal(5, 7), "bias": normal(7)}),
@@ -65,6 +74,29 @@ def operation_cases() -> list[OperationCase]:
         OperationCase("cross_entropy", ops.cross_entropy, {"logits": logits}, masked_targets()),
         OperationCase("cross_entropy, sum", ops.cross_entropy, {"logits": logits}, masked_targets(reduction="sum")),
         OperationCase("cross_entropy, none", ops.cross_entropy, {"logits": logits}, masked_targets(reduction="none")),
+        *(
+            OperationCase(
+                f"weighted_cross_entropy, {reduction}", ops.weighted_cross_entropy, {"logits": logits}, options
+            )
+            for reduction, options in (
+                ("mean", masked_targets(weight=rng.random(7), label_smoothing=0.3)),
+                ("sum", masked_targets(weight=rng.random(7), reduction="sum")),
+                ("none", masked_targets(label_smoothing=0.1, reduction="none")),
+            )
+        ),
+        *(
+            OperationCase(
+                f"{name}, {reduction}",
+                getattr(ops, name),
+                {
+                    "input": rng.uniform(0.3, 0.7, (2, 3, 5)) if name == "binary_cross_entropy" else 3 * x,
+                    "target": rng.random((2, 3, 5)),
+                },
+                partial(dict, reduction=reduction),
+            )
+            for name in ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+            for reduction in ("mean", "sum", "none")
+        ),
         OperationCase("attention", ops.attention, heads),
         OperationCase("attention, fewer queries", ops.attention, {**heads, "query": q[:, :, :2]}),
         OperationCase(
@@ -72,6 +104,7 @@ def operation_cases() -> list[OperationCase]:
         ),
         OperationCase("attention, boolean mask", ops.attention, heads, lambda: {"mask": allowed}),
         OperationCase("attention, additive mask", ops.attention, heads, lambda: {"mask": additive}),
+        OperationCase("attention, learned mask", ops.attention, {**heads, "mask": normal(3, 1, 5)}),
         OperationCase("attention, dropout", ops.attention, heads, drawn(dropout_p=0.3)),
         OperationCase("split_heads", ops.split_heads, {"qkv": qkv}, lambda: {"n_head": 3}, split_qkv),
         OperationCase(
@@ -80,6 +113,7 @@ def operation_cases() -> list[OperationCase]:
             {"qkv": normal(2, 5, 60)},
             lambda: {"n_head": 4, "n_kv_head": 3},
         ),
+        OperationCase("split_one", ops.split_one, {"x": normal(2, 5, 12)}, lambda: {"n_head": 3}),
         OperationCase("merge_heads", ops.merge_heads, {"y": normal(2, 3, 5, 4)}),
         OperationCase("multi_head_attention", ops.multi_head_attention, {"qkv": qkv}, lambda: {"n_head": 3}, split_qkv),
         *elementary_cases(),

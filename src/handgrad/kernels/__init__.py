@@ -31,7 +31,7 @@ KERNELS = {
     "linear_relu": Kernel(linear_relu.linear_relu, linear_relu.linear_relu_backward, linear_relu.takes, adds_into=True),
     "unembedding": Kernel(unembedding.unembedding, unembedding.unembedding_backward, everything, adds_into=True),
     "embedding": Kernel(embedding.embedding, embedding.embedding_backward, everything, adds_into=True),
-    "layer_norm": Kernel(layer_norm.layer_norm, layer_norm.layer_norm_backward, everything, adds_into=True),
+    "layer_norm": Kernel(layer_norm.layer_norm, layer_norm.layer_norm_backward, layer_norm.takes, adds_into=True),
     "gelu": Kernel(gelu.gelu, gelu.gelu_backward, gelu.takes),
     "softmax": Kernel(softmax.softmax, softmax.softmax_backward, softmax.takes),
     "attention": Kernel(attention.attention, attention.attention_backward, attention.takes),

@@ -59,7 +59,7 @@ def attention(
     return y, saved
 
 
-def attention_backward(dy: Array, saved: Saved) -> tuple[Array, Array, Array]:
+def attention_backward(dy: Array, saved: Saved) -> tuple[Array | None, ...]:
     """As ``ops.attention_backward``."""
     T = saved.weights.shape[-1]
     gradients = [np.empty_like(x) for x in (saved.q, saved.k, saved.v)]

@@ -1,6 +1,5 @@
 """Cross entropy from the logits, compiled. Defined by ``ops.cross_entropy``."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -34,10 +33,15 @@ def cross_entropy(
     rows, labels = rows_of(logits), targets.reshape(-1)
     counted = labels != ignore_index
     labels = np.where(counted, labels, 0)
-    probabilities, losses = np.empty_like(rows), np.empty(len(rows), rows.dtype)
-    _forward(rows, labels, probabilities, losses)
+    probabilities, tops, totals = np.empty_like(rows), *np.empty((2, len(rows)), rows.dtype)
+    _forward(rows, probabilities, tops, totals)
+    # The difference of large numbers comes first, and NumPy makes it: compiled code may regroup the three terms, which
+    # loses the loss if the logits are large.
+    with np.errstate(invalid="ignore"):  # infinite logits give NaN, as in the loops
+        at_target = np.take_along_axis(rows, labels[:, None], axis=-1)[:, 0] - tops
+        losses = np.where(counted, np.log(totals) - at_target, _ZERO)
     saved = Saved(probabilities, labels, counted, logits.shape, reduction)
-    return reduced(np.where(counted, losses, _ZERO).reshape(targets.shape), counted, reduction), saved
+    return reduced(losses.reshape(targets.shape), counted, reduction), saved
 
 
 def cross_entropy_backward(d_loss: Array | float, saved: Saved) -> Array:
@@ -49,7 +53,7 @@ def cross_entropy_backward(d_loss: Array | float, saved: Saved) -> Array:
 
 
 @compiled
-def _forward(logits, labels, probabilities, losses):  # type: ignore[no-untyped-def]
+def _forward(logits, probabilities, tops, totals):  # type: ignore[no-untyped-def]
     N, V = logits.shape
     for n in range(N):
         largest = _MINUS_INFINITY
@@ -60,7 +64,7 @@ def _forward(logits, labels, probabilities, losses):  # type: ignore[no-untyped-
             part = exp32(logits[n, v] - largest)
             probabilities[n, v] = part
             total += part
-        losses[n] = np.float32(math.log(total)) - (logits[n, labels[n]] - largest)
+        tops[n], totals[n] = largest, total
         scale = _ONE / total
         for v in range(V):
             probabilities[n, v] *= scale

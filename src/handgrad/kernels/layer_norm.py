@@ -21,9 +21,18 @@ class Saved(NamedTuple):
     weight: Array
 
 
-def layer_norm(x: Array, weight: Array, bias: Array, eps: float = 1e-5) -> tuple[Array, Saved]:
+def takes(x: Array, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-5, axes: int = 1) -> bool:
+    """Takes the last axis alone, with weight and bias."""
+    return weight is not None and bias is not None and axes == 1
+
+
+def layer_norm(
+    x: Array, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-5, axes: int = 1
+) -> tuple[Array, Saved]:
     """As ``ops.layer_norm``."""
-    check_layer_norm(x, weight, bias)
+    check_layer_norm(x, weight, bias, axes)
+    assert weight is not None
+    assert bias is not None
     x, weight, bias = (np.ascontiguousarray(array) for array in (x, weight, bias))
     y, x_hat = np.empty_like(x), np.empty_like(x)
     inverse_std = np.empty((*x.shape[:-1], 1), x.dtype)

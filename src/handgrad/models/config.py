@@ -6,6 +6,7 @@ from typing import NamedTuple, get_args
 from handgrad.models.matrix_products import Product, products_of_attention, products_of_map
 from handgrad.nn.layers import Activation
 from handgrad.nn.transformer import Norm, new_norm
+from handgrad.ops.shapes import integer
 from handgrad.system.errors import InputError
 
 _TOO_LARGE = 1 << 31
@@ -57,7 +58,10 @@ class GPTConfig(Architecture):
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
             value = getattr(self, name)
             if type(value) is not int:
-                raise InputError(f"{name} must be an integer, not {value!r}")
+                number = None if isinstance(value, bool) else integer(value)
+                if number is None:
+                    raise InputError(f"{name} must be an integer, not {value!r}")
+                object.__setattr__(self, name, value := number)  # Python's, so that JSON can hold it
             if value < 1:
                 raise InputError(f"{name} must be at least 1, not {value}")
             if value >= _TOO_LARGE:

@@ -14,6 +14,7 @@ from handgrad.models.formats.weights import write_weights
 from handgrad.models.matrix_products import Product
 from handgrad.nn import ArrayOrTensor, CrossEntropyLoss, Layer, Module, Parameter, is_on_tape
 from handgrad.nn.parameter import Role
+from handgrad.nn.state import Unfit
 from handgrad.system.arrays import Array
 
 
@@ -88,8 +89,8 @@ class LanguageModel(Module):
             {"params": [p for p in parameters if not _decays(p)], "weight_decay": 0.0},
         ]
 
-    def zero_grad(self) -> None:
-        """Fills all gradients with zeros."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Fills all gradients with zeros, whatever ``set_to_none`` is: they lie in the arena for good."""
         self.arena.grad[...] = 0
 
     @property
@@ -120,13 +121,14 @@ class LanguageModel(Module):
         """Every parameter's value, not copied, under its name in files."""
         return {self.stored_name(name): np.ascontiguousarray(p.data) for name, p in self.named_parameters()}
 
-    def load_state_dict(self, state: Mapping[str, Array | Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Array | Tensor], strict: bool = True) -> Unfit:
         """Copies values in, by the names here or by those in files. Changes nothing unless everything fits.
 
-        Raises ValueError with all missing names, unexpected names and wrong shapes.
+        Returns the missing and unexpected names. Raises ValueError with all wrong shapes and, if ``strict``, with all
+        missing and unexpected names.
         """
         own = {self.stored_name(name): name for name, _ in self.named_parameters()}
-        super().load_state_dict({own.get(name, name): value for name, value in state.items()})
+        return super().load_state_dict({own.get(name, name): value for name, value in state.items()}, strict)
 
 
 def _decays(parameter: Parameter) -> bool:

@@ -4,15 +4,15 @@ By hand, with arrays: ``y = layer(x)``, then ``dx = layer.backward(dy)``. On the
 then ``loss.backward()`` for a loss computed from y.
 """
 
-from handgrad.nn import init
-from handgrad.nn.activations import GELU, ReLU, Sigmoid, Softmax, Softplus, Tanh
-from handgrad.nn.attention import Attend, AttendBetween, MultiHeadAttention
+from handgrad.nn import functional, init
+from handgrad.nn.activations import GELU, LeakyReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh
+from handgrad.nn.attention import Attend, AttendBetween, CrossAttention, MultiHeadAttention
 from handgrad.nn.data_loader import DataLoader, Dataset, TensorDataset, TokenDataset
-from handgrad.nn.layers import Conv2d, Dropout, Embedding, LayerNorm, Linear, Unembedding
-from handgrad.nn.losses import CrossEntropyLoss, MSELoss, cross_entropy_loss, mse_loss
+from handgrad.nn.layers import Conv2d, Dropout, Embedding, Flatten, Identity, LayerNorm, Linear, MaxPool2d, Unembedding
+from handgrad.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, cross_entropy_loss, mse_loss
 from handgrad.nn.module import ArrayOrTensor, Layer, Module, is_on_tape
 from handgrad.nn.parameter import Buffer, Parameter
-from handgrad.nn.sequential import MLP, ModuleList, Sequential
+from handgrad.nn.sequential import MLP, ModuleDict, ModuleList, Sequential
 from handgrad.nn.transformer import FeedForward, TransformerBlock, new_norm
 
 __all__ = [
@@ -21,19 +21,27 @@ __all__ = [
     "ArrayOrTensor",
     "Attend",
     "AttendBetween",
+    "BCELoss",
+    "BCEWithLogitsLoss",
     "Buffer",
     "Conv2d",
+    "CrossAttention",
     "CrossEntropyLoss",
     "DataLoader",
     "Dataset",
     "Dropout",
     "Embedding",
     "FeedForward",
+    "Flatten",
+    "Identity",
     "Layer",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
     "MSELoss",
+    "MaxPool2d",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "MultiHeadAttention",
     "Parameter",
@@ -48,6 +56,7 @@ __all__ = [
     "TransformerBlock",
     "Unembedding",
     "cross_entropy_loss",
+    "functional",
     "init",
     "is_on_tape",
     "mse_loss",

@@ -13,6 +13,16 @@ class ReLU(Layer):
         return self.apply(ops.relu, x)
 
 
+class LeakyReLU(Layer):
+    """x if x > 0, else negative_slope · x."""
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = negative_slope
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        return self.apply(ops.leaky_relu, x, negative_slope=self.negative_slope)
+
+
 class GELU(Layer):
     """x Φ(x); GPT-2's tanh form by default, ``approximate="none"`` the exact one."""
 

@@ -1,12 +1,15 @@
 """Self-attention: project to queries, keys and values, attend, project back (Vaswani et al. 2017, section 3.2)."""
 
+from operator import index
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from handgrad import ops
-from handgrad.autograd import default_generator
+from handgrad.autograd import Tensor, default_generator
+from handgrad.autograd.applying import apply_on_tape
+from handgrad.autograd.functions import attention
 from handgrad.nn.layers import Dropout, Linear
 from handgrad.nn.module import ArrayOrTensor, Layer, Module
 from handgrad.system.arrays import Array
@@ -21,12 +24,17 @@ class Attend(Layer):
     """
 
     def __init__(self, n_head: int, causal: bool = True, dropout: float = 0.0, *, rng: Generator | None = None) -> None:
-        self.n_head = n_head
+        self.n_head = index(n_head)
         self.causal = causal
         self.dropout = dropout
         self.rng = rng
 
     def forward(self, qkv: ArrayOrTensor, mask: ArrayOrTensor | None = None) -> ArrayOrTensor:
+        if isinstance(mask, Tensor) and mask.requires_grad:
+            q, k, v = apply_on_tape(ops.split_heads, (qkv,), {"n_head": self.n_head}, layer=self)
+            dropout = self.dropout if self.training else 0.0
+            y = attention(q, k, v, mask, self.causal, dropout, rng=self.rng)
+            return apply_on_tape(ops.merge_heads, (y,), {}, layer=self)
         return self.apply(
             ops.multi_head_attention,
             qkv,
@@ -42,10 +50,20 @@ class SplitHeads(Layer):
     """A fused projection (B, T, 3C) as queries, keys and values, each (B, n_head, T, D)."""
 
     def __init__(self, n_head: int) -> None:
-        self.n_head = n_head
+        self.n_head = index(n_head)
 
     def forward(self, qkv: ArrayOrTensor) -> tuple[Any, Any, Any]:
         return self.apply(ops.split_heads, qkv, n_head=self.n_head)
+
+
+class SplitOne(Layer):
+    """One projection (B, T, C) as (B, n_head, T, D)."""
+
+    def __init__(self, n_head: int) -> None:
+        self.n_head = n_head
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        return self.apply(ops.split_one, x, n_head=self.n_head)
 
 
 class AttendHeads(Layer):
@@ -59,12 +77,14 @@ class AttendHeads(Layer):
     def forward(
         self, q: ArrayOrTensor, k: ArrayOrTensor, v: ArrayOrTensor, mask: ArrayOrTensor | None = None
     ) -> ArrayOrTensor:
+        learns = isinstance(mask, Tensor) and mask.requires_grad
         return self.apply(
             ops.attention,
             q,
             k,
             v,
-            mask=mask,
+            *([mask] if learns else []),
+            **({} if learns else {"mask": mask}),
             causal=self.causal,
             dropout_p=self.dropout if self.training else 0.0,
             rng=default_generator() if self.rng is None else self.rng,
@@ -112,7 +132,8 @@ class AttendBetween(Module):
 class MultiHeadAttention(Module):
     """Causal self-attention with n_head heads: (B, T, n_embd) to (B, T, n_embd).
 
-    ``mask`` (broadcast to (B, n_head, T, T)) is true where attending is allowed, or is added to the scores.
+    ``mask`` (broadcast to (B, n_head, T, T)) is true where attending is allowed, or is added to the scores; on the tape
+    an added mask may be a Parameter, such as a bias for each distance, that gets a gradient.
     ``on_queries`` and ``on_keys``, given together, are modules that queries and keys (B, n_head, T, D) go through
     before attention.
 
@@ -134,6 +155,7 @@ class MultiHeadAttention(Module):
         rng: Generator | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
+        self.n_embd, self.n_head = n_embd, n_head = index(n_embd), index(n_head)
         if n_head < 1 or n_embd % n_head:
             raise ValueError(f"MultiHeadAttention: n_embd {n_embd} must be a multiple of n_head {n_head}")
         self.project_in = Linear(n_embd, 3 * n_embd, bias, rng=rng, dtype=dtype)
@@ -151,3 +173,71 @@ class MultiHeadAttention(Module):
 
     def backward(self, dy: Array) -> Array:
         return self.project_in.backward(self.attend.backward(self.project_out.backward(self.dropout.backward(dy))))
+
+
+class CrossAttention(Module):
+    """Attention of one sequence to another: q (B, T, n_embd), k (B, S, kdim) and v (B, S, vdim) to (B, T, n_embd).
+
+    Each has a projection of its own to n_head heads. ``forward(q)`` attends to q itself, ``forward(q, k)`` takes the
+    values from k too. ``mask`` (broadcast to (B, n_head, T, S)) is true where attending is allowed, or is added to the
+    scores. kdim and vdim are n_embd by default. Not causal by default.
+
+    By hand ``backward`` returns the gradients of the arrays that ``forward`` got: one, or a tuple of two or three.
+
+    Raises ValueError if n_head does not divide n_embd.
+    """
+
+    def __init__(
+        self,
+        n_embd: int,
+        n_head: int,
+        bias: bool = True,
+        dropout: float = 0.0,
+        causal: bool = False,
+        *,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        rng: Generator | None = None,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        self.n_embd, self.n_head = n_embd, n_head = index(n_embd), index(n_head)
+        if n_head < 1 or n_embd % n_head:
+            raise ValueError(f"CrossAttention: n_embd {n_embd} must be a multiple of n_head {n_head}")
+        sizes = (n_embd, n_embd if kdim is None else kdim, n_embd if vdim is None else vdim)
+        self.project_q, self.project_k, self.project_v = (
+            Linear(size, n_embd, bias, rng=rng, dtype=dtype) for size in sizes
+        )
+        self.split_q, self.split_k, self.split_v = (SplitOne(n_head) for _ in range(3))
+        self.attend = AttendHeads(causal, dropout, rng=rng)
+        self.merge = MergeHeads()
+        self.project_out = Linear(n_embd, n_embd, bias, rng=rng, dtype=dtype)
+        self.dropout = Dropout(dropout, rng=rng)
+        self._given = 1
+
+    def forward(
+        self,
+        q: ArrayOrTensor,
+        k: ArrayOrTensor | None = None,
+        v: ArrayOrTensor | None = None,
+        mask: ArrayOrTensor | None = None,
+    ) -> ArrayOrTensor:
+        vars(self)["_given"] = 1 if k is None else 2 if v is None else 3
+        k = q if k is None else k
+        v = k if v is None else v
+        heads = (
+            self.split_q(self.project_q(q)),
+            self.split_k(self.project_k(k)),
+            self.split_v(self.project_v(v)),
+        )
+        return self.dropout(self.project_out(self.merge(self.attend(*heads, mask))))
+
+    def backward(self, dy: Array) -> Any:
+        dy = self.merge.backward(self.project_out.backward(self.dropout.backward(dy)))
+        d_heads = self.attend.backward(dy)
+        dq = self.project_q.backward(self.split_q.backward(d_heads[0]))
+        dk = self.project_k.backward(self.split_k.backward(d_heads[1]))
+        dv = self.project_v.backward(self.split_v.backward(d_heads[2]))
+        # An array that was used twice gets the sum of both gradients.
+        if self._given == 3:
+            return dq, dk, dv
+        return (dq, dk + dv) if self._given == 2 else dq + dk + dv

@@ -1,5 +1,6 @@
 """Batches of a data set, as Tensors, in epochs or without end."""
 
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -45,7 +46,7 @@ class TokenDataset:
 
     def __init__(self, ids: Sequence[int] | Array, block_size: int) -> None:
         self.ids = np.asarray(ids)
-        self.block_size = block_size
+        self.block_size = block_size = operator.index(block_size)
         if len(self) < 1:
             raise ValueError(
                 f"TokenDataset: {len(self.ids)} tokens are too few for a window of {block_size} and the token after it"
@@ -55,6 +56,7 @@ class TokenDataset:
         return len(self.ids) - self.block_size
 
     def __getitem__(self, index: int) -> tuple[Array, Array]:
+        index = operator.index(index)
         if not 0 <= index < len(self):
             raise IndexError(f"TokenDataset: there is no window {index}, there are {len(self)}")
         window = self.ids[index : index + self.block_size + 1].astype(np.int64)
@@ -80,6 +82,7 @@ class DataLoader:
         drop_last: bool = False,
         seed: int | None = None,
     ) -> None:
+        batch_size = operator.index(batch_size)
         if batch_size < 1:
             raise ValueError(f"DataLoader: batch_size must be at least 1, not {batch_size}")
         if drop_last and len(dataset) < batch_size:
@@ -90,7 +93,7 @@ class DataLoader:
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.drop_last = drop_last
-        self.seed = int(default_generator().integers(2**63)) if seed is None else seed
+        self.seed = int(default_generator().integers(2**63)) if seed is None else operator.index(seed)
         self.epoch = 0
         """The number of the epoch that the next iteration gives."""
 

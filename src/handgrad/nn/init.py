@@ -1,11 +1,14 @@
 """Initial values. Each function fills a parameter, or any tensor, in place; random values are drawn by ``rng``."""
 
 import math
+from typing import Literal
 
 import numpy as np
 
 from handgrad.autograd import Tensor, default_generator
 from handgrad.system.arrays import Array
+
+Mode = Literal["fan_in", "fan_out"]
 
 
 def zeros(parameter: Tensor) -> None:
@@ -83,15 +86,60 @@ def xavier_normal(parameter: Tensor, gain: float = 1.0, rng: np.random.Generator
     normal(parameter, 0, gain * math.sqrt(2 / (fan_in + fan_out)), rng)
 
 
-def kaiming_uniform(parameter: Tensor, rng: np.random.Generator | None = None) -> None:
-    """Uniform in ±√(6 / fan_in), which keeps the variance through ReLU (He et al. 2015, equation 10)."""
-    bound = math.sqrt(6 / fans(parameter)[0])
+def kaiming_uniform(
+    parameter: Tensor,
+    a: float = 0.0,
+    mode: Mode = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    *,
+    rng: np.random.Generator | None = None,
+) -> None:
+    """Uniform in ±gain √(3 / fan), which keeps the variance through the nonlinearity (He et al. 2015, equation 10).
+
+    The fan is that of the inputs (``mode="fan_in"``, for the forward) or of the outputs ("fan_out", for the backward);
+    the gain is ``calculate_gain(nonlinearity, a)``, √2 by default.
+    """
+    bound = calculate_gain(nonlinearity, a) * math.sqrt(3 / _fan(parameter, mode))
     uniform(parameter, -bound, bound, rng)
 
 
-def kaiming_normal(parameter: Tensor, rng: np.random.Generator | None = None) -> None:
-    """Normal with standard deviation √(2 / fan_in) (He et al. 2015, equation 10)."""
-    normal(parameter, 0, math.sqrt(2 / fans(parameter)[0]), rng)
+def kaiming_normal(
+    parameter: Tensor,
+    a: float = 0.0,
+    mode: Mode = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    *,
+    rng: np.random.Generator | None = None,
+) -> None:
+    """Normal with standard deviation gain / √fan (He et al. 2015, equation 10); as kaiming_uniform."""
+    normal(parameter, 0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(parameter, mode)), rng)
+
+
+def constant(parameter: Tensor, value: float) -> None:
+    """Fills with one number."""
+    parameter.data = np.full(parameter.shape, value)
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor that makes up for what a nonlinearity takes from the variance, as in PyTorch.
+
+    ``param`` is the negative slope of leaky_relu, 0.01 by default. Raises ValueError for an unknown name.
+    """
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else param
+        return math.sqrt(2 / (1 + slope**2))
+    if nonlinearity not in _GAINS:
+        raise ValueError(f"init: nonlinearity must be one of leaky_relu, {', '.join(_GAINS)}, not {nonlinearity!r}")
+    return _GAINS[nonlinearity]
+
+
+_GAINS = {"linear": 1.0, "conv2d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
+
+
+def _fan(parameter: Tensor, mode: Mode) -> int:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f'init: mode must be "fan_in" or "fan_out", not {mode!r}')
+    return fans(parameter)[mode == "fan_out"]
 
 
 def fans(parameter: Tensor) -> tuple[int, int]:
@@ -114,3 +162,9 @@ def _generator(rng: np.random.Generator | None) -> np.random.Generator:
 def _copy_in(parameter: Tensor, values: Array) -> None:
     # Drawn in float64 and rounded, so that a float32 and a float64 model of one seed start from the same weights.
     parameter.data = values
+
+
+# PyTorch's names: what changes in place ends with an underscore there.
+zeros_, ones_, constant_, normal_, uniform_, trunc_normal_ = zeros, ones, constant, normal, uniform, trunc_normal
+xavier_uniform_, xavier_normal_ = xavier_uniform, xavier_normal
+kaiming_uniform_, kaiming_normal_ = kaiming_uniform, kaiming_normal

@@ -1,17 +1,21 @@
 """The leaves: each applies one operation of ``ops`` to its inputs and its own parameters."""
 
 import math
+from collections.abc import Sequence
+from operator import index
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.array_utils import normalize_axis_index
 
 from handgrad import ops
 from handgrad.autograd import default_generator
 from handgrad.nn import init
 from handgrad.nn.module import ArrayOrTensor, Layer
 from handgrad.nn.parameter import Parameter
-from handgrad.ops.conv2d import IntPair
+from handgrad.ops.conv2d import IntPair, pair
+from handgrad.ops.shapes import sizes_of
 
 Activation = Literal["gelu", "gelu_exact", "relu"]
 """The name of a nonlinearity: gelu is GPT-2's tanh form."""
@@ -48,6 +52,7 @@ class Linear(Layer):
         if activation not in _LINEAR:
             raise ValueError(f"activation must be {' or '.join(get_args(Activation))}, not {activation!r}")
         self.activation = activation
+        self.in_features, self.out_features = in_features, out_features = index(in_features), index(out_features)
         bound = 1 / math.sqrt(in_features) if in_features else 0.0
         self.weight = Parameter(np.empty((in_features, out_features), dtype), role="matrix")
         init.uniform(self.weight, -bound, bound, rng)
@@ -71,7 +76,8 @@ class Embedding(Layer):
         rng: Generator | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        self.weight = Parameter(np.empty((num_embeddings, embedding_dim), dtype), role="embedding")
+        self.num_embeddings, self.embedding_dim = index(num_embeddings), index(embedding_dim)
+        self.weight = Parameter(np.empty((self.num_embeddings, self.embedding_dim), dtype), role="embedding")
         init.normal(self.weight, rng=rng)
 
     def forward(self, ids: ArrayOrTensor) -> ArrayOrTensor:
@@ -90,19 +96,33 @@ class Unembedding(Layer):
 
 
 class LayerNorm(Layer):
-    """Brings each vector of the last axis to mean 0 and variance 1; then times gain (``weight``), plus ``bias``."""
+    """Brings each vector of the last axis to mean 0 and variance 1; then times gain (``weight``), plus ``bias``.
 
-    def __init__(self, normalized_shape: int, eps: float = 1e-5, *, dtype: npt.DTypeLike = np.float32) -> None:
-        if not isinstance(normalized_shape, int | np.integer):
-            raise TypeError(
-                f"LayerNorm: normalized_shape must be an integer, the size of the last axis, not {normalized_shape!r}"
-            )
-        self.weight = Parameter(np.ones(normalized_shape, dtype))
-        self.bias = Parameter(np.zeros(normalized_shape, dtype))
+    With several sizes, as (H, W), the elements of so many last axes are one vector. ``elementwise_affine=False`` leaves
+    gain and bias out, ``bias=False`` the bias alone.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        self.normalized_shape = shape = sizes_of((normalized_shape,))
+        if not shape:
+            raise ValueError("LayerNorm: normalized_shape must name at least one size")
+        self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
+        self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine and bias else None
         self.eps = eps
 
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
-        return self.apply(ops.layer_norm, x, self.weight, self.bias, eps=self.eps)
+        options = {} if len(self.normalized_shape) == 1 else {"axes": len(self.normalized_shape)}
+        if self.weight is None and np.shape(x)[-len(self.normalized_shape) :] != self.normalized_shape:
+            raise ValueError(f"LayerNorm: the last axes of x {np.shape(x)} are not {self.normalized_shape}")
+        return self.apply(ops.layer_norm, x, self.weight, self.bias, eps=self.eps, **options)
 
 
 class Conv2d(Layer):
@@ -124,18 +144,60 @@ class Conv2d(Layer):
         rng: Generator | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-        bound = 1 / math.sqrt(in_channels * math.prod(size))
-        self.weight = Parameter(np.empty((out_channels, in_channels, *size), dtype), role="matrix")
+        self.in_channels, self.out_channels = in_channels, out_channels = index(in_channels), index(out_channels)
+        self.kernel_size = pair(kernel_size, "kernel_size")
+        bound = 1 / math.sqrt(in_channels * math.prod(self.kernel_size))
+        self.weight = Parameter(np.empty((out_channels, in_channels, *self.kernel_size), dtype), role="matrix")
         init.uniform(self.weight, -bound, bound, rng)
         self.bias = Parameter(np.empty(out_channels, dtype)) if bias else None
         if self.bias is not None:
             init.uniform(self.bias, -bound, bound, rng)
-        self.stride, self.padding, self.dilation = stride, padding, dilation
+        self.stride, self.padding = pair(stride, "stride"), pair(padding, "padding")
+        self.dilation = pair(dilation, "dilation")
 
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
         options = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
         return self.apply(ops.conv2d, x, self.weight, self.bias, **options)
+
+
+class MaxPool2d(Layer):
+    """The largest number in each window of an image: (N, C, H, W) to (N, C, U, V); see ``ops.max_pool2d``."""
+
+    def __init__(
+        self, kernel_size: int | IntPair, stride: int | IntPair | None = None, padding: int | IntPair = 0
+    ) -> None:
+        self.kernel_size = pair(kernel_size, "kernel_size", "MaxPool2d")
+        self.stride = self.kernel_size if stride is None else pair(stride, "stride", "MaxPool2d")
+        self.padding = pair(padding, "padding", "MaxPool2d")
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        options = {"kernel_size": self.kernel_size, "stride": self.stride, "padding": self.padding}
+        return self.apply(ops.max_pool2d, x, **options)
+
+
+class Flatten(Layer):
+    """The axes from start_dim to end_dim as one: by default all but the first, which counts examples."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim, self.end_dim = index(start_dim), index(end_dim)
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        shape = np.shape(x)
+        first, last = (normalize_axis_index(dim, len(shape)) for dim in (self.start_dim, self.end_dim))
+        if first > last:
+            raise ValueError(f"Flatten: start_dim {self.start_dim} comes after end_dim {self.end_dim} in shape {shape}")
+        joined = math.prod(shape[first : last + 1])
+        return self.apply(ops.reshape, x, shape=(*shape[:first], joined, *shape[last + 1 :]))
+
+
+class Identity(Layer):
+    """Returns its input; whatever it is made with is passed over, as in PyTorch."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        return self.apply(ops.reshape, x, shape=np.shape(x))
 
 
 class Dropout(Layer):

@@ -1,6 +1,6 @@
 """The base of all layers: a module finds its parameters and children by attribute, and runs by hand or on the tape."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
@@ -13,6 +13,7 @@ from handgrad.autograd.operands import as_tensor_array, floating, promoted_array
 from handgrad.backend import Operation, Pair, check_operation, gradients_of, outputs_of, pair_for
 from handgrad.nn.forward_pass import Pass, current_pass, drop, new_pass
 from handgrad.nn.parameter import Buffer, Parameter
+from handgrad.nn.state import Unfit, check_state
 from handgrad.system.arrays import Array
 
 Found = TypeVar("Found", bound=Tensor)
@@ -117,8 +118,38 @@ class Module:
         return (buffer for _, buffer in self.named_buffers())
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
-        """PyTorch's way to write ``self.name = Buffer(tensor)``."""
-        setattr(self, name, Buffer(tensor, persistent))
+        """PyTorch's way to write ``self.name = Buffer(tensor)``; None reserves the name."""
+        setattr(self, name, None if tensor is None else Buffer(tensor, persistent))
+
+    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+        """PyTorch's way to write ``self.name = parameter``; None reserves the name."""
+        setattr(self, name, parameter)
+
+    def add_module(self, name: str, module: "Module | None") -> None:
+        """PyTorch's way to write ``self.name = module``; names that are no words, such as "0", are allowed too.
+
+        Raises TypeError for anything that is no module.
+        """
+        if not (module is None or isinstance(module, Module)):
+            raise TypeError(f"add_module: {name} must be a Module, not {type(module).__name__}")
+        setattr(self, name, module)
+
+    def children(self) -> Iterator["Module"]:
+        """The modules held directly, each once."""
+        return iter({id(child): child for _, child in self.named_children()}.values())
+
+    def apply(self, function: Callable[["Module"], Any]) -> Self:
+        """Calls ``function`` with every module below this one, then with this one: to initialise weights, perhaps."""
+        for child in self.children():
+            Module.apply(child, function)
+        function(self)
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Freezes the parameters, with False, or lets them learn again."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
 
     def _found(self, kind: type[Found], prefix: str) -> Iterator[tuple[str, Found]]:
         """Tensors of a kind here and below, with repeats."""
@@ -135,26 +166,26 @@ class Module:
         """A copy of every parameter's and persistent buffer's value, by name."""
         return {name: tensor.data.copy() for name, tensor in self._state().items()}
 
-    def load_state_dict(self, state: Mapping[str, Array | Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Array | Tensor], strict: bool = True) -> Unfit:
         """Copies values in, by name. If anything does not fit, nothing changes.
 
-        Raises ValueError that lists all missing, unexpected and wrongly shaped names.
+        Returns the missing and unexpected names, of which there are none unless ``strict`` is false: then names that
+        are missing keep their values, and unexpected ones are passed over.
+
+        Raises ValueError that lists all wrongly shaped and, if ``strict``, all missing and unexpected names.
         """
+        for prefix, module in self.named_modules():
+            state = module._renamed(f"{prefix}." if prefix else "", state)
         own = self._state()
-        missing = [name for name in own if name not in state]
-        unexpected = [name for name in state if name not in own]
-        misshapen = [
-            f"{name} has shape {np.shape(state[name])}, not {own[name].shape}"
-            for name in own
-            if name in state and np.shape(state[name]) != own[name].shape
-        ]
-        found = {"missing": missing, "unexpected": unexpected, "wrongly shaped": misshapen}
-        problems = [f"{kind}: {', '.join(names)}" for kind, names in found.items() if names]
-        if problems:
-            raise ValueError(f"state does not fit {type(self).__name__}; " + "; ".join(problems))
-        arrays = {name: as_tensor_array(state[name], parameter.dtype) for name, parameter in own.items()}
-        for name, parameter in own.items():
-            parameter.data = arrays[name]
+        unfit = check_state(type(self).__name__, own, state, strict)
+        arrays = {name: as_tensor_array(state[name], own[name].dtype) for name in own if name in state}
+        for name, array in arrays.items():
+            own[name].data = array
+        return unfit
+
+    def _renamed(self, prefix: str, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The state with the present names of what this module, found under ``prefix``, once named otherwise."""
+        return state
 
     def train(self, mode: bool = True) -> Self:
         """Switches to training (dropout drops) or, with ``mode=False``, out of it."""
@@ -166,10 +197,10 @@ class Module:
         """Switches out of training: dropout is the identity."""
         return self.train(False)
 
-    def zero_grad(self) -> None:
-        """Clears all gradients."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clears all gradients, or fills them with zeros."""
         for parameter in self.parameters():
-            parameter.zero_grad()
+            parameter.zero_grad(set_to_none)
 
     def set_generator(self, rng: np.random.Generator) -> None:
         """Makes every layer that draws random numbers (dropout) draw from this generator."""
@@ -212,7 +243,7 @@ class Layer(Module):
 
     _kept: Kept | None = None
 
-    def apply(self, operation: Operation, /, *inputs: Any, **options: Any) -> Any:
+    def apply(self, operation: Operation, /, *inputs: Any, **options: Any) -> Any:  # type: ignore[override]
         """Runs an operation, and keeps what its backward needs: here, or on the tape for Tensors.
 
         It is a function of ``handgrad.ops``, or your own pair of functions ``(f, f_backward)``, as in
@@ -220,8 +251,12 @@ class Layer(Module):
         this layer's own Parameters; None for one that is missing. By hand and on the tape, the same rule gives them
         one dtype, that of ``autograd.operands``.
 
+        With a function alone it is ``Module.apply``, which calls the function with this layer.
+
         Raises RuntimeError if this layer already ran by hand in the same pass.
         """
+        if not inputs and not options and callable(operation):
+            return super().apply(operation)
         check_operation(operation)
         if self._is_given_tensors(inputs) or is_on_tape(*options.values()):
             return apply_on_tape(operation, inputs, options, layer=self)
@@ -278,7 +313,9 @@ class Layer(Module):
         self._keep(None)
         for_arrays = []
         into = tuple(p.grad if isinstance(p, Parameter) and p.requires_grad else None for p in kept.inputs)
-        for value, gradient in zip(kept.inputs, gradients_of(kept.pair, dy, kept.saved, into, self), strict=True):
+        # Optional inputs come last; one that was left out gets no gradient.
+        gradients = gradients_of(kept.pair, dy, kept.saved, into, self)[: len(kept.inputs)]
+        for value, gradient in zip(kept.inputs, gradients, strict=True):
             if isinstance(value, Parameter):
                 if gradient is not None and gradient is not value.grad:
                     value.accumulate(gradient)

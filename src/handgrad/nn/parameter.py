@@ -1,6 +1,5 @@
 """Parameters, which training changes, and buffers, which a module only saves."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self, cast
@@ -97,9 +96,6 @@ class Parameter(Tensor):
             self.place = Place(other.place.data, grad, other.place.span)
             self._grad = grad[self.place.span].reshape(self.shape)
             self._grad[...] = 0
-
-    def __copy__(self) -> Self:
-        return copy.deepcopy(self)  # share, not copy, makes two parameters over one value
 
     def __getstate__(self) -> Any:
         """What a pickle keeps: all but the place, as it copies the arrays."""

@@ -1,6 +1,7 @@
 """The transformer's block (Vaswani et al. 2017), with the pre-normalisation of GPT-2 (Radford et al. 2019)."""
 
 from collections.abc import Callable
+from operator import index
 from typing import Literal, get_args
 
 import numpy as np
@@ -42,7 +43,7 @@ class FeedForward(Module):
         rng: Generator | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        n_hidden = 4 * n_embd if n_hidden is None else n_hidden
+        n_hidden = 4 * index(n_embd) if n_hidden is None else n_hidden
         self.expand = Linear(n_embd, n_hidden, bias, activation, rng=rng, dtype=dtype)
         self.contract = Linear(n_hidden, n_embd, bias, rng=rng, dtype=dtype)
         self.dropout = Dropout(dropout, rng=rng)

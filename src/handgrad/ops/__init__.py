@@ -23,6 +23,7 @@ from handgrad.ops.add_gradients import *
 from handgrad.ops.arithmetic import *
 from handgrad.ops.attention import *
 from handgrad.ops.attention_heads import *
+from handgrad.ops.binary_cross_entropy import *
 from handgrad.ops.conv2d import *
 from handgrad.ops.cross_entropy import *
 from handgrad.ops.dropout import *
@@ -36,6 +37,7 @@ from handgrad.ops.linear_gelu import *
 from handgrad.ops.linear_relu import *
 from handgrad.ops.log_softmax import *
 from handgrad.ops.matmul import *
+from handgrad.ops.max_pool2d import *
 from handgrad.ops.mse import *
 from handgrad.ops.multi_head_attention import *
 from handgrad.ops.rearranging import *
@@ -43,6 +45,7 @@ from handgrad.ops.reductions import *
 from handgrad.ops.relu import *
 from handgrad.ops.softmax import *
 from handgrad.ops.unembedding import *
+from handgrad.ops.weighted_cross_entropy import *
 
 TAKE_WANTED: frozenset[Callable[..., Any]] = frozenset(
     {conv2d, divide, linear, linear_gelu, linear_relu, matmul, multiply, power}

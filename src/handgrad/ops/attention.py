@@ -7,13 +7,15 @@ from typing import NamedTuple
 import numpy as np
 
 from handgrad.ops.dropout import DropoutSaved, dropout, dropout_backward
-from handgrad.ops.shapes import kind_of, largest, unbroadcast
+from handgrad.ops.shapes import Kind, kind_of, largest, unbroadcast
 from handgrad.ops.softmax import SoftmaxSaved, softmax_backward
 from handgrad.system.arrays import Array
 
 
 class AttentionSaved(NamedTuple):
-    """The inputs, the weights (..., T, S) as softmax gave them, the factor 1 / √D, and the weights after dropout."""
+    """The inputs, the weights (..., T, S) as softmax gave them, the factor 1 / √D, the weights after dropout, and shape
+    and dtype of a floating mask.
+    """
 
     q: Array
     k: Array
@@ -22,6 +24,7 @@ class AttentionSaved(NamedTuple):
     scale: float
     dropped: Array
     dropout: DropoutSaved
+    mask: Kind
 
 
 def attention(
@@ -37,8 +40,8 @@ def attention(
 
     q (..., T, D), k (..., S, D), v (..., S, E), leading axes broadcast; returns y (..., T, E). If ``causal``, the
     T queries are the last of S positions and see no later key: query t attends to s ≤ t + S - T. ``mask`` broadcasts
-    to (..., T, S). A boolean mask is true where attending is allowed; a floating mask is added to the scores, as a
-    constant without a gradient. A query that may attend to nothing gets zeros. Each weight is dropped with probability
+    to (..., T, S). A boolean mask is true where attending is allowed; a floating mask is added to the scores, and is a
+    differentiable input. A query that may attend to nothing gets zeros. Each weight is dropped with probability
     ``dropout_p``, drawn by ``rng``.
 
     Raises ValueError for more causal queries than keys, TypeError for a mask that is neither boolean nor floating.
@@ -57,11 +60,11 @@ def attention(
         scores = scores + bias.astype(scores.dtype)
     weights = _softmax_or_zero(scores)
     dropped, dropout_saved = dropout(weights, dropout_p, training=dropout_p > 0, rng=rng)
-    return dropped @ v, AttentionSaved(q, k, v, weights, scale, dropped, dropout_saved)
+    return dropped @ v, AttentionSaved(q, k, v, weights, scale, dropped, dropout_saved, kind_of(mask))
 
 
-def attention_backward(dy: Array, saved: AttentionSaved) -> tuple[Array, Array, Array]:
-    """Gradients of attention for q, k and v.
+def attention_backward(dy: Array, saved: AttentionSaved) -> tuple[Array | None, ...]:
+    """Gradients of attention for q, k and v, and for a floating mask.
 
     With S = q kᵀ / √D + mask, P = softmax(S) by rows and y = P v, from the end to the beginning:
         y_te = Σ_s P_ts v_se      so  dP = dy vᵀ   and  dv = Pᵀ dy
@@ -69,17 +72,19 @@ def attention_backward(dy: Array, saved: AttentionSaved) -> tuple[Array, Array, 
         S_ts = Σ_d q_td k_sd/√D   so  dq_td = Σ_s dS_ts k_sd / √D,   dq = dS k / √D
                                       dk_sd = Σ_t dS_ts q_td / √D,   dk = dSᵀ q / √D.
     dk has the transpose because a key's gradient sums over the queries that attended to it. Masked scores have P = 0,
-    hence dS = 0. Dropout on P comes between the first line and the second.
+    hence dS = 0. Dropout on P comes between the first line and the second. A floating mask is added to S: it gets dS.
     """
-    q, k, v, weights, scale, dropped, dropout_saved = saved
+    q, k, v, weights, scale, dropped, dropout_saved, mask = saved
     dv = dropped.swapaxes(-1, -2) @ dy
     d_weights = dropout_backward(dy @ v.swapaxes(-1, -2), dropout_saved)
     d_scores = softmax_backward(d_weights, SoftmaxSaved(weights, -1))
+    d_mask = None if mask is None else unbroadcast(d_scores.copy(), mask)
     d_scores *= scale
     dq = d_scores @ k
     dk = d_scores.swapaxes(-1, -2) @ q
     # If leading axes were broadcast, as for heads that share keys, unbroadcast sums over all uses.
-    return tuple(unbroadcast(d, kind_of(x)) for d, x in ((dq, q), (dk, k), (dv, v)))  # type: ignore[return-value]
+    gradients = tuple(unbroadcast(d, kind_of(x)) for d, x in ((dq, q), (dk, k), (dv, v)))
+    return gradients if mask is None else (*gradients, d_mask)
 
 
 def _softmax_or_zero(scores: Array) -> Array:

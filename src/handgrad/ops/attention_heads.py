@@ -63,6 +63,27 @@ def split_heads_backward(d_parts: tuple[Gradient, Gradient, Gradient], saved: Sp
     )
 
 
+class SplitOneSaved(NamedTuple):
+    """The number of heads."""
+
+    n_head: int
+
+
+def split_one(x: Array, n_head: int) -> tuple[Array, SplitOneSaved]:
+    """A single projection, with an axis for its heads: x (..., T, H D) to (..., H, T, D), for H = n_head heads.
+
+    Raises ValueError if H does not divide the last size.
+    """
+    if n_head < 1 or x.shape[-1] % n_head:
+        raise ValueError(f"split_one: last size {x.shape[-1]} is not a multiple of {n_head} heads")
+    return _apart(x, n_head), SplitOneSaved(n_head)
+
+
+def split_one_backward(dy: Array, saved: SplitOneSaved) -> Array:
+    """Every element of x is one element of one head, so it has that element's gradient: the heads side by side."""
+    return _side_by_side(dy)
+
+
 class MergeHeadsSaved(NamedTuple):
     """The number of heads."""
 

@@ -43,8 +43,8 @@ def conv2d(
     Raises ValueError if the shapes do not fit one another, TypeError for a stride, padding or dilation that is not one
     integer or two.
     """
-    strides, dilations = _pair(stride, "stride"), _pair(dilation, "dilation")
-    pad_h, pad_w = _pair(padding, "padding")
+    strides, dilations = pair(stride, "stride"), pair(dilation, "dilation")
+    pad_h, pad_w = pair(padding, "padding")
     if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             f"conv2d: x (N, C, H, W) and weight (O, C, I, J) must share C, but have shapes {x.shape} and {weight.shape}"
@@ -55,7 +55,7 @@ def conv2d(
         raise ValueError(
             f"conv2d: a window of {weight.shape[2:]} does not fit into {padded.shape[2:]}, padding included"
         )
-    windows = _windows(padded, weight.shape[2:], strides, dilations)
+    windows = windows_of(padded, weight.shape[2:], strides, dilations)
     y = np.tensordot(windows, weight, axes=((1, 4, 5), (1, 2, 3)))  # N U V O
     if bias is not None:
         y += bias
@@ -85,7 +85,7 @@ def conv2d_backward(dy: Array, saved: Conv2dSaved) -> tuple[Array | None, Array 
     padded, weight, shape, padded_shape, weight_shape, has_bias, strides, (pad_h, pad_w), dilations = saved
     dx = d_weight = None
     if padded is not None:
-        windows = _windows(padded, weight_shape[2:], strides, dilations)
+        windows = windows_of(padded, weight_shape[2:], strides, dilations)
         d_weight = np.tensordot(dy, windows, axes=((0, 2, 3), (0, 2, 3)))
     if weight is not None:
         d_windows = np.moveaxis(np.tensordot(weight, dy, axes=((0,), (1,))), 3, 0)  # N C I J U V
@@ -101,16 +101,17 @@ def conv2d_backward(dy: Array, saved: Conv2dSaved) -> tuple[Array | None, Array 
     return dx, d_weight, dy.sum(axis=(0, 2, 3)) if has_bias else None
 
 
-def _windows(x: Array, size: tuple[int, ...], strides: IntPair, dilations: IntPair) -> Array:
+def windows_of(x: Array, size: tuple[int, ...], strides: IntPair, dilations: IntPair) -> Array:
     """The window that each output sees: (N, C, U, V, I, J), a view."""
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilations, size, strict=True))
     every = sliding_window_view(x, reach, axis=(2, 3))
     return every[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
 
 
-def _pair(value: int | IntPair, name: str) -> IntPair:
+def pair(value: int | IntPair, name: str, operation: str = "conv2d") -> IntPair:
+    """One integer for both axes, or two, as a tuple; TypeError for anything else."""
     try:
         first, second = value if isinstance(value, list | tuple) else (value, value)
         return operator.index(first), operator.index(second)
     except (TypeError, ValueError):
-        raise TypeError(f"conv2d: {name} must be an integer or two, not {value!r}") from None
+        raise TypeError(f"{operation}: {name} must be an integer or two, not {value!r}") from None

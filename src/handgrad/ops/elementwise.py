@@ -90,6 +90,12 @@ def _sigmoid(x: Array) -> Array:
 # fmt: off
 exp, exp_backward = _from_output("exp", np.exp, lambda dy, y: dy * y, "eˣ.", "The exponential is its own slope.")
 log, log_backward = _from_input("log", np.log, lambda dy, x: dy / x, "The natural logarithm.", "log'(x) = 1/x.")
+log1p, log1p_backward = _from_input(
+    "log1p", np.log1p, lambda dy, x: dy / (1 + x), "log(1 + x), accurate near 0.", "The slope is 1 / (1 + x)."
+)
+expm1, expm1_backward = _from_output(
+    "expm1", np.expm1, lambda dy, y: dy * (y + 1), "eˣ - 1, accurate near 0.", "The slope is eˣ = y + 1."
+)
 sqrt, sqrt_backward = _from_output(
     "sqrt", np.sqrt, lambda dy, y: dy / (2 * y), "√x.", "y² = x gives 2y dy/dx = 1, so the slope is 1 / 2y."
 )

@@ -50,7 +50,8 @@ def multi_head_attention_backward(dy: Array, saved: MultiHeadAttentionSaved) -> 
     """Gradient of multi_head_attention for qkv: by the chain rule, the three backwards in reverse order."""
     n_head, attention_saved = saved
     d_heads = merge_heads_backward(dy, MergeHeadsSaved(n_head))
-    d_parts = attention_backward(d_heads, attention_saved)
+    dq, dk, dv = attention_backward(d_heads, attention_saved)[:3]
+    d_parts = (dq, dk, dv)
     return split_heads_backward(d_parts, SplitHeadsSaved(n_head, n_head))
 
 

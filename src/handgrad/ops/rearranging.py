@@ -257,6 +257,40 @@ def getitem_backward(dy: Array, saved: GetitemSaved) -> Array:
     return dx
 
 
+class GatherSaved(NamedTuple):
+    """x's shape and dtype, and the full index of each element that was taken."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    places: tuple[Array, ...]
+
+
+def gather(x: Array, *, indices: Array, axis: int) -> tuple[Array, GatherSaved]:
+    """Along one axis, the elements that ``indices`` names; on the others, each result keeps its own place.
+
+    For axis 1 of three, y_ijk = x_i,indices_ijk,k. indices are integers that count from the end if negative; on the
+    other axes they are not longer than x. Returns y in the shape of indices.
+
+    Raises ValueError if the shapes do not fit, IndexError for an index outside the axis.
+    """
+    others = [i for i in range(x.ndim) if i != axis]
+    if indices.ndim != x.ndim or any(indices.shape[i] > x.shape[i] for i in others):
+        raise ValueError(f"gather: indices of shape {indices.shape} do not fit x of shape {x.shape} along axis {axis}")
+    places = tuple(
+        indices if i == axis else np.arange(n, like=indices).reshape([n if i == j else 1 for j in range(x.ndim)])
+        for i, n in enumerate(indices.shape)
+    )
+    return as_array(x[places]), GatherSaved(x.shape, x.dtype, places)
+
+
+def gather_backward(dy: Array, saved: GatherSaved) -> Array:
+    """An element's gradient is the sum over the places that took it: dx_i,a,k = Σ dy_ijk over all j with index a."""
+    shape, dtype, places = saved
+    dx = np.zeros(shape, dtype, like=dy)
+    _add_at(dx, places, dy)
+    return dx
+
+
 class SetitemSaved(NamedTuple):
     """x's shape, the index, and shape and dtype of the value."""
 

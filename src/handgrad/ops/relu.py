@@ -1,4 +1,4 @@
-"""Rectified linear units."""
+"""Rectified linear units, and leaky ones (Maas, Hannun & Ng 2013)."""
 
 from typing import NamedTuple
 
@@ -26,3 +26,20 @@ def relu_backward(dy: Array, saved: ReluSaved) -> Array:
     PyTorch takes 0, and so do we. The output shows on which side x was, so the input need not be kept.
     """
     return np.where(saved.y <= 0, 0, dy)
+
+
+class LeakyReluSaved(NamedTuple):
+    """The input, and the slope on the left."""
+
+    x: Array
+    negative_slope: float
+
+
+def leaky_relu(x: Array, negative_slope: float = 0.01) -> tuple[Array, LeakyReluSaved]:
+    """x if x > 0, else negative_slope · x, for x of any shape; NaN stays NaN."""
+    return np.where(x > 0, x, x * negative_slope), LeakyReluSaved(x, negative_slope)
+
+
+def leaky_relu_backward(dy: Array, saved: LeakyReluSaved) -> Array:
+    """The slope is 1 where x > 0, else negative_slope; at the kink x = 0 we take the latter, as PyTorch does."""
+    return np.where(saved.x > 0, dy, dy * saved.negative_slope)

@@ -85,6 +85,14 @@ def check_bias(name: str, bias: Array | None, size: int) -> None:
         raise ValueError(f"{name}: bias must have shape ({size},), not {bias.shape}")
 
 
+def integer(value: Any) -> int | None:
+    """value as an int, if it is one in any form: Python's, NumPy's, a 0-d array or tensor; None if it is none."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
 def axes_of(x: Array, axis: Axis) -> tuple[int, ...]:
     """``axis`` as a tuple of axes counted from 0.
 
@@ -118,7 +126,7 @@ def sizes_of(given: Sequence[Any]) -> tuple[int, ...]:
     Raises TypeError if they are not integers.
     """
     try:
-        if len(given) == 1 and not isinstance(given[0], int | np.integer):
+        if len(given) == 1 and integer(given[0]) is None:
             given = tuple(given[0])
         return tuple(operator.index(value) for value in given)
     except TypeError:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from handgrad.autograd import Tensor
 from handgrad.nn import Parameter
 from handgrad.nn.parameter import Part, Place, parts_of
 from handgrad.system.arrays import Array
@@ -97,10 +98,12 @@ class FlatBlock:
 class Optimizer:
     """Moves parameters against their gradients. Semantics, names and defaults are PyTorch's.
 
-    ``params``: an iterable of Parameters, or of groups ``{"params": [...], "lr": ..., ...}`` whose options override
-    the defaults. ``param_groups`` holds them; a schedule writes ``group["lr"]``.
+    ``params``: an iterable of Parameters, of pairs of a name and a Parameter, or of groups
+    ``{"params": [...], "lr": ..., ...}`` whose options override the defaults. ``param_groups`` holds them; a schedule
+    writes ``group["lr"]``.
 
-    Raises ValueError for no parameters, an unknown option, or a parameter in two groups.
+    Raises ValueError for no parameters, an unknown option, or a parameter in two groups, TypeError for anything that is
+    no parameter.
     """
 
     state_names: tuple[str, ...] = ()
@@ -111,33 +114,53 @@ class Optimizer:
     def __init__(self, params: Iterable[Parameter] | Iterable[Group], defaults: Group) -> None:
         given = list(params)
         groups: list[Any] = given if given and isinstance(given[0], dict) else [{"params": given}]
+        self.defaults = defaults
         self.param_groups: list[Group] = []
-        seen: set[int] = set()
         for group in groups:
-            if "params" not in group:
-                raise ValueError(f"{type(self).__name__}: a group has no params")
-            parameters = list(group["params"])
-            unknown = [name for name in group if name != "params" and name not in defaults]
-            if unknown:
-                raise ValueError(
-                    f"{type(self).__name__}: unknown option {unknown[0]!r}; supported are {', '.join(defaults)}"
-                )
-            if any(not parameter.is_leaf for parameter in parameters):
-                raise ValueError(
-                    f"{type(self).__name__}: a computed tensor cannot be optimized: it gets no gradient; pass the "
-                    "tensors it was computed from, or its detach()"
-                )
-            if seen & {id(parameter) for parameter in parameters}:
-                raise ValueError(f"{type(self).__name__}: a parameter is in two groups")
-            if len({id(parameter) for parameter in parameters}) < len(parameters):
-                raise ValueError(f"{type(self).__name__}: a parameter is in one group twice")
-            seen |= {id(parameter) for parameter in parameters}
-            self.param_groups.append({**defaults, **group, "params": parameters})
-        if not seen:
+            self.param_groups.append(self._checked(group))
+        if not self._parameters():
             raise ValueError(f"{type(self).__name__}: no parameters to optimize")
-        for group in self.param_groups:
-            self._check(group)
         self._blocks = self._new_blocks()
+
+    def add_param_group(self, group: Group) -> None:
+        """Adds a group, ``{"params": [...], "lr": ..., ...}``, to those that are optimized.
+
+        Raises ValueError for an unknown option, or a parameter that is in a group already.
+        """
+        checked = self._checked(group)
+        self.param_groups.append(checked)
+        self._blocks.append(_blocks_of(checked["params"]))
+
+    def _checked(self, group: Group) -> Group:
+        """The group with all options, if it may be added to the groups so far."""
+        name = type(self).__name__
+        if not isinstance(group, dict) or "params" not in group:
+            raise ValueError(f"{name}: a group has no params")
+        given = group["params"]
+        # named_parameters() gives pairs of a name and a parameter.
+        parameters: list[Any] = [
+            each[1] if isinstance(each, tuple) and len(each) == 2 else each
+            for each in ([given] if isinstance(given, Tensor) else given)
+        ]
+        for parameter in parameters:
+            if not isinstance(parameter, Tensor):
+                raise TypeError(f"{name}: optimizes Parameters and Tensors, not {type(parameter).__name__}")
+        unknown = [option for option in group if option != "params" and option not in self.defaults]
+        if unknown:
+            raise ValueError(f"{name}: unknown option {unknown[0]!r}; supported are {', '.join(self.defaults)}")
+        if any(not parameter.is_leaf for parameter in parameters):
+            raise ValueError(
+                f"{name}: a computed tensor cannot be optimized: it gets no gradient; pass the tensors it was computed "
+                "from, or its detach()"
+            )
+        ids = {id(parameter) for parameter in parameters}
+        if ids & {id(parameter) for parameter in self._parameters()}:
+            raise ValueError(f"{name}: a parameter is in two groups")
+        if len(ids) < len(parameters):
+            raise ValueError(f"{name}: a parameter is in one group twice")
+        checked = {**self.defaults, **group, "params": parameters}
+        self._check(checked)
+        return checked
 
     def step(self, *, grad_scale: float = 1.0, team: Team = ALONE) -> None:
         """One update of every parameter that requires a gradient and has one.
@@ -159,10 +182,10 @@ class Optimizer:
                     for parameter in piece.parameters:
                         parameter.mark_changed()
 
-    def zero_grad(self) -> None:
-        """Clears the gradients of all parameters."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clears the gradients of all parameters, or fills them with zeros."""
         for parameter in self._parameters():
-            parameter.zero_grad()
+            parameter.zero_grad(set_to_none)
 
     def _parameters(self) -> list[Parameter]:
         """All of them, in the order of their indices."""

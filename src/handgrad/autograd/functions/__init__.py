@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from handgrad.autograd.functions.elementwise import *
 from handgrad.autograd.functions.network import *
+from handgrad.autograd.functions.picking import *
 from handgrad.autograd.functions.products import *
 from handgrad.autograd.functions.rearranging import *
 from handgrad.autograd.functions.reductions import *

@@ -55,6 +55,21 @@ def clip(x: TensorLike, min: TensorLike | None = None, max: TensorLike | None = 
     return apply(ops.clip, *(None if value is None else next(same) for value in (x, min, max)))
 
 
+def sub(a: TensorLike, b: TensorLike, *, alpha: float = 1) -> Tensor:
+    """a - alpha · b."""
+    return subtract(a, b if alpha == 1 else multiply(b, alpha))
+
+
+def div(a: TensorLike, b: TensorLike, *, rounding_mode: Literal["floor"] | None = None) -> Tensor:
+    """a / b; rounded down if ``rounding_mode`` is "floor".
+
+    Raises ValueError for another mode.
+    """
+    if rounding_mode not in (None, "floor"):
+        raise ValueError(f'div: rounding_mode must be None or "floor", not {rounding_mode!r}')
+    return divide(a, b) if rounding_mode is None else floor_divide(a, b)
+
+
 def where(condition: TensorLike, a: TensorLike | None = None, b: TensorLike | None = None) -> Any:
     """a where the condition holds, b elsewhere. The condition alone gives what ``nonzero`` returns."""
     if a is None or b is None:
@@ -77,6 +92,9 @@ def masked_fill(x: TensorLike, mask: TensorLike, value: TensorLike) -> Tensor:
 def negative(x: TensorLike) -> Tensor:
     """-x."""
     return apply(ops.negative, as_tensor(x))
+
+
+clamp, mul, neg, pow = clip, multiply, negative, power
 
 
 def absolute(x: TensorLike) -> Tensor:
@@ -112,6 +130,16 @@ def exp(x: TensorLike) -> Tensor:
 def log(x: TensorLike) -> Tensor:
     """The natural logarithm."""
     return apply(ops.log, floating(x))
+
+
+def log1p(x: TensorLike) -> Tensor:
+    """log(1 + x), accurate near 0."""
+    return apply(ops.log1p, floating(x))
+
+
+def expm1(x: TensorLike) -> Tensor:
+    """eˣ - 1, accurate near 0."""
+    return apply(ops.expm1, floating(x))
 
 
 def sqrt(x: TensorLike) -> Tensor:
@@ -152,6 +180,11 @@ def sigmoid(x: TensorLike) -> Tensor:
 def relu(x: TensorLike) -> Tensor:
     """max(x, 0); the slope at 0 is 0."""
     return apply(ops.relu, as_tensor(x))
+
+
+def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:
+    """x if x > 0, else negative_slope · x."""
+    return apply(ops.leaky_relu, floating(x), negative_slope=negative_slope)
 
 
 def gelu(x: TensorLike, approximate: Literal["tanh", "none"] = "tanh") -> Tensor:

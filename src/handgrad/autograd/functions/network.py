@@ -1,28 +1,31 @@
 """The parts of networks: softmax, normalisation, losses, attention."""
 
-import math
 from collections.abc import Sequence
-from typing import Literal
+from operator import index
+from typing import Any, Literal
 
 import numpy as np
 
 from handgrad import ops
+from handgrad.autograd.functions.elementwise import astype
 from handgrad.autograd.operands import as_tensor, floating, promoted_tensors
 from handgrad.autograd.random import default_generator
 from handgrad.autograd.recording import apply
 from handgrad.autograd.tensor import Tensor, TensorLike
+from handgrad.backend import Forward
 from handgrad.ops.conv2d import IntPair
 from handgrad.ops.cross_entropy import Reduction
+from handgrad.ops.shapes import axes_of, sizes_of
 
 
 def softmax(x: TensorLike, axis: int = -1, *, dim: int | None = None) -> Tensor:
     """exp(x_i) / Σ exp(x_j) along an axis, which may be called dim."""
-    return apply(ops.softmax, floating(x), axis=axis if dim is None else dim)
+    return _along(ops.softmax, x, axis if dim is None else dim)
 
 
 def log_softmax(x: TensorLike, axis: int = -1, *, dim: int | None = None) -> Tensor:
     """The logarithm of softmax along an axis, which may be called dim."""
-    return apply(ops.log_softmax, floating(x), axis=axis if dim is None else dim)
+    return _along(ops.log_softmax, x, axis if dim is None else dim)
 
 
 def embedding(ids: TensorLike, weight: TensorLike) -> Tensor:
@@ -32,8 +35,7 @@ def embedding(ids: TensorLike, weight: TensorLike) -> Tensor:
 
 def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
     """x @ weight + bias, weight (in, out) as everywhere here (PyTorch's is the transpose)."""
-    given = promoted_tensors(x, weight, *([] if bias is None else [bias]))
-    return apply(ops.linear, *given, *([None] if bias is None else []))
+    return _with_optional(ops.linear, x, weight, bias)
 
 
 def layer_norm(
@@ -44,15 +46,10 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Brings the last axes, ``normalized_shape``, to mean 0 and variance 1; then times weight, plus bias."""
-    x = floating(x)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    x, shape = floating(x), sizes_of((normalized_shape,))
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: the last axes of x, of shape {x.shape}, are not normalized_shape {shape}")
-    scale = as_tensor(np.ones(shape, x.dtype)) if weight is None else as_tensor(weight)
-    shift = as_tensor(np.zeros(shape, x.dtype)) if bias is None else as_tensor(bias)
-    rows = x.reshape(*x.shape[: -len(shape)], math.prod(shape))
-    given = promoted_tensors(rows, scale.reshape(-1), shift.reshape(-1))
-    return apply(ops.layer_norm, *given, eps=eps).reshape(x.shape)
+    return _with_optional(ops.layer_norm, x, weight, bias, eps=eps, axes=len(shape))
 
 
 def dropout(x: TensorLike, p: float = 0.5, training: bool = True, *, rng: np.random.Generator | None = None) -> Tensor:
@@ -61,11 +58,37 @@ def dropout(x: TensorLike, p: float = 0.5, training: bool = True, *, rng: np.ran
 
 
 def cross_entropy(
-    logits: TensorLike, targets: TensorLike, ignore_index: int = -100, reduction: Reduction = "mean"
+    logits: TensorLike,
+    targets: TensorLike,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+    *,
+    weight: TensorLike | None = None,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
-    """-log softmax(logits)[target] in nats; logits (..., V), targets (...): the classes are the last axis."""
+    """-log softmax(logits)[target] in nats; logits (..., V), targets (...): the classes are the last axis.
+
+    ``weight`` (V,) multiplies the loss of each class; ``label_smoothing`` is the share of a target that spreads evenly
+    over all classes. Both as in PyTorch.
+    """
+    options = {"targets": as_tensor(targets), "ignore_index": index(ignore_index), "reduction": reduction}
+    if weight is None and label_smoothing == 0:
+        return apply(ops.cross_entropy, floating(logits), **options)
+    options |= {"weight": None if weight is None else as_tensor(weight), "label_smoothing": label_smoothing}
+    return apply(ops.weighted_cross_entropy, floating(logits), **options)
+
+
+def binary_cross_entropy(probabilities: TensorLike, target: TensorLike, reduction: Reduction = "mean") -> Tensor:
+    """-t log p - (1 - t) log(1 - p), averaged; both have the same shape. Logarithms below -100 count as -100."""
     return apply(
-        ops.cross_entropy, floating(logits), targets=as_tensor(targets), ignore_index=ignore_index, reduction=reduction
+        ops.binary_cross_entropy, *promoted_tensors(floating(probabilities), floating(target)), reduction=reduction
+    )
+
+
+def binary_cross_entropy_with_logits(logits: TensorLike, target: TensorLike, reduction: Reduction = "mean") -> Tensor:
+    """The same from logits, whose sigmoid is the probability."""
+    return apply(
+        ops.binary_cross_entropy_with_logits, *promoted_tensors(floating(logits), floating(target)), reduction=reduction
     )
 
 
@@ -86,12 +109,17 @@ def attention(
 ) -> Tensor:
     """softmax(q kᵀ / √D + mask) v; q (..., T, D), k (..., S, D), v (..., S, E).
 
-    Causal by default. A boolean mask is true where attending is allowed; a floating mask is added to the scores.
+    Causal by default. A boolean mask is true where attending is allowed; a floating mask is added to the scores, and
+    gets a gradient.
     """
+    given = promoted_tensors(floating(q), k, v)
+    constant = None if mask is None else as_tensor(mask)
+    if constant is not None and constant.requires_grad:
+        given, constant = [*given, astype(constant, given[0].dtype)], None
     return apply(
         ops.attention,
-        *promoted_tensors(floating(q), k, v),
-        mask=None if mask is None else as_tensor(mask),
+        *given,
+        **({} if len(given) == 4 else {"mask": constant}),
         causal=causal,
         dropout_p=dropout_p,
         rng=rng or default_generator(),
@@ -107,6 +135,28 @@ def conv2d(
     dilation: int | IntPair = 1,
 ) -> Tensor:
     """x (N, C, H, W) with weight (O, C, I, J) and bias (O,): (N, O, U, V)."""
-    given = promoted_tensors(floating(x), weight, *([] if bias is None else [bias]))
-    absent = [None] if bias is None else []
-    return apply(ops.conv2d, *given, *absent, stride=stride, padding=padding, dilation=dilation)
+    return _with_optional(ops.conv2d, floating(x), weight, bias, stride=stride, padding=padding, dilation=dilation)
+
+
+def max_pool2d(
+    x: TensorLike, kernel_size: int | IntPair, stride: int | IntPair | None = None, padding: int | IntPair = 0
+) -> Tensor:
+    """The largest number in each window of x (N, C, H, W): (N, C, U, V). The stride is the window's size by default."""
+    return apply(ops.max_pool2d, floating(x), kernel_size=kernel_size, stride=stride, padding=padding)
+
+
+def _along(operation: Forward, x: TensorLike, axis: int) -> Tensor:
+    """A softmax along an axis; a single number counts as a vector of one, as in PyTorch."""
+    tensor = floating(x)
+    if tensor.ndim == 0:
+        return _along(operation, tensor.reshape(1), axis).reshape(())
+    (axis,) = axes_of(tensor.data, axis)
+    return apply(operation, tensor, axis=axis)
+
+
+def _with_optional(
+    operation: Forward, x: TensorLike, weight: TensorLike | None, bias: TensorLike | None, **options: Any
+) -> Tensor:
+    """Applies an operation whose weight or bias may be missing."""
+    given = iter(promoted_tensors(*(value for value in (x, weight, bias) if value is not None)))
+    return apply(operation, *(None if value is None else next(given) for value in (x, weight, bias)), **options)

@@ -24,6 +24,26 @@ def mm(a: TensorLike, b: TensorLike) -> Tensor:
     return matmul(a, b)
 
 
+def bmm(a: TensorLike, b: TensorLike) -> Tensor:
+    """The products of two stacks of matrices of the same length; other shapes are refused.
+
+    Raises ValueError if one does not have three axes, or if the lengths differ.
+    """
+    a, b = as_tensor(a), as_tensor(b)
+    if a.ndim != 3 or b.ndim != 3 or a.shape[0] != b.shape[0]:
+        raise ValueError(
+            f"bmm: both must be stacks of equally many matrices, not of shapes {a.shape} and {b.shape}; matmul takes "
+            "other shapes"
+        )
+    return matmul(a, b)
+
+
+def outer(a: TensorLike, b: TensorLike) -> Tensor:
+    """Every a_i times every b_j: (I, J); both are flattened first."""
+    a, b = as_tensor(a), as_tensor(b)
+    return multiply(a.reshape(-1, 1), b.reshape(1, -1))
+
+
 def dot(a: TensorLike, b: TensorLike) -> Tensor:
     """NumPy's dot: the inner product of vectors, the product of matrices, the multiple by a number; in general the sum
     over the last axis of a and the last but one of b.

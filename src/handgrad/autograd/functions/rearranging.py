@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from handgrad import ops
-from handgrad.autograd.operands import as_tensor, promoted_tensors
+from handgrad.autograd.methods import Ints
+from handgrad.autograd.operands import as_tensor, either, promoted_tensors
 from handgrad.autograd.recording import apply, apply_several
 from handgrad.autograd.shared_memory import owner
-from handgrad.autograd.tensor import Ints, Tensor, TensorLike
-from handgrad.ops.shapes import Axis, axes_of, sizes_of
+from handgrad.autograd.tensor import Tensor, TensorLike
+from handgrad.ops.shapes import Axis, axes_of, integer, sizes_of
 
 
 def reshape(x: TensorLike, *shape: Ints) -> Tensor:
@@ -60,7 +61,7 @@ def flatten(x: TensorLike, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def transpose(x: TensorLike, *axes: Ints | None) -> Tensor:
     """Two integers swap these axes (PyTorch). A tuple or more integers order all axes, none reverses them (NumPy)."""
     tensor = as_tensor(x)
-    if len(axes) == 2 and all(isinstance(axis, int) for axis in axes):
+    if len(axes) == 2 and all(integer(axis) is not None for axis in axes):
         return swapaxes(tensor, *axes)  # type: ignore[arg-type]
     if axes in ((), (None,)):
         return apply(ops.permute, tensor, axes=tuple(range(tensor.ndim))[::-1])
@@ -81,13 +82,19 @@ def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
     return apply(ops.permute, tensor, axes=tuple(order))
 
 
-def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
+def matrix_transpose(x: TensorLike) -> Tensor:
+    """The last two axes exchanged."""
+    return swapaxes(x, -2, -1)
+
+
+def squeeze(x: TensorLike, axis: Axis = None, *, dim: Axis = None) -> Tensor:
     """Removes axes of size 1, all or those named.
 
     Raises ValueError if a named axis has another size.
     """
     tensor = as_tensor(x)
     ones = tuple(i for i, size in enumerate(tensor.shape) if size == 1)
+    axis = either(axis, dim)
     axes = ones if axis is None else axes_of(tensor.data, axis)
     large = [i for i in axes if tensor.shape[i] != 1]
     if large:
@@ -95,15 +102,15 @@ def squeeze(x: TensorLike, axis: Axis = None) -> Tensor:
     return reshape(tensor, tuple(size for i, size in enumerate(tensor.shape) if i not in axes))
 
 
-def expand_dims(x: TensorLike, axis: Ints) -> Tensor:
+def expand_dims(x: TensorLike, axis: Ints | None = None, *, dim: Ints | None = None) -> Tensor:
     """Inserts axes of size 1 at these places of the result."""
     tensor = as_tensor(x)
-    return reshape(tensor, np.expand_dims(tensor.data, axis if isinstance(axis, int) else tuple(axis)).shape)
+    return reshape(tensor, np.expand_dims(tensor.data, sizes_of((either(axis, dim),))).shape)
 
 
-def unsqueeze(x: TensorLike, dim: int) -> Tensor:
+def unsqueeze(x: TensorLike, dim: int | None = None, *, axis: int | None = None) -> Tensor:
     """Inserts an axis of size 1."""
-    return expand_dims(x, dim)
+    return expand_dims(x, either(axis, dim))
 
 
 def broadcast_to(x: TensorLike, shape: Ints) -> Tensor:
@@ -111,16 +118,73 @@ def broadcast_to(x: TensorLike, shape: Ints) -> Tensor:
     return apply(ops.broadcast_to, as_tensor(x), shape=sizes_of((shape,)))
 
 
-def repeat(x: TensorLike, repeats: Ints | TensorLike, axis: int | None = None) -> Tensor:
-    """Repeats each element ``repeats`` times in a row, along an axis; None flattens x first."""
-    counts = as_tensor(repeats).data.copy()  # so that later changes of them have no effect
+def expand(x: TensorLike, *sizes: Ints) -> Tensor:
+    """Stretches axes of size 1 to these sizes, without a copy; -1 keeps a size, and new axes come first."""
+    tensor, shape = as_tensor(x), sizes_of(sizes)
+    new = len(shape) - tensor.ndim
+    if new < 0 or -1 in shape[:new]:
+        raise ValueError(
+            f"expand: sizes {shape} must name every axis of shape {tensor.shape}, and new axes by their size"
+        )
+    kept = [tensor.shape[i - new] if size == -1 else size for i, size in enumerate(shape)]
+    return broadcast_to(tensor, tuple(kept))
+
+
+def tile(x: TensorLike, *reps: Ints) -> Tensor:
+    """Lays x so many times side by side along each axis; missing counts or axes in front are 1 (PyTorch's repeat)."""
+    tensor, counts = as_tensor(x), sizes_of(reps)
+    if any(count < 0 for count in counts):
+        raise ValueError(f"tile: the numbers of copies must be at least 0, not {counts}")
+    ndim = max(tensor.ndim, len(counts))
+    counts = (1,) * (ndim - len(counts)) + counts
+    shape = (1,) * (ndim - tensor.ndim) + tensor.shape
+    apart = reshape(tensor, tuple(size for pair in zip((1,) * ndim, shape, strict=True) for size in pair))
+    copies = broadcast_to(apart, tuple(size for pair in zip(counts, shape, strict=True) for size in pair))
+    return copy(reshape(copies, tuple(count * size for count, size in zip(counts, shape, strict=True))))
+
+
+def t(x: TensorLike) -> Tensor:
+    """The transpose of a matrix; a vector or a number as it is.
+
+    Raises ValueError for more than two axes.
+    """
+    tensor = as_tensor(x)
+    if tensor.ndim > 2:
+        raise ValueError(f"t: takes at most two axes, not shape {tensor.shape}; use swapaxes, permute or transpose")
+    return transpose(tensor)
+
+
+def flip(x: TensorLike, axis: Axis = None, *, dims: Axis = None, dim: Axis = None) -> Tensor:
+    """The elements in reverse order along these axes, all by default."""
+    tensor = as_tensor(x)
+    axes = axes_of(tensor.data, either(axis, either(dims, dim)))
+    backwards = tuple(slice(None, None, -1 if i in axes else None) for i in range(tensor.ndim))
+    return apply(ops.getitem, tensor, index=backwards)
+
+
+def repeat(
+    x: TensorLike, repeats: Ints | TensorLike, axis: int | None = None, *more: int, dim: int | None = None
+) -> Tensor:
+    """Repeats each element ``repeats`` times in a row, along an axis; None flattens x first. PyTorch's repeat is tile.
+
+    Raises TypeError for more counts, which only PyTorch's takes.
+    """
+    axis = either(axis, dim)
+    if more or (integer(axis) is not None and not -np.ndim(x) <= integer(axis) < max(np.ndim(x), 1)):  # type: ignore[operator]
+        raise TypeError(
+            f"repeat: repeats each element along an axis, as in NumPy: repeat(count, axis), x has {np.ndim(x)} axes; "
+            "PyTorch's repeat is called tile"
+        )
+    single = integer(repeats)
+    counts = as_tensor(repeats if single is None else single).data.copy()  # later changes of them have no effect
     if counts.dtype.kind not in "iu":
         raise TypeError(f"repeat: repeats must be integers, not {counts.dtype}")
     return apply(ops.repeat, as_tensor(x), repeats=counts, axis=axis)
 
 
-def concatenate(tensors: Sequence[TensorLike], axis: int | None = 0) -> Tensor:
+def concatenate(tensors: Sequence[TensorLike], axis: int | None = 0, *, dim: int | None = None) -> Tensor:
     """Joins tensors along an existing axis."""
+    axis = axis if dim is None else dim
     return apply(ops.concatenate, *promoted_tensors(*_some(tensors, "concatenate")), axis=axis)
 
 
@@ -139,10 +203,10 @@ def split(x: TensorLike, split_size: Ints, dim: int = 0, *, axis: int | None = N
     tensor, along = as_tensor(x), dim if axis is None else axis
     (along,) = axes_of(tensor.data, along)
     size = tensor.shape[along]
-    if isinstance(split_size, Sequence):
-        sizes = [operator.index(n) for n in split_size]
+    each = integer(split_size)
+    if each is None:
+        sizes = list(sizes_of((split_size,)))
     else:
-        each = operator.index(split_size)
         if each < 1:
             raise ValueError(f"split: pieces must have a size of at least 1, not {each}")
         sizes = [min(each, size - start) for start in range(0, size, each)] or [0]
@@ -151,6 +215,7 @@ def split(x: TensorLike, split_size: Ints, dim: int = 0, *, axis: int | None = N
 
 def chunk(x: TensorLike, chunks: int, dim: int = 0, *, axis: int | None = None) -> tuple[Tensor, ...]:
     """Cuts x along an axis into at most ``chunks`` pieces of equal size; the last may be smaller."""
+    chunks = operator.index(chunks)
     if chunks < 1:
         raise ValueError(f"chunk: there must be at least 1 chunk, not {chunks}")
     tensor, along = as_tensor(x), dim if axis is None else axis
@@ -160,8 +225,18 @@ def chunk(x: TensorLike, chunks: int, dim: int = 0, *, axis: int | None = None) 
     return split(tensor, math.ceil(size / chunks), along)
 
 
-def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+def diagonal(
+    x: TensorLike,
+    offset: int = 0,
+    axis1: int = 0,
+    axis2: int = 1,
+    *,
+    dim1: int | None = None,
+    dim2: int | None = None,
+) -> Tensor:
     """The elements whose indices on two axes differ by ``offset``, along a new last axis."""
+    axis1, axis2 = axis1 if dim1 is None else dim1, axis2 if dim2 is None else dim2
+    offset, axis1, axis2 = map(operator.index, (offset, axis1, axis2))
     return apply(ops.diagonal, as_tensor(x), offset=offset, axis1=axis1, axis2=axis2)
 
 
@@ -172,12 +247,12 @@ def trace(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Ten
 
 def triu(x: TensorLike, k: int = 0, *, diagonal: int | None = None) -> Tensor:
     """x with zeros below diagonal k (PyTorch calls it diagonal) of the last two axes."""
-    return apply(ops.triu, as_tensor(x), k=k if diagonal is None else diagonal)
+    return apply(ops.triu, as_tensor(x), k=operator.index(k if diagonal is None else diagonal))
 
 
 def tril(x: TensorLike, k: int = 0, *, diagonal: int | None = None) -> Tensor:
     """x with zeros above diagonal k (PyTorch calls it diagonal) of the last two axes."""
-    return apply(ops.tril, as_tensor(x), k=k if diagonal is None else diagonal)
+    return apply(ops.tril, as_tensor(x), k=operator.index(k if diagonal is None else diagonal))
 
 
 def _some(tensors: Sequence[TensorLike], name: str) -> Sequence[TensorLike]:
