@@ -148,6 +148,7 @@ def test_no_thread_can_be_started(
     def fail(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
+    assert handgrad("prepare", "--text", text_file, "--out", tmp_path / "tokens").code == 0  # with threads
     monkeypatch.setattr(threading.Thread, "start", fail)
     flags = [
         "--block-size",
@@ -165,7 +166,7 @@ def test_no_thread_can_be_started(
         "--replicas",
         "2",
     ]
-    done = handgrad("train", "--text", text_file, "--out", tmp_path / "run", *flags)
+    done = handgrad("train", "--data", tmp_path / "tokens", "--out", tmp_path / "run", *flags)
     assert (done.code, "starts no more threads" in done.err) == (2, True)
     monkeypatch.undo()
     assert handgrad("train", "--resume", tmp_path / "run").code == 0

@@ -104,7 +104,7 @@ def test_train_reads_standard_input_and_folders(
     monkeypatch.setattr(
         sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeffabc".encode("utf-16") * 300), encoding="ascii")
     )
-    few = [*TINY, "--max-steps", 1]
+    few = [*TINY, "--max-steps", 1, "--warmup-steps", 0]
     piped = handgrad("train", "--text", "-", "--out", tmp_path / "piped", *few)
     assert piped.code == 0, piped.err
     assert "characters of standard input" in piped.out
@@ -127,7 +127,7 @@ def test_train_reads_standard_input_and_folders(
 
 def test_one_unseen_character_is_counted_and_bytes_help(handgrad: Handgrad, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("abc" * 100 + "?")
-    few = [*TINY, "--max-steps", 1]
+    few = [*TINY, "--max-steps", 1, "--warmup-steps", 0]
     lossy = handgrad("train", "--text", tmp_path / "text.txt", "--out", tmp_path / "a", *few)
     assert "1 of 31 characters of the validation text are unknown to the tokenizer ('?')" in lossy.err
     says = "bits per character are not comparable: the tokenizer does not know 1 of the 31 characters of the validation"
