@@ -15,7 +15,7 @@ export MPLCONFIGDIR ?= $(abspath $(VENV))/matplotlib
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make train    environment, install, train a GPT on Python's own reference text (a minute or two)"
+	@echo "make train    environment, install, train a GPT on functions of Python's standard library (two to three minutes)"
 	@echo "make test     the fast tests, in three minutes (tests that are marked slow need make test-all)"
 	@echo "make test-all every test but the long torture: ten minutes"
 	@echo "make torture  kill runs hundreds of times, damage files thousands of times: writes the table of docs/reliability.md"
@@ -56,9 +56,11 @@ lessons: $(VENV)/.test
 check: $(VENV)/.installed
 	$(BIN)/handgrad check
 
-# The variable suppresses a warning about MkDocs 2, which pyproject.toml excludes.
+# The variable suppresses a warning about MkDocs 2, which pyproject.toml excludes. Warnings end the build, but MkDocs
+# would not count them with --quiet.
 docs: $(VENV)/.docs
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build >$(VENV)/docs.log 2>&1 \
+		|| { grep -v "^INFO" $(VENV)/docs.log >&2; exit 1; }
 	@echo "open $(abspath site/index.html)"
 
 clean:

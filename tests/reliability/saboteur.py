@@ -65,15 +65,15 @@ class Saboteur:
         path = os.readlink(f"/proc/self/fd/{descriptor}") if os.path.exists("/proc/self/fd") else self.directory
         found = os.fstat(descriptor)
         safe = self.flushed.get(found.st_ino, 0)
-        if self.fault in ("tear", "full") and self.count + 1 == self.number and stat.S_ISREG(found.st_mode):
+        is_next = self.count + 1 == self.number and self.is_inside(path)
+        if self.fault in ("tear", "full") and is_next and stat.S_ISREG(found.st_mode):
             os.truncate(path, safe + (found.st_size - safe) // 2)
         self.change("os.fsync", path)
         self.fsync(descriptor)
         self.flushed[found.st_ino] = found.st_size
 
     def change(self, event: str, path: str) -> None:
-        inside = os.path.join(os.path.realpath(os.path.dirname(path)), "")
-        if not inside.startswith(os.path.join(self.directory, "")) and os.path.realpath(path) != self.directory:
+        if not self.is_inside(path):
             return
         self.count += 1
         if self.count < self.number or self.fault == "count":
@@ -84,6 +84,12 @@ class Saboteur:
             refuse(errno.EROFS, path)
         if event not in _FREE_SPACE:
             refuse(errno.ENOSPC, path)
+
+
+    def is_inside(self, path: str) -> bool:
+        """Whether it is the directory, or lies below it."""
+        parent = os.path.join(os.path.realpath(os.path.dirname(path)), "")
+        return parent.startswith(os.path.join(self.directory, "")) or os.path.realpath(path) == self.directory
 
 
 class BadFile(io.RawIOBase):

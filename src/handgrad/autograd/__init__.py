@@ -29,12 +29,10 @@ from handgrad.autograd.creation import (
     zeros_like,
 )
 from handgrad.autograd.drawing import Graph, graph
-from handgrad.autograd.dtypes import bool, float32, float64, int32, int64
+from handgrad.autograd.dtypes import bool, double, float, float32, float64, int, int32, int64, long
 from handgrad.autograd.grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from handgrad.autograd.random import default_generator, manual_seed
 from handgrad.autograd.tensor import Tensor, TensorLike
-
-float, double, int, long = float32, float64, int32, int64  # PyTorch's other names
 
 __all__ = [
     "Graph",

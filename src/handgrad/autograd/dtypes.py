@@ -1,6 +1,7 @@
 """The dtypes that tensors have, and how data gets one of them."""
 
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,14 @@ float64 = np.dtype("float64")
 int32 = np.dtype("int32")
 int64 = np.dtype("int64")
 bool = np.dtype("bool")
+float = float32
+"""Another name for ``float32``, PyTorch's."""
+double = float64
+"""Another name for ``float64``, PyTorch's."""
+int = int32
+"""Another name for ``int32``, PyTorch's."""
+long = int64
+"""Another name for ``int64``, PyTorch's."""
 
 DTYPES = (float32, float64, int32, int64, bool)
 
@@ -71,7 +80,7 @@ def _from_sequence(value: Any) -> Array:
     if array.size and not np.abs(array).max() < 2.0**63:
         # NumPy makes floats of integers that are too large, if others are small.
         numbers = list(_numbers_in(value))
-        if all(isinstance(number, int | np.integer) for number in numbers):
+        if all(isinstance(number, Integral) for number in numbers):
             raise OverflowError(f"tensor: {max(numbers, key=abs)} does not fit into int64")
     # Python's floats become float32, however deep in lists; arrays of float64 keep their dtype.
     wide = any(inner.ndim and inner.dtype == np.float64 for inner in _arrays_in(value))

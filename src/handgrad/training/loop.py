@@ -138,6 +138,8 @@ class _Trainer:
                 self.measured_from = (time.perf_counter(), progress.tokens)
         if self.saved_step != progress.step:
             self._save(best=False)
+        elif progress.step >= config.max_steps:  # its weights gave a finite loss
+            prune(self.run.path, config.keep)  # which an earlier read error may have kept from removing all
         return Outcome(progress, progress.step >= config.max_steps, self.val_loss)
 
     def _make_step(self, lr: float) -> Metrics:

@@ -94,7 +94,14 @@ def negative(x: TensorLike) -> Tensor:
     return apply(ops.negative, as_tensor(x))
 
 
-clamp, mul, neg, pow = clip, multiply, negative, power
+clamp = clip
+"""Another name for ``clip``, PyTorch's."""
+mul = multiply
+"""Another name for ``multiply``, PyTorch's."""
+neg = negative
+"""Another name for ``negative``, PyTorch's."""
+pow = power
+"""Another name for ``power``, PyTorch's."""
 
 
 def absolute(x: TensorLike) -> Tensor:

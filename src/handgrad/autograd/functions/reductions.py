@@ -116,7 +116,10 @@ def cumprod(x: TensorLike, axis: int | None = None, *, dim: int | None = None) -
     return apply(ops.cumprod, _counting(x), axis=either(axis, dim))
 
 
-amax, amin = max, min
+amax = max
+"""Another name for ``max``, PyTorch's."""
+amin = min
+"""Another name for ``min``, PyTorch's."""
 
 
 # -- without a gradient
