@@ -24,7 +24,10 @@ class Docstrings(griffe.Extension):
                 package.del_member(name)
         for module in pkg["ops"].modules.values():
             _add_pairs(module)
-        _describe_methods(pkg["autograd.tensor.Tensor"])
+        tensor = pkg["autograd.tensor.Tensor"]
+        for parts in ("conversions.Conversions", "copying.Copies", "methods.Methods"):
+            _take_members(tensor, pkg[f"autograd.{parts}"])
+        _describe_methods(tensor)
 
     def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
         # Attributes that __init__ sets without a docstring are left to the source.
@@ -48,6 +51,14 @@ def _add_pairs(module: griffe.Module) -> None:
                 docstring = griffe.Docstring(as_markdown(getattr(running, name).__doc__))
                 value = None if name.endswith("_backward") else ast.unparse(node.value)  # the line is shown once
                 module.set_member(name, griffe.Attribute(name, value=value, docstring=docstring, lineno=node.lineno))
+
+
+def _take_members(tensor: griffe.Class, parts: griffe.Class) -> None:
+    """``Tensor`` inherits from classes that readers need not know: its page shows their members as its own."""
+    for name, member in list(parts.members.items()):
+        if not name.startswith("_") and name not in tensor.members:
+            parts.del_member(name)
+            tensor.set_member(name, member)
 
 
 def _describe_methods(tensor: griffe.Class) -> None:

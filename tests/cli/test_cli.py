@@ -160,8 +160,9 @@ def test_a_default_that_contradicts_a_flag_moves_along(handgrad: Handgrad, text_
     )
     said = [line for line in done.err.splitlines() if "warning" in line]  # kernels may be compiled too
     assert said == [
-        "handgrad: warning: min_lr is 1e-06, not 0.0001: the default is above lr 1e-05",
-        "handgrad: warning: warmup_steps is 0, not 100: with 12 steps the learning rate would never reach lr",
+        "handgrad: warning: min_lr becomes 1e-06 instead of 0.0001: the default is above lr 1e-05",
+        "handgrad: warning: warmup_steps becomes 0 instead of 100: with 12 steps the learning rate would never "
+        "reach lr",
     ]
     config = open_run(tmp_path / "run").config
     assert (config.lr, config.min_lr, config.warmup_steps) == (1e-5, 1e-6, 0)
@@ -440,7 +441,7 @@ BAD = {
     "missing file": (["train", "--text", "missing.txt"], "missing.txt: no such file"),
     "empty file": (["train", "--text", "empty.txt"], "empty.txt is empty"),
     "directory": (["compare", "--text", "."], ". is a directory"),
-    "no text in it": (["train", "--text", ".", "--include", "*.png"], "--include and --exclude leave none of them"),
+    "no text in it": (["train", "--text", ".", "--include", "*.png"], "no file in . passes --include and --exclude ("),
     "not UTF-8 in it": (["train", "--text", "."], "or name its encoding: --encoding windows-1252"),
     "both texts": (["train", "--text", "-", "-"], "standard input can be read only once; name - once"),
     "kind of documents": (

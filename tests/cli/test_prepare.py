@@ -28,8 +28,8 @@ def test_the_summary(handgrad: Handgrad, tmp_path: Path) -> None:
     assert done.code == 0
     assert done.err == (
         "handgrad: warning: 50 of 125 characters of the validation text are unknown to the tokenizer ('c'), because "
-        "the training text lacks them, so there are no bits per character; --byte-fallback lets the tokenizer encode "
-        "every character; --shuffle-documents or --val-text choose another split\n"
+        "the training text lacks them, so bits per character cannot be compared; --byte-fallback lets the tokenizer "
+        "encode every character; --shuffle-documents or --val-text choose another split\n"
     )
     assert done.out.splitlines() == [
         "documents             2",

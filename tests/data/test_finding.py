@@ -96,11 +96,11 @@ def test_a_file_that_is_named_itself_is_refused_by_what_it_is(tmp_path: Path) ->
     image = written(tmp_path / "in" / "photo.txt", PNG)
     for text in (image, Stream(io.BytesIO(PNG), "standard input")):
         name = text if isinstance(text, Path) else "standard input"
-        with pytest.raises(InputError, match=rf"^{name} is a PNG image, not a text; a text file is needed$"):
+        with pytest.raises(InputError, match=rf"^{name} is a PNG image, not a text; give a text file$"):
             prepared(tmp_path, text)
     with pytest.raises(InputError, match=r"in has no text among its 1 files; .*photo\.txt, .* is a PNG image$"):
         prepared(tmp_path, tmp_path / "in")
-    with pytest.raises(InputError, match="in has 1 files, but --include and --exclude leave none of them"):
+    with pytest.raises(InputError, match=r"^no file in .*in passes --include and --exclude \(1 looked at\)$"):
         prepared(tmp_path, tmp_path / "in", exclude=["*"])
     assert not (tmp_path / "out").exists()
 
@@ -121,8 +121,8 @@ def test_the_line_ends_of_windows_are_said(tmp_path: Path) -> None:
     written(folder / "b.txt", "one\ntwo\n" * 9)
     _, made = prepared(tmp_path, folder)
     assert made.notes == (
-        "1 of 2 documents have the line ends of Windows, and the model learns both of their characters; "
-        "--line-ends unix makes them one",
+        "1 of 2 documents have the line ends of Windows, two characters each; --line-ends unix replaces them with one "
+        "line feed",
     )
 
 
@@ -203,7 +203,7 @@ def test_a_line_without_the_field_is_named(line: str, says: str, tmp_path: Path)
 
 
 def test_lines_that_are_no_text_or_not_utf_8_are_named_with_their_place(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a\.txt has no line with text; a text is needed$"):
+    with pytest.raises(InputError, match=r"a\.txt has no line with text; name a file with text$"):
         prepared(tmp_path, written(tmp_path / "a.txt", "\n \r\n\n"), documents="lines")
     with pytest.raises(InputError, match=r"b\.txt is not UTF-8: byte 0xe9 at offset 8 .*--encoding windows-1252$"):
         prepared(tmp_path, written(tmp_path / "b.txt", b"fine\ncaf\xe9\n"), documents="lines")
@@ -265,7 +265,8 @@ def test_characters_that_only_validation_has_are_counted_and_named(tmp_path: Pat
     data, made = prepared(tmp_path, ordered_names(tmp_path), documents="lines", tokenizer=CharTokenizer())
     assert made.notes == (
         "8 of 24 characters of the validation text are unknown to the tokenizer ('s', 't'), because the training text "
-        "lacks them, so there are no bits per character; --byte-fallback lets the tokenizer encode every character; "
+        "lacks them, so bits per character cannot be compared; --byte-fallback lets the tokenizer encode every "
+        "character; "
         "--shuffle-documents or --val-text choose another split",
     )
     assert data.why_no_bits == (
@@ -285,7 +286,9 @@ def test_with_bytes_nothing_is_unknown_and_what_training_lacks_is_said(kind: str
     assert " of the validation text (" in note
     helps = "--shuffle-documents or --val-text choose another split"
     if kind == "word":
-        helps = "with a smaller --vocab-size the training text has bytes too"
+        helps = (
+            "with a smaller --vocab-size the model learns bytes, because rare words of the training text become bytes"
+        )
     assert note.endswith(f"occur nowhere in the training text, so the model cannot learn them; {helps}")
     if kind != "word":
         assert note.startswith("2 tokens of the validation text ('")
@@ -303,7 +306,7 @@ def test_a_tokenizer_from_elsewhere_lacks_characters_of_both_parts(tmp_path: Pat
         f"them{so}"
         for some, part, so in (
             ("27 of 81", "training", ""),
-            ("3 of 9", "validation", ", so there are no bits per character"),
+            ("3 of 9", "validation", ", so bits per character cannot be compared"),
         )
     ]
 

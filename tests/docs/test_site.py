@@ -162,7 +162,7 @@ def test_an_output_is_found_below_its_command(tmp_path: Path) -> None:
 
 
 def test_code_in_tables_has_its_pipes_and_flags_stay_whole(whole_site: Path) -> None:
-    assert "handgrad train [--text FILE | --data DIR" in text_of(whole_site / "running.html")
+    assert "handgrad train [--text PATH ... | --data DIR" in text_of(whole_site / "running.html")
     assert '<span class="whole">--data</span>' in (whole_site / "running.html").read_text(encoding="utf-8")
     assert "char|word|bpe" in text_of(whole_site / "commands.html")
     for page in whole_site.rglob("*.html"):

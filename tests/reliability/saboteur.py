@@ -85,7 +85,6 @@ class Saboteur:
         if event not in _FREE_SPACE:
             refuse(errno.ENOSPC, path)
 
-
     def is_inside(self, path: str) -> bool:
         """Whether it is the directory, or lies below it."""
         parent = os.path.join(os.path.realpath(os.path.dirname(path)), "")

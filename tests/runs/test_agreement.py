@@ -23,11 +23,11 @@ def settled(name: str | None = None, **given: Any) -> tuple[dict[str, Any], list
 def test_a_default_min_lr_moves_below_a_smaller_lr() -> None:
     assert settled(lr=1e-5) == (
         {"lr": 1e-5, "min_lr": 1e-6},
-        ["min_lr is 1e-06, not 0.0002: the default is above lr 1e-05"],
+        ["min_lr becomes 1e-06 instead of 0.0002: the default is above lr 1e-05"],
     )
     assert settled("gpt2", lr=3e-5) == (
         {"lr": 3e-5, "min_lr": 3e-6},
-        ["min_lr is 3e-06, not 6e-05: the default is above lr 3e-05"],
+        ["min_lr becomes 3e-06 instead of 6e-05: the default is above lr 3e-05"],
     )
 
 
@@ -60,7 +60,7 @@ def test_a_default_warm_up_fits_into_fewer_steps() -> None:
     said = "with {} steps the learning rate would never reach lr"
     assert settled(max_steps=50) == (
         {"max_steps": 50, "warmup_steps": 1},
-        ["warmup_steps is 1, not 50: " + said.format(50)],
+        ["warmup_steps becomes 1 instead of 50: " + said.format(50)],
     )
     assert settled(max_steps=3)[0] == {"max_steps": 3, "warmup_steps": 0}
     with pytest.raises(InputError, match=r"^warmup_steps must be less than max_steps, 1500, not 1500: the learning"):
@@ -73,10 +73,10 @@ def test_a_default_warm_up_fits_into_fewer_steps() -> None:
 def test_a_default_step_size_fits_into_fewer_steps() -> None:
     assert settled(schedule="step", max_steps=300) == (
         {"schedule": "step", "max_steps": 300, "step_size": 100},
-        ["step_size is 100, not 500: with 300 steps the learning rate would never decay"],
+        ["step_size becomes 100 instead of 500: with 300 steps the learning rate would never decay"],
     )
     assert settled(max_steps=300)[0] == {"max_steps": 300}  # cosine
-    assert settled(schedule="step", max_steps=1)[1][0].startswith("warmup_steps is 0")
+    assert settled(schedule="step", max_steps=1)[1][0].startswith("warmup_steps becomes 0")
     with pytest.raises(InputError, match=r"^step_size must be less than max_steps, 1500, not 2000: the learning rate"):
         settled(schedule="step", step_size=2000)
 
@@ -84,7 +84,7 @@ def test_a_default_step_size_fits_into_fewer_steps() -> None:
 def test_more_replicas_than_windows_are_named() -> None:
     assert settled(replicas=32) == (
         {"replicas": 32},
-        ["replicas is 32, but a batch has 16 windows: so many replicas work"],
+        ["replicas is 32, but a batch has only 16 windows: only so many work"],
     )
 
 

@@ -65,7 +65,7 @@ def test_a_mark_counts_more_than_a_named_encoding() -> None:
 
 
 NOT_TEXT: dict[str, tuple[bytes, str]] = {
-    "png": (b"\x89PNG\r\n\x1a\n" + bytes(30), "a PNG image, not a text; a text file is needed"),
+    "png": (b"\x89PNG\r\n\x1a\n" + bytes(30), "a PNG image, not a text; give a text file"),
     "jpeg": (b"\xff\xd8\xff\xe0" + bytes(30), "a JPEG image"),
     "gif": (b"GIF89a" + bytes(30), "a GIF image"),
     "webp": (b"RIFF\x10\0\0\0WEBP", "a WebP image"),
@@ -80,9 +80,9 @@ NOT_TEXT: dict[str, tuple[bytes, str]] = {
     "tar": (b"a.txt" + bytes(252) + b"ustar\x0000" + bytes(200), "a tar archive"),
     "tar.gz": (gzip.compress(b"a.txt" + bytes(252) + b"ustar\x0000" + bytes(200)), "a tar archive"),
     "xz": (b"\xfd7zXZ\0\0", "a file compressed with xz, not a text; unpack it with unxz"),
-    "doc": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of an old Microsoft Office"),
+    "doc": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Microsoft Office document (doc, xls, ppt)"),
     "sqlite": (b"SQLite format 3\0", "an SQLite database"),
-    "npy": (b"\x93NUMPY\x01\0", "an array of NumPy"),
+    "npy": (b"\x93NUMPY\x01\0", "a NumPy array"),
     "binary": (bytes(range(256)) * 3, "a binary file, not a text"),
 }
 

@@ -166,7 +166,7 @@ class _Finder:
             raise InputError(f"{directory} is a directory without files (hidden ones are skipped); a text is needed")
         chosen = [path for path in paths if self.choices.reads(path, directory)]
         if not chosen:
-            raise InputError(f"{directory} has {len(paths)} files, but --include and --exclude leave none of them")
+            raise InputError(f"no file in {directory} passes --include and --exclude ({len(paths)} looked at)")
         self.skipped.by_pattern += len(paths) - len(chosen)
         found: list[Document] = []
         for path in chosen:
@@ -240,7 +240,7 @@ def _packed(
                 report("taking documents apart", starts[-1], None)
     if len(starts) == 1:
         names = documents[0].name if len(documents) == 1 else f"each of the {len(documents)} files"
-        raise InputError(f"{names} has no line with text; a text is needed")
+        raise InputError(f"{names} has no line with text; name a file with text")
     name = documents[0].name if len(documents) == 1 else f"{documents[0].name} and {len(documents) - 1} more"
     return Document(path, name, packed=True), starts
 

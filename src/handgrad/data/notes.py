@@ -63,8 +63,7 @@ def notes_on(
     if windows:
         which = "the text has" if documents == 1 else f"{windows:,} of {documents:,} documents have"
         notes.append(
-            f"{which} the line ends of Windows, and the model learns both of their characters; --line-ends unix makes "
-            "them one"
+            f"{which} the line ends of Windows, two characters each; --line-ends unix replaces them with one line feed"
         )
     return tuple(notes)
 
@@ -73,7 +72,7 @@ def _unknown(part: str, tally: Tally, tokenizer: Tokenizer, learned: bool) -> st
     count = sum(tally.unknown_text.values())
     names = some_of(tally.unknown_text)
     why = "the training text lacks them" if learned and part == "validation" else "its vocabulary lacks them"
-    without = ", so there are no bits per character" if part == "validation" else ""
+    without = ", so bits per character cannot be compared" if part == "validation" else ""
     helps = "--byte-fallback lets the tokenizer encode every character"
     if tokenizer.kind == "bpe" or not learned:
         helps = "a tokenizer that learns from this text with --byte-fallback, or --tokenizer bpe, encodes every one"
@@ -98,7 +97,9 @@ def _lacking(tokenizer: Tokenizer, train: Array, validation: Array) -> str | Non
     tokens = {tokenizer.token(number): int(validation[number]) for number in np.flatnonzero(only).tolist()}
     helps = "--shuffle-documents or --val-text choose another split"
     if tokenizer.kind == "word":
-        helps = "with a smaller --vocab-size the training text has bytes too"
+        helps = (
+            "with a smaller --vocab-size the model learns bytes, because rare words of the training text become bytes"
+        )
     return (
         f"{len(tokens):,} tokens of the validation text ({some_of(tokens)}; {share:.1%} of it) occur nowhere in the "
         f"training text, so the model cannot learn them; {helps}"

@@ -55,7 +55,7 @@ def agreed(
     settled = replace(config, **moved)
     check_agrees(settled)
     if "replicas" in given and config.replicas > config.batch_size:
-        notice(f"replicas is {config.replicas}, but a batch has {config.batch_size} windows: so many replicas work")
+        notice(f"replicas is {config.replicas}, but a batch has only {config.batch_size} windows: only so many work")
     return settled
 
 
@@ -86,4 +86,4 @@ def _rises(config: TrainConfig) -> bool:
 
 
 def _moves(name: str, before: Any, after: Any, because: str) -> str:
-    return f"{name} is {after:g}, not {before:g}: {because}"
+    return f"{name} becomes {after:g} instead of {before:g}: {because}"

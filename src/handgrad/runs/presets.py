@@ -25,7 +25,7 @@ PRESETS: dict[str, TrainConfig] = {
         n_layer=6, n_head=6, n_embd=288, block_size=64, bias=False, tie_weights=False, batch_size=32,
         max_steps=2048, lr=1e-3, schedule="constant", warmup_steps=0, beta2=0.999, weight_decay=0.01, grad_clip=0.0,
     ),
-    # GPT-2 small: 124M parameters with GPT-2's own vocabulary. Trains for days on a CPU.
+    # The sizes of GPT-2 small: 124M parameters with --tokenizer vocab.json of GPT-2. Trains for days on a CPU.
     "gpt2": TrainConfig(
         n_layer=12, n_head=12, n_embd=768, block_size=1024, batch_size=1, grad_accum_steps=8, max_steps=10000,
         lr=6e-4, min_lr=6e-5, warmup_steps=500, beta2=0.95, weight_decay=0.1, grad_clip=1.0, log_interval=1,

@@ -31,7 +31,7 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\0\0\1\0", "an icon", ""),
     (b"%PDF-", "a PDF document", f"{_SAVE}, for example with pdftotext"),
     (b"{\\rtf", "a document in rich text format (RTF)", _SAVE),
-    (b"\xd0\xcf\x11\xe0", "a document of an old Microsoft Office", _SAVE),
+    (b"\xd0\xcf\x11\xe0", "an old Microsoft Office document (doc, xls, ppt)", _SAVE),
     (b"BZh", "a file compressed with bzip2", "unpack it with bunzip2"),
     (b"\xfd7zXZ\0", "a file compressed with xz", "unpack it with unxz"),
     (b"\x28\xb5\x2f\xfd", "a file compressed with Zstandard", "unpack it with unzstd"),
@@ -40,11 +40,11 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x7fELF", "a program", ""),
     (b"MZ\x90\0", "a program", ""),
     (b"SQLite format 3\0", "an SQLite database", "export its text"),
-    (b"\x93NUMPY", "an array of NumPy", ""),
-    (b"OggS", "a sound or a film", ""),
-    (b"ID3", "a sound", ""),
-    (b"fLaC", "a sound", ""),
-    (b"PAR1", "a table in Parquet", "export its text"),
+    (b"\x93NUMPY", "a NumPy array", ""),
+    (b"OggS", "an audio or video file", ""),
+    (b"ID3", "an audio file", ""),
+    (b"fLaC", "an audio file", ""),
+    (b"PAR1", "a Parquet table", "export its text"),
     (b"GGUF", "a model in GGUF", ""),
     (b"wOF", "a font", ""),
     (b"\0\1\0\0", "a font", ""),
@@ -57,7 +57,7 @@ _IN_ZIP = (
     (b"application/epub", "a book in EPUB", _SAVE),
     (b"opendocument.text", "an OpenDocument text (odt)", _SAVE),
     (b"opendocument", "an OpenDocument file", _SAVE),
-    (b"archive/data.pkl", "a checkpoint of PyTorch", ""),
+    (b"archive/data.pkl", "a PyTorch checkpoint", ""),
 )
 _MARKS = (  # the mark of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -73,7 +73,7 @@ class NotTextError(InputError):
     """A file is something else than a text. ``what`` says what it is."""
 
     def __init__(self, name: Path | str, what: str, helps: str) -> None:
-        super().__init__(f"{name} is {what}, not a text" + (f"; {helps}" if helps else "; a text file is needed"))
+        super().__init__(f"{name} is {what}, not a text" + (f"; {helps}" if helps else "; give a text file"))
         self.what = what
 
 
@@ -95,7 +95,7 @@ def check_is_text(head: bytes, name: Path | str) -> None:
         if head.startswith(magic):
             raise NotTextError(name, what, helps)
     if head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"WAVE", b"AVI "):
-        raise NotTextError(name, {b"WEBP": "a WebP image", b"WAVE": "a sound"}.get(head[8:12], "a film"), "")
+        raise NotTextError(name, {b"WEBP": "a WebP image", b"WAVE": "an audio file"}.get(head[8:12], "a film"), "")
     if head[4:8] == b"ftyp":
         raise NotTextError(name, "a film or an image (MP4, HEIC)", "")
     if head[257:262] == b"ustar":
