@@ -31,6 +31,14 @@ def test_a_default_min_lr_moves_below_a_smaller_lr() -> None:
     )
 
 
+def test_a_limit_for_byte_pairs_is_none_for_characters() -> None:
+    """A Chinese text has thousands of characters: none may be lost because of a default."""
+    assert settled("quick", tokenizer="char")[0] == {"tokenizer": "char", "vocab_size": None}
+    assert settled("quick", tokenizer="char", vocab_size=900)[0] == {"tokenizer": "char", "vocab_size": 900}
+    assert settled("quick", tokenizer="word")[0] == {"tokenizer": "word"}
+    assert settled("gpt2", tokenizer="char") == ({}, [])
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_rate_never_rises_after_the_warm_up(name: str) -> None:
     defaults = preset(name)

@@ -33,6 +33,8 @@ def agreed(
     Raises InputError if settings contradict each other and moving a default would not help.
     """
     moved: dict[str, Any] = {}
+    if config.tokenizer == "char" != defaults.tokenizer and "vocab_size" not in given:
+        moved["vocab_size"] = None  # the default is a limit for byte pairs; a text may have more characters
     if _rises(config) and "min_lr" not in given:
         moved["min_lr"] = float(f"{config.lr * defaults.min_lr / defaults.lr:.3g}")
         notice(_moves("min_lr", config.min_lr, moved["min_lr"], f"the default is above lr {config.lr:g}"))
