@@ -12,13 +12,15 @@ from handgrad.autograd import functions
 
 
 def public_names(path: Path) -> set[str]:
-    """The functions that a file defines, including those in ``f, f_backward = ...``."""
+    """The functions that a file defines, including those in ``f, f_backward = ...`` and other names, ``f = g``."""
     names: list[str] = []
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef):
             names.append(node.name)
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):
             names += [ast.unparse(name) for name in node.targets[0].elts]
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
+            names.append(ast.unparse(node.targets[0]))
     return {name for name in names if not name.startswith("_")}
 
 
