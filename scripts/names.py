@@ -49,7 +49,7 @@ TORCH = {
     "binary_cross_entropy_with_logits": "nn.functional.binary_cross_entropy_with_logits",
 }  # fmt: skip
 
-# What differs: (NumPy, PyTorch), None where nothing does.
+# How NumPy and PyTorch differ from ours; None if one of them does not.
 REMARKS: dict[str, tuple[str | None, str | None]] = {
     "attention": (None, "not causal by default"),
     "conv2d": (None, "has groups and named paddings"),
@@ -192,7 +192,7 @@ def found_in(library: Any, path: str) -> Any:
 
 
 def counterpart(name: str, aliases: dict[str, str | None], places: list[tuple[str, Any]]) -> tuple[str, Any] | None:
-    """The counterpart of a name, with the name to show; None if there is none."""
+    """The counterpart of a name, with the name to show; None if the other library has no counterpart."""
     if name in aliases:
         path = aliases[name]
         prefix, library = places[0]

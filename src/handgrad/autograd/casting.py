@@ -11,7 +11,7 @@ from handgrad.autograd.tensor import Tensor
 
 
 def to(x: Tensor, target: npt.DTypeLike | Tensor | None = None, *, dtype: npt.DTypeLike | None = None) -> Tensor:
-    """x in a dtype, or in that of another tensor. The device "cpu" is accepted, as it is where all tensors are.
+    """x in a dtype, or in that of another tensor. It accepts the device "cpu", which holds every tensor.
 
     Raises ValueError for another device.
     """

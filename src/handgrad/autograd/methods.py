@@ -44,7 +44,7 @@ class Casts(Generic[Tensor]):
 
 
 class Methods(Casts[Tensor]):
-    """Declares the operators and methods; it has none when the program runs."""
+    """Declares the operators and methods for type checkers. When the program runs, this class is empty."""
 
     __slots__ = ()
 

@@ -60,7 +60,7 @@ def check_pair(f: Any, /, *inputs: Any, backward: Callable[..., Any] | None = No
 
 
 def check_pair_at(place: str, shapes: Sequence[tuple[int, ...]] | None = None) -> Verdict:
-    """Proves the pair at ``module:f`` or ``path/to/file.py:f``, where ``f_backward`` stands beside ``f``.
+    """Proves the pair at ``module:f`` or ``path/to/file.py:f``, which defines ``f_backward`` beside ``f``.
 
     The inputs are normal random numbers of these shapes, or else ``f_inputs`` beside f: one array
     or a tuple of arrays. The options are ``f_options`` beside it, a dictionary, or none.

@@ -38,7 +38,7 @@ def execute(path: Path) -> ModuleType:
 
 
 def imported(name: str) -> ModuleType:
-    """The module of a dotted name. Raises InputError if there is none, or if it raises."""
+    """The module of a dotted name. Raises InputError if no module has this name, or if importing it fails."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -49,8 +49,8 @@ class Arguments:
     verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
     """Show the error of each gradient, and not only the largest of each operation."""
     pair: Annotated[str | None, tyro.conf.arg(metavar="MODULE:F")] = None
-    """Your own operation, as in path/to/file.py:f or module:f; f_backward stands beside f. It is checked on f_inputs,
-    an array or a tuple of arrays, with the options f_options, a dictionary, if the module defines them."""
+    """Your own operation, as in path/to/file.py:f or module:f, with f_backward in the same file. It is checked on
+    f_inputs, an array or a tuple of arrays, with the options f_options, a dictionary, if the file defines them."""
     shapes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SHAPE ...")] = ()
     """Check the pair on normal random numbers of these shapes, one for each input, as in 2,3,5 for an array and () for
     a number."""

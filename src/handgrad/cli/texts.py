@@ -95,7 +95,7 @@ def is_path(named: str) -> bool:
 
 
 def skipped_files(prepared: Prepared) -> str | None:
-    """The files of directories that were not read, in words; None if there are none."""
+    """Says which files of directories prepare skipped; None if it skipped no file."""
     skipped = prepared.skipped
     parts = []
     if skipped.not_text:

@@ -106,8 +106,10 @@ class TokenData:
         return windows
 
     def targets_per_character(self, boundaries: str) -> float | None:
-        """How many tokens of the validation text are predicted for each of its characters, of which padding and ends
-        of documents are none; None if the tokenizer loses some of the text, as the rate is then not comparable.
+        """How many tokens the model predicts for each character of the validation text.
+
+        Padding and ends of documents are not characters. None if the tokenizer loses a part of the text, because the
+        rate is then not comparable.
         """
         if boundaries == "ignore" or self.tokens_per_character is None:
             return self.tokens_per_character

@@ -15,7 +15,7 @@ class Item:
     def __init__(self, key: Node | Leaf | None) -> None:
         self.is_leaf = isinstance(key, Tensor)
         self.name = ""
-        """The user's name for it; empty if it has none."""
+        """The user's name for it; empty if the user gave no name."""
         self.operation = key.name if isinstance(key, Node) else ""
         self.shapes: list[tuple[int, ...]] = []
         self.value: Array | None = None
@@ -53,7 +53,7 @@ class Item:
 
     @property
     def gradient(self) -> Array | float | None:
-        """An array if it is small, otherwise its norm; None if there is none."""
+        """The gradient if it is small, otherwise its norm; None if no gradient has arrived."""
         if self._tensor is not None:
             return None if self._tensor.grad is None else _small_or_norm(self._tensor.grad)
         return self._gradient
