@@ -35,6 +35,15 @@ TINY = TrainConfig(
 )
 
 
+def as_flags(**settings: object) -> list[str]:
+    """The settings as flags of the command line: ``--max-steps 4`` for ``max_steps=4``."""
+    return [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+SMALLEST = as_flags(block_size=8, n_layer=1, n_embd=8, n_head=2)
+"""A model that trains in an instant."""
+
+
 @dataclass(frozen=True)
 class Output:
     code: int

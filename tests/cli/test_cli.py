@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from support import TEXT, Output, read_lines, start
+from support import SMALLEST, TEXT, Output, as_flags, read_lines, start
 
 from handgrad.checking import Result
 from handgrad.cli.main import COMMANDS
@@ -29,28 +29,9 @@ from handgrad.tokenizers import BPETokenizer, CharTokenizer
 
 Handgrad = Callable[..., Output]
 SMALL = [
-    "--block-size",
-    "8",
-    "--n-layer",
-    "1",
-    "--n-head",
-    "2",
-    "--n-embd",
-    "8",
-    "--batch-size",
-    "4",
-    "--max-steps",
-    "12",
-    "--eval-interval",
-    "6",
-    "--checkpoint-interval",
-    "4",
-    "--log-interval",
-    "3",
-    "--replicas",
-    "2",
-    "--tokenizer",
-    "char",
+    *SMALLEST,
+    *as_flags(batch_size=4, max_steps=12, eval_interval=6, checkpoint_interval=4, log_interval=3),
+    *as_flags(replicas=2, tokenizer="char"),
 ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import Output
+from support import SMALLEST, Output, as_flags
 
 from handgrad import models
 from handgrad.cli import main as main_module
@@ -150,23 +150,8 @@ def test_no_thread_can_be_started(
 
     assert handgrad("prepare", "--text", text_file, "--out", tmp_path / "tokens").code == 0  # with threads
     monkeypatch.setattr(threading.Thread, "start", fail)
-    flags = [
-        "--block-size",
-        "8",
-        "--n-layer",
-        "1",
-        "--n-embd",
-        "8",
-        "--n-head",
-        "2",
-        "--max-steps",
-        "4",
-        "--warmup-steps",
-        "0",
-        "--replicas",
-        "2",
-    ]
-    done = handgrad("train", "--data", tmp_path / "tokens", "--out", tmp_path / "run", *flags)
+    small = [*SMALLEST, *as_flags(max_steps=4, warmup_steps=0, replicas=2)]
+    done = handgrad("train", "--data", tmp_path / "tokens", "--out", tmp_path / "run", *small)
     assert (done.code, "starts no more threads" in done.err) == (2, True)
     monkeypatch.undo()
     assert handgrad("train", "--resume", tmp_path / "run").code == 0

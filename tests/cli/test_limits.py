@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import Output
+from support import SMALLEST, Output, as_flags
 from test_faults import shell, spoil
 
 from handgrad.cli.train import Source
@@ -146,21 +146,8 @@ def test_the_next_number_is_taken_once(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.slow
 def test_two_trainings_without_out_at_once(text_file: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "HANDGRAD_BACKEND": "numpy"}
-    flags = [
-        "--block-size",
-        "8",
-        "--n-layer",
-        "1",
-        "--n-embd",
-        "8",
-        "--n-head",
-        "2",
-        "--max-steps",
-        "4",
-        "--warmup-steps",
-        "0",
-    ]
-    command = [sys.executable, "-m", "handgrad", "train", "--text", str(text_file), *flags]
+    small = [*SMALLEST, *as_flags(max_steps=4, warmup_steps=0)]
+    command = [sys.executable, "-m", "handgrad", "train", "--text", str(text_file), *small]
     both = [
         subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(3)
@@ -179,6 +166,6 @@ def test_the_default_place_is_free_again_after_a_refusal(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("handgrad.cli.train.create_run", lambda *_: (_ for _ in ()).throw(InputError("no")))
     assert Source().out is None
-    flags = ["--tokenizer", "char", "--block-size", "8", "--n-layer", "1", "--n-embd", "8", "--n-head", "2"]
-    assert handgrad("train", "--text", text_file, *flags).code == 2
+    small = [*SMALLEST, *as_flags(tokenizer="char")]
+    assert handgrad("train", "--text", text_file, *small).code == 2
     assert not (tmp_path / "runs").exists()

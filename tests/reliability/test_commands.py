@@ -19,7 +19,7 @@ import pytest
 from conftest import Tally
 from mutations import mutated, strange_text
 from scenes import two_at_a_time
-from support import TEXT, TINY
+from support import SMALLEST, TEXT, TINY, as_flags
 
 from handgrad.data import Corpus, encode_corpus, write_token_files
 from handgrad.runs import create_run
@@ -53,22 +53,7 @@ CHOICES = {
     "preset": ("quick", "shakespeare-cpu", "autograd-char", "../quick", "\x1b[31m"),
 }
 SWITCHES = ("bias", "no-bias", "tie-weights", "no-tie-weights", "nesterov", "tensorboard", "allow-inexact", "unknown")
-SMALL = [
-    "--block-size",
-    "8",
-    "--n-layer",
-    "1",
-    "--n-head",
-    "2",
-    "--n-embd",
-    "8",
-    "--batch-size",
-    "4",
-    "--max-steps",
-    "4",
-    "--replicas",
-    "1",
-]
+SMALL = [*SMALLEST, *as_flags(batch_size=4, max_steps=4, replicas=1)]
 STREAMS = (
     "", "", "", "", "", "", ">&-", "2>&-", "<&-", ">&- 2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>&1",
     "< /dev/zero", "< /dev/null", "| head -c 20", "2>&1 | head -n 1", "> out.txt 2>&1", "< bytes",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import Tally
 from scenes import result
-from support import Output
+from support import SMALLEST, Output, as_flags
 
 from handgrad.runs import open_run, resumed
 from handgrad.runs.metrics import MetricsLog
@@ -130,29 +130,14 @@ def test_a_lock_that_a_killed_process_left_is_taken_over(
     out = tmp_path / "out"
     out.mkdir()
     (out / "lock").write_bytes(content)
-    flags = ["--block-size", "8", "--n-layer", "1", "--n-embd", "8", "--n-head", "2", "--max-steps", "2"]
-    assert handgrad("train", "--text", text_file, "--out", out, *flags).code == 0
+    small = [*SMALLEST, *as_flags(max_steps=2)]
+    assert handgrad("train", "--text", text_file, "--out", out, *small).code == 0
 
 
 def test_a_link_in_a_comparison_is_refused(handgrad: Callable[..., Output], text_file: Path, tmp_path: Path) -> None:
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
-    flags = [
-        "--block-size",
-        "8",
-        "--n-layer",
-        "1",
-        "--n-embd",
-        "8",
-        "--n-head",
-        "2",
-        "--max-steps",
-        "2",
-        "--warmup-steps",
-        "0",
-        "--tokenizers",
-        "char",
-    ]
-    assert handgrad("compare", "--text", text_file, "--out", out, *flags).code == 0
+    small = [*SMALLEST, *as_flags(max_steps=2, warmup_steps=0, tokenizers="char")]
+    assert handgrad("compare", "--text", text_file, "--out", out, *small).code == 0
     for part in ("runs", "runs/char"):
         (out / part).rename(elsewhere)
         (out / part).symlink_to(elsewhere)
