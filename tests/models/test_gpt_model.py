@@ -15,7 +15,7 @@ from handgrad import nn
 from handgrad.autograd import no_grad
 from handgrad.models import GPT, GPTConfig
 from handgrad.models.formats.gpt2_names import gpt2_name
-from handgrad.nn import module as nn_module
+from handgrad.nn import base_layer
 from handgrad.runs import preset
 from handgrad.system.arrays import Array
 from handgrad.system.errors import InputError
@@ -388,14 +388,14 @@ def test_a_float32_step_holds_no_float64_array(config: GPTConfig, monkeypatch: p
     # The arena would silently round a float64 gradient, so gradients are checked before they are added to it.
     outputs.clear()
     given: list[Array] = []
-    found = nn_module.gradients_of
+    found = base_layer.gradients_of
 
     def watched(pair: Any, dy: Any, saved: Any, into: Any = None, layer: Any = None) -> Any:
         gradients = found(pair, dy, saved)  # without into, so that kernels return new arrays
         given.extend(gradient for value, gradient in zip(into, gradients, strict=True) if value is not None)
         return gradients
 
-    monkeypatch.setattr(nn_module, "gradients_of", watched)
+    monkeypatch.setattr(base_layer, "gradients_of", watched)
     model.backward(0.5)
     assert len(outputs) == len(layers) - 2  # the embeddings return no gradient
     assert len(given) == len(list(model.parameters())) + config.tie_weights

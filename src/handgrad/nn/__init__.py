@@ -7,10 +7,11 @@ then ``loss.backward()`` for a loss computed from y.
 from handgrad.nn import functional, init
 from handgrad.nn.activations import GELU, LeakyReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh
 from handgrad.nn.attention import Attend, AttendBetween, CrossAttention, MultiHeadAttention
+from handgrad.nn.base_layer import Layer
 from handgrad.nn.data_loader import DataLoader, Dataset, TensorDataset, TokenDataset
 from handgrad.nn.layers import Conv2d, Dropout, Embedding, Flatten, Identity, LayerNorm, Linear, MaxPool2d, Unembedding
 from handgrad.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, cross_entropy_loss, mse_loss
-from handgrad.nn.module import ArrayOrTensor, Layer, Module, is_on_tape
+from handgrad.nn.module import ArrayOrTensor, Module, is_on_tape
 from handgrad.nn.parameter import Buffer, Parameter
 from handgrad.nn.sequential import MLP, ModuleDict, ModuleList, Sequential
 from handgrad.nn.transformer import FeedForward, TransformerBlock, new_norm

@@ -3,7 +3,8 @@
 from typing import Literal
 
 from handgrad import ops
-from handgrad.nn.module import ArrayOrTensor, Layer
+from handgrad.nn.base_layer import Layer
+from handgrad.nn.module import ArrayOrTensor
 
 
 class ReLU(Layer):

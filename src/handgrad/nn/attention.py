@@ -10,8 +10,9 @@ from handgrad import ops
 from handgrad.autograd import Tensor, default_generator
 from handgrad.autograd.applying import apply_on_tape
 from handgrad.autograd.functions import attention
+from handgrad.nn.base_layer import Layer
 from handgrad.nn.layers import Dropout, Linear
-from handgrad.nn.module import ArrayOrTensor, Layer, Module
+from handgrad.nn.module import ArrayOrTensor, Module
 from handgrad.system.arrays import Array
 
 Generator = np.random.Generator

@@ -12,7 +12,8 @@ from numpy.lib.array_utils import normalize_axis_index
 from handgrad import ops
 from handgrad.autograd import default_generator
 from handgrad.nn import init
-from handgrad.nn.module import ArrayOrTensor, Layer
+from handgrad.nn.base_layer import Layer
+from handgrad.nn.module import ArrayOrTensor
 from handgrad.nn.parameter import Parameter
 from handgrad.ops.conv2d import IntPair, pair
 from handgrad.ops.shapes import sizes_of

@@ -4,7 +4,8 @@ from typing import Any
 
 from handgrad import ops
 from handgrad.autograd import functions
-from handgrad.nn.module import ArrayOrTensor, Layer
+from handgrad.nn.base_layer import Layer
+from handgrad.nn.module import ArrayOrTensor
 from handgrad.nn.parameter import Buffer
 from handgrad.ops.cross_entropy import Reduction
 

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from handgrad.nn.activations import GELU, ReLU, Sigmoid, Softplus, Tanh
+from handgrad.nn.base_layer import Layer
 from handgrad.nn.layers import Linear
-from handgrad.nn.module import ArrayOrTensor, Layer, Module
+from handgrad.nn.module import ArrayOrTensor, Module
 from handgrad.system.arrays import Array
 
 _ACTIVATIONS: dict[str, type[Layer]] = {

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from handgrad.nn.attention import MultiHeadAttention
+from handgrad.nn.base_layer import Layer
 from handgrad.nn.layers import Activation, Dropout, LayerNorm, Linear
-from handgrad.nn.module import ArrayOrTensor, Layer, Module, in_floats
+from handgrad.nn.module import ArrayOrTensor, Module, in_floats
 from handgrad.system.arrays import Array
 
 Generator = np.random.Generator

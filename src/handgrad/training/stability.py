@@ -10,7 +10,7 @@ import numpy as np
 from handgrad.backend import Call, watching
 from handgrad.models import LanguageModel
 from handgrad.nn import Parameter
-from handgrad.nn.module import Layer
+from handgrad.nn.base_layer import Layer
 from handgrad.runs.checkpoint import Progress
 
 _DECAY = 0.98
