@@ -122,7 +122,7 @@ def run(argv: list[str]) -> int:
 
 def _new(source: Source, argv: list[str], console: Console) -> TokenizerComparison:
     defaults = preset(source.preset)
-    in_file = {} if source.config is None else read_config_file(source.config)
+    in_file, typed = read_config_file(source.config), given_fields(argv)
     config = defaults.updated(in_file, str(source.config))
     config = parse(Arguments, argv, "compare", Arguments(settings=config), _HELP).settings
     if source.allow_inexact:
@@ -136,12 +136,12 @@ def _new(source: Source, argv: list[str], console: Console) -> TokenizerComparis
         raise InputError(f"compare: --tokenizers must name each once, of {', '.join(CANDIDATES)}")
     for name in names:
         candidate(name)
-    if useless := without_effect(config, given_fields(argv)):
+    if useless := without_effect(config, typed):
         raise InputError(useless)
     moved: list[str] = []
-    given = given_fields(argv) | set(in_file)
+    given = typed | set(in_file)
     budgets = budgets_for(names, source.budget, Budget(config.max_steps))
-    if "max_steps" in given_fields(argv) and budgets == budgets_for(names, source.budget, Budget(1)):
+    if "max_steps" in typed and budgets == budgets_for(names, source.budget, Budget(1)):
         moved.append("--max-steps has no effect, because --budget says how long to train each model")
     fewest = min((round(each.amount) for each in budgets.values() if each.unit == "steps"), default=config.max_steps)
     settled = agreed(replace(config, max_steps=max(fewest, 1)), defaults, {*given, "max_steps"}, moved.append)

@@ -176,7 +176,7 @@ def _settings(
         trained = open_run(source.init_from).config
         fixed = {name: getattr(trained, name) for name in GIVEN_BY_WEIGHTS}
         config = dataclasses.replace(config, **fixed)
-    defaults, in_file = config, _in_file(source)
+    defaults, in_file = config, read_config_file(source.config)
     config = config.updated(in_file, str(source.config))
     settings = _parse_all(argv, config)
     for name, value in fixed.items():
@@ -207,11 +207,6 @@ def _with_tokenizer_of(directory: Path, settings: TrainConfig, given: Collection
     if "vocab_size" in given and limit is not None and limit < tokenizer.vocab_size:
         raise InputError(f"the vocabulary of {tokenizer.vocab_size:,} tokens {comes}; vocab_size cannot be {limit:,}")
     return settings.updated({"tokenizer": tokenizer.kind}, str(directory))
-
-
-def _in_file(source: Source) -> dict[str, Any]:
-    """The settings in the TOML file, if there is one."""
-    return {} if source.config is None else read_config_file(source.config)
 
 
 def _check_has_effect(settings: TrainConfig, argv: list[str], in_file: dict[str, Any]) -> None:
@@ -262,7 +257,7 @@ def _asked_to_resume(source: Source, argv: list[str]) -> tuple[Run, TrainConfig]
             f"starts from its weights with --init-from {source.resume}"
         )
     the_run = open_run(source.resume)
-    in_file = _in_file(source)
+    in_file = read_config_file(source.config)
     settings = _parse_all(argv, the_run.config.updated(in_file, str(source.config)))
     _check_has_effect(settings, argv, in_file)
     return the_run, settings

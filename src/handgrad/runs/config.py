@@ -185,8 +185,10 @@ OPTIMIZERS: dict[str, tuple[type[Any], Callable[[TrainConfig], dict[str, Any]]]]
 """Each optimizer's class, and its arguments besides lr."""
 
 
-def read_config_file(path: Path) -> dict[str, Any]:
-    """The fields in a TOML file. Raises InputError if it is missing or not TOML."""
+def read_config_file(path: Path | None) -> dict[str, Any]:
+    """The fields in a TOML file; none without a file. Raises InputError if it is missing or not TOML."""
+    if path is None:
+        return {}
     try:
         return tomllib.loads(decoded(read_file(path, _LARGEST_FILE), path))
     except InputError:
