@@ -9,7 +9,7 @@ import numpy as np
 from handgrad import nn
 from handgrad.autograd import Tensor, no_grad
 from handgrad.checking.numerical import central_differences, relative_error
-from handgrad.checking.operations import away_from_the_kink, split_qkv
+from handgrad.checking.operations import away_from_the_kink, split_heads_of
 from handgrad.checking.results import Result
 from handgrad.models import GPTConfig, LanguageModel, new_model
 from handgrad.system.arrays import Array
@@ -127,7 +127,7 @@ def check_module(case: ModuleCase) -> Iterator[Result]:
         yield Result(case.name, "x", error, tape=relative_error(tape_dx, dx))
     for name, parameter in module.named_parameters():
         numeric = central_differences(loss, parameter.data)
-        yield from _compare(case.name, name, by_hand[name], numeric, taped[name])
+        yield from _compare(case.name, module, name, by_hand[name], numeric, taped[name])
 
 
 def _on_the_tape(case: ModuleCase, x: Array, compute: Callable[..., Tensor], r: Array) -> tuple[Any, dict[str, Array]]:
@@ -146,19 +146,25 @@ def _gradients(module: nn.Module) -> dict[str, Array]:
     }
 
 
-def _compare(subject: str, name: str, analytic: Array, numeric: Array, taped: Array) -> Iterator[Result]:
+def _compare(subject: str, module: nn.Module, name: str, analytic: Array, numeric: Array, taped: Array) -> Iterator[Result]:
     """One result; for attention's fused projection one each for queries, keys and values.
 
     A bias on all keys adds the same q·b to every score of a row, and softmax does not change: the gradient is zero. It
-    must be zero by hand and by differences.
+    must be zero by hand and by differences. Keys that are normalised or turned do not all get the same.
     """
-    if "project_in" not in name:
+    owner, found, _ = name.rpartition("project_in")
+    if not found:
         yield Result(subject, name, relative_error(analytic, numeric), tape=relative_error(taped, analytic))
         return
-    thirds = (split_qkv(name, gradient) for gradient in (analytic, numeric, taped))
+    attention = dict(module.named_modules())[owner.removesuffix(".")]
+    assert isinstance(attention, nn.MultiHeadAttention)
+    attend = attention.attend
+    is_plain = isinstance(attend, nn.Attend) and attend.qk_norm_eps is None and attend.rope_base is None
+    heads = (attention.n_head, attention.n_kv_head)
+    thirds = (split_heads_of(name, gradient, *heads) for gradient in (analytic, numeric, taped))
     for (part, a), (_, n), (_, t) in zip(*thirds, strict=True):
         tape = relative_error(t, a)
-        if part.endswith("bias, key"):
+        if part.endswith("bias, key") and is_plain:
             zero = np.zeros_like(a)
             error = max(relative_error(a, zero), relative_error(n, zero))
             yield Result(subject, f"{part} (is zero)", error, tape=tape)

@@ -20,6 +20,7 @@ from handgrad.kernels import (
     linear_gelu,
     linear_relu,
     multi_head_attention,
+    rotary,
     softmax,
     unembedding,
 )
@@ -40,6 +41,7 @@ KERNELS = {
         multi_head_attention.multi_head_attention_backward,
         multi_head_attention.takes,
     ),
+    "rotary": Kernel(rotary.rotary, rotary.rotary_backward, everything),
     "cross_entropy": Kernel(cross_entropy.cross_entropy, cross_entropy.cross_entropy_backward, everything),
 }
 """Every compiled pair, by the name that the operation has in ``ops``."""

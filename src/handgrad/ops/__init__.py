@@ -43,6 +43,7 @@ from handgrad.ops.multi_head_attention import *
 from handgrad.ops.rearranging import *
 from handgrad.ops.reductions import *
 from handgrad.ops.relu import *
+from handgrad.ops.rotary import *
 from handgrad.ops.softmax import *
 from handgrad.ops.unembedding import *
 from handgrad.ops.weighted_cross_entropy import *

@@ -15,6 +15,7 @@ _ONLY_WITH: dict[str, tuple[str, str]] = {
     "min_lr": ("schedule", "cosine"),
     "step_size": ("schedule", "step"),
     "step_gamma": ("schedule", "step"),
+    "rope_base": ("positions", "rotary"),
 }
 """Settings that matter only if another setting has a certain value."""
 

@@ -160,10 +160,9 @@ class TrainConfig(Architecture):
             if get_origin(hint) is Literal:
                 choices = get_args(hint)
                 self._require(name, value in choices, f"must be {' or '.join(choices)}")
-            elif hint is float and type(value) is int:
+            elif float in (allowed := get_args(hint) or (hint,)) and type(value) is int:
                 object.__setattr__(self, name, float(value))
             else:
-                allowed = get_args(hint) or (hint,)
                 names = " or ".join("none" if kind is type(None) else kind.__name__ for kind in allowed)
                 self._require(name, type(value) in allowed, f"must be of type {names}")
                 self._require(name, type(value) is not int or abs(value) < 1 << 63, "must be less than 2⁶³")
