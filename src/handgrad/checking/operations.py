@@ -116,7 +116,31 @@ def operation_cases() -> list[OperationCase]:
         OperationCase("split_one", ops.split_one, {"x": normal(2, 5, 12)}, lambda: {"n_head": 3}),
         OperationCase("merge_heads", ops.merge_heads, {"y": normal(2, 3, 5, 4)}),
         OperationCase("multi_head_attention", ops.multi_head_attention, {"qkv": qkv}, lambda: {"n_head": 3}, split_qkv),
+        *_norms_and_nonlinearities(),
         *elementary_cases(),
+    ]
+
+
+def _norms_and_nonlinearities() -> list[OperationCase]:
+    """Those of newer transformers: Llama, Gemma, Primer."""
+    rng = np.random.default_rng(2032)
+
+    def normal(*shape: int) -> Array:
+        return rng.standard_normal(shape)
+
+    x, weight, bias = normal(2, 3, 5), normal(5, 7), normal(7)
+    kept_away = {"x": away_from_the_kink(rng, (2, 3, 5), weight, bias), "weight": weight, "bias": bias}
+    gated, eps = 2 * normal(2, 5, 8), 0.1  # so large an eps shows in every gradient
+    return [
+        OperationCase("rms_norm", ops.rms_norm, {"x": x, "weight": normal(5)}),
+        OperationCase("rms_norm, no weight", ops.rms_norm, {"x": x}, lambda: {"eps": eps}),
+        OperationCase("rms_norm, two axes", ops.rms_norm, {"x": x, "weight": normal(3, 5)}, lambda: {"axes": 2}),
+        OperationCase("relu_squared", ops.relu_squared, {"x": np.where(np.abs(x) < 0.05, 0.5, x)}),
+        OperationCase("linear_relu_squared", ops.linear_relu_squared, kept_away),
+        OperationCase("linear_relu_squared, no bias", ops.linear_relu_squared, {"x": x, "weight": weight}),
+        OperationCase("silu", ops.silu, {"x": 2 * x}),
+        OperationCase("swiglu", ops.swiglu, {"x": gated}, parts=split_gate_and_up),
+        OperationCase("tanh_cap", ops.tanh_cap, {"x": 2 * x}, lambda: {"cap": 1.7}),
     ]
 
 
@@ -187,6 +211,12 @@ def split_qkv(name: str, gradient: Array) -> Iterator[tuple[str, Array]]:
     """Queries, keys and values, which are side by side in the last axis, separately."""
     for part, third in zip(("query", "key", "value"), np.split(gradient, 3, axis=-1), strict=True):
         yield f"{name}, {part}", third
+
+
+def split_gate_and_up(name: str, gradient: Array) -> Iterator[tuple[str, Array]]:
+    """The two halves of the last axis separately."""
+    for part, half in zip(("gate", "up"), np.split(gradient, 2, axis=-1), strict=True):
+        yield f"{name}, {part}", half
 
 
 def _whole(name: str, gradient: Array) -> Iterator[tuple[str, Array]]:
