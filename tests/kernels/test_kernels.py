@@ -7,11 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from comparing import SHAPES, SPECIAL, Arrays, assert_as_good_as_the_text, assert_close, both_ways, kernels, table
 
 import handgrad
 from handgrad import nn, ops
@@ -24,63 +24,13 @@ from handgrad.system import backend_setting
 from handgrad.system.backend_setting import current_backend, use_backend
 from handgrad.system.errors import InputError
 
-table = pytest.importorskip("handgrad.kernels", reason="Numba is not installed")
 everything = table.kernel.everything
-
-
-def refusing(kernel: Any) -> Callable[..., Any]:
-    """The kernel's forward, which fails if it is called with what the kernel does not take."""
-
-    def forward(*inputs: Any, **options: Any) -> Any:
-        assert kernel.takes(*inputs, **options)
-        return kernel.forward(*inputs, **options)
-
-    return forward
-
-
-# Every kernel by its name, which is that of its definition in ``ops``.
-kernels = SimpleNamespace(
-    **{name: refusing(kernel) for name, kernel in table.KERNELS.items()},
-    **{f"{name}_backward": kernel.backward for name, kernel in table.KERNELS.items()},
-    **table.UPDATES,
-)
-
-SHAPES = [(7,), (3, 5), (2, 3, 37), (64, 128), (1, 1), (0, 5), (4, 1)]
-SPECIAL = np.array([1e4, -1e4, 0, -0.0, np.nan, np.inf, -np.inf, 88.8, -88.8, 1e-38, 6, -6, -15], np.float32)
-Arrays = list[np.ndarray]
 
 
 @pytest.fixture(autouse=True)
 def _leave_the_backend_as_it_was() -> Iterator[None]:
     yield
     use_backend(None)
-
-
-def both_ways(module: object, name: str, inputs: Arrays, **options: object) -> Arrays:
-    """Output and gradients of a pair, for a fixed gradient of the output."""
-    with np.errstate(all="ignore"):
-        output, saved = getattr(module, name)(*inputs, **options)
-        dy = np.random.default_rng(1).standard_normal(output.shape).astype(output.dtype)
-        gradients = getattr(module, name + "_backward")(dy, saved)
-    return [output, *(gradients if isinstance(gradients, tuple) else (gradients,))]
-
-
-def assert_as_good_as_the_text(name: str, inputs: Arrays, **options: object) -> None:
-    """Same NaN and infinities; at most four times as far from float64 NumPy as float32 NumPy is."""
-    compiled, text = both_ways(kernels, name, inputs, **options), both_ways(ops, name, inputs, **options)
-    truth = both_ways(ops, name, [x.astype(np.float64) for x in inputs], **options)
-    for a, b, t in zip(compiled, text, truth, strict=True):
-        assert (a.dtype, a.shape) == (b.dtype, b.shape)
-        np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
-        np.testing.assert_array_equal(np.where(np.isinf(a), a, 0), np.where(np.isinf(b), b, 0))
-        finite = np.isfinite(a) & np.isfinite(t)
-        error, own = (np.abs(x[finite] - t[finite]).max(initial=0) for x in (a, b))
-        assert error <= max(4 * own, 1e-6 * max(1, np.abs(t[finite]).max(initial=0)))
-
-
-def assert_close(a: np.ndarray, b: np.ndarray) -> None:
-    assert (a.dtype, a.shape) == (b.dtype, b.shape)
-    assert np.abs(a - b).max(initial=0) <= 1e-5 * max(1, np.abs(b).max(initial=0))
 
 
 @pytest.mark.parametrize("shape", [(), *SHAPES])
@@ -135,7 +85,7 @@ def linear_inputs(rows: tuple[int, ...], inputs: int, outputs: int, bias: bool =
     return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
 
 
-@pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "unembedding"])
+@pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "linear_relu_squared", "unembedding"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(
     "shape", [((5,), 3, 7), ((2, 3), 1, 1), ((4, 33), 67, 41), ((0,), 3, 4), ((6,), 0, 5), ((2,), 5, 0)]
@@ -150,7 +100,7 @@ def test_affine_maps(name: str, bias: bool, shape: tuple[tuple[int, ...], int, i
             assert_close(a, b)
 
 
-@pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "unembedding"])
+@pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "linear_relu_squared", "unembedding"])
 def test_affine_maps_of_views(name: str) -> None:
     """A transposed, sliced or broadcast array gives what a copy of it gives."""
     x, weight, bias = linear_inputs((6, 9), 12, 12)
@@ -171,7 +121,7 @@ def odd_row(values: np.ndarray, kind: str) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["new axis", "broadcast", "backwards"])
-@pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "unembedding"])
+@pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "linear_relu_squared", "unembedding"])
 def test_the_stride_of_a_single_row_means_nothing(name: str, kind: str) -> None:
     x, weight, bias = linear_inputs((1,), 8, 8)
     row = odd_row(x[0], kind)
@@ -231,7 +181,9 @@ def test_what_would_reach_outside_an_array_is_refused() -> None:
             module.embedding(x[0], ids=np.array([0]))
 
 
-@pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "unembedding", "layer_norm"])
+@pytest.mark.parametrize(
+    "name", ["linear", "linear_gelu", "linear_relu", "linear_relu_squared", "unembedding", "layer_norm"]
+)
 def test_gradients_are_added_where_they_belong(name: str) -> None:
     x, weight, bias = linear_inputs((4,), 8, 8)
     inputs = [x, bias, bias + 1] if name == "layer_norm" else [x, weight, bias]
@@ -274,12 +226,15 @@ def single(*shape: int, seed: int = 0) -> np.ndarray:
 def cases_not_taken() -> Iterator[tuple[str, list[Any], Callable[[], dict[str, Any]]]]:
     """For each kernel, inputs and a function that makes options, which only the NumPy code takes."""
     x, weight, bias = single(4, 6), single(6, 5), single(5)
-    for name in ("linear", "linear_gelu", "linear_relu"):
+    for name in ("linear", "linear_gelu", "linear_relu", "linear_relu_squared"):
         for wanted in ((False, True, True), (True, False, True), (True, True, False)):
             yield name, [x, weight, bias], lambda wanted=wanted: {"wanted": wanted}
         yield name, [x, weight, None], lambda: {"wanted": (True, True, False)}
     yield "linear_gelu", [x, weight, bias], lambda: {"approximate": "none"}
     yield "gelu", [x], lambda: {"approximate": "none"}
+    yield "tanh_cap", [x], lambda: {"cap": 1e31}
+    for given in ([x, single(4, 6, seed=1)], [x]):
+        yield "rms_norm", given, lambda: {"axes": 2}
     yield "softmax", [x], lambda: {"axis": 0}
     yield "softmax", [x], lambda: {"axis": -2}
     q, k, v = single(2, 3, 6, 5), single(2, 3, 6, 5, seed=1), single(2, 3, 6, 4)
@@ -377,6 +332,8 @@ def test_a_backward_is_only_given_what_its_own_forward_saved(monkeypatch: pytest
     layers: list[tuple[Layer, tuple[Any, ...]]] = [
         (Linear(12, 5), (x,)), (Linear(12, 5, activation="gelu"), (x,)), (Linear(12, 5, activation="relu"), (x,)),
         (Linear(12, 5, activation="gelu_exact"), (x,)), (GELU(), (x,)), (GELU("none"), (x,)), (LayerNorm(12), (x,)),
+        (Linear(12, 5, activation="relu_squared"), (x,)), (nn.RMSNorm(12), (x,)), (nn.ReLUSquared(), (x,)),
+        (nn.SiLU(), (x,)), (nn.SwiGLU(), (x,)), (nn.TanhCap(2.0), (x,)),
         (nn.Softmax(), (x,)), (nn.Softmax(1), (x,)), (nn.Embedding(4, 3), (ids,)),
         (nn.Unembedding(nn.Parameter(single(7, 12))), (x,)), (nn.Attend(2), (x,)), (nn.Attend(2, causal=False), (x,)),
         (nn.Attend(2), (x, mask)), (nn.CrossEntropyLoss(), (single(2, 3, 4), ids)),
@@ -452,7 +409,9 @@ def test_the_loss_of_large_logits(large: float) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e4, -1e4])
-@pytest.mark.parametrize("name", ["linear", "linear_gelu", "linear_relu", "unembedding", "softmax", "cross_entropy"])
+@pytest.mark.parametrize(
+    "name", ["linear", "linear_gelu", "linear_relu", "linear_relu_squared", "unembedding", "softmax", "cross_entropy"]
+)
 def test_extreme_inputs(name: str, value: float) -> None:
     x, weight, bias = linear_inputs((5,), 8, 8)
     x[2, 3] = value

@@ -266,7 +266,7 @@ def test_ids_that_cannot_be_are_refused() -> None:
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), not 1.0"),
         ({"dropout": -0.1}, r"dropout must lie in \[0, 1\), not -0.1"),
         ({"dropout": math.nan}, r"dropout must lie in \[0, 1\), not nan"),
-        ({"activation": "tanh"}, "activation must be gelu or gelu_exact or relu, not 'tanh'"),
+        ({"activation": "tanh"}, "activation must be gelu or gelu_exact or relu or relu_squared, not 'tanh'"),
     ],
 )
 def test_sizes_that_make_no_model_are_refused(values: dict[str, Any], says: str) -> None:

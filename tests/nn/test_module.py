@@ -476,6 +476,25 @@ def test_how_layers_start() -> None:
     np.testing.assert_array_equal(norm.bias.data, np.zeros(4))
 
 
+def test_norms_that_are_made_or_called_with_wrong_sizes() -> None:
+    np.testing.assert_array_equal(nn.RMSNorm((2, 3)).weight.data, np.ones((2, 3)))
+    assert list(dict(nn.RMSNorm(4).named_parameters())) == ["weight"]
+    for made in (nn.RMSNorm, nn.LayerNorm):
+        name = made.__name__
+        with pytest.raises(ValueError, match=f"{name}: normalized_shape must name at least one size"):
+            made(())
+        with pytest.raises(ValueError, match=rf"{name}: the last axes of x \(3, 5\) are not \(4,\)"):
+            made(4, elementwise_affine=False)(np.ones((3, 5), np.float32))
+        with pytest.raises(ValueError, match=r"weight must have shape \(5,\)"):
+            made(4)(np.ones((3, 5), np.float32))
+
+
+@pytest.mark.parametrize("cap", [0, -2.0, np.nan, np.inf])
+def test_a_cap_is_a_finite_number_above_0(cap: float) -> None:
+    with pytest.raises(ValueError, match=f"tanh_cap: cap must be a finite number above 0, not {cap}"):
+        nn.TanhCap(cap)
+
+
 # Leading shapes
 
 SHAPES = [(), (5,), (2, 5), (2, 3, 5), (1, 1, 1, 1), (0,), (2, 0, 3)]

@@ -25,6 +25,14 @@ SHARES = RNG.random((2, 5, 3))
 LAYERS: dict[str, tuple[Any, Any, Array]] = {
     "LeakyReLU": (nn.LeakyReLU(0.2), torch.nn.LeakyReLU(0.2), X),
     "LeakyReLU, default": (nn.LeakyReLU(), torch.nn.LeakyReLU(), np.round(X)),
+    "SiLU": (nn.SiLU(), torch.nn.SiLU(), X),
+    "RMSNorm": (nn.RMSNorm(3, dtype=np.float64), torch.nn.RMSNorm(3, eps=1e-5).double(), X),
+    "RMSNorm, two axes": (nn.RMSNorm((5, 3), 0.1, dtype=np.float64), torch.nn.RMSNorm((5, 3), 0.1).double(), X),
+    "RMSNorm, no gain": (
+        nn.RMSNorm(3, elementwise_affine=False),
+        torch.nn.RMSNorm(3, eps=1e-5, elementwise_affine=False),
+        X,
+    ),
     "Identity": (nn.Identity(3, a=4), torch.nn.Identity(3, a=4), X),
     "Flatten": (nn.Flatten(), torch.nn.Flatten(), IMAGES),
     "Flatten, part": (nn.Flatten(0, 2), torch.nn.Flatten(0, 2), IMAGES),
@@ -224,6 +232,8 @@ FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "softmax": lambda F, x: F.softmax(x, dim=1),
     "log_softmax": lambda F, x: F.log_softmax(x, dim=-1),
     "layer_norm": lambda F, x: F.layer_norm(x, (5, 3)),
+    "rms_norm": lambda F, x: F.rms_norm(x, (5, 3), eps=1e-5),
+    "silu": lambda F, x: F.silu(x),
     "softplus": lambda F, x: F.softplus(x),
     "tanh": lambda F, x: F.tanh(x),
     "sigmoid": lambda F, x: F.sigmoid(x),

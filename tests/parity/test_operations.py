@@ -118,6 +118,66 @@ def test_relu(leading: Shape, size: int, seed: int) -> None:
 
 
 @repeatedly
+@given(LEADING, SIZE, SEED)
+def test_relu_squared(leading: Shape, size: int, seed: int) -> None:
+    x = np.random.default_rng(seed).standard_normal((*leading, size)).round()
+    compare(ops.relu_squared, [x], lambda x: F.relu(x).square())
+
+
+@repeatedly
+@given(LEADING, SIZE, SIZE, st.booleans(), SEED)
+def test_linear_relu_squared(leading: Shape, n_in: int, n_out: int, has_bias: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, weight = rng.standard_normal((*leading, n_in)), rng.standard_normal((n_in, n_out))
+    bias = rng.standard_normal(n_out) if has_bias else None
+    compare(ops.linear_relu_squared, [x, weight, bias], lambda x, w, b: F.relu(F.linear(x, w.T, b)).square())
+
+
+@repeatedly
+@given(LEADING, POSITIVE, st.booleans(), st.sampled_from([1e-5, 1e-2]), SEED)
+def test_rms_norm(leading: Shape, size: int, has_weight: bool, eps: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((*leading, size)) * 3 + 2
+    weight = rng.standard_normal(size) if has_weight else None
+    tolerance = 1e-10 if size > 1 else 1e-9  # as for layer_norm
+    compare(ops.rms_norm, [x, weight], lambda x, g: F.rms_norm(x, (size,), g, eps), tolerance, eps=eps)
+
+
+@repeatedly
+@given(LEADING, POSITIVE, POSITIVE, SEED)
+def test_rms_norm_of_two_axes(leading: Shape, rows: int, size: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, weight = rng.standard_normal((*leading, rows, size)), rng.standard_normal((rows, size))
+    compare(ops.rms_norm, [x, weight], lambda x, g: F.rms_norm(x, (rows, size), g, 1e-5), 1e-9, axes=2)
+
+
+@repeatedly
+@given(LEADING, st.integers(0, 40), st.sampled_from([0.1, 1.0, 5.0, 1e3]), SEED)
+def test_silu(leading: Shape, size: int, scale: float, seed: int) -> None:
+    x = np.random.default_rng(seed).standard_normal((*leading, size)) * scale
+    compare(ops.silu, [x], F.silu)
+
+
+@repeatedly
+@given(LEADING, SIZE, st.sampled_from([0.1, 1.0, 5.0, 1e3]), SEED)
+def test_swiglu(leading: Shape, size: int, scale: float, seed: int) -> None:
+    x = np.random.default_rng(seed).standard_normal((*leading, 2 * size)) * scale
+
+    def oracle(x: Tensor) -> Tensor:
+        gate, up = x.chunk(2, dim=-1)
+        return F.silu(gate) * up
+
+    compare(ops.swiglu, [x], oracle)
+
+
+@repeatedly
+@given(LEADING, SIZE, st.sampled_from([0.3, 1.0, 30.0]), st.sampled_from([0.1, 1.0, 50.0]), SEED)
+def test_tanh_cap(leading: Shape, size: int, cap: float, scale: float, seed: int) -> None:
+    x = np.random.default_rng(seed).standard_normal((*leading, size)) * scale
+    compare(ops.tanh_cap, [x], lambda x: cap * torch.tanh(x / cap), cap=cap)
+
+
+@repeatedly
 @given(LEADING, SIZE, st.data(), SEED)
 def test_softmax(leading: Shape, size: int, data: st.DataObject, seed: int) -> None:
     x = np.random.default_rng(seed).standard_normal((*leading, size)) * 3
@@ -346,6 +406,18 @@ def _float32_cases() -> dict[str, tuple[Callable[..., Any], list[Array | None], 
         "gelu, tanh": (ops.gelu, [2 * x], lambda x: F.gelu(x, approximate="tanh"), {}),
         "gelu, exact": (ops.gelu, [2 * x], F.gelu, {"approximate": "none"}),
         "relu": (ops.relu, [x], F.relu, {}),
+        "relu_squared": (ops.relu_squared, [x], lambda x: F.relu(x).square(), {}),
+        "linear_relu_squared": (
+            ops.linear_relu_squared,
+            [x, normal(5, 7), normal(7)],
+            lambda x, w, b: F.relu(F.linear(x, w.T, b)).square(),
+            {},
+        ),
+        "rms_norm": (ops.rms_norm, [x, normal(5)], lambda x, weight: F.rms_norm(x, (5,), weight, 1e-5), {}),
+        "rms_norm, no weight": (ops.rms_norm, [x], lambda x: F.rms_norm(x, (5,), None, 1e-5), {}),
+        "silu": (ops.silu, [2 * x], F.silu, {}),
+        "swiglu": (ops.swiglu, [normal(2, 3, 8)], lambda x: F.silu(x[..., :4]) * x[..., 4:], {}),
+        "tanh_cap": (ops.tanh_cap, [2 * x], lambda x: torch.tanh(x / 1.7) * 1.7, {"cap": np.float64(1.7)}),
         "softmax": (ops.softmax, [x], lambda x: F.softmax(x, dim=1), {"axis": 1}),
         "dropout": (ops.dropout, [x], lambda x: x * kept, {"p": 0.4, "rng": np.random.default_rng(5)}),
         "dropout, all": (ops.dropout, [x], lambda x: F.dropout(x, 1.0), {"p": 1.0, "rng": np.random.default_rng(5)}),
@@ -394,6 +466,10 @@ SPECIAL_CASES: dict[str, tuple[Callable[..., Any], list[Array], Callable[..., Te
     "relu": (ops.relu, [], F.relu, {}),
     "gelu, tanh": (ops.gelu, [], lambda x: F.gelu(x, approximate="tanh"), {}),
     "gelu, exact": (ops.gelu, [], F.gelu, {"approximate": "none"}),
+    "relu_squared": (ops.relu_squared, [], lambda x: F.relu(x).square(), {}),
+    "silu": (ops.silu, [], F.silu, {}),
+    "tanh_cap": (ops.tanh_cap, [], lambda x: torch.tanh(x / 2) * 2, {"cap": 2.0}),
+    "rms_norm": (ops.rms_norm, [np.full(5, 1.5)], lambda x, g: F.rms_norm(x, (5,), g, 1e-5), {}),
     "softmax": (ops.softmax, [], lambda x: F.softmax(x, dim=-1), {}),
     "layer_norm": (ops.layer_norm, [np.full(5, 1.5), np.ones(5)], lambda x, g, b: F.layer_norm(x, (5,), g, b), {}),
     "cross_entropy": (
@@ -424,3 +500,11 @@ def test_special_values(name: str, value: float) -> None:
     x[0, 1] = x[1, 1] = x[1, 3] = x[2] = value
     with np.errstate(invalid="ignore"):  # inf - inf
         compare(operation, [x, *(array.copy() for array in others)], oracle, **options)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e4, -1e4])
+def test_special_values_as_gate_and_as_what_passes_it(value: float) -> None:
+    gate, up = np.random.default_rng(6).standard_normal((2, 4, 3))
+    gate[0, 1] = gate[1] = up[2, 0] = up[1, 2] = value
+    with np.errstate(invalid="ignore"):  # inf · 0
+        compare(ops.swiglu, [np.concatenate([gate, up], axis=-1)], lambda x: F.silu(x[:, :3]) * x[:, 3:])

@@ -63,6 +63,17 @@ def test_softplus_with_its_options_and_exact_gelu(shape: Shape, dtype: str, seed
 
 
 @repeatedly
+@given(SHAPES, FLOATS, st.booleans(), SEED)
+def test_functions_of_newer_transformers(shape: Shape, dtype: str, rounded: bool, seed: int) -> None:
+    x = draw_array(seed, shape, dtype, rounded=rounded)
+    agree(handgrad.silu, F.silu, [x])
+    agree(handgrad.relu_squared, lambda x: F.relu(x).square(), [x])
+    agree(lambda x: handgrad.tanh_cap(x, 1.5), lambda x: 1.5 * torch.tanh(x / 1.5), [x])
+    pairs = draw_array(seed, (*shape, 6), dtype)
+    agree(handgrad.swiglu, lambda x: F.silu(x[..., :3]) * x[..., 3:], [pairs])
+
+
+@repeatedly
 @given(SHAPES, st.integers(-1, 2), SEED)
 def test_round_to_decimals(shape: Shape, decimals: int, seed: int) -> None:
     x = draw_array(seed, shape, "float64") * 10

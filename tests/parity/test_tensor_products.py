@@ -150,6 +150,22 @@ def test_layer_norm(leading: Shape, normalized: Shape, affine: bool, dtype: str,
 
 
 @repeatedly
+@given(SHAPES, st.lists(st.integers(3, 5), min_size=1, max_size=2).map(tuple), st.booleans(), FLOATS, SEED)
+def test_rms_norm(leading: Shape, normalized: Shape, weighted: bool, dtype: str, seed: int) -> None:
+    x, weight = draw_array(seed, (*leading, *normalized), dtype), draw_array(seed + 1, normalized, dtype)
+    agree(
+        lambda x, *rest: handgrad.rms_norm(x, normalized, *rest),
+        lambda x, *rest: F.rms_norm(x, normalized, *rest, eps=1e-5),
+        [x, weight] if weighted else [x],
+    )
+
+
+def test_rms_norm_of_other_axes_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"rms_norm: the last axes of x, of shape \(2, 3\), are not .* \(2,\)"):
+        handgrad.rms_norm(draw_array(0, (2, 3), "float64"), 2)
+
+
+@repeatedly
 @given(SHAPES, st.sampled_from(["mean", "sum", "none"]), FLOATS, SEED)
 def test_losses(shape: Shape, reduction: Any, dtype: str, seed: int) -> None:
     logits = draw_array(seed, (*shape, 5), dtype)

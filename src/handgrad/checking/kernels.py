@@ -41,6 +41,12 @@ def kernel_cases() -> dict[str, tuple[Inputs, dict[str, Any]]]:
         "cross_entropy": ((3 * normal(3, 29, 67),), {"targets": ids}),
         "adam_update": ((normal(1001), normal(1001), normal(1001), np.square(normal(1001))), adam),
         "add_gradients": ((normal(1001), normal(1001), normal(1001)), {}),
+        "linear_relu_squared": ((x, weight, bias), {}),
+        "rms_norm": ((x, normal(67)), {}),
+        "relu_squared": ((3 * x,), {}),
+        "silu": ((3 * x,), {}),
+        "swiglu": ((3 * normal(3, 5, 134),), {}),
+        "tanh_cap": ((3 * x,), {"cap": 1.7}),
     }
 
 

@@ -49,6 +49,13 @@ def layer_cases() -> list[ModuleCase]:
         ("Sigmoid", nn.Sigmoid(), x, {}),
         ("Softplus", nn.Softplus(), x, {}),
         ("LeakyReLU", nn.LeakyReLU(0.2), away_from_kink, {}),
+        ("RMSNorm", nn.RMSNorm(3, dtype=np.float64), x, {}),
+        ("RMSNorm, two axes", nn.RMSNorm((5, 3), dtype=np.float64), x, {}),
+        ("RMSNorm, no gain", nn.RMSNorm(3, eps=0.1, elementwise_affine=False), x, {}),
+        ("ReLUSquared", nn.ReLUSquared(), away_from_kink, {}),
+        ("SiLU", nn.SiLU(), x, {}),
+        ("SwiGLU", nn.SwiGLU(), wide, {}),
+        ("TanhCap", nn.TanhCap(1.7), x, {}),
         ("LayerNorm, two axes", nn.LayerNorm((5, 3), dtype=np.float64), x, {}),
         ("LayerNorm, no gain", nn.LayerNorm(3, elementwise_affine=False), x, {}),
         ("LayerNorm, no bias", nn.LayerNorm(3, bias=False, dtype=np.float64), x, {}),
@@ -146,7 +153,9 @@ def _gradients(module: nn.Module) -> dict[str, Array]:
     }
 
 
-def _compare(subject: str, module: nn.Module, name: str, analytic: Array, numeric: Array, taped: Array) -> Iterator[Result]:
+def _compare(
+    subject: str, module: nn.Module, name: str, analytic: Array, numeric: Array, taped: Array
+) -> Iterator[Result]:
     """One result; for attention's fused projection one each for queries, keys and values.
 
     A bias on all keys adds the same q·b to every score of a row, and softmax does not change: the gradient is zero. It

@@ -119,6 +119,7 @@ def operation_cases() -> list[OperationCase]:
         OperationCase("merge_heads", ops.merge_heads, {"y": normal(2, 3, 5, 4)}),
         OperationCase("rotary", ops.rotary, {"x": normal(2, 3, 5, 8)}, lambda: {"offset": 4, "base": 50.0}),
         *multi_head_cases(rng),
+        *_norms_and_nonlinearities(),
         *elementary_cases(),
     ]
 
@@ -136,10 +137,35 @@ def multi_head_cases(rng: np.random.Generator) -> Iterator[OperationCase]:
     ):
         heads = {"n_head": options["n_head"], "n_kv_head": options.get("n_kv_head", options["n_head"])}
         inputs = {"qkv": rng.standard_normal((2, 5, size))}
-        yield OperationCase(name, ops.multi_head_attention, inputs, partial(dict, options), partial(split_heads_of, **heads))
+        yield OperationCase(
+            name, ops.multi_head_attention, inputs, partial(dict, options), partial(split_heads_of, **heads)
+        )
     mask = rng.standard_normal((3, 1, 5))
     inputs = {"qkv": rng.standard_normal((2, 5, 36)), "mask": mask}
     yield OperationCase("multi_head_attention, learned mask", ops.multi_head_attention, inputs, lambda: {"n_head": 3})
+
+
+def _norms_and_nonlinearities() -> list[OperationCase]:
+    """Those of newer transformers: Llama, Gemma, Primer."""
+    rng = np.random.default_rng(2032)
+
+    def normal(*shape: int) -> Array:
+        return rng.standard_normal(shape)
+
+    x, weight, bias = normal(2, 3, 5), normal(5, 7), normal(7)
+    kept_away = {"x": away_from_the_kink(rng, (2, 3, 5), weight, bias), "weight": weight, "bias": bias}
+    gated, eps = 2 * normal(2, 5, 8), 0.1  # so large an eps shows in every gradient
+    return [
+        OperationCase("rms_norm", ops.rms_norm, {"x": x, "weight": normal(5)}),
+        OperationCase("rms_norm, no weight", ops.rms_norm, {"x": x}, lambda: {"eps": eps}),
+        OperationCase("rms_norm, two axes", ops.rms_norm, {"x": x, "weight": normal(3, 5)}, lambda: {"axes": 2}),
+        OperationCase("relu_squared", ops.relu_squared, {"x": np.where(np.abs(x) < 0.05, 0.5, x)}),
+        OperationCase("linear_relu_squared", ops.linear_relu_squared, kept_away),
+        OperationCase("linear_relu_squared, no bias", ops.linear_relu_squared, {"x": x, "weight": weight}),
+        OperationCase("silu", ops.silu, {"x": 2 * x}),
+        OperationCase("swiglu", ops.swiglu, {"x": gated}, parts=split_gate_and_up),
+        OperationCase("tanh_cap", ops.tanh_cap, {"x": 2 * x}, lambda: {"cap": 1.7}),
+    ]
 
 
 def check_operation(case: OperationCase) -> Iterator[Result]:
@@ -216,6 +242,12 @@ def split_heads_of(name: str, gradient: Array, n_head: int, n_kv_head: int) -> I
     ends = (n_head * D, (n_head + n_kv_head) * D)
     for part, third in zip(("query", "key", "value"), np.split(gradient, ends, axis=-1), strict=True):
         yield f"{name}, {part}", third
+
+
+def split_gate_and_up(name: str, gradient: Array) -> Iterator[tuple[str, Array]]:
+    """The two halves of the last axis separately."""
+    for part, half in zip(("gate", "up"), np.split(gradient, 2, axis=-1), strict=True):
+        yield f"{name}, {part}", half
 
 
 def _whole(name: str, gradient: Array) -> Iterator[tuple[str, Array]]:

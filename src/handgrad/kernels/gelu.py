@@ -1,10 +1,10 @@
 """GELU in its tanh form, compiled. Defined by ``ops.gelu``."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
+from handgrad.kernels.elementwise import run_backward, run_forward
 from handgrad.kernels.exponential import exp32
 from handgrad.ops.gelu import CUBIC, SQRT_2_OVER_PI, Approximate
 from handgrad.system.arrays import Array
@@ -28,19 +28,13 @@ def takes(x: Array, approximate: Approximate = "tanh") -> bool:
 
 def gelu(x: Array, approximate: Approximate = "tanh") -> tuple[Array, Saved]:
     """As ``ops.gelu``."""
-    x = np.asarray(x, order="C")  # unlike ascontiguousarray this keeps a 0-d array 0-d
-    y = np.empty_like(x)
-    _forward(x.reshape(-1), y.reshape(-1))
+    y, x = run_forward(_forward, x)
     return y, Saved(x)
 
 
 def gelu_backward(dy: Array, saved: Saved) -> Array:
     """As ``ops.gelu_backward``."""
-    (x,) = saved
-    dx: Array = np.empty_like(x)
-    size = math.prod(x.shape)
-    _backward(np.ascontiguousarray(dy).reshape(size), x.reshape(size), dx.reshape(size))
-    return dx
+    return run_backward(_backward, dy, saved.x)
 
 
 @inlined

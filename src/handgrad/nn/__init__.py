@@ -5,11 +5,34 @@ then ``loss.backward()`` for a loss computed from y.
 """
 
 from handgrad.nn import functional, init
-from handgrad.nn.activations import GELU, LeakyReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh
+from handgrad.nn.activations import (
+    GELU,
+    LeakyReLU,
+    ReLU,
+    ReLUSquared,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    SwiGLU,
+    Tanh,
+    TanhCap,
+)
 from handgrad.nn.attention import Attend, AttendBetween, CrossAttention, MultiHeadAttention
 from handgrad.nn.base_layer import Layer
 from handgrad.nn.data_loader import DataLoader, Dataset, TensorDataset, TokenDataset
-from handgrad.nn.layers import Conv2d, Dropout, Embedding, Flatten, Identity, LayerNorm, Linear, MaxPool2d, Unembedding
+from handgrad.nn.layers import (
+    Conv2d,
+    Dropout,
+    Embedding,
+    Flatten,
+    Identity,
+    LayerNorm,
+    Linear,
+    MaxPool2d,
+    RMSNorm,
+    Unembedding,
+)
 from handgrad.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, cross_entropy_loss, mse_loss
 from handgrad.nn.module import ArrayOrTensor, Module, is_on_tape
 from handgrad.nn.parameter import Buffer, Parameter
@@ -46,12 +69,17 @@ __all__ = [
     "ModuleList",
     "MultiHeadAttention",
     "Parameter",
+    "RMSNorm",
     "ReLU",
+    "ReLUSquared",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "SwiGLU",
     "Tanh",
+    "TanhCap",
     "TensorDataset",
     "TokenDataset",
     "TransformerBlock",

@@ -5,6 +5,7 @@ from typing import Literal
 from handgrad import ops
 from handgrad.nn.base_layer import Layer
 from handgrad.nn.module import ArrayOrTensor
+from handgrad.ops.tanh_cap import check_cap
 
 
 class ReLU(Layer):
@@ -32,6 +33,40 @@ class GELU(Layer):
 
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
         return self.apply(ops.gelu, x, approximate=self.approximate)
+
+
+class ReLUSquared(Layer):
+    """max(x, 0)²."""
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        return self.apply(ops.relu_squared, x)
+
+
+class SiLU(Layer):
+    """x σ(x), also called swish."""
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        return self.apply(ops.silu, x)
+
+
+class SwiGLU(Layer):
+    """silu(gate) · up for x (..., 2H) = [gate, up] side by side: (..., H)."""
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        return self.apply(ops.swiglu, x)
+
+
+class TanhCap(Layer):
+    """cap · tanh(x / cap): a soft limit for scores and logits.
+
+    Raises ValueError unless cap is a finite number above 0.
+    """
+
+    def __init__(self, cap: float) -> None:
+        self.cap = check_cap(cap)
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        return self.apply(ops.tanh_cap, x, cap=self.cap)
 
 
 class Tanh(Layer):

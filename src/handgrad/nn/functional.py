@@ -20,10 +20,15 @@ from handgrad.autograd.functions import (
     max_pool2d,
     one_hot,
     relu,
+    relu_squared,
+    rms_norm,
     sigmoid,
+    silu,
     softmax,
     softplus,
+    swiglu,
     tanh,
+    tanh_cap,
 )
 from handgrad.autograd.tensor import Tensor, TensorLike
 
@@ -58,9 +63,14 @@ __all__ = [
     "mse_loss",
     "one_hot",
     "relu",
+    "relu_squared",
+    "rms_norm",
     "scaled_dot_product_attention",
     "sigmoid",
+    "silu",
     "softmax",
     "softplus",
+    "swiglu",
     "tanh",
+    "tanh_cap",
 ]

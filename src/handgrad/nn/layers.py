@@ -18,7 +18,7 @@ from handgrad.nn.parameter import Parameter
 from handgrad.ops.conv2d import IntPair, pair
 from handgrad.ops.shapes import sizes_of
 
-Activation = Literal["gelu", "gelu_exact", "relu"]
+Activation = Literal["gelu", "gelu_exact", "relu", "relu_squared"]
 """The name of a nonlinearity: gelu is GPT-2's tanh form."""
 Generator = np.random.Generator
 
@@ -27,6 +27,7 @@ _LINEAR: dict[Activation | None, tuple[Any, dict[str, Any]]] = {
     "gelu": (ops.linear_gelu, {}),
     "gelu_exact": (ops.linear_gelu, {"approximate": "none"}),
     "relu": (ops.linear_relu, {}),
+    "relu_squared": (ops.linear_relu_squared, {}),
 }
 """The operation of a linear layer, with its options, by the nonlinearity after it."""
 
@@ -112,18 +113,40 @@ class LayerNorm(Layer):
         *,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        self.normalized_shape = shape = sizes_of((normalized_shape,))
-        if not shape:
-            raise ValueError("LayerNorm: normalized_shape must name at least one size")
+        self.normalized_shape = shape = _normalised("LayerNorm", normalized_shape)
         self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
         self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine and bias else None
         self.eps = eps
 
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
-        options = {} if len(self.normalized_shape) == 1 else {"axes": len(self.normalized_shape)}
-        if self.weight is None and np.shape(x)[-len(self.normalized_shape) :] != self.normalized_shape:
-            raise ValueError(f"LayerNorm: the last axes of x {np.shape(x)} are not {self.normalized_shape}")
-        return self.apply(ops.layer_norm, x, self.weight, self.bias, eps=self.eps, **options)
+        axes = _axes_to_normalise(self, x)
+        return self.apply(ops.layer_norm, x, self.weight, self.bias, eps=self.eps, **axes)
+
+
+class RMSNorm(Layer):
+    """Brings each vector of the last axis to a root mean square of 1; then times gain (``weight``).
+
+    With several sizes, as (H, W), the elements of so many last axes are one vector. ``elementwise_affine=False`` leaves
+    the gain out. PyTorch's default for eps is that of the dtype, 1.2e-7 for float32.
+
+    Raises ValueError if normalized_shape names no size.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        *,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        self.normalized_shape = shape = _normalised("RMSNorm", normalized_shape)
+        self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
+        self.eps = eps
+
+    def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
+        axes = _axes_to_normalise(self, x)
+        return self.apply(ops.rms_norm, x, self.weight, eps=self.eps, **axes)
 
 
 class Conv2d(Layer):
@@ -213,3 +236,22 @@ class Dropout(Layer):
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
         rng = default_generator() if self.rng is None else self.rng
         return self.apply(ops.dropout, x, p=self.p, training=self.training, rng=rng)
+
+
+def _normalised(layer: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+    """The sizes of the axes that a norm makes one vector. Raises ValueError if there are none."""
+    shape = sizes_of((normalized_shape,))
+    if not shape:
+        raise ValueError(f"{layer}: normalized_shape must name at least one size")
+    return shape
+
+
+def _axes_to_normalise(norm: LayerNorm | RMSNorm, x: ArrayOrTensor) -> dict[str, int]:
+    """The option that says how many axes are one vector; left out if it is the default, 1.
+
+    Raises ValueError if a norm without a weight, whose shape the operation would check, gets an x of other sizes.
+    """
+    shape = norm.normalized_shape
+    if norm.weight is None and np.shape(x)[-len(shape) :] != shape:
+        raise ValueError(f"{type(norm).__name__}: the last axes of x {np.shape(x)} are not {shape}")
+    return {} if len(shape) == 1 else {"axes": len(shape)}

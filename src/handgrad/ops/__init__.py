@@ -35,6 +35,7 @@ from handgrad.ops.layer_norm import *
 from handgrad.ops.linear import *
 from handgrad.ops.linear_gelu import *
 from handgrad.ops.linear_relu import *
+from handgrad.ops.linear_relu_squared import *
 from handgrad.ops.log_softmax import *
 from handgrad.ops.matmul import *
 from handgrad.ops.max_pool2d import *
@@ -43,13 +44,17 @@ from handgrad.ops.multi_head_attention import *
 from handgrad.ops.rearranging import *
 from handgrad.ops.reductions import *
 from handgrad.ops.relu import *
+from handgrad.ops.rms_norm import *
 from handgrad.ops.rotary import *
+from handgrad.ops.silu import *
 from handgrad.ops.softmax import *
+from handgrad.ops.swiglu import *
+from handgrad.ops.tanh_cap import *
 from handgrad.ops.unembedding import *
 from handgrad.ops.weighted_cross_entropy import *
 
 TAKE_WANTED: frozenset[Callable[..., Any]] = frozenset(
-    {conv2d, divide, linear, linear_gelu, linear_relu, matmul, multiply, power}
+    {conv2d, divide, linear, linear_gelu, linear_relu, linear_relu_squared, matmul, multiply, power}
 )
 """The operations that take the option ``wanted``; no other operation accepts it."""
 

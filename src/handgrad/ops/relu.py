@@ -1,4 +1,4 @@
-"""Rectified linear units, and leaky ones (Maas, Hannun & Ng 2013)."""
+"""Rectified linear units, leaky ones (Maas, Hannun & Ng 2013), and their square (So et al. 2021)."""
 
 from typing import NamedTuple
 
@@ -43,3 +43,25 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> tuple[Array, LeakyRelu
 def leaky_relu_backward(dy: Array, saved: LeakyReluSaved) -> Array:
     """The slope is 1 where x > 0, else negative_slope; at the kink x = 0 we take the latter, as PyTorch does."""
     return np.where(saved.x > 0, dy, dy * saved.negative_slope)
+
+
+class ReluSquaredSaved(NamedTuple):
+    """max(x, 0)."""
+
+    positive: Array
+
+
+def relu_squared(x: Array) -> tuple[Array, ReluSquaredSaved]:
+    """max(x, 0)², for x of any shape; NaN stays NaN. From Primer (https://arxiv.org/abs/2109.08668)."""
+    positive = np.maximum(x, 0)
+    return np.square(positive), ReluSquaredSaved(positive)
+
+
+def relu_squared_backward(dy: Array, saved: ReluSquaredSaved) -> Array:
+    """Gradient of relu_squared for x.
+
+    With r = max(x, 0), the chain rule gives 2 r · r', where r' is 1 for x > 0 and 0 for x < 0. As r is 0 wherever r'
+    is, the slope is 2 r everywhere. It is continuous: unlike relu, the square has no kink at 0.
+    """
+    slope = 2 * saved.positive
+    return slope * dy

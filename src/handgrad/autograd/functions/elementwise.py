@@ -189,6 +189,11 @@ def relu(x: TensorLike) -> Tensor:
     return apply(ops.relu, as_tensor(x))
 
 
+def relu_squared(x: TensorLike) -> Tensor:
+    """max(x, 0)²."""
+    return apply(ops.relu_squared, as_tensor(x))
+
+
 def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:
     """x if x > 0, else negative_slope · x."""
     return apply(ops.leaky_relu, floating(x), negative_slope=negative_slope)
@@ -197,6 +202,16 @@ def leaky_relu(x: TensorLike, negative_slope: float = 0.01) -> Tensor:
 def gelu(x: TensorLike, approximate: Literal["tanh", "none"] = "tanh") -> Tensor:
     """x Φ(x): GPT-2's tanh form, or with ``approximate="none"`` the exact one."""
     return apply(ops.gelu, floating(x), approximate=approximate)
+
+
+def silu(x: TensorLike) -> Tensor:
+    """x σ(x) with σ(x) = 1 / (1 + e⁻ˣ), also called swish."""
+    return apply(ops.silu, floating(x))
+
+
+def tanh_cap(x: TensorLike, cap: float) -> Tensor:
+    """cap · tanh(x / cap): a soft limit, nearly x near 0 and never beyond ±cap; cap is a number above 0."""
+    return apply(ops.tanh_cap, floating(x), cap=cap)
 
 
 def softplus(x: TensorLike, beta: float = 1.0, threshold: float = 20.0) -> Tensor:

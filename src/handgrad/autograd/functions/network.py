@@ -52,6 +52,25 @@ def layer_norm(
     return _with_optional(ops.layer_norm, x, weight, bias, eps=eps, axes=len(shape))
 
 
+def rms_norm(
+    x: TensorLike, normalized_shape: int | Sequence[int], weight: TensorLike | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Brings the last axes, ``normalized_shape``, to a root mean square of 1; then times weight.
+
+    PyTorch's default for eps is that of the dtype, 1.2e-7 for float32; with the same eps both give the same.
+    """
+    x, shape = floating(x), sizes_of((normalized_shape,))
+    if not shape or x.shape[-len(shape) :] != shape:
+        raise ValueError(f"rms_norm: the last axes of x, of shape {x.shape}, are not normalized_shape {shape}")
+    given = promoted_tensors(x) if weight is None else promoted_tensors(x, weight)
+    return apply(ops.rms_norm, *given, eps=eps, axes=len(shape))
+
+
+def swiglu(x: TensorLike) -> Tensor:
+    """silu(gate) · up for x (..., 2H) = [gate, up] side by side: (..., H)."""
+    return apply(ops.swiglu, floating(x))
+
+
 def dropout(x: TensorLike, p: float = 0.5, training: bool = True, *, rng: np.random.Generator | None = None) -> Tensor:
     """In training, each element becomes zero with probability p, else is divided by 1 - p; out of training, x."""
     return apply(ops.dropout, floating(x), p=p, training=training, rng=rng or default_generator())
