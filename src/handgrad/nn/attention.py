@@ -160,6 +160,7 @@ class MultiHeadAttention(Module):
         if n_head < 1 or n_embd % n_head:
             raise ValueError(f"MultiHeadAttention: n_embd {n_embd} must be a multiple of n_head {n_head}")
         self.project_in = Linear(n_embd, 3 * n_embd, bias, rng=rng, dtype=dtype)
+        self.project_in.weight.widths = (n_embd, n_embd, n_embd)
         if on_queries is None and on_keys is None:
             self.attend = Attend(n_head, causal, dropout, rng=rng)
         elif on_queries is not None and on_keys is not None:
