@@ -26,8 +26,8 @@ def newton_schulz(
     keeps U and V, since X Xᵀ = U S² Uᵀ, and sends each singular value s to p(s) = a s + b s³ + c s⁵. Because of the
     norm (the root of the sum of squares) all s are at most 1 at the start. With the usual ``coefficients`` (a, b, c), p
     multiplies small s by almost 3.4. It does not converge to 1: five steps bring all s from 0.0015 on between 0.67 and
-    1.21, which serves an optimizer as well and takes fewer steps than a p that converges. Smaller s become about 470
-    times as large. A matrix of zeros stays one.
+    1.21, which serves an optimizer as well and takes fewer steps than a p that converges. Smaller s grow by a factor
+    of up to 485. A matrix of zeros stays one.
 
     The products are taken on the smaller side: of a tall matrix, on the transpose. The result is new, in the dtype of
     ``matrix``; it may be a transposed view. There is no backward: nobody takes its gradient.

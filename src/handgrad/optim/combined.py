@@ -27,6 +27,7 @@ class Combined(Optimizer):
         ids = [id(parameter) for parameter in self._parameters()]
         if len(set(ids)) < len(ids):
             raise ValueError("Combined: a parameter belongs to two of the optimizers")
+        self.multiplies = any(each.multiplies for each in self.optimizers)
         self._blocks = [blocks for each in self.optimizers for blocks in each._blocks]
 
     def add_param_group(self, group: Group) -> None:

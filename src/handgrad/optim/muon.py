@@ -40,6 +40,7 @@ class Muon(Optimizer):
 
     state_names = ("momentum_buffer",)
     needs_state = True
+    multiplies = True
 
     def __init__(
         self,

@@ -111,6 +111,8 @@ class Optimizer:
     ``state_names_of`` gives those of the group."""
     needs_state = False
     """Whether every parameter that has made a step has these arrays."""
+    multiplies = False
+    """Whether a step multiplies matrices, so that BLAS and the threads of ``team`` should not compete for the cores."""
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Group], defaults: Group) -> None:
         given = list(params)
