@@ -184,6 +184,11 @@ class GPTConfig(Architecture):
         norms = (2 * self.n_layer + 1) * vectors * C
         return in_maps - shared + tables + norms
 
+    @property
+    def n_in_matrices(self) -> int:
+        """Number of parameters of the role "matrix": the weights of all linear maps but the output head."""
+        return sum(each.copies * each.inputs * each.outputs for each in self.maps if each.part != "head")
+
     def products(self, windows: int, length: int) -> list[Product]:
         """All matrix products of a training step on ``windows`` windows of ``length`` tokens.
 

@@ -193,6 +193,7 @@ class MultiHeadAttention(Module):
             raise ValueError(f"MultiHeadAttention: n_head {n_head} must be a multiple of n_kv_head {K}")
         self.head_dim = D = n_embd // n_head if head_dim is None else index(head_dim)
         self.project_in = Linear(n_embd, (n_head + 2 * K) * D, bias, rng=rng, dtype=dtype)
+        self.project_in.weight.widths = (n_head * D, K * D, K * D)
         options: dict[str, Any] = {"window": window, "scale": scale, "qk_norm_eps": qk_norm_eps, "rope_base": rope_base}
         if on_queries is None and on_keys is None:
             self.attend = Attend(n_head, causal, dropout, n_kv_head=K, **options, rng=rng)

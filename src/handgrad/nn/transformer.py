@@ -71,6 +71,8 @@ class FeedForward(Module):
         separate = SEPARATE.get(activation)
         fused = None if separate else cast("Activation", activation)
         self.expand = Linear(n_embd, expanded_size(n_hidden, activation), bias, fused, rng=rng, dtype=dtype)
+        if activation == "swiglu":
+            self.expand.weight.widths = (n_hidden, n_hidden)
         self.activation = separate() if separate else None
         self.contract = Linear(n_hidden, n_embd, bias, rng=rng, dtype=dtype)
         self.dropout = Dropout(dropout, rng=rng)

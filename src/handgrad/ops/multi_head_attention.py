@@ -55,9 +55,9 @@ def multi_head_attention(
     """Attention in n_head subspaces of one fused projection.
 
     qkv (..., T, (H + 2K) D) holds the queries of H = n_head heads, then the keys and then the values of K = n_kv_head
-    heads (by default H); returns y (..., T, H D), the heads' outputs side by side. In this order, each query and key
-        - is brought to a root mean square of 1, by ``rms_norm`` with ``qk_norm_eps``, if that is given (Henry et al. 2020),
-        - is then turned by its position, by ``rotary`` with ``rope_base``, if that is given.
+    heads (by default H); returns y (..., T, H D), the heads' outputs side by side. Each query and each key
+        - is first brought to a root mean square of 1, by rms_norm, if ``qk_norm_eps`` is given (Henry et al. 2020),
+        - is then turned by its position, by rotary, if ``rope_base`` is given.
     Query head h then attends to key and value head h // (H / K), so that H / K heads share one (Ainslie et al. 2023).
     ``mask`` broadcasts to (..., H, T, T); the other options are those of attention.
 
