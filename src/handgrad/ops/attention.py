@@ -43,9 +43,9 @@ def attention(
     q (..., T, D), k (..., S, D), v (..., S, E), leading axes broadcast; returns y (..., T, E). If ``causal``, the
     T queries are the last of S positions and see no later key: query t attends to s ≤ t + S - T. If ``window`` is
     above 0 as well, it sees only the last so many of those keys (Beltagy et al. 2020). ``scale`` takes the place of
-    1 / √D. ``mask`` broadcasts to (..., T, S). A boolean mask is true where attending is allowed; a floating mask is added to the scores, and is a
-    differentiable input. A query that may attend to nothing gets zeros. Each weight is dropped with probability
-    ``dropout_p``, drawn by ``rng``.
+    1 / √D. ``mask`` broadcasts to (..., T, S). A boolean mask is true where attending is allowed; a floating mask is
+    added to the scores, and is a differentiable input. A query that may attend to nothing gets zeros. Each weight is
+    dropped with probability ``dropout_p``, drawn by ``rng``.
 
     Raises ValueError for more causal queries than keys, and for a window without ``causal`` or a scale that is not
     above 0; TypeError for a mask that is neither boolean nor floating.
