@@ -85,21 +85,48 @@ def layer_cases() -> list[ModuleCase]:
 
 
 def gpt_cases() -> list[ModuleCase]:
-    """A whole GPT, with the settings of GPT-2 and with the opposite ones; V 7, block 8, T 5, B 4, H 2, D 3."""
+    """A whole GPT of each kind: with the settings of GPT-2, and with others for every field; V 7, block 8, T 5, B 4."""
     rng = np.random.default_rng(2028)
     ids, targets = rng.integers(0, 7, (4, 5)), rng.integers(0, 7, (4, 5))
-    shape: dict[str, Any] = {"vocab_size": 7, "block_size": 8, "n_head": 2, "n_embd": 6}
-    tied = GPTConfig(**shape, n_layer=2)
-    untied = GPTConfig(**shape, n_layer=1, tie_weights=False, activation="gelu_exact", dropout=0.2)
-    bare = GPTConfig(**shape, n_layer=1, bias=False)
+    shape: dict[str, Any] = {"vocab_size": 7, "block_size": 8, "n_layer": 1, "n_head": 2, "n_embd": 6}
+    kinds: dict[str, dict[str, Any]] = {
+        "GPT, tied head": {"n_layer": 2},
+        "GPT, own head, exact gelu, dropout": {"tie_weights": False, "activation": "gelu_exact", "dropout": 0.2},
+        "GPT, no biases, relu": {"bias": False, "activation": "relu"},
+        "GPT, rms norm": {"norm": "rms", "norm_eps": 0.1},
+        "GPT, rotary positions": {"positions": "rotary", "rope_base": 50.0, "head_dim": 4},
+        "GPT, no positions, normalised queries and keys": {"positions": "none", "qk_norm": True, "norm_eps": 0.1},
+        "GPT, shared keys, window": {"n_head": 6, "n_kv_head": 2, "head_dim": 4, "window": 3, "attention_scale": 0.4},
+        "GPT, squared relu, scaled embeddings": {"activation": "relu_squared", "n_hidden": 5, "embedding_scale": 3.0},
+        "GPT, silu, capped logits": {"activation": "silu", "logit_cap": 1.5},
+        "GPT, swiglu, normalised embeddings": {"activation": "swiglu", "embedding_norm": True},
+        "GPT, modern": MODERN,
+    }
     return [
-        ModuleCase(name, new_model(config, dtype=np.float64), ids, {"targets": targets})
-        for name, config in (
-            ("GPT, tied head", tied),
-            ("GPT, own head, exact gelu, dropout", untied),
-            ("GPT, no biases", bare),
-        )
+        ModuleCase(name, new_model(GPTConfig(**{**shape, **kind}), dtype=np.float64), ids, {"targets": targets})
+        for name, kind in kinds.items()
     ]
+
+
+MODERN: dict[str, Any] = {
+    "n_layer": 2,
+    "n_head": 4,
+    "n_kv_head": 2,
+    "n_embd": 8,
+    "bias": False,
+    "norm": "rms",
+    "positions": "rotary",
+    "qk_norm": True,
+    "activation": "relu_squared",
+    "window": 4,
+    "logit_cap": 5.0,
+    "tie_weights": False,
+    "embedding_norm": True,
+    "embedding_std": 1.0,
+    "matrix_std": 0.04,
+    "zero_init": True,
+}
+"""Nearly all that differs from GPT-2 in one small model."""
 
 
 def check_module(case: ModuleCase) -> Iterator[Result]:

@@ -128,18 +128,18 @@ def multi_head_cases(rng: np.random.Generator) -> Iterator[OperationCase]:
     """Multi-head attention: plain, and with queries and keys that are normalised, turned and shared."""
     shared: dict[str, Any] = {"n_head": 6, "n_kv_head": 2}
     rotated: dict[str, Any] = {"n_head": 3, "rope_base": 50.0}
-    for name, options, size in (
+    kinds: list[tuple[str, dict[str, Any], int]] = [
         ("multi_head_attention", {"n_head": 3}, 36),
         ("multi_head_attention, shared keys", shared, 40),
         ("multi_head_attention, rotated", rotated, 36),
         ("multi_head_attention, qk norm", {"n_head": 3, "qk_norm_eps": 0.1}, 36),
         ("multi_head_attention, all", {**shared, **rotated, "n_head": 6, "qk_norm_eps": 0.1, "window": 3}, 40),
-    ):
-        heads = {"n_head": options["n_head"], "n_kv_head": options.get("n_kv_head", options["n_head"])}
+    ]
+    for name, options, size in kinds:
+        H = options["n_head"]
+        parts = partial(split_heads_of, n_head=H, n_kv_head=options.get("n_kv_head", H))
         inputs = {"qkv": rng.standard_normal((2, 5, size))}
-        yield OperationCase(
-            name, ops.multi_head_attention, inputs, partial(dict, options), partial(split_heads_of, **heads)
-        )
+        yield OperationCase(name, ops.multi_head_attention, inputs, partial(dict, options), parts)
     mask = rng.standard_normal((3, 1, 5))
     inputs = {"qkv": rng.standard_normal((2, 5, 36)), "mask": mask}
     yield OperationCase("multi_head_attention, learned mask", ops.multi_head_attention, inputs, lambda: {"n_head": 3})

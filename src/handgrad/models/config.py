@@ -203,5 +203,5 @@ class GPTConfig(Architecture):
 
     def smallest(self) -> "GPTConfig":
         """The smallest model of the same kind: it runs the same code."""
-        sizes = {"vocab_size": 2, "block_size": 2, "n_layer": 1, "n_head": 1, "n_embd": 2}
+        sizes: dict[str, Any] = {"vocab_size": 2, "block_size": 2, "n_layer": 1, "n_head": 1, "n_embd": 2}
         return replace(self, **sizes, n_kv_head=None, head_dim=None, n_hidden=None)

@@ -46,7 +46,12 @@ class GPT(LanguageModel):
         self.dropout = Dropout(config.dropout, rng=rng)
         self.blocks = [
             TransformerBlock(
-                *(C, config.n_head, config.bias, config.dropout, config.activation, config.norm),
+                C,
+                config.n_head,
+                config.bias,
+                config.dropout,
+                config.activation,
+                config.norm,
                 n_hidden=config.n_hidden,
                 norm_eps=config.norm_eps,
                 **config.attention,

@@ -2,7 +2,7 @@
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def attention(
     return dropped @ v, AttentionSaved(q, k, v, weights, scale, dropped, dropout_saved, kind_of(mask))
 
 
-def attention_backward(dy: Array, saved: AttentionSaved) -> tuple[Array | None, ...]:
+def attention_backward(dy: Array, saved: AttentionSaved) -> tuple[Any, ...]:
     """Gradients of attention for q, k and v, and for a floating mask.
 
     With S = q kᵀ / √D + mask, P = softmax(S) by rows and y = P v, from the end to the beginning:
