@@ -16,6 +16,9 @@ VARIANTS = [
     SMALL,
     replace(SMALL, tie_weights=False),
     replace(SMALL, bias=False),
+    replace(SMALL, norm="rms", positions="rotary", qk_norm=True, n_head=4, n_kv_head=2, head_dim=6, window=3),
+    replace(SMALL, activation="swiglu", positions="none", tie_weights=False, logit_cap=5.0, embedding_norm=True),
+    replace(SMALL, activation="silu", n_hidden=7, n_kv_head=1, embedding_scale=2.0),
     replace(SMALL, n_layer=3, n_head=3, n_embd=9, vocab_size=5, bias=False, tie_weights=False, activation="relu"),
 ]
 
@@ -65,8 +68,14 @@ def test_the_smallest_model_of_a_kind_is_of_that_kind() -> None:
 def test_a_run_has_the_settings_of_the_architecture_as_they_are_described_once() -> None:
     assert issubclass(TrainConfig, Architecture)
     defaults = {field.name: field.default for field in fields(Architecture)}
-    given = {"dropout": 0.2, "bias": False, "norm": "layer", "activation": "relu", "tie_weights": False}
+    given: dict[str, Any] = {
+        **{"dropout": 0.2, "bias": False, "norm": "rms", "norm_eps": 1e-6, "positions": "rotary", "rope_base": 100.0},
+        **{"qk_norm": True, "n_kv_head": 2, "head_dim": 6, "window": 9, "attention_scale": 0.3, "activation": "silu"},
+        **{"n_hidden": 50, "embedding_scale": 3.0, "embedding_norm": True, "logit_cap": 15.0, "tie_weights": False},
+        **{"embedding_std": 1.0, "matrix_std": 0.05, "zero_init": True},
+    }
     assert set(given) == set(defaults)
+    assert not [name for name in given if given[name] == defaults[name]]
     config = replace(TrainConfig(), **given).model_config(11)
     assert {name: getattr(config, name) for name in given} == given
     gpt2 = preset("gpt2").model_config(50257)

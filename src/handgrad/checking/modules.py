@@ -122,9 +122,6 @@ MODERN: dict[str, Any] = {
     "logit_cap": 5.0,
     "tie_weights": False,
     "embedding_norm": True,
-    "embedding_std": 1.0,
-    "matrix_std": 0.04,
-    "zero_init": True,
 }
 """Nearly all that differs from GPT-2 in one small model."""
 

@@ -4,6 +4,8 @@ They are the functions of ``handgrad`` of the same names, and behave as these: c
 ``linear`` takes weights (in, out), ``gelu`` is GPT-2's tanh form.
 """
 
+import numpy as np
+
 from handgrad.autograd import functions
 from handgrad.autograd.functions import (
     binary_cross_entropy,
@@ -22,6 +24,7 @@ from handgrad.autograd.functions import (
     relu,
     relu_squared,
     rms_norm,
+    rotary,
     sigmoid,
     silu,
     softmax,
@@ -42,9 +45,17 @@ def scaled_dot_product_attention(
     attn_mask: TensorLike | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
 ) -> Tensor:
-    """softmax(q kᵀ / √D + mask) v; not causal by default, as in PyTorch, while ``handgrad.attention`` is."""
-    return functions.attention(query, key, value, attn_mask, is_causal, dropout_p)
+    """softmax(q kᵀ / √D + mask) v; not causal by default, as in PyTorch, while ``handgrad.attention`` is.
+
+    With ``enable_gqa`` there may be fewer heads of keys and values, which the query heads share.
+    """
+    if enable_gqa:
+        n_head = np.shape(query)[-3]
+        key, value = (functions.share_heads(x, n_head // np.shape(x)[-3]) for x in (key, value))
+    return functions.attention(query, key, value, attn_mask, is_causal, dropout_p, scale=scale)
 
 
 __all__ = [
@@ -65,6 +76,7 @@ __all__ = [
     "relu",
     "relu_squared",
     "rms_norm",
+    "rotary",
     "scaled_dot_product_attention",
     "sigmoid",
     "silu",

@@ -124,12 +124,15 @@ def attention(
     causal: bool = True,
     dropout_p: float = 0.0,
     *,
+    window: int = 0,
+    scale: float | None = None,
     rng: np.random.Generator | None = None,
 ) -> Tensor:
     """softmax(q kᵀ / √D + mask) v; q (..., T, D), k (..., S, D), v (..., S, E).
 
-    Causal by default. A boolean mask is true where attending is allowed; a floating mask is added to the scores, and
-    gets a gradient.
+    Causal by default, and then with ``window`` each query sees only the last so many keys. ``scale`` takes the place of
+    1 / √D. A boolean mask is true where attending is allowed; a floating mask is added to the scores, and gets a
+    gradient.
     """
     given = promoted_tensors(floating(q), k, v)
     constant = None if mask is None else as_tensor(mask)
@@ -142,7 +145,19 @@ def attention(
         causal=causal,
         dropout_p=dropout_p,
         rng=rng or default_generator(),
+        window=window,
+        scale=scale,
     )
+
+
+def rotary(x: TensorLike, offset: int = 0, base: float = 10000.0) -> Tensor:
+    """Each vector of x (..., T, D), turned by angles that grow with its position offset + t."""
+    return apply(ops.rotary, floating(x), offset=offset, base=base)
+
+
+def share_heads(x: TensorLike, n_query: int) -> Tensor:
+    """Each head of keys or values (..., K, T, D) n_query times in a row, for so many query heads."""
+    return apply(ops.share_heads, floating(x), n_query=n_query)
 
 
 def conv2d(
