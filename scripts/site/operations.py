@@ -24,7 +24,7 @@ KINDS = {
     "rearranging": "Rearranging",
 }
 """The headings of the files that hold several operations."""
-NETWORKS, UPDATES_IN_PLACE = "Networks", "Updates in place"
+NETWORKS, OF_OPTIMIZERS = "Networks", "Optimizers"
 
 
 def fill_nav(nav: list[Any]) -> None:
@@ -39,11 +39,11 @@ def fill_nav(nav: list[Any]) -> None:
 
 @cache
 def by_kind() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {kind: [] for kind in (NETWORKS, *KINDS.values(), UPDATES_IN_PLACE)}
+    found: dict[str, list[str]] = {kind: [] for kind in (NETWORKS, *KINDS.values(), OF_OPTIMIZERS)}
     for name in ops.__all__:
         operation = getattr(ops, name)
         if inspect.isfunction(operation) and not name.endswith("_backward"):
-            others = NETWORKS if f"{name}_backward" in ops.__all__ else UPDATES_IN_PLACE
+            others = NETWORKS if f"{name}_backward" in ops.__all__ else OF_OPTIMIZERS
             found[KINDS.get(operation.__module__.rpartition(".")[2], others)].append(name)
     return found
 
@@ -66,7 +66,7 @@ def shown_at(module: str) -> str | None:
         return f"{PLACE}/index.md"
     if name in KINDS:
         return f"{PLACE}/index.md#{slugify(KINDS[name], '-')}"
-    names = (*by_kind()[NETWORKS], *by_kind()[UPDATES_IN_PLACE])
+    names = (*by_kind()[NETWORKS], *by_kind()[OF_OPTIMIZERS])
     of_module = [operation for operation in names if _operation(operation).__module__ == module]
     return _uri(of_module[0]) if of_module else None
 

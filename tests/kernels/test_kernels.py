@@ -446,17 +446,17 @@ def test_extreme_inputs_of_attention(part: str, value: float) -> None:
         assert any(np.isnan(gradient).any() for gradient in compiled[1:])
 
 
-@pytest.mark.parametrize("decoupled", [True, False])
+@pytest.mark.parametrize(("decoupled", "cautious"), [(True, False), (False, False), (True, True), (False, True)])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
-def test_adam_update(decoupled: bool, weight_decay: float) -> None:
+def test_adam_update(decoupled: bool, cautious: bool, weight_decay: float) -> None:
     rng = np.random.default_rng(0)
     compiled = [rng.standard_normal(20_001).astype(np.float32) for _ in range(3)]
     compiled.append(rng.random(20_001).astype(np.float32))
     text = [array.copy() for array in compiled]
-    options = {"lr": 1e-2, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8}
+    options = {"lr": 1e-2, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "decoupled": decoupled, "cautious": cautious}
     for step in range(1, 6):
         for update, arrays in ((kernels.adam_update, compiled), (ops.adam_update, text)):
-            update(*arrays, step=step, weight_decay=weight_decay, decoupled=decoupled, **options)
+            update(*arrays, step=step, weight_decay=weight_decay, **options)
     for a, b in zip(compiled, text, strict=True):
         assert_close(a, b)
 

@@ -58,6 +58,22 @@ def test_the_role_survives_a_copy(copied: Callable[[Any], Any]) -> None:
     assert copied(nn.Linear(2, 3)).weight.role == "matrix"
 
 
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_the_widths_of_fused_maps_survive_a_copy(copied: Callable[[Any], Any]) -> None:
+    assert copied(nn.Parameter(np.zeros((2, 3)))).widths == ()
+    fused = nn.Parameter(np.zeros((2, 5)), role="matrix")
+    fused.widths = (2, 3)
+    assert copied(fused).widths == (2, 3)
+    attention = copied(nn.MultiHeadAttention(4, 2))
+    assert attention.project_in.weight.widths == (4, 4, 4)
+    assert attention.project_out.weight.widths == ()
+    twin = nn.Parameter.sharing(fused)
+    assert twin.widths == (2, 3)
+    other = nn.Parameter(np.zeros((2, 5)))
+    other.share(fused)
+    assert other.widths == (2, 3)
+
+
 # Places
 
 

@@ -73,13 +73,13 @@ def test_heads_refuse_sizes_that_do_not_divide() -> None:
     for shape in ((4, 3), (2, 0, 4, 3)):
         with pytest.raises(ValueError, match="at least one head"):
             ops.merge_heads(np.ones(shape))
-    with pytest.raises(ValueError, match="multi_head_attention: last size 16 is not a multiple of 3 x 2 heads"):
-        ops.multi_head_attention(np.ones((3, 16)), 2)
+    with pytest.raises(ValueError, match="multi_head_attention: last size 16 is not a multiple of 2 \\+ 2 x 2 heads"):
+        ops.multi_head_attention(np.ones((3, 16)), n_head=2)
 
 
 def test_the_weights_of_multi_head_attention_are_found_by_name() -> None:
     qkv = np.random.default_rng(0).standard_normal((2, 5, 24))
-    _, saved = ops.multi_head_attention(qkv, 2)
+    _, saved = ops.multi_head_attention(qkv, n_head=2)
     weights = saved.attention.weights
     assert weights.shape == (2, 2, 5, 5)
     np.testing.assert_allclose(weights.sum(axis=-1), 1)

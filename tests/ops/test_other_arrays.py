@@ -14,8 +14,8 @@ from handgrad.ops.shapes import as_array
 
 CASES = operation_cases()
 DTYPES = [np.float64, np.float32]
-UPDATES = {ops.adam_update.__name__, ops.add_gradients.__name__}
-"""They change arrays in place and have no backward; each has a test of its own."""
+WITHOUT_BACKWARD = {ops.adam_update.__name__, ops.add_gradients.__name__, ops.newton_schulz.__name__}
+"""Each has a test of its own."""
 
 
 def assert_same(other: Any, numpys: Any, what: str) -> None:
@@ -61,7 +61,7 @@ def test_forward_and_backward(case: OperationCase, dtype: Any) -> None:
 
 def test_every_operation_has_a_case() -> None:
     functions = {name for name in ops.__all__ if callable(getattr(ops, name)) and not name.endswith("_backward")}
-    assert {case.operation.__name__ for case in CASES} | UPDATES == functions
+    assert {case.operation.__name__ for case in CASES} | WITHOUT_BACKWARD == functions
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -71,8 +71,8 @@ def test_saved_is_a_named_tuple(case: OperationCase) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("decoupled", [True, False])
-def test_adam_update(decoupled: bool, dtype: Any) -> None:
+@pytest.mark.parametrize(("decoupled", "cautious"), [(True, False), (False, False), (True, True)])
+def test_adam_update(decoupled: bool, cautious: bool, dtype: Any) -> None:
     rng = np.random.default_rng(0)
     data, grad, mean, square = (rng.standard_normal(20000).astype(dtype) for _ in range(4))
     arrays = [data, grad, mean, np.abs(square)]
@@ -80,10 +80,17 @@ def test_adam_update(decoupled: bool, dtype: Any) -> None:
     options = {"step": 3, "lr": 1e-2, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1, "grad_scale": 0.5}
     before = data.copy()
     for four in (arrays, others):
-        ops.adam_update(*four, decoupled=decoupled, **options)
+        ops.adam_update(*four, decoupled=decoupled, cautious=cautious, **options)
     assert not np.array_equal(data, before)
     for other, numpys in zip(others, arrays, strict=True):
         assert_same(other, numpys, "an array")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(5, 9), (9, 5), (4, 4)])
+def test_newton_schulz(shape: tuple[int, int], dtype: Any) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    assert_same(ops.newton_schulz(OtherArray(x)), ops.newton_schulz(x), "the matrix")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

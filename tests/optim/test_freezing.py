@@ -9,7 +9,7 @@ import pytest
 from handgrad import nn, ops
 from handgrad.backend import function_for
 from handgrad.models.arena import Arena
-from handgrad.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from handgrad.optim import SGD, Adam, AdamW, Muon, Optimizer, RMSprop
 from handgrad.system.arrays import Array
 from handgrad.system.threads import Team
 
@@ -24,6 +24,8 @@ CASES: dict[str, tuple[Callable[..., Optimizer], Values, Values]] = {
     "rmsprop": (RMSprop, {"lr": 0.01, "momentum": 0.9}, {"momentum": 0.5, "weight_decay": 0.3}),
     "adam": (Adam, {"lr": 0.01, "betas": (0.8, 0.9)}, {"weight_decay": 0.3}),
     "adamw": (AdamW, {"lr": 0.01, "weight_decay": 0.3}, {"betas": (0.7, 0.95)}),
+    "cautious": (AdamW, {"lr": 0.01, "weight_decay": 0.3, "cautious": True}, {"cautious": False}),
+    "muon": (Muon, {"lr": 0.01}, {"momentum": 0.5, "nesterov": False, "weight_decay": 0.3, "cautious": True}),
 }
 
 
@@ -49,7 +51,21 @@ def adam_step(data: Array, grad: Array, state: Values, options: Values, scale: f
     numbers = {name: options[name] for name in ("lr", "eps", "weight_decay")}
     beta1, beta2 = options["betas"]
     update = function_for(ops.adam_update, *arrays[:2])
-    update(*arrays, step=state["step"], beta1=beta1, beta2=beta2, decoupled=decoupled, grad_scale=scale, **numbers)
+    numbers |= {"beta1": beta1, "beta2": beta2, "grad_scale": scale, "cautious": options.get("cautious", False)}
+    update(*arrays, step=state["step"], decoupled=decoupled, **numbers)
+
+
+def muon_step(data: Array, grad: Array, state: Values, options: Values, scale: float) -> None:
+    momentum, lr = options["momentum"], options["lr"]
+    new = grad * ((1 - momentum) * scale)
+    mean = state["momentum_buffer"] = state.get("momentum_buffer", np.zeros_like(data)) * momentum + new
+    step = ops.newton_schulz(new + momentum * mean if options["nesterov"] else mean)
+    decay = lr * options["weight_decay"]
+    if options["cautious"]:
+        data -= decay * (data * (step * data >= 0))
+    else:
+        data *= 1 - decay
+    data -= lr * np.sqrt(max(1, data.shape[1] / data.shape[0])).item() * step
 
 
 def rmsprop_step(data: Array, grad: Array, state: Values, options: Values, scale: float) -> None:
@@ -75,17 +91,24 @@ class OneByOne:
                 state["step"] += 1
                 if self.kind is SGD:
                     sgd_step(self.values[index], grad, state, options[index], scale)
+                elif self.kind is Muon:
+                    muon_step(self.values[index], grad, state, options[index], scale)
                 elif self.kind is RMSprop:
                     rmsprop_step(self.values[index], grad, state, options[index], scale)
                 else:
                     adam_step(self.values[index], grad, state, options[index], scale, self.kind is AdamW)
 
 
+def shapes_of(case: str) -> list[tuple[int, ...]]:
+    """Muon moves matrices alone."""
+    return [(*shape, 1)[:2] for shape in SHAPES] if case == "muon" else SHAPES
+
+
 def made(case: str, dtype: Any) -> tuple[list[nn.Parameter], Optimizer, OneByOne]:
     """Parameters in an arena, their optimizer in two groups, and the same parameters updated one by one."""
     make, options, differing = CASES[case]
     rng = np.random.default_rng(3)
-    parameters = [nn.Parameter(rng.standard_normal(shape).astype(dtype)) for shape in SHAPES]
+    parameters = [nn.Parameter(rng.standard_normal(shape).astype(dtype)) for shape in shapes_of(case)]
     values = [p.data.copy() for p in parameters]
     Arena(parameters)
     optimizer = make([{"params": parameters[:4]}, {"params": parameters[4:], **differing}], **options)
@@ -102,7 +125,7 @@ def test_frozen_back_and_forth_each_moves_as_it_would_by_itself(case: str, dtype
     for step in range(STEPS):
         # A random set of parameters moves; in every seventh step all do.
         learns = [bool(one) for one in (rng.random(len(SHAPES)) < 0.6) | (step % 7 == 5)]
-        grads = [rng.standard_normal(shape).astype(dtype) for shape in SHAPES]
+        grads = [rng.standard_normal(shape).astype(dtype) for shape in shapes_of(case)]
         for p, grad, one in zip(parameters, grads, learns, strict=True):
             p.grad, p.requires_grad = grad, one
         scale = 0.37 if step % 3 == 1 else 1.0
@@ -134,7 +157,7 @@ def test_freezing_copies_no_state(case: str) -> None:
 
     parameters[2].requires_grad = False  # before its first step
     before = step()
-    assert len(before) == {"sgd": 0, "adam": 4, "adamw": 4, "rmsprop": 4}.get(case, 2)
+    assert len(before) == {"sgd": 0, "adam": 4, "adamw": 4, "cautious": 4, "rmsprop": 4}.get(case, 2)
     for index in (0, 2, 5, 0, 3, 2):
         parameters[index].requires_grad = not parameters[index].requires_grad
         assert step() == before

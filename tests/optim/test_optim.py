@@ -12,6 +12,7 @@ from handgrad import nn
 from handgrad.models import GPT, GPTConfig
 from handgrad.models.arena import Arena
 from handgrad.optim import SGD, Adam, AdamW, Optimizer, clip_grad_norm, schedules
+from handgrad.optim.lr_scheduler import CommonRate
 from handgrad.optim.optimizer import FlatBlock, Piece
 from handgrad.system.arrays import Array
 
@@ -51,7 +52,7 @@ def test_defaults_are_those_of_pytorch_but_for_sgd_which_has_none_there() -> Non
     p = parameter(1.0)
     shared = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "params": [p]}
     assert Adam([p]).param_groups == [{**shared, "weight_decay": 0.0}]
-    assert AdamW([p]).param_groups == [{**shared, "weight_decay": 0.01}]
+    assert AdamW([p]).param_groups == [{**shared, "weight_decay": 0.01, "cautious": False}]
     sgd = {"lr": 1e-3, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "params": [p]}
     assert SGD([p]).param_groups == [sgd]
 
@@ -372,12 +373,18 @@ def test_warm_up_climbs_evenly_from_above_zero() -> None:
         schedules.constant(1.0, warmup_steps=4),
         schedules.cosine(1.0, 0.1, 20, warmup_steps=4),
         schedules.step_decay(1.0, 10, warmup_steps=4),
+        schedules.trapezoid(1.0, 0.1, 20, warmup_steps=4, decay_fraction=1.0),
     ):
         np.testing.assert_allclose([schedule(step) for step in range(5)], [0.2, 0.4, 0.6, 0.8, 1.0], rtol=1e-12)
 
 
 def test_without_warm_up_the_first_step_has_the_full_rate() -> None:
-    for schedule in (schedules.constant(0.3), schedules.cosine(0.3, 0.1, 10), schedules.step_decay(0.3, 5)):
+    for schedule in (
+        schedules.constant(0.3),
+        schedules.cosine(0.3, 0.1, 10),
+        schedules.step_decay(0.3, 5),
+        schedules.trapezoid(0.3, 0.1, 10),
+    ):
         assert schedule(0) == pytest.approx(0.3, rel=1e-12)
 
 
@@ -399,6 +406,40 @@ def test_constant_and_step_decay() -> None:
     # Steps of the warm-up count too.
     warmed = schedules.step_decay(1.0, step_size=3, gamma=0.5, warmup_steps=2)
     assert [warmed(step) for step in range(2, 7)] == [1, 0.5, 0.5, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("shape", ["linear", "sqrt"])
+def test_trapezoid_by_its_formula(shape: Any) -> None:
+    """Hägele et al. 2024: warm-up, the peak, then the rate over the last steps by 1 - s or 1 - √s."""
+    schedule = schedules.trapezoid(1.0, 0.2, max_steps=100, warmup_steps=10, decay_fraction=0.3, decay_shape=shape)
+    assert [schedule(step) for step in range(10, 71)] == [1.0] * 61
+    for step in range(70, 101):
+        s = (step - 70) / 30
+        expected = 0.2 + 0.8 * (1 - (s if shape == "linear" else math.sqrt(s)))
+        assert schedule(step) == pytest.approx(expected, rel=1e-12)
+    assert schedule(100) == schedule(10_000) == pytest.approx(0.2, rel=1e-12)
+    assert schedule(71) < 1
+
+
+def test_a_trapezoid_falls_after_the_warm_up_at_the_earliest() -> None:
+    schedule = schedules.trapezoid(1.0, 0.0, max_steps=50, warmup_steps=10, decay_fraction=1.0)
+    assert max(schedule(step) for step in range(50)) == schedule(10) == 1.0
+    assert schedule(30) == pytest.approx(0.5)
+    assert schedules.trapezoid(1.0, 0.0, 5, warmup_steps=5)(5) == 1.0  # no step is left to fall in
+    for wrong in (0.0, -0.1, 1.1, math.nan):
+        with pytest.raises(ValueError, match=r"trapezoid: decay_fraction must lie in \(0, 1\], not"):
+            schedules.trapezoid(1.0, 0.0, 10, decay_fraction=wrong)
+    with pytest.raises(ValueError, match="trapezoid: decay_shape must be 'linear' or 'sqrt', not 'cosine'"):
+        schedules.trapezoid(1.0, 0.0, 10, decay_shape="cosine")  # type: ignore[arg-type]
+
+
+def test_one_rate_serves_groups_that_differ() -> None:
+    optimizer = SGD([{"params": [parameter(1.0)], "lr": 0.02}, {"params": [parameter(2.0)]}], lr=3e-3)
+    rate = CommonRate(optimizer, 3e-3)
+    for lr in (3e-3, 1.7e-3, 3e-3 / 7):
+        rate.set(lr)
+        assert optimizer.param_groups[1]["lr"] == lr  # to the bit
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(lr * 0.02 / 3e-3, rel=1e-12)
 
 
 def test_schedules_that_cannot_be_are_refused() -> None:

@@ -32,6 +32,7 @@ KINDS = {
     "two replicas": "--replicas 2",
     "dropout, accumulation, three replicas": "--replicas 3 --dropout 0.2 --grad-accum-steps 2 --keep 3",
     "compiled, sgd": "--optimizer sgd --replicas 2 --keep 1",
+    "muon, averaged weights": "--optimizer muon --ema 0.9 --cautious --schedule trapezoid --replicas 2",
 }
 
 

@@ -65,11 +65,13 @@ def test_sigkill_at_random_instants(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["kill", "tear"])
+@pytest.mark.parametrize(
+    ("fault", "kind"), [("kill", "two replicas"), ("tear", "two replicas"), ("kill", "muon, averaged weights")]
+)
 def test_death_before_each_change_to_the_disk(
-    fault: str, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
+    fault: str, kind: str, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
-    one = scene(steps=12)
+    one = scene(kind, 12)
     expected = undisturbed(one)
     changes = count_changes(one, tmp_path)
 

@@ -58,6 +58,8 @@ def test_what_is_not_contradicted_stays() -> None:
 def test_a_schedule_that_would_rise_is_refused(given: dict[str, float]) -> None:
     with pytest.raises(InputError, match=r"^min_lr must be at most lr, .*, not .*: the cosine schedule would rise"):
         settled(**given)
+    with pytest.raises(InputError, match=r"^min_lr must be at most lr, .*, not .*: the trapezoid schedule would rise"):
+        settled(**given, schedule="trapezoid")
     with pytest.raises(InputError, match="min_lr must be at most lr"):
         check_agrees(replace(PLAIN, **given))
     check_agrees(replace(PLAIN, **given), {"max_steps"})  # an old run that changes something else
@@ -102,14 +104,37 @@ def test_more_replicas_than_windows_are_named() -> None:
         (
             {"schedule": "constant"},
             {"min_lr"},
-            "min_lr has no effect with schedule constant, only with schedule cosine",
+            "min_lr has no effect with schedule constant, only with schedule cosine or trapezoid",
         ),
         ({}, {"step_size"}, "step_size has no effect with schedule cosine, only with schedule step"),
         ({}, {"step_gamma"}, "step_gamma has no effect with schedule cosine, only with schedule step"),
-        ({"optimizer": "sgd"}, {"beta2"}, "beta2 has no effect with optimizer sgd, only with adam and adamw"),
+        (
+            {"optimizer": "sgd"},
+            {"beta2"},
+            "beta2 has no effect with optimizer sgd, only with optimizer adam, adamw or muon",
+        ),
+        ({}, {"muon_lr"}, "muon_lr has no effect with optimizer adamw, only with optimizer muon"),
+        (
+            {"optimizer": "sgd"},
+            {"muon_momentum"},
+            "muon_momentum has no effect with optimizer sgd, only with optimizer muon",
+        ),
+        ({}, {"decay_fraction"}, "decay_fraction has no effect with schedule cosine, only with schedule trapezoid"),
+        (
+            {"schedule": "step"},
+            {"decay_shape"},
+            "decay_shape has no effect with schedule step, only with schedule trapezoid",
+        ),
+        (
+            {"cautious": True, "weight_decay": 0.0},
+            {"cautious"},
+            "cautious has no effect with weight_decay 0, only with weight decay",
+        ),
+        ({"cautious": True, "optimizer": "muon"}, {"cautious", "muon_lr", "muon_momentum", "beta1", "beta2"}, None),
+        ({"schedule": "trapezoid"}, {"min_lr", "decay_fraction", "decay_shape"}, None),
         ({"schedule": "step"}, {"step_size", "step_gamma", "beta2"}, None),
         ({}, {"min_lr", "beta2", "lr"}, None),
     ],
 )
-def test_a_setting_that_another_makes_useless(changes: dict[str, str], given: set[str], said: str | None) -> None:
-    assert without_effect(replace(TINY, **changes), given) == said  # type: ignore[arg-type]
+def test_a_setting_that_another_makes_useless(changes: dict[str, Any], given: set[str], said: str | None) -> None:
+    assert without_effect(replace(TINY, **changes), given) == said

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from handgrad.benchmarking.cases import Case
 from handgrad.generation import generate
 from handgrad.nn.parameter import Role
+from handgrad.optim.lr_scheduler import CommonRate
 from handgrad.runs import choose_replicas
 from handgrad.system.arrays import Array
 from handgrad.system.errors import InputError
@@ -51,13 +52,12 @@ def handgrad_contender(case: Case, work: Work = "training", replicas: int = 0) -
     count = choose_replicas(replicas, case.batch_size)
     shared = Replicas(model, count)
     optimizer = case.train.make_optimizer(model.decay_groups(case.train.weight_decay))
-    schedule = case.train.make_schedule()
+    schedule, rate = case.train.make_schedule(), CommonRate(optimizer, case.train.lr)
     step = 0
 
     def train() -> float:
         nonlocal step
-        for group in optimizer.param_groups:
-            group["lr"] = schedule(step)
+        rate.set(schedule(step))
         loss, grad_norm = shared.loss_and_gradients([case.batch(step)], (case.train.seed, step))
         shared.update(optimizer, grad_norm, case.train.grad_clip)
         step += 1

@@ -38,6 +38,7 @@ def kernel_cases() -> dict[str, tuple[Inputs, dict[str, Any]]]:
         "softmax": ((3 * x,), {}),
         "attention": ((q, k, v), {}),
         "multi_head_attention": ((normal(2, 77, 3 * 3 * 9),), {"n_head": 3}),
+        "rotary": ((normal(2, 3, 77, 10),), {"offset": 5}),
         "cross_entropy": ((3 * normal(3, 29, 67),), {"targets": ids}),
         "adam_update": ((normal(1001), normal(1001), normal(1001), np.square(normal(1001))), adam),
         "add_gradients": ((normal(1001), normal(1001), normal(1001)), {}),

@@ -9,7 +9,7 @@ import numpy as np
 from handgrad import nn
 from handgrad.autograd import Tensor, no_grad
 from handgrad.checking.numerical import central_differences, relative_error
-from handgrad.checking.operations import away_from_the_kink, split_qkv
+from handgrad.checking.operations import away_from_the_kink, split_heads_of
 from handgrad.checking.results import Result
 from handgrad.models import GPTConfig, LanguageModel, new_model
 from handgrad.system.arrays import Array
@@ -85,21 +85,48 @@ def layer_cases() -> list[ModuleCase]:
 
 
 def gpt_cases() -> list[ModuleCase]:
-    """A whole GPT, with the settings of GPT-2 and with the opposite ones; V 7, block 8, T 5, B 4, H 2, D 3."""
+    """A whole GPT of each kind: with the settings of GPT-2, and with others for every field; V 7, block 8, T 5, B 4."""
     rng = np.random.default_rng(2028)
     ids, targets = rng.integers(0, 7, (4, 5)), rng.integers(0, 7, (4, 5))
-    shape: dict[str, Any] = {"vocab_size": 7, "block_size": 8, "n_head": 2, "n_embd": 6}
-    tied = GPTConfig(**shape, n_layer=2)
-    untied = GPTConfig(**shape, n_layer=1, tie_weights=False, activation="gelu_exact", dropout=0.2)
-    bare = GPTConfig(**shape, n_layer=1, bias=False)
+    shape: dict[str, Any] = {"vocab_size": 7, "block_size": 8, "n_layer": 1, "n_head": 2, "n_embd": 6}
+    kinds: dict[str, dict[str, Any]] = {
+        "GPT, tied head": {"n_layer": 2},
+        "GPT, own head, exact gelu, dropout": {"tie_weights": False, "activation": "gelu_exact", "dropout": 0.2},
+        "GPT, no biases, relu": {"bias": False, "activation": "relu"},
+        "GPT, rms norm": {"norm": "rms", "norm_eps": 0.1},
+        "GPT, rotary positions": {"positions": "rotary", "rope_base": 50.0, "head_dim": 4},
+        "GPT, no positions, normalised queries and keys": {"positions": "none", "qk_norm": True, "norm_eps": 0.1},
+        "GPT, shared keys, window": {"n_head": 6, "n_kv_head": 2, "head_dim": 4, "window": 3, "attention_scale": 0.4},
+        "GPT, squared relu, scaled embeddings": {"activation": "relu_squared", "n_hidden": 5, "embedding_scale": 3.0},
+        "GPT, silu, capped logits": {"activation": "silu", "logit_cap": 1.5},
+        "GPT, swiglu, normalised embeddings": {"activation": "swiglu", "embedding_norm": True},
+        "GPT, modern": MODERN,
+    }
     return [
-        ModuleCase(name, new_model(config, dtype=np.float64), ids, {"targets": targets})
-        for name, config in (
-            ("GPT, tied head", tied),
-            ("GPT, own head, exact gelu, dropout", untied),
-            ("GPT, no biases", bare),
-        )
+        ModuleCase(name, new_model(GPTConfig(**{**shape, **kind}), dtype=np.float64), ids, {"targets": targets})
+        for name, kind in kinds.items()
     ]
+
+
+MODERN: dict[str, Any] = {
+    "n_layer": 2,
+    "n_head": 4,
+    "n_kv_head": 2,
+    "n_embd": 8,
+    "bias": False,
+    "norm": "rms",
+    "positions": "rotary",
+    "qk_norm": True,
+    "activation": "relu_squared",
+    "window": 4,
+    "logit_cap": 5.0,
+    "tie_weights": False,
+    "embedding_norm": True,
+    "embedding_std": 1.0,
+    "matrix_std": 0.04,
+    "zero_init": True,
+}
+"""Nearly all that differs from GPT-2 in one small model."""
 
 
 def check_module(case: ModuleCase) -> Iterator[Result]:
@@ -134,7 +161,7 @@ def check_module(case: ModuleCase) -> Iterator[Result]:
         yield Result(case.name, "x", error, tape=relative_error(tape_dx, dx))
     for name, parameter in module.named_parameters():
         numeric = central_differences(loss, parameter.data)
-        yield from _compare(case.name, name, by_hand[name], numeric, taped[name])
+        yield from _compare(case.name, module, name, by_hand[name], numeric, taped[name])
 
 
 def _on_the_tape(case: ModuleCase, x: Array, compute: Callable[..., Tensor], r: Array) -> tuple[Any, dict[str, Array]]:
@@ -153,19 +180,27 @@ def _gradients(module: nn.Module) -> dict[str, Array]:
     }
 
 
-def _compare(subject: str, name: str, analytic: Array, numeric: Array, taped: Array) -> Iterator[Result]:
+def _compare(
+    subject: str, module: nn.Module, name: str, analytic: Array, numeric: Array, taped: Array
+) -> Iterator[Result]:
     """One result; for attention's fused projection one each for queries, keys and values.
 
     A bias on all keys adds the same q·b to every score of a row, and softmax does not change: the gradient is zero. It
-    must be zero by hand and by differences.
+    must be zero by hand and by differences. Keys that are normalised or turned do not all get the same.
     """
-    if "project_in" not in name:
+    owner, found, _ = name.rpartition("project_in")
+    if not found:
         yield Result(subject, name, relative_error(analytic, numeric), tape=relative_error(taped, analytic))
         return
-    thirds = (split_qkv(name, gradient) for gradient in (analytic, numeric, taped))
+    attention = dict(module.named_modules())[owner.removesuffix(".")]
+    assert isinstance(attention, nn.MultiHeadAttention)
+    attend = attention.attend
+    is_plain = isinstance(attend, nn.Attend) and attend.qk_norm_eps is None and attend.rope_base is None
+    heads = (attention.n_head, attention.n_kv_head)
+    thirds = (split_heads_of(name, gradient, *heads) for gradient in (analytic, numeric, taped))
     for (part, a), (_, n), (_, t) in zip(*thirds, strict=True):
         tape = relative_error(t, a)
-        if part.endswith("bias, key"):
+        if part.endswith("bias, key") and is_plain:
             zero = np.zeros_like(a)
             error = max(relative_error(a, zero), relative_error(n, zero))
             yield Result(subject, f"{part} (is zero)", error, tape=tape)

@@ -105,6 +105,7 @@ def operation_cases() -> list[OperationCase]:
         OperationCase("attention, boolean mask", ops.attention, heads, lambda: {"mask": allowed}),
         OperationCase("attention, additive mask", ops.attention, heads, lambda: {"mask": additive}),
         OperationCase("attention, learned mask", ops.attention, {**heads, "mask": normal(3, 1, 5)}),
+        OperationCase("attention, window", ops.attention, heads, lambda: {"window": 2, "scale": 0.7}),
         OperationCase("attention, dropout", ops.attention, heads, drawn(dropout_p=0.3)),
         OperationCase("split_heads", ops.split_heads, {"qkv": qkv}, lambda: {"n_head": 3}, split_qkv),
         OperationCase(
@@ -114,11 +115,34 @@ def operation_cases() -> list[OperationCase]:
             lambda: {"n_head": 4, "n_kv_head": 3},
         ),
         OperationCase("split_one", ops.split_one, {"x": normal(2, 5, 12)}, lambda: {"n_head": 3}),
+        OperationCase("share_heads", ops.share_heads, {"x": normal(2, 3, 5, 7)}, lambda: {"n_query": 4}),
         OperationCase("merge_heads", ops.merge_heads, {"y": normal(2, 3, 5, 4)}),
-        OperationCase("multi_head_attention", ops.multi_head_attention, {"qkv": qkv}, lambda: {"n_head": 3}, split_qkv),
+        OperationCase("rotary", ops.rotary, {"x": normal(2, 3, 5, 8)}, lambda: {"offset": 4, "base": 50.0}),
+        *multi_head_cases(rng),
         *_norms_and_nonlinearities(),
         *elementary_cases(),
     ]
+
+
+def multi_head_cases(rng: np.random.Generator) -> Iterator[OperationCase]:
+    """Multi-head attention: plain, and with queries and keys that are normalised, turned and shared."""
+    shared: dict[str, Any] = {"n_head": 6, "n_kv_head": 2}
+    rotated: dict[str, Any] = {"n_head": 3, "rope_base": 50.0}
+    kinds: list[tuple[str, dict[str, Any], int]] = [
+        ("multi_head_attention", {"n_head": 3}, 36),
+        ("multi_head_attention, shared keys", shared, 40),
+        ("multi_head_attention, rotated", rotated, 36),
+        ("multi_head_attention, qk norm", {"n_head": 3, "qk_norm_eps": 0.1}, 36),
+        ("multi_head_attention, all", {**shared, **rotated, "n_head": 6, "qk_norm_eps": 0.1, "window": 3}, 40),
+    ]
+    for name, options, size in kinds:
+        H = options["n_head"]
+        parts = partial(split_heads_of, n_head=H, n_kv_head=options.get("n_kv_head", H))
+        inputs = {"qkv": rng.standard_normal((2, 5, size))}
+        yield OperationCase(name, ops.multi_head_attention, inputs, partial(dict, options), parts)
+    mask = rng.standard_normal((3, 1, 5))
+    inputs = {"qkv": rng.standard_normal((2, 5, 36)), "mask": mask}
+    yield OperationCase("multi_head_attention, learned mask", ops.multi_head_attention, inputs, lambda: {"n_head": 3})
 
 
 def _norms_and_nonlinearities() -> list[OperationCase]:
@@ -208,8 +232,15 @@ def away_from_the_kink(rng: np.random.Generator, shape: tuple[int, ...], weight:
 
 
 def split_qkv(name: str, gradient: Array) -> Iterator[tuple[str, Array]]:
-    """Queries, keys and values, which are side by side in the last axis, separately."""
-    for part, third in zip(("query", "key", "value"), np.split(gradient, 3, axis=-1), strict=True):
+    """Queries, keys and values, which are side by side in the last axis, separately; as many heads of each."""
+    yield from split_heads_of(name, gradient, 1, 1)
+
+
+def split_heads_of(name: str, gradient: Array, n_head: int, n_kv_head: int) -> Iterator[tuple[str, Array]]:
+    """The same for n_head heads of queries and n_kv_head heads of keys and of values."""
+    D = gradient.shape[-1] // (n_head + 2 * n_kv_head)
+    ends = (n_head * D, (n_head + n_kv_head) * D)
+    for part, third in zip(("query", "key", "value"), np.split(gradient, ends, axis=-1), strict=True):
         yield f"{name}, {part}", third
 
 

@@ -23,6 +23,7 @@ from handgrad.kernels import (
     multi_head_attention,
     relu_squared,
     rms_norm,
+    rotary,
     silu,
     softmax,
     swiglu,
@@ -57,6 +58,7 @@ KERNELS = {
         multi_head_attention.multi_head_attention_backward,
         multi_head_attention.takes,
     ),
+    "rotary": Kernel(rotary.rotary, rotary.rotary_backward, everything),
     "cross_entropy": Kernel(cross_entropy.cross_entropy, cross_entropy.cross_entropy_backward, everything),
 }
 """Every compiled pair, by the name that the operation has in ``ops``."""

@@ -22,6 +22,7 @@ def adam_update(
     weight_decay: float,
     decoupled: bool,
     grad_scale: float = 1.0,
+    cautious: bool = False,
 ) -> None:
     """As ``ops.adam_update``."""
     shrink = 1 - lr * weight_decay if decoupled else 1.0
@@ -29,7 +30,9 @@ def adam_update(
     step_size = lr / (1 - beta1**step)
     correction = 1 / math.sqrt(1 - beta2**step)
     numbers = (shrink, pull, beta1, 1 - beta1, beta2, 1 - beta2, step_size, correction, eps, grad_scale)
-    _update(data, grad, exp_avg, exp_avg_sq, *(np.float32(number) for number in numbers))
+    # Two functions: a branch in the loop could change the bits of runs without it.
+    update = _cautious_update if cautious and decoupled else _update
+    update(data, grad, exp_avg, exp_avg_sq, *(np.float32(number) for number in numbers))
 
 
 @compiled
@@ -42,4 +45,17 @@ def _update(  # type: ignore[no-untyped-def]
         m = beta1 * exp_avg[i] + rest1 * g
         v = beta2 * exp_avg_sq[i] + rest2 * g * g
         exp_avg[i], exp_avg_sq[i] = m, v
+        data[i] = x - step_size * m / (np.sqrt(v) * correction + eps)
+
+
+@compiled
+def _cautious_update(  # type: ignore[no-untyped-def]
+    data, grad, exp_avg, exp_avg_sq, shrink, pull, beta1, rest1, beta2, rest2, step_size, correction, eps, grad_scale
+):
+    for i in range(data.size):
+        g = grad[i] * grad_scale
+        m = beta1 * exp_avg[i] + rest1 * g
+        v = beta2 * exp_avg_sq[i] + rest2 * g * g
+        exp_avg[i], exp_avg_sq[i] = m, v
+        x = data[i] * shrink if m * data[i] >= 0 else data[i]
         data[i] = x - step_size * m / (np.sqrt(v) * correction + eps)

@@ -12,12 +12,24 @@ import numpy as np
 from handgrad.kernels.array_arguments import matrices_of
 from handgrad.kernels.exponential import exp32
 from handgrad.kernels.sgemm import multiply, multiply_at, multiply_bt
+from handgrad.ops.attention import check_attention
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled, inlined
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _MINUS_INFINITY = np.float32(-np.inf)
 _SMALLEST_INT, _LARGEST_INT, _SIGN_SHIFT = np.int32(-(2**31)), np.int32(2**31 - 1), np.int32(31)
+
+
+class Sight(NamedTuple):
+    """Which keys a query sees, and how scores are scaled."""
+
+    block: int
+    """How many queries form a block."""
+    window: int
+    """How many keys up to its own a query sees; at least T if there is no window."""
+    scale: np.float32
+    """0 for 1 / √D."""
 
 
 class Saved(NamedTuple):
@@ -27,6 +39,7 @@ class Saved(NamedTuple):
     k: Array
     v: Array
     weights: Array
+    sight: Sight
 
 
 def takes(
@@ -37,6 +50,8 @@ def takes(
     causal: bool = True,
     dropout_p: float = 0.0,
     rng: np.random.Generator | None = None,
+    window: int = 0,
+    scale: float | None = None,
 ) -> bool:
     """Takes causal attention without mask and dropout, with one key and one value for each query."""
     is_plain = mask is None and causal and dropout_p == 0
@@ -51,25 +66,33 @@ def attention(
     causal: bool = True,
     dropout_p: float = 0.0,
     rng: np.random.Generator | None = None,
+    window: int = 0,
+    scale: float | None = None,
 ) -> tuple[Array, Saved]:
     """As ``ops.attention``."""
+    check_attention("attention", causal, window, scale)
     y, weights = np.empty(v.shape, v.dtype), new_weights(q.shape[:-1], q.dtype)
-    saved = Saved(matrices_of(q), matrices_of(k), matrices_of(v), weights)
-    _forward(*saved, block_size(q.shape[-2]), matrices_of(y))
+    sight = Sight(block_size(q.shape[-2]), window or q.shape[-2], np.float32(scale or 0))
+    saved = Saved(matrices_of(q), matrices_of(k), matrices_of(v), weights, sight)
+    _forward(*saved[:4], *sight, matrices_of(y))
     return y, saved
 
 
 def attention_backward(dy: Array, saved: Saved) -> tuple[Array | None, ...]:
     """As ``ops.attention_backward``."""
-    T = saved.weights.shape[-1]
-    gradients = [np.empty_like(x) for x in (saved.q, saved.k, saved.v)]
-    _backward(matrices_of(dy), *saved, np.empty((T, T), dy.dtype), block_size(T), *gradients)
+    q, k, v, weights, sight = saved
+    T = weights.shape[-1]
+    gradients = [np.empty_like(x) for x in (q, k, v)]
+    _backward(matrices_of(dy), q, k, v, weights, np.empty((T, T), dy.dtype), *sight, *gradients)
     dq, dk, dv = (gradient.reshape(*dy.shape[:-1], gradient.shape[-1]) for gradient in gradients)
     return dq, dk, dv
 
 
 def new_weights(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """An array (heads, T, T) for the weights of all queries (..., T); not all of it above the diagonal gets written."""
+    """An array (heads, T, T) for the weights of all queries (..., T).
+
+    Not all of it above the diagonal, or before the window, gets written.
+    """
     return np.empty((math.prod(shape[:-1]), shape[-1], shape[-1]), dtype)
 
 
@@ -79,23 +102,34 @@ def block_size(T: int) -> int:
 
 
 @inlined
-def attend(q, k, v, weights, block, y):  # type: ignore[no-untyped-def]
+def attend(q, k, v, weights, block, window, scale, y):  # type: ignore[no-untyped-def]
     """One head: writes P (T, T) into weights and P v into y."""
     T, D = q.shape
-    scale = _ONE / np.sqrt(np.float32(D))
+    scale = scale if scale > _ZERO else _ONE / np.sqrt(np.float32(D))
     bits = weights.view(np.int32)
     for start in range(0, T, block):
         stop = min(start + block, T)
-        multiply_bt(q[start:stop], k[:stop], weights[start:stop, :stop], _ZERO)
+        first = _first_key(start, block, window)
+        multiply_bt(q[start:stop], k[first:stop], weights[start:stop, first:stop], _ZERO)
         for t in range(start, stop):
-            _softmax(weights[t, :stop], bits[t, :stop], t + 1, scale)
-        multiply(weights[start:stop, :stop], v[:stop], y[start:stop], _ZERO)
+            unseen = max(t + 1 - window - first, 0)
+            _softmax(weights[t, first:stop], bits[t, first:stop], unseen, t + 1 - first, scale)
+        multiply(weights[start:stop, first:stop], v[first:stop], y[start:stop], _ZERO)
 
 
 @inlined
-def _softmax(row, bits, seen, scale):  # type: ignore[no-untyped-def]
-    """Scores to weights in place; the query sees the first ``seen`` keys. ``bits`` is the same memory as integers."""
-    row[seen:] = _MINUS_INFINITY
+def _first_key(start, block, window):  # type: ignore[no-untyped-def]
+    """Where a block of keys begins that holds the first key which the query ``start`` sees."""
+    return max(start + 1 - window, 0) // block * block
+
+
+@inlined
+def _softmax(row, bits, unseen, stop, scale):  # type: ignore[no-untyped-def]
+    """Scores to weights in place; the query sees the keys from ``unseen`` to before ``stop``. ``bits`` is the same
+    memory as integers.
+    """
+    row[:unseen] = _MINUS_INFINITY
+    row[stop:] = _MINUS_INFINITY
     # The largest score, found by comparing bits as integers, which vectorises; a positive NaN is above all.
     largest_bits = _SMALLEST_INT
     for s in range(bits.size):
@@ -114,41 +148,49 @@ def _softmax(row, bits, seen, scale):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def attend_backward(dy, q, k, v, weights, d_scores, block, dq, dk, dv):  # type: ignore[no-untyped-def]
-    """One head: writes dq, dk, dv; ``d_scores`` (T, T) is scratch memory."""
+def attend_backward(dy, q, k, v, weights, d_scores, block, window, scale, keep, dq, dk, dv):  # type: ignore[no-untyped-def]
+    """One head: writes dq, and dk and dv, to whose contents it adds if ``keep`` is 1.
+
+    ``d_scores`` (T, T) is scratch memory.
+    """
     T, D = q.shape
-    scale = _ONE / np.sqrt(np.float32(D))
+    scale = scale if scale > _ZERO else _ONE / np.sqrt(np.float32(D))
     for start in range(0, T, block):
         stop = min(start + block, T)
-        multiply_bt(dy[start:stop], v[:stop], d_scores[start:stop, :stop], _ZERO)
+        first = _first_key(start, block, window)
+        multiply_bt(dy[start:stop], v[first:stop], d_scores[start:stop, first:stop], _ZERO)
         for t in range(start, stop):
-            _softmax_backward(weights[t, :stop], d_scores[t, :stop], t + 1, scale)
-        multiply(d_scores[start:stop, :stop], k[:stop], dq[start:stop], _ZERO)
+            _softmax_backward(weights[t, first:stop], d_scores[t, first:stop], t + 1 - first, scale)
+        multiply(d_scores[start:stop, first:stop], k[first:stop], dq[start:stop], _ZERO)
     for start in range(0, T, block):
         stop = min(start + block, T)
-        # The queries of this block and of all later ones attend to these keys.
-        multiply_at(weights[start:, start:stop], dy[start:], dv[start:stop], _ZERO)
-        multiply_at(d_scores[start:, start:stop], q[start:], dk[start:stop], _ZERO)
+        # The queries of this block and of later ones attend to these keys: those whose first key is not after them.
+        end = stop
+        while end < T and _first_key(end, block, window) <= start:
+            end = min(end + block, T)
+        multiply_at(weights[start:end, start:stop], dy[start:end], dv[start:stop], keep)
+        multiply_at(d_scores[start:end, start:stop], q[start:end], dk[start:stop], keep)
 
 
 @inlined
-def _softmax_backward(P, dS, seen, scale):  # type: ignore[no-untyped-def]
+def _softmax_backward(P, dS, stop, scale):  # type: ignore[no-untyped-def]
     """dP to dS in place; a masked score has P = 0, hence dS = 0."""
     along = _ZERO
-    for s in range(seen):
+    for s in range(stop):
         along += P[s] * dS[s]
-    for s in range(seen):
+    for s in range(stop):
         dS[s] = P[s] * (dS[s] - along) * scale
-    dS[seen:] = _ZERO
+    dS[stop:] = _ZERO
 
 
 @compiled
-def _forward(q, k, v, weights, block, y):  # type: ignore[no-untyped-def]
+def _forward(q, k, v, weights, block, window, scale, y):  # type: ignore[no-untyped-def]
     for n in range(q.shape[0]):
-        attend(q[n], k[n], v[n], weights[n], block, y[n])
+        attend(q[n], k[n], v[n], weights[n], block, window, scale, y[n])
 
 
 @compiled
-def _backward(dy, q, k, v, weights, d_scores, block, dq, dk, dv):  # type: ignore[no-untyped-def]
+def _backward(dy, q, k, v, weights, d_scores, block, window, scale, dq, dk, dv):  # type: ignore[no-untyped-def]
     for n in range(q.shape[0]):
-        attend_backward(dy[n], q[n], k[n], v[n], weights[n], d_scores, block, dq[n], dk[n], dv[n])
+        P = weights[n]
+        attend_backward(dy[n], q[n], k[n], v[n], P, d_scores, block, window, scale, _ZERO, dq[n], dk[n], dv[n])

@@ -1,29 +1,54 @@
-"""Multi-head attention that reads and writes its heads where they lie. Defined by ``ops.multi_head_attention``."""
+"""Multi-head attention that reads and writes its heads where they lie. Defined by ``ops.multi_head_attention``.
+
+If queries and keys are normalised or turned, one pass writes them, prepared, into an array of their own.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from handgrad.kernels.array_arguments import matrices_of
-from handgrad.kernels.attention import attend, attend_backward, block_size, new_weights
+from handgrad.kernels.attention import Sight, attend, attend_backward, block_size, new_weights
+from handgrad.kernels.rotary import turn
+from handgrad.ops.attention import check_attention
 from handgrad.ops.multi_head_attention import check_heads
+from handgrad.ops.rotary import angles, check_rotary
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled, inlined
 
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_NO_ANGLES, _NO_NORMS = np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.float32)
+
 
 class Saved(NamedTuple):
-    """What the backward needs: qkv as matrices (N, T, 3C), and the weights (N · n_head, T, T)."""
+    """What the backward needs: queries and keys as attention used them (N, T, at least (H + K) D), qkv as matrices
+    (N, T, (H + 2K) D), the weights (N H, T, T), and how queries and keys were prepared.
+    """
 
     n_head: int
+    n_kv_head: int
+    qk: Array
     qkv: Array
     weights: Array
+    sight: Sight
+    inverse_rms: Array
+    """(N, T, H + K), empty without a norm."""
+    cos: Array
+    """(T, D/2), empty without a rotation."""
+    sin: Array
 
 
 def takes(
     qkv: Array,
-    n_head: int,
     mask: Array | None = None,
+    *,
+    n_head: int,
+    n_kv_head: int | None = None,
     causal: bool = True,
+    window: int = 0,
+    scale: float | None = None,
+    qk_norm_eps: float | None = None,
+    rope_base: float | None = None,
     dropout_p: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> bool:
@@ -33,55 +58,118 @@ def takes(
 
 def multi_head_attention(
     qkv: Array,
-    n_head: int,
     mask: Array | None = None,
+    *,
+    n_head: int,
+    n_kv_head: int | None = None,
     causal: bool = True,
+    window: int = 0,
+    scale: float | None = None,
+    qk_norm_eps: float | None = None,
+    rope_base: float | None = None,
     dropout_p: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> tuple[Array, Saved]:
     """As ``ops.multi_head_attention``."""
-    check_heads(qkv, n_head)
-    *leading, T, C = qkv.shape
-    qkv = matrices_of(qkv)
-    y, weights = np.empty((len(qkv), T, C // 3), qkv.dtype), new_weights((len(qkv), n_head, T), qkv.dtype)
-    _forward(qkv, n_head, weights, block_size(T), y)
-    return y.reshape(*leading, T, C // 3), Saved(n_head, qkv, weights)
+    H, K = check_heads(qkv.shape[-1], n_head, n_kv_head)
+    check_attention("attention", causal, window, scale)
+    *leading, T, size = qkv.shape
+    D = size // (H + 2 * K)
+    qkv = qk = matrices_of(qkv)
+    N, dtype = len(qkv), qkv.dtype
+    inverse_rms, cos, sin = _NO_NORMS, _NO_ANGLES, _NO_ANGLES
+    if rope_base is not None:
+        check_rotary("rotary", D)
+        cos, sin = angles(T, D, 0, rope_base, dtype.char)
+    if qk_norm_eps is not None:
+        inverse_rms = np.empty((N, T, H + K), dtype)
+    if qk_norm_eps is not None or rope_base is not None:
+        qk = np.empty((N, T, (H + K) * D), dtype)
+        _prepare(qkv, D, np.float32(qk_norm_eps or 0), inverse_rms, cos, sin, qk)
+    y, weights = np.empty((N, T, H * D), dtype), new_weights((N, H, T), dtype)
+    sight = Sight(block_size(T), window or T, np.float32(scale or 0))
+    _forward(qk, qkv, H, K, D, weights, *sight, y)
+    return y.reshape(*leading, T, H * D), Saved(H, K, qk, qkv, weights, sight, inverse_rms, cos, sin)
 
 
 def multi_head_attention_backward(dy: Array, saved: Saved) -> Array:
     """As ``ops.multi_head_attention_backward``."""
-    n_head, qkv, weights = saved
+    H, K, qk, qkv, weights, sight, inverse_rms, cos, sin = saved
     T, d_qkv = weights.shape[-1], np.empty_like(qkv)
-    _backward(matrices_of(dy), qkv, n_head, weights, np.empty((T, T), dy.dtype), block_size(T), d_qkv)
+    D = qkv.shape[-1] // (H + 2 * K)
+    _backward(matrices_of(dy), qk, qkv, H, K, D, weights, np.empty((T, T), dy.dtype), *sight, d_qkv)
+    if qk is not qkv:
+        _prepare_backward(d_qkv, qk, D, inverse_rms, cos, sin)
     return d_qkv.reshape(*dy.shape[:-1], qkv.shape[-1])
 
 
+@compiled
+def _prepare(qkv, D, eps, inverse_rms, cos, sin, qk):  # type: ignore[no-untyped-def]
+    """Writes queries and keys, normalised if ``inverse_rms`` has elements and turned if there are angles, into qk."""
+    per_element = _ONE / np.float32(D)
+    for n in range(qk.shape[0]):
+        for t in range(qk.shape[1]):
+            for part in range(qk.shape[2] // D):
+                x, y = qkv[n, t, part * D : (part + 1) * D], qk[n, t, part * D : (part + 1) * D]
+                factor = _ONE
+                if inverse_rms.size:
+                    squares = _ZERO
+                    for i in range(D):
+                        squares += x[i] * x[i]
+                    factor = _ONE / np.sqrt(squares * per_element + eps)
+                    inverse_rms[n, t, part] = factor
+                for i in range(D):
+                    y[i] = x[i] * factor
+                if cos.size:
+                    turn(y, cos[t], sin[t], False, y)
+
+
+@compiled
+def _prepare_backward(d_qkv, qk, D, inverse_rms, cos, sin):  # type: ignore[no-untyped-def]
+    """Gradients of the prepared queries and keys, in the first parts of d_qkv, to those of the projection, in place.
+
+    A norm and then a rotation: turning changes no product of two vectors, so that the part along the normalised vector
+    can be removed before the gradient is turned back.
+    """
+    per_element = _ONE / np.float32(D)
+    for n in range(qk.shape[0]):
+        for t in range(qk.shape[1]):
+            for part in range(qk.shape[2] // D):
+                d, y = d_qkv[n, t, part * D : (part + 1) * D], qk[n, t, part * D : (part + 1) * D]
+                if inverse_rms.size:
+                    along = _ZERO
+                    for i in range(D):
+                        along += d[i] * y[i]
+                    along *= per_element
+                    for i in range(D):
+                        d[i] = (d[i] - y[i] * along) * inverse_rms[n, t, part]
+                if cos.size:
+                    turn(d, cos[t], sin[t], True, d)
+
+
 @inlined
-def _head(x, n, part, n_head):  # type: ignore[no-untyped-def]
-    """A part (T, D) of window n: the heads' queries are parts 0 to n_head - 1, then come their keys and values."""
-    D = x.shape[2] // n_head
+def _head(x, n, part, D):  # type: ignore[no-untyped-def]
+    """A part (T, D) of window n: first come the heads' queries, then the keys, then the values."""
     return x[n, :, part * D : (part + 1) * D]
 
 
 @compiled
-def _forward(qkv, n_head, weights, block, y):  # type: ignore[no-untyped-def]
+def _forward(qk, qkv, H, K, D, weights, block, window, scale, y):  # type: ignore[no-untyped-def]
     for n in range(qkv.shape[0]):
-        for h in range(n_head):
-            q = _head(qkv, n, h, 3 * n_head)
-            k = _head(qkv, n, n_head + h, 3 * n_head)
-            v = _head(qkv, n, 2 * n_head + h, 3 * n_head)
-            attend(q, k, v, weights[n * n_head + h], block, _head(y, n, h, n_head))
+        for h in range(H):
+            shared = h // (H // K)
+            q, k, v = _head(qk, n, h, D), _head(qk, n, H + shared, D), _head(qkv, n, H + K + shared, D)
+            attend(q, k, v, weights[n * H + h], block, window, scale, _head(y, n, h, D))
 
 
 @compiled
-def _backward(dy, qkv, n_head, weights, d_scores, block, d_qkv):  # type: ignore[no-untyped-def]
+def _backward(dy, qk, qkv, H, K, D, weights, d_scores, block, window, scale, d_qkv):  # type: ignore[no-untyped-def]
     for n in range(qkv.shape[0]):
-        for h in range(n_head):
-            q = _head(qkv, n, h, 3 * n_head)
-            k = _head(qkv, n, n_head + h, 3 * n_head)
-            v = _head(qkv, n, 2 * n_head + h, 3 * n_head)
-            dq = _head(d_qkv, n, h, 3 * n_head)
-            dk = _head(d_qkv, n, n_head + h, 3 * n_head)
-            dv = _head(d_qkv, n, 2 * n_head + h, 3 * n_head)
-            P = weights[n * n_head + h]
-            attend_backward(_head(dy, n, h, n_head), q, k, v, P, d_scores, block, dq, dk, dv)
+        for h in range(H):
+            shared = h // (H // K)
+            q, k, v = _head(qk, n, h, D), _head(qk, n, H + shared, D), _head(qkv, n, H + K + shared, D)
+            dq, dk, dv = _head(d_qkv, n, h, D), _head(d_qkv, n, H + shared, D), _head(d_qkv, n, H + K + shared, D)
+            # The first query head of a group writes the gradients of the shared key and value, the others add to them.
+            keep = _ZERO if h % (H // K) == 0 else _ONE
+            P = weights[n * H + h]
+            attend_backward(_head(dy, n, h, D), q, k, v, P, d_scores, block, window, scale, keep, dq, dk, dv)

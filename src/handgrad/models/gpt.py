@@ -1,4 +1,7 @@
-"""GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"), forward and backward."""
+"""GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"), forward and backward.
+
+Fields of the configuration turn it, one by one, into the GPT of today; each default is what GPT-2 does.
+"""
 
 import math
 from typing import Any
@@ -16,6 +19,8 @@ from handgrad.nn import (
     Embedding,
     Linear,
     Parameter,
+    RMSNorm,
+    TanhCap,
     TransformerBlock,
     Unembedding,
     init,
@@ -27,7 +32,8 @@ class GPT(LanguageModel):
     """Token and position embeddings, n_layer pre-normalised transformer blocks, a final norm, an output head.
 
     Initialised as GPT-2: weights from N(0, 0.02²), those that write to the residual stream scaled by 1/√(2 n_layer),
-    biases 0. One seed gives one model; its float32 values are the rounded float64 values.
+    biases 0. ``embedding_std``, ``matrix_std`` and ``zero_init`` change it. One seed gives one model; its float32
+    values are the rounded float64 values.
     """
 
     def __init__(self, config: GPTConfig, *, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> None:
@@ -35,18 +41,31 @@ class GPT(LanguageModel):
         C, V = config.n_embd, config.vocab_size
         made: dict[str, Any] = {"rng": rng, "dtype": dtype}
         self.token_embedding = Embedding(V, C, **made)
-        self.position_embedding = Embedding(config.block_size, C, **made)
+        self.position_embedding = Embedding(config.block_size, C, **made) if config.positions == "learned" else None
+        self.embedding_norm = RMSNorm(C, config.norm_eps, elementwise_affine=False) if config.embedding_norm else None
         self.dropout = Dropout(config.dropout, rng=rng)
         self.blocks = [
-            TransformerBlock(C, config.n_head, config.bias, config.dropout, config.activation, config.norm, **made)
+            TransformerBlock(
+                C,
+                config.n_head,
+                config.bias,
+                config.dropout,
+                config.activation,
+                config.norm,
+                n_hidden=config.n_hidden,
+                norm_eps=config.norm_eps,
+                **config.attention,
+                **made,
+            )
             for _ in range(config.n_layer)
         ]
-        self.norm = new_norm(config.norm, C, dtype=dtype)
+        self.norm = new_norm(config.norm, C, config.norm_eps, dtype=dtype)
         if config.tie_weights:
             self.head = Unembedding(self.token_embedding.weight)
         else:
             self.head = Unembedding(Parameter(np.empty((V, C), dtype), role="head"), config.bias)
-        self._initialise(config.n_layer, rng)
+        self.cap = TanhCap(config.logit_cap) if config.logit_cap else None
+        self._initialise(config, rng)
         super().__init__(config)
 
     def forward(self, ids: ArrayOrTensor) -> ArrayOrTensor:
@@ -55,36 +74,54 @@ class GPT(LanguageModel):
             raise ValueError(f"GPT: ids must have shape (B, T), not {ids.shape}")
         if ids.shape[1] > self.config.block_size:
             raise ValueError(f"GPT: {ids.shape[1]} tokens are more than block_size {self.config.block_size}")
-        T = ids.shape[1]
-        positions = Tensor(np.arange(T)) if isinstance(ids, Tensor) else np.arange(T, like=ids)
-        x = self.token_embedding(ids) + self.position_embedding(positions)
+        x = self.token_embedding(ids)
+        if self.config.embedding_scale != 1:
+            x = x * self.config.embedding_scale
+        if self.position_embedding is not None:
+            T = ids.shape[1]
+            x = x + self.position_embedding(Tensor(np.arange(T)) if isinstance(ids, Tensor) else np.arange(T, like=ids))
+        if self.embedding_norm is not None:
+            x = self.embedding_norm(x)
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
-        return self.head(x)
+        logits = self.head(x)
+        return logits if self.cap is None else self.cap(logits)
 
     def backward(self, dy: Any = 1.0) -> None:
         """Adds to every gradient. ``dy`` is ∂L/∂loss after ``loss``, and ∂L/∂logits after a call of the model."""
-        dx = self.head.backward(self.d_logits(dy))
+        dx = self.d_logits(dy)
+        if self.cap is not None:
+            dx = self.cap.backward(dx)
+        dx = self.head.backward(dx)
         dx = self.norm.backward(dx)
         for block in reversed(self.blocks):
             dx = block.backward(dx)
         dx = self.dropout.backward(dx)
+        if self.embedding_norm is not None:
+            dx = self.embedding_norm.backward(dx)
         # x is a sum of both embeddings, so both receive dx; all sequences of the batch share the position embeddings.
-        self.position_embedding.backward(dx.sum(axis=0))
+        if self.position_embedding is not None:
+            self.position_embedding.backward(dx.sum(axis=0))
+        if self.config.embedding_scale != 1:
+            dx = dx * self.config.embedding_scale
         self.token_embedding.backward(dx)
 
     def stored_name(self, name: str) -> str:
         """The name in GPT-2's published checkpoints."""
         return gpt2_name(name)
 
-    def _initialise(self, n_layer: int, rng: np.random.Generator) -> None:
+    def _initialise(self, config: GPTConfig, rng: np.random.Generator) -> None:
         for module in self.modules():
             if isinstance(module, Linear | Embedding | Unembedding):
-                init.normal(module.weight, std=0.02, rng=rng)
+                is_table = module.weight.role == "embedding"
+                init.normal(module.weight, std=config.embedding_std if is_table else config.matrix_std, rng=rng)
             if isinstance(module, Linear) and module.bias is not None:
                 init.zeros(module.bias)
+        std = 0.0 if config.zero_init else config.matrix_std / math.sqrt(2 * config.n_layer)
         for block in self.blocks:
             for projection in (block.attention.project_out, block.feed_forward.contract):
-                init.normal(projection.weight, std=0.02 / math.sqrt(2 * n_layer), rng=rng)
+                init.normal(projection.weight, std=std, rng=rng)
+        if config.zero_init and not config.tie_weights:
+            init.zeros(self.head.weight)

@@ -44,16 +44,19 @@ def products_of_map(
     ]
 
 
-def products_of_attention(part: str, length: int, head_dim: int, heads: int) -> list[Product]:
-    """The products of causal attention in ``heads`` heads altogether. Only the half below the diagonal is counted.
+def products_of_attention(part: str, length: int, head_dim: int, heads: int, window: int = 0) -> list[Product]:
+    """The products of causal attention in ``heads`` heads altogether. Only scores that a query sees are counted: those
+    below the diagonal and, if ``window`` is above 0, within so many keys.
 
     Forward q kᵀ and P v; backward dy vᵀ, Pᵀ dy, dS k and dSᵀ q.
     """
-    T, D, half = length, head_dim, -(-length // 2)
+    T, D, seen = length, head_dim, -(-length // 2)
+    if 0 < window < length:
+        seen = -(-(window * length - window * (window - 1) // 2) // length)
     return [
-        Product(part, T, D, half, heads, False, True, False),
-        Product(part, T, half, D, heads, False),
-        Product(part, T, D, half, heads, True, True, False),
-        Product(part, T, half, D, 2 * heads, True, False, True),
-        Product(part, T, half, D, heads, True),
+        Product(part, T, D, seen, heads, False, True, False),
+        Product(part, T, seen, D, heads, False),
+        Product(part, T, D, seen, heads, True, True, False),
+        Product(part, T, seen, D, 2 * heads, True, False, True),
+        Product(part, T, seen, D, heads, True),
     ]

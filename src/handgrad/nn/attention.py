@@ -8,8 +8,6 @@ import numpy.typing as npt
 
 from handgrad import ops
 from handgrad.autograd import Tensor, default_generator
-from handgrad.autograd.applying import apply_on_tape
-from handgrad.autograd.functions import attention
 from handgrad.nn.base_layer import Layer
 from handgrad.nn.layers import Dropout, Linear
 from handgrad.nn.module import ArrayOrTensor, Module
@@ -19,29 +17,49 @@ Generator = np.random.Generator
 
 
 class Attend(Layer):
-    """Multi-head self-attention on a fused projection: (B, T, 3C) to (B, T, C). No parameters.
+    """Multi-head self-attention on a fused projection: (B, T, (n_head + 2 n_kv_head) D) to (B, T, n_head D).
 
-    Splitting into heads, attention and merging are one operation, so that compiled code need not copy heads.
+    It has no parameters. The options are those of ``ops.multi_head_attention``. Splitting into heads, normalising and
+    turning queries and keys, attention and merging are one operation, so that compiled code need not copy heads.
     """
 
-    def __init__(self, n_head: int, causal: bool = True, dropout: float = 0.0, *, rng: Generator | None = None) -> None:
+    def __init__(
+        self,
+        n_head: int,
+        causal: bool = True,
+        dropout: float = 0.0,
+        *,
+        n_kv_head: int | None = None,
+        window: int = 0,
+        scale: float | None = None,
+        qk_norm_eps: float | None = None,
+        rope_base: float | None = None,
+        rng: Generator | None = None,
+    ) -> None:
         self.n_head = index(n_head)
+        self.n_kv_head = self.n_head if n_kv_head is None else index(n_kv_head)
         self.causal = causal
         self.dropout = dropout
+        self.window = index(window)
+        self.scale = scale
+        self.qk_norm_eps = qk_norm_eps
+        self.rope_base = rope_base
         self.rng = rng
 
     def forward(self, qkv: ArrayOrTensor, mask: ArrayOrTensor | None = None) -> ArrayOrTensor:
-        if isinstance(mask, Tensor) and mask.requires_grad:
-            q, k, v = apply_on_tape(ops.split_heads, (qkv,), {"n_head": self.n_head}, layer=self)
-            dropout = self.dropout if self.training else 0.0
-            y = attention(q, k, v, mask, self.causal, dropout, rng=self.rng)
-            return apply_on_tape(ops.merge_heads, (y,), {}, layer=self)
+        learns = isinstance(mask, Tensor) and mask.requires_grad
         return self.apply(
             ops.multi_head_attention,
             qkv,
+            *([mask] if learns else []),
+            **({} if learns else {"mask": mask}),
             n_head=self.n_head,
-            mask=mask,
+            n_kv_head=self.n_kv_head,
             causal=self.causal,
+            window=self.window,
+            scale=self.scale,
+            qk_norm_eps=self.qk_norm_eps,
+            rope_base=self.rope_base,
             dropout_p=self.dropout if self.training else 0.0,
             rng=default_generator() if self.rng is None else self.rng,
         )
@@ -131,14 +149,19 @@ class AttendBetween(Module):
 
 
 class MultiHeadAttention(Module):
-    """Causal self-attention with n_head heads: (B, T, n_embd) to (B, T, n_embd).
+    """Self-attention with n_head heads: (B, T, n_embd) to (B, T, n_embd).
 
     ``mask`` (broadcast to (B, n_head, T, T)) is true where attending is allowed, or is added to the scores; on the tape
     an added mask may be a Parameter, such as a bias for each distance, that gets a gradient.
-    ``on_queries`` and ``on_keys``, given together, are modules that queries and keys (B, n_head, T, D) go through
-    before attention.
 
-    Raises ValueError if n_head does not divide n_embd, or if only one of the two modules is given.
+    ``n_kv_head`` heads of keys and values, by default n_head, are shared by all queries. A head has ``head_dim``
+    components, by default n_embd / n_head. ``qk_norm_eps`` normalises queries and keys, ``rope_base`` turns them by
+    position; ``window`` and ``scale``: see ``ops.attention``.
+
+    ``on_queries`` and ``on_keys``, given together, are modules of your own that queries and keys (B, n_head, T, D) go
+    through before attention, in place of these four options.
+
+    Raises ValueError if the numbers of heads do not fit together, or if only one of the two modules is given.
     """
 
     attend: Attend | AttendBetween
@@ -151,22 +174,38 @@ class MultiHeadAttention(Module):
         dropout: float = 0.0,
         causal: bool = True,
         *,
+        n_kv_head: int | None = None,
+        head_dim: int | None = None,
+        window: int = 0,
+        scale: float | None = None,
+        qk_norm_eps: float | None = None,
+        rope_base: float | None = None,
         on_queries: Module | None = None,
         on_keys: Module | None = None,
         rng: Generator | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
         self.n_embd, self.n_head = n_embd, n_head = index(n_embd), index(n_head)
-        if n_head < 1 or n_embd % n_head:
+        if n_head < 1 or (head_dim is None and n_embd % n_head):
             raise ValueError(f"MultiHeadAttention: n_embd {n_embd} must be a multiple of n_head {n_head}")
-        self.project_in = Linear(n_embd, 3 * n_embd, bias, rng=rng, dtype=dtype)
+        self.n_kv_head = K = n_head if n_kv_head is None else index(n_kv_head)
+        if K < 1 or n_head % K:
+            raise ValueError(f"MultiHeadAttention: n_head {n_head} must be a multiple of n_kv_head {K}")
+        self.head_dim = D = n_embd // n_head if head_dim is None else index(head_dim)
+        self.project_in = Linear(n_embd, (n_head + 2 * K) * D, bias, rng=rng, dtype=dtype)
+        self.project_in.weight.widths = (n_head * D, K * D, K * D)
+        options: dict[str, Any] = {"window": window, "scale": scale, "qk_norm_eps": qk_norm_eps, "rope_base": rope_base}
         if on_queries is None and on_keys is None:
-            self.attend = Attend(n_head, causal, dropout, rng=rng)
-        elif on_queries is not None and on_keys is not None:
-            self.attend = AttendBetween(on_queries, on_keys, n_head, causal, dropout, rng=rng)
-        else:
+            self.attend = Attend(n_head, causal, dropout, n_kv_head=K, **options, rng=rng)
+        elif on_queries is None or on_keys is None:
             raise ValueError("MultiHeadAttention: on_queries and on_keys must be given together")
-        self.project_out = Linear(n_embd, n_embd, bias, rng=rng, dtype=dtype)
+        elif any(options.values()) or n_head != K:
+            raise ValueError(
+                f"MultiHeadAttention: {', '.join(options)} and n_kv_head have no effect with on_queries and on_keys"
+            )
+        else:
+            self.attend = AttendBetween(on_queries, on_keys, n_head, causal, dropout, rng=rng)
+        self.project_out = Linear(n_head * D, n_embd, bias, rng=rng, dtype=dtype)
         self.dropout = Dropout(dropout, rng=rng)
 
     def forward(self, x: ArrayOrTensor, mask: ArrayOrTensor | None = None) -> ArrayOrTensor:

@@ -37,6 +37,10 @@ class Parameter(Tensor):
     existing array, so that views of it (an optimizer's, a replica's) stay right. ``role`` says what the parameter is
     for; the default is a vector, which does not decay.
 
+    ``widths`` says which linear maps lie side by side in one fused matrix, by their sizes along its last axis:
+    (C, C, C) for queries, keys and values in a matrix (C, 3C). () means one map. An optimizer that treats a matrix as a
+    map, such as Muon, treats each of them by itself.
+
     A parameter can live in flat arrays that it shares with others (see ``bind``): ``place`` then says where, its
     ``grad`` is always an array, and assigning None fills it with zeros. ``place`` is None if the parameter has memory
     of its own, as every copy has.
@@ -46,6 +50,7 @@ class Parameter(Tensor):
     __slots__ = ("place",)
 
     place: Place | None
+    widths: tuple[int, ...] = ()
 
     def __init__(self, data: Any, requires_grad: bool = True, role: Role = "vector") -> None:
         super().__init__(data, requires_grad=requires_grad)
@@ -81,14 +86,14 @@ class Parameter(Tensor):
         self.place = place
 
     def share(self, other: "Parameter", grad: Array | None = None) -> None:
-        """Shares the value of another parameter, with the count of its changes; takes over its role and
+        """Shares the value of another parameter, with the count of its changes; takes over its role, widths and
         ``requires_grad``. The gradient is its own: zeros in the flat array ``grad``, in the span that the other has in
         its flat arrays; without ``grad``, none yet.
 
         Raises ValueError if ``grad`` is given but the other does not lie in flat arrays.
         """
         self._data, self._version = other._data, other._version
-        self._requires_grad, self.role = other.requires_grad, other.role
+        self._requires_grad, self.role, self.widths = other.requires_grad, other.role, other.widths
         self._grad, self.place = None, None
         if grad is not None:
             if other.place is None:

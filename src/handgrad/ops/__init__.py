@@ -41,10 +41,12 @@ from handgrad.ops.matmul import *
 from handgrad.ops.max_pool2d import *
 from handgrad.ops.mse import *
 from handgrad.ops.multi_head_attention import *
+from handgrad.ops.newton_schulz import *
 from handgrad.ops.rearranging import *
 from handgrad.ops.reductions import *
 from handgrad.ops.relu import *
 from handgrad.ops.rms_norm import *
+from handgrad.ops.rotary import *
 from handgrad.ops.silu import *
 from handgrad.ops.softmax import *
 from handgrad.ops.swiglu import *
@@ -57,8 +59,8 @@ TAKE_WANTED: frozenset[Callable[..., Any]] = frozenset(
 )
 """The operations that take the option ``wanted``; no other operation accepts it."""
 
-_WITHOUT_BACKWARD = ("adam_update", "add_gradients")
-"""Operations that change arrays in place."""
+_WITHOUT_BACKWARD = ("adam_update", "add_gradients", "newton_schulz")
+"""Operations of training and of optimizers: nobody takes their gradient."""
 
 if not TYPE_CHECKING:  # type checkers find the same names in the files
     _pairs = [name for name in globals() if name.removesuffix("_backward") + "_backward" in globals()]

@@ -24,6 +24,7 @@ def adam_update(
     weight_decay: float,
     decoupled: bool,
     grad_scale: float = 1.0,
+    cautious: bool = False,
 ) -> None:
     """Moves ``data`` one step against its gradient; all four arrays are one-dimensional and of equal size.
 
@@ -33,6 +34,9 @@ def adam_update(
     t is ``step``, counted from 1. Weight decay shrinks x by lr · weight_decay before the step if ``decoupled``
     (AdamW), else adds weight_decay · x to the gradient (Adam). g is ``grad`` times ``grad_scale``; ``grad`` does not
     change.
+
+    ``cautious``, for AdamW: only coordinates that the step moves toward zero shrink, those with m · x ≥ 0 (Chen et al.
+    2025, "Cautious weight decay", algorithm 1).
     """
     step_size = lr / (1 - beta1**step)
     sqrt_correction = math.sqrt(1 - beta2**step)
@@ -43,12 +47,15 @@ def adam_update(
         s = scratch[: x.size]
         if grad_scale != 1:
             g = g * grad_scale
-        if weight_decay and decoupled:
+        if weight_decay and decoupled and not cautious:
             x *= 1 - lr * weight_decay
-        elif weight_decay:
+        elif weight_decay and not decoupled:
             g = g + weight_decay * x
         m *= beta1
         m += np.multiply(g, 1 - beta1, out=s)
+        if weight_decay and decoupled and cautious:
+            np.multiply(m, x, out=s)
+            x -= np.multiply(x * (s >= 0), lr * weight_decay, out=s)
         v *= beta2
         np.square(g, out=s)
         v += np.multiply(s, 1 - beta2, out=s)

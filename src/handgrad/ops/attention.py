@@ -2,7 +2,7 @@
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from handgrad.system.arrays import Array
 
 
 class AttentionSaved(NamedTuple):
-    """The inputs, the weights (..., T, S) as softmax gave them, the factor 1 / √D, the weights after dropout, and shape
+    """The inputs, the weights (..., T, S) as softmax gave them, the scale, the weights after dropout, and shape
     and dtype of a floating mask.
     """
 
@@ -35,24 +35,29 @@ def attention(
     causal: bool = True,
     dropout_p: float = 0.0,
     rng: np.random.Generator | None = None,
+    window: int = 0,
+    scale: float | None = None,
 ) -> tuple[Array, AttentionSaved]:
     """softmax(q kᵀ / √D + mask) v: each query averages the values, weighted by how well it matches their keys.
 
     q (..., T, D), k (..., S, D), v (..., S, E), leading axes broadcast; returns y (..., T, E). If ``causal``, the
-    T queries are the last of S positions and see no later key: query t attends to s ≤ t + S - T. ``mask`` broadcasts
-    to (..., T, S). A boolean mask is true where attending is allowed; a floating mask is added to the scores, and is a
-    differentiable input. A query that may attend to nothing gets zeros. Each weight is dropped with probability
-    ``dropout_p``, drawn by ``rng``.
+    T queries are the last of S positions and see no later key: query t attends to s ≤ t + S - T. If ``window`` is
+    above 0 as well, it sees only the last so many of those keys (Beltagy et al. 2020). ``scale`` takes the place of
+    1 / √D. ``mask`` broadcasts to (..., T, S). A boolean mask is true where attending is allowed; a floating mask is
+    added to the scores, and is a differentiable input. A query that may attend to nothing gets zeros. Each weight is
+    dropped with probability ``dropout_p``, drawn by ``rng``.
 
-    Raises ValueError for more causal queries than keys, TypeError for a mask that is neither boolean nor floating.
+    Raises ValueError for more causal queries than keys, and for a window without ``causal`` or a scale that is not
+    above 0; TypeError for a mask that is neither boolean nor floating.
     """
     T, S = q.shape[-2], k.shape[-2]
     if T > S and causal:
         raise ValueError(f"attention: {T} queries cannot be the last of {S} positions")
-    scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0
+    check_attention("attention", causal, window, scale)
+    scale = default_scale(q.shape[-1]) if scale is None else scale
     scores = (q * scale) @ k.swapaxes(-1, -2)
     if causal:
-        scores += np.asarray(_causal_bias(T, S, scores.dtype.char), like=scores)
+        scores += np.asarray(_causal_bias(T, S, window, scores.dtype.char), like=scores)
     if mask is not None:
         if mask.dtype.kind not in "bf":
             raise TypeError(f"attention: mask must be boolean (true: may attend) or floating (added), not {mask.dtype}")
@@ -63,7 +68,7 @@ def attention(
     return dropped @ v, AttentionSaved(q, k, v, weights, scale, dropped, dropout_saved, kind_of(mask))
 
 
-def attention_backward(dy: Array, saved: AttentionSaved) -> tuple[Array | None, ...]:
+def attention_backward(dy: Array, saved: AttentionSaved) -> tuple[Any, ...]:
     """Gradients of attention for q, k and v, and for a floating mask.
 
     With S = q kᵀ / √D + mask, P = softmax(S) by rows and y = P v, from the end to the beginning:
@@ -87,6 +92,19 @@ def attention_backward(dy: Array, saved: AttentionSaved) -> tuple[Array | None, 
     return gradients if mask is None else (*gradients, d_mask)
 
 
+def check_attention(operation: str, causal: bool, window: int, scale: float | None) -> None:
+    """Raises the errors that attention lists for a window and a scale."""
+    if window < 0 or (window and not causal):
+        raise ValueError(f"{operation}: window must be at least 0, and 0 without causal, not {window}")
+    if scale is not None and not 0 < scale < math.inf:
+        raise ValueError(f"{operation}: scale must be a finite number above 0, not {scale}")
+
+
+def default_scale(head_dim: int) -> float:
+    """1 / √D, which keeps the variance of q · k near 1 if the components of q and k have variance 1."""
+    return 1 / math.sqrt(head_dim) if head_dim else 1.0
+
+
 def _softmax_or_zero(scores: Array) -> Array:
     """Softmax over the last axis, in place; rows of -inf alone become zeros instead of NaN."""
     top = largest(scores, -1)
@@ -98,8 +116,10 @@ def _softmax_or_zero(scores: Array) -> Array:
 
 
 @lru_cache(maxsize=16)
-def _causal_bias(T: int, S: int, dtype: str) -> Array:
+def _causal_bias(T: int, S: int, window: int, dtype: str) -> Array:
     """(T, S): 0 where query t may see key s, -inf elsewhere. Callers share it, so nobody may write to it."""
-    bias = np.triu(np.full((T, S), -np.inf, dtype=dtype), k=1 + S - T)
+    later = np.arange(S) - np.arange(S - T, S)[:, None]  # by how many positions key s comes after query t
+    seen = (later <= 0) & (later > -window) if window else later <= 0
+    bias = np.where(seen, 0, -np.inf).astype(dtype)
     bias.flags.writeable = False
     return bias

@@ -84,6 +84,31 @@ def split_one_backward(dy: Array, saved: SplitOneSaved) -> Array:
     return _side_by_side(dy)
 
 
+class ShareHeadsSaved(NamedTuple):
+    """How many query heads share each head."""
+
+    n_query: int
+
+
+def share_heads(x: Array, n_query: int) -> tuple[Array, ShareHeadsSaved]:
+    """Each head n_query times in a row: keys or values x (..., K, T, D) to (..., K n_query, T, D).
+
+    Head h of the result is head h // n_query of x: so many query heads share it (Ainslie et al. 2023, "GQA").
+    """
+    return (x if n_query == 1 else np.repeat(x, n_query, axis=-3)), ShareHeadsSaved(n_query)
+
+
+def share_heads_backward(dy: Array, saved: ShareHeadsSaved) -> Array:
+    """Gradient of share_heads for x.
+
+    Head k of x is used n_query times, y_(k n + j) = x_k for j < n, so by the chain rule its gradient is the sum over
+    its uses: dx_k = Σ_j dy_(k n + j).
+    """
+    *leading, H, T, D = dy.shape
+    n = saved.n_query
+    return dy if n == 1 else dy.reshape(*leading, H // n, n, T, D).sum(axis=-3)
+
+
 class MergeHeadsSaved(NamedTuple):
     """The number of heads."""
 

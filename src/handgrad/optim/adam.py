@@ -52,13 +52,18 @@ class Adam(Optimizer):
                 weight_decay=group["weight_decay"],
                 decoupled=self.decoupled,
                 grad_scale=grad_scale,
+                cautious=group.get("cautious", False),
             )
 
         team.map(update_span, team.pieces(piece.data.size))
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: weights shrink by lr · weight_decay, whatever their gradients."""
+    """Adam with decoupled weight decay: weights shrink by lr · weight_decay, whatever their gradients.
+
+    ``cautious``, which PyTorch's does not have: only the coordinates that the step moves toward zero shrink, so that
+    decay never works against the step (Chen et al. 2025, "Cautious weight decay").
+    """
 
     decoupled = True
 
@@ -69,5 +74,8 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
+        *,
+        cautious: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay)
+        options: Group = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "cautious": cautious}
+        Optimizer.__init__(self, params, options)

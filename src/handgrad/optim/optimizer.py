@@ -107,9 +107,12 @@ class Optimizer:
     """
 
     state_names: tuple[str, ...] = ()
-    """The names of the arrays that the optimizer keeps for each parameter."""
+    """The names of the arrays that the optimizer keeps for each parameter. If they depend on a group's options,
+    ``state_names_of`` gives those of the group."""
     needs_state = False
     """Whether every parameter that has made a step has these arrays."""
+    multiplies = False
+    """Whether a step multiplies matrices, so that BLAS and the threads of ``team`` should not compete for the cores."""
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Group], defaults: Group) -> None:
         given = list(params)
@@ -173,7 +176,7 @@ class Optimizer:
             for block in blocks:
                 for indices in block.ready():
                     if uses_state:
-                        block.allocate(self.state_names)
+                        block.allocate(self.state_names_of(group))
                     piece = block.piece(indices)
                     for index in indices:
                         block.steps[index] += 1
@@ -196,9 +199,17 @@ class Optimizer:
             if not group[name] >= 0:
                 raise ValueError(f"{type(self).__name__}: {name} must be at least 0, not {group[name]}")
 
+    def state_names_of(self, group: Group) -> tuple[str, ...]:
+        """The names of the arrays that the optimizer keeps for each parameter of a group."""
+        return self.state_names
+
+    def _needs_state(self, group: Group) -> bool:
+        """Whether every parameter of a group that has made a step has these arrays."""
+        return self.needs_state
+
     def _uses_state(self, group: Group) -> bool:
-        """Whether a step of this group reads and writes the arrays of ``state_names``."""
-        return bool(self.state_names)
+        """Whether a step of this group reads and writes these arrays."""
+        return bool(self.state_names_of(group))
 
     def _update(self, piece: Piece, group: Group, grad_scale: float, team: Team) -> None:
         raise NotImplementedError
@@ -230,12 +241,13 @@ class Optimizer:
         theirs = [len(group["params"]) for group in saved["param_groups"]]
         if own != theirs:
             raise ValueError(f"{type(self).__name__}: the state has groups of {theirs} parameters, not of {own}")
-        for index, parameter in enumerate(self._parameters()):
+        groups = [group for group in self.param_groups for _ in group["params"]]
+        for index, (parameter, group) in enumerate(zip(self._parameters(), groups, strict=True)):
             values = dict(saved["state"].get(index, {}))
-            step = values.pop("step", 0)
-            if set(values) not in (set(), set(self.state_names)) or (step and self.needs_state and not values):
-                names = ", ".join(self.state_names)
-                raise ValueError(f"{type(self).__name__}: parameter {index} has {', '.join(values)}, not {names}")
+            step, names = values.pop("step", 0), self.state_names_of(group)
+            if set(values) not in (set(), set(names)) or (step and self._needs_state(group) and not values):
+                found = ", ".join(values) or "nothing"
+                raise ValueError(f"{type(self).__name__}: parameter {index} has {found}, not {', '.join(names)}")
             for name, value in values.items():
                 if np.shape(value) != parameter.shape:
                     raise ValueError(
@@ -245,11 +257,11 @@ class Optimizer:
         for group, options in zip(self.param_groups, saved["param_groups"], strict=True):
             group.update({name: value for name, value in options.items() if name != "params"})
         self._blocks = self._new_blocks()
-        for index, (block, i) in enumerate(self._positions()):
+        for index, ((block, i), group) in enumerate(zip(self._positions(), groups, strict=True)):
             values = dict(saved["state"].get(index, {}))
             block.steps[i] = int(values.pop("step", 0))
             if values:
-                block.allocate(self.state_names)
+                block.allocate(self.state_names_of(group))
                 block.has_state[i] = True
             for name, value in values.items():
                 block.parts[i].of(block.state[name])[...] = value

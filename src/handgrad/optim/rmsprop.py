@@ -18,7 +18,7 @@ class RMSprop(Optimizer):
     b ← momentum · b + d and x ← x - lr · b, else x ← x - lr · d.
     """
 
-    state_names: tuple[str, ...] = ("square_avg",)
+    state_names = ("square_avg",)
     needs_state = True
 
     def __init__(
@@ -38,11 +38,13 @@ class RMSprop(Optimizer):
         super()._check(group)
         if not 0 <= group["alpha"] < 1:
             raise ValueError(f"RMSprop: alpha must lie in [0, 1), not {group['alpha']}")
-        more = [name for name, option in (("grad_avg", "centered"), ("momentum_buffer", "momentum")) if group[option]]
-        self.state_names = tuple(dict.fromkeys((*self.state_names, *more)))
         for name in ("eps", "momentum"):
             if not group[name] >= 0:
                 raise ValueError(f"RMSprop: {name} must be at least 0, not {group[name]}")
+
+    def state_names_of(self, group: Group) -> tuple[str, ...]:
+        more = [name for name, option in (("grad_avg", "centered"), ("momentum_buffer", "momentum")) if group[option]]
+        return (*self.state_names, *more)
 
     def _update(self, piece: Piece, group: Group, grad_scale: float, team: Team) -> None:
         grad, alpha = piece.grad, group["alpha"]

@@ -11,12 +11,19 @@ from typing import Any
 from handgrad.runs.config import TrainConfig
 from handgrad.system.errors import InputError
 
-_ONLY_WITH: dict[str, tuple[str, str]] = {
-    "min_lr": ("schedule", "cosine"),
-    "step_size": ("schedule", "step"),
-    "step_gamma": ("schedule", "step"),
+_FALLS_TO_MIN_LR = ("cosine", "trapezoid")
+_ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
+    "min_lr": ("schedule", _FALLS_TO_MIN_LR),
+    "step_size": ("schedule", ("step",)),
+    "step_gamma": ("schedule", ("step",)),
+    "decay_fraction": ("schedule", ("trapezoid",)),
+    "decay_shape": ("schedule", ("trapezoid",)),
+    "muon_lr": ("optimizer", ("muon",)),
+    "muon_momentum": ("optimizer", ("muon",)),
+    "beta2": ("optimizer", ("adam", "adamw", "muon")),
+    "rope_base": ("positions", ("rotary",)),
 }
-"""Settings that matter only if another setting has a certain value."""
+"""Settings that matter only if another setting has one of these values."""
 
 
 def agreed(
@@ -68,23 +75,25 @@ def check_agrees(config: TrainConfig, changed: Collection[str] | None = None) ->
     """
     if _rises(config) and (changed is None or {"lr", "min_lr", "schedule"} & set(changed)):
         raise InputError(
-            f"min_lr must be at most lr, {config.lr:g}, not {config.min_lr:g}: the cosine schedule would rise; give a "
-            "smaller min_lr or a larger lr"
+            f"min_lr must be at most lr, {config.lr:g}, not {config.min_lr:g}: the {config.schedule} schedule would "
+            "rise; give a smaller min_lr or a larger lr"
         )
 
 
 def without_effect(config: TrainConfig, given: Collection[str]) -> str | None:
     """A sentence about a setting that was given and that another setting makes useless; None if there is none."""
-    for name, (other, value) in _ONLY_WITH.items():
-        if name in given and getattr(config, other) != value:
-            return f"{name} has no effect with {other} {getattr(config, other)}, only with {other} {value}"
-    if "beta2" in given and config.optimizer == "sgd":
-        return "beta2 has no effect with optimizer sgd, only with adam and adamw"
+    for name, (other, values) in _ONLY_WITH.items():
+        if name in given and getattr(config, other) not in values:
+            *more, last = values
+            needed = f"{', '.join(more)} or {last}" if more else last
+            return f"{name} has no effect with {other} {getattr(config, other)}, only with {other} {needed}"
+    if "cautious" in given and config.cautious and not config.weight_decay:
+        return "cautious has no effect with weight_decay 0, only with weight decay"
     return None
 
 
 def _rises(config: TrainConfig) -> bool:
-    return config.schedule == "cosine" and config.min_lr > config.lr
+    return config.schedule in _FALLS_TO_MIN_LR and config.min_lr > config.lr
 
 
 def _moves(name: str, before: Any, after: Any, because: str) -> str:

@@ -1,6 +1,10 @@
 """One checkpoint: a directory that is written under a temporary name, flushed, renamed once, and checked when read.
 
 ``state.json`` holds the run's progress, the sizes and SHA-256 of the two files of arrays, and its own SHA-256.
+
+``model.safetensors`` holds the weights that a reader wants. If the run averages its weights (``ema``), these are the
+averaged ones, and ``optimizer.safetensors`` holds the weights that training goes on from, beside the moments.
+
 Nothing in a checkpoint is ever executed, and no name in it is followed to another file.
 """
 
@@ -9,6 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +29,15 @@ from handgrad.models.formats.model_in_checkpoint import (
 )
 from handgrad.models.formats.weights import read_weights, weights_bytes
 from handgrad.models.loading import check_is_of, fill, load_checkpoint_of_run
-from handgrad.optim import Optimizer
+from handgrad.optim import Optimizer, WeightAverage
+from handgrad.system.arrays import Array
 from handgrad.system.dataclasses_from_json import dataclass_from_json
 from handgrad.system.errors import DamagedError, InputError
 from handgrad.system.files import flush_directory, write_flushed
 from handgrad.system.state_files import load, safetensors_bytes
+
+_TRAINED = "weight"
+"""The kind of the arrays in ``optimizer.safetensors`` that hold the weights of training, beside averaged ones."""
 
 
 @dataclass
@@ -51,9 +60,30 @@ class Progress:
 
 
 def write_checkpoint(
-    directory: Path, name: str, model: LanguageModel, optimizer: Optimizer, progress: Progress
+    directory: Path,
+    name: str,
+    model: LanguageModel,
+    optimizer: Optimizer,
+    progress: Progress,
+    average: WeightAverage | None = None,
 ) -> Path:
-    """Writes ``directory / name``, which must not exist. It appears complete or, if anything fails, not at all."""
+    """Writes ``directory / name``, which must not exist. It appears complete or, if anything fails, not at all.
+
+    ``average``: the model's averaged weights, which become those of the checkpoint.
+    """
+    with nullcontext() if average is None else average.exchanged():
+        trained = {} if average is None else _trained(model, average)
+        return _write_checkpoint(directory, name, model, optimizer, progress, trained)
+
+
+def _write_checkpoint(
+    directory: Path,
+    name: str,
+    model: LanguageModel,
+    optimizer: Optimizer,
+    progress: Progress,
+    trained: Mapping[str, Array],
+) -> Path:
     temporary = directory / f".{name}.{os.getpid()}.tmp"
     try:
         temporary.mkdir()
@@ -68,7 +98,7 @@ def write_checkpoint(
         files = {}
         contents: dict[str, Callable[[], bytes]] = {  # functions, as each content may be large and only one is held
             MODEL: lambda: weights_bytes(model.stored_state(), model.config),
-            OPTIMIZER: lambda: safetensors_bytes(moments),
+            OPTIMIZER: lambda: safetensors_bytes({**moments, **trained}),
         }
         for file, make in contents.items():
             content = make()
@@ -113,8 +143,14 @@ def load_weights(checkpoint: Path, model: LanguageModel) -> None:
     fill(model, arrays, checkpoint / MODEL)
 
 
-def load_checkpoint(checkpoint: Path, state: Mapping[str, Any], model: LanguageModel, optimizer: Optimizer) -> Progress:
-    """Loads a checkpoint into a model and its optimizer, and returns its progress.
+def load_checkpoint(
+    checkpoint: Path,
+    state: Mapping[str, Any],
+    model: LanguageModel,
+    optimizer: Optimizer,
+    average: WeightAverage | None = None,
+) -> Progress:
+    """Loads a checkpoint into a model, its optimizer and its averaged weights, and returns its progress.
 
     ``state`` comes from ``read_state``, which has checked all hashes. Raises InputError if the checkpoint does not fit.
     """
@@ -127,11 +163,19 @@ def load_checkpoint(checkpoint: Path, state: Mapping[str, Any], model: LanguageM
         groups = optimizer.state_dict()["param_groups"]
         moments: dict[int, dict[str, Any]] = {index: {"step": step} for index, step in steps.items()}
         indices = {name: index for index, name in enumerate(_optimized_names(model, optimizer))}
+        trained = [] if average is None else [(own, arrays.pop(name)) for name, own in _trained(model, average).items()]
+        for own, found in trained:
+            if found.shape != own.shape or found.dtype != own.dtype:
+                raise ValueError(f"a weight of training has shape {found.shape} and dtype {found.dtype}")
         for key, array in arrays.items():
             kind, name = key.split(".", 1)
             moments[indices[name]][kind] = array
         load_weights(checkpoint, model)
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        if average is not None:
+            for own, found in trained:
+                own[...] = found
+            average.exchange()
     except InputError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
@@ -153,3 +197,9 @@ def _progress(checkpoint: Path, state: Mapping[str, Any]) -> Progress:
 def _optimized_names(model: LanguageModel, optimizer: Optimizer) -> list[str]:
     names = {id(parameter): model.stored_name(name) for name, parameter in model.named_parameters()}
     return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _trained(model: LanguageModel, average: WeightAverage) -> dict[str, Array]:
+    """Views of ``average.values``, which holds the weights of training while the model has the averaged ones."""
+    names = {id(parameter): model.stored_name(name) for name, parameter in model.named_parameters()}
+    return {f"{_TRAINED}.{names[id(part.parameter)]}": part.of(average.values) for part in model.arena.parts}

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from handgrad.models import Architecture, GPTConfig
-from handgrad.optim import SGD, Adam, AdamW, Optimizer, schedules
+from handgrad.optim import SGD, Adam, AdamW, Combined, Muon, Optimizer, WeightAverage, schedules
+from handgrad.optim.schedules import DecayShape
+from handgrad.system.arrays import Array
 from handgrad.system.encodings import decoded
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_file
@@ -52,16 +54,24 @@ class TrainConfig(Architecture):
     """Batches whose gradients are averaged for one step."""
     max_steps: int = 1500
     """Total number of training steps."""
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """Rule that updates the weights."""
+    optimizer: Literal["adamw", "muon", "adam", "sgd"] = "adamw"
+    """Rule that updates the weights; muon is Muon for the matrices and AdamW for everything else."""
     lr: float = 2e-3
-    """Peak learning rate."""
+    """Peak learning rate; with muon, that of AdamW's part."""
+    muon_lr: float = 0.02
+    """Peak learning rate of Muon; the schedule changes both rates in proportion."""
+    muon_momentum: float = 0.95
+    """Muon's decay rate of the mean gradient."""
     min_lr: float = 2e-4
-    """Final learning rate of the cosine schedule."""
+    """Final learning rate of the cosine and trapezoid schedules."""
     warmup_steps: int = 50
     """Steps in which the learning rate rises linearly to its peak."""
-    schedule: Literal["cosine", "constant", "step"] = "cosine"
-    """How the learning rate changes after the warm-up."""
+    schedule: Literal["cosine", "constant", "step", "trapezoid"] = "cosine"
+    """How the learning rate changes after the warm-up; trapezoid stays at the peak, then falls to min_lr."""
+    decay_fraction: float = 0.4
+    """Share of the steps, at the end, in which the "trapezoid" schedule falls."""
+    decay_shape: DecayShape = "linear"
+    """How the "trapezoid" schedule falls: evenly, or as 1 - sqrt, quickly at first."""
     step_size: int = 500
     """Steps between the decays of the "step" schedule."""
     step_gamma: float = 0.5
@@ -74,6 +84,10 @@ class TrainConfig(Architecture):
     """Use Nesterov momentum; only for sgd."""
     weight_decay: float = 0.1
     """Weight decay of matrices and embeddings."""
+    cautious: bool = False
+    """Decay only the weights that the step moves toward zero; only for adamw and muon."""
+    ema: float = 0.0
+    """Decay rate of an average of the weights, which evaluation, samples and checkpoints use; 0 uses the weights."""
     grad_clip: float = 1.0
     """Largest norm of the gradient; 0 turns clipping off."""
 
@@ -107,14 +121,20 @@ class TrainConfig(Architecture):
             self._require(name, getattr(self, name) >= 0, "must be at least 0")
         for name in ("min_lr", "weight_decay", "grad_clip"):
             self._require(name, 0 <= getattr(self, name) < math.inf, "must be a finite number of at least 0")
-        for name in ("lr", "step_gamma"):
+        for name in ("lr", "muon_lr", "step_gamma"):
             self._require(name, 0 < getattr(self, name) < math.inf, "must be a finite number above 0")
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "muon_momentum", "ema"):
             self._require(name, 0 <= getattr(self, name) < 1, "must lie in [0, 1)")
+        self._require("decay_fraction", 0 < self.decay_fraction <= 1, "must lie in (0, 1]")
         self._require(
             "nesterov",
             not self.nesterov or (self.optimizer == "sgd" and self.beta1 > 0),
             "must be False unless optimizer is sgd and beta1 is above 0",
+        )
+        self._require(
+            "cautious",
+            not self.cautious or self.optimizer in ("adamw", "muon"),
+            "must be False unless optimizer is adamw or muon",
         )
         self.model_config(self.vocab_size or 1)
 
@@ -123,16 +143,28 @@ class TrainConfig(Architecture):
         return GPTConfig(vocab_size=vocab_size, **{name: getattr(self, name) for name in MODEL_FIELDS})
 
     def make_optimizer(self, groups: list[dict[str, Any]]) -> Optimizer:
-        """The optimizer over a model's parameter groups."""
+        """The optimizer over a model's parameter groups, such as ``decay_groups`` makes."""
         kind, arguments = OPTIMIZERS[self.optimizer]
-        return kind(groups, lr=self.lr, **arguments(self))
+        if kind is not Muon:
+            return kind(groups, lr=self.lr, **arguments(self))
+        matrices = _of_role(groups, is_matrix=True)
+        others = _of_role(groups, is_matrix=False)
+        rest = AdamW(others, lr=self.lr, **_of_adamw(self))
+        return Combined([Muon(matrices, lr=self.muon_lr, **arguments(self)), rest])
+
+    def make_average(self, weights: Array) -> WeightAverage | None:
+        """The average of a model's flat weights; None without ``ema``."""
+        return WeightAverage(weights, self.ema) if self.ema else None
 
     def make_schedule(self) -> schedules.Schedule:
-        """The learning rate as a function of the step."""
+        """The learning rate ``lr`` as a function of the step; that of Muon moves in proportion."""
         if self.schedule == "cosine":
             return schedules.cosine(self.lr, self.min_lr, self.max_steps, self.warmup_steps)
         if self.schedule == "step":
             return schedules.step_decay(self.lr, self.step_size, self.step_gamma, self.warmup_steps)
+        if self.schedule == "trapezoid":
+            fall = (self.decay_fraction, self.decay_shape)
+            return schedules.trapezoid(self.lr, self.min_lr, self.max_steps, self.warmup_steps, *fall)
         return schedules.constant(self.lr, self.warmup_steps)
 
     def updated(self, values: Mapping[str, Any], source: str) -> "TrainConfig":
@@ -160,10 +192,9 @@ class TrainConfig(Architecture):
             if get_origin(hint) is Literal:
                 choices = get_args(hint)
                 self._require(name, value in choices, f"must be {' or '.join(choices)}")
-            elif hint is float and type(value) is int:
+            elif float in (allowed := get_args(hint) or (hint,)) and type(value) is int:
                 object.__setattr__(self, name, float(value))
             else:
-                allowed = get_args(hint) or (hint,)
                 names = " or ".join("none" if kind is type(None) else kind.__name__ for kind in allowed)
                 self._require(name, type(value) in allowed, f"must be of type {names}")
                 self._require(name, type(value) is not int or abs(value) < 1 << 63, "must be less than 2⁶³")
@@ -173,16 +204,31 @@ def _of_adam(config: TrainConfig) -> dict[str, Any]:
     return {"betas": (config.beta1, config.beta2)}
 
 
+def _of_adamw(config: TrainConfig) -> dict[str, Any]:
+    return {**_of_adam(config), "cautious": config.cautious}
+
+
+def _of_muon(config: TrainConfig) -> dict[str, Any]:
+    return {"momentum": config.muon_momentum, "cautious": config.cautious}
+
+
 def _of_sgd(config: TrainConfig) -> dict[str, Any]:
     return {"momentum": config.beta1, "nesterov": config.nesterov}
 
 
 OPTIMIZERS: dict[str, tuple[type[Any], Callable[[TrainConfig], dict[str, Any]]]] = {
-    "adamw": (AdamW, _of_adam),
+    "adamw": (AdamW, _of_adamw),
+    "muon": (Muon, _of_muon),
     "adam": (Adam, _of_adam),
     "sgd": (SGD, _of_sgd),
 }
-"""Each optimizer's class, and its arguments besides lr."""
+"""Each optimizer's class, and its arguments besides lr. Muon moves the matrices alone; AdamW moves what is left."""
+
+
+def _of_role(groups: list[dict[str, Any]], is_matrix: bool) -> list[dict[str, Any]]:
+    """The groups without the parameters of other roles; none that would be empty."""
+    kept = [{**group, "params": [p for p in group["params"] if (p.role == "matrix") is is_matrix]} for group in groups]
+    return [group for group in kept if group["params"]]
 
 
 def read_config_file(path: Path | None) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from handgrad.system.files import read_file
 from handgrad.system.locks import locked
 
 RESUMABLE = (
-    "max_steps", "lr", "min_lr", "warmup_steps", "schedule", "step_size", "step_gamma", "grad_clip", "eval_interval",
-    "checkpoint_interval", "keep", "log_interval", "sample_interval", "on_nan", "tensorboard",
+    "max_steps", "lr", "min_lr", "muon_lr", "warmup_steps", "schedule", "step_size", "step_gamma", "decay_fraction",
+    "decay_shape", "grad_clip", "eval_interval", "checkpoint_interval", "keep", "log_interval", "sample_interval",
+    "on_nan", "tensorboard",
 )  # fmt: skip
 """Settings that may change on resume. The steps so far remain valid; only those to come differ."""
 

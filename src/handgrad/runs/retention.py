@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from handgrad.models import LanguageModel
 from handgrad.models.formats.model_in_checkpoint import damaged_by, read_pointer
-from handgrad.optim import Optimizer
+from handgrad.optim import Optimizer, WeightAverage
 from handgrad.runs.checkpoint import Progress, write_checkpoint
 from handgrad.system.errors import DamagedError, InputError
 from handgrad.system.files import check_is_no_link, flush_directory, write_atomically
@@ -23,13 +23,15 @@ _DAMAGED = "damaged-"
 _TRIES = 100
 
 
-def save_checkpoint(run: Path, model: LanguageModel, optimizer: Optimizer, progress: Progress) -> str:
+def save_checkpoint(
+    run: Path, model: LanguageModel, optimizer: Optimizer, progress: Progress, average: WeightAverage | None = None
+) -> str:
     """Writes a checkpoint, points ``last`` at it, and returns its name."""
     directory = run / "checkpoints"
     check_is_no_link(directory)
     directory.mkdir(exist_ok=True)
     name = _new_name(directory, progress.step)
-    write_checkpoint(directory, name, model, optimizer, progress)
+    write_checkpoint(directory, name, model, optimizer, progress, average)
     set_pointer(run, "last", name)
     return name
 

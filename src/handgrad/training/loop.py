@@ -3,13 +3,12 @@
 import math
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 
 from handgrad.data import BlockChecksums, TokenData
 from handgrad.models import LanguageModel
 from handgrad.models.formats.model_in_checkpoint import read_pointer
-from handgrad.optim import Optimizer
 from handgrad.runs.checkpoint import Progress
 from handgrad.runs.directory import Run
 from handgrad.runs.metrics import Metrics, MetricsLog
@@ -21,7 +20,7 @@ from handgrad.system.locks import locked
 from handgrad.training.evaluation import bits_per_character, evaluate, tokens_used
 from handgrad.training.replicas import cores_for
 from handgrad.training.stability import first_weight, record_loss
-from handgrad.training.starting import begin_or_continue
+from handgrad.training.starting import Trained, begin_or_continue
 from handgrad.training.step import Stepper
 
 _MOST_SKIPPED = 50
@@ -33,7 +32,11 @@ class DivergedError(ArithmeticError):
 
 
 class Reporter:
-    """Receives training events; the base class ignores them. The command line's subclass shows them."""
+    """Receives training events; the base class ignores them. The command line's subclass shows them.
+
+    If the run averages its weights, the model has the averaged ones in ``evaluated``, and in ``stepped`` after each
+    ``sample_interval`` steps; otherwise it has those of training.
+    """
 
     def started(self, model: LanguageModel, data: TokenData, progress: Progress) -> None: ...
 
@@ -84,8 +87,7 @@ def train(
         checksums = data.check_content()
         if run.metrics_path.exists():
             read_file(run.metrics_path)  # raises before a checkpoint or a pointer is repaired
-        model, optimizer, progress = begin_or_continue(run, reporter.noticed)
-        trainer = _Trainer(run, data, checksums, model, optimizer, progress, reporter)
+        trainer = _Trainer(run, data, checksums, begin_or_continue(run, reporter.noticed), reporter)
         stack.callback(trainer.close)
         return trainer.run_until(should_stop)
 
@@ -96,13 +98,11 @@ class _Trainer:
         run: Run,
         data: TokenData,
         checksums: tuple[BlockChecksums, BlockChecksums],
-        model: LanguageModel,
-        optimizer: Optimizer,
-        progress: Progress,
+        trained: Trained,
         reporter: Reporter,
     ) -> None:
-        self.run, self.config, self.data, self.model, self.optimizer = run, run.config, data, model, optimizer
-        self.progress, self.reporter = progress, reporter
+        self.run, self.config, self.data, self.reporter = run, run.config, data, reporter
+        self.model, self.optimizer, self.average, self.progress = model, optimizer, average, progress = trained
         # At step 0 no lines are kept, as the evaluation there is repeated.
         self.log = MetricsLog(run.metrics_path, progress.step or -1, progress.logged, reporter.noticed)
         self.events: EventFiles | None = None
@@ -112,7 +112,7 @@ class _Trainer:
         """The newest step whose weights gave a finite loss. Loaded weights have not given one yet."""
         self.saved_step = progress.step
         train_checksums, self.validation_checksums = checksums
-        self.stepper = Stepper(run, data, model, optimizer, train_checksums.check_windows)
+        self.stepper = Stepper(run, data, model, optimizer, train_checksums.check_windows, average)
         self.begun = time.perf_counter() - progress.seconds
         self.measured_from = (time.perf_counter(), progress.tokens)
         self.val_loss: float | None = None
@@ -126,7 +126,8 @@ class _Trainer:
             self._evaluate(Metrics(0, None, None, None, None, None, 0, None, 0.0))
         while progress.step < config.max_steps and not should_stop():
             metrics = self._make_step(schedule(progress.step))
-            self.reporter.stepped(metrics)
+            with self._averaged_for_samples():
+                self.reporter.stepped(metrics)
             improved = False
             if self._is_due(config.eval_interval):
                 improved = self._evaluate(metrics)
@@ -149,7 +150,7 @@ class _Trainer:
         finite = math.isfinite(loss) and math.isfinite(grad_norm)
         spike = finite and record_loss(loss, progress)
         if finite:
-            self.stepper.update(lr, grad_norm)
+            self.stepper.update(lr, grad_norm, progress.step - progress.skipped)
             progress.skipped_in_a_row = 0
             self._is_sound(progress.step)
         else:
@@ -202,8 +203,21 @@ class _Trainer:
         if self.events is not None:
             self.events.close()
 
+    def _averaged(self) -> AbstractContextManager[None]:
+        """A context in which the model has the averaged weights, if the run averages them."""
+        return nullcontext() if self.average is None else self.average.exchanged()
+
+    def _averaged_for_samples(self) -> AbstractContextManager[None]:
+        """The same, if the step that was made is one after which a sample is shown."""
+        interval = self.config.sample_interval
+        return self._averaged() if interval and self.progress.step % interval == 0 else nullcontext()
+
     def _evaluate(self, metrics: Metrics) -> bool:
         """Evaluates and logs. Returns whether the validation loss is the best so far."""
+        with self._averaged():
+            return self._evaluate_present_weights(metrics)
+
+    def _evaluate_present_weights(self, metrics: Metrics) -> bool:
         progress = self.progress
         end = self.data.end if self.config.boundaries == "respect" else None
         val_loss = evaluate(self.model, self.data.validation, self.stepper.team, self.config.eval_batches, end)
@@ -214,7 +228,8 @@ class _Trainer:
         if not math.isfinite(val_loss):
             raise DivergedError(self._diverged(f"the validation loss is {val_loss}", progress.step))
         self.val_loss = val_loss
-        self._is_sound(progress.step)
+        if self.average is None or progress.step >= self.config.max_steps:
+            self._is_sound(progress.step)  # of the weights that training goes on from, if it goes on
         bits = bits_per_character(val_loss, self.data.targets_per_character(self.config.boundaries))
         progress.seconds = time.perf_counter() - self.begun
         metrics = replace(metrics, val_loss=val_loss, bits_per_char=bits, seconds=round(progress.seconds, 3))
@@ -230,7 +245,7 @@ class _Trainer:
         if weight is not None:
             raise DivergedError(self._diverged(f"{weight} contains NaN or infinity", self.progress.step))
         self.log.flush()
-        name = save_checkpoint(self.run.path, self.model, self.optimizer, self.progress)
+        name = save_checkpoint(self.run.path, self.model, self.optimizer, self.progress, self.average)
         if best:
             set_pointer(self.run.path, "best", name)
         self.saved_step = self.progress.step

@@ -1,6 +1,7 @@
 """Checks before a run is made that it can fit into this machine's memory, and how long its first step may take."""
 
 from handgrad.models import GPTConfig
+from handgrad.optim import AdamW, Muon
 from handgrad.runs.config import OPTIMIZERS, TrainConfig
 from handgrad.system.errors import InputError
 from handgrad.system.memory import physical_memory
@@ -22,17 +23,17 @@ def check_fits_memory(config: TrainConfig, model: GPTConfig, replicas: int) -> N
     """Raises InputError if training takes more memory than the machine has.
 
     The estimate is a lower bound, in float32: the weights, a gradient for each replica, the optimizer's moments, the
-    outputs of the forward's matrix products for one batch, since the backward needs at least as many numbers, the ids
-    of all batches of a step, and Python's objects for the blocks.
+    averaged weights, the outputs of the forward's matrix products for one batch, since the backward needs at least as
+    many numbers, the ids of all batches of a step, and Python's objects for the blocks.
     """
     available = physical_memory()
-    arrays = 1 + replicas + len(OPTIMIZERS[config.optimizer][0].state_names)
+    arrays = 1 + replicas + bool(config.ema)
     products = model.products(config.batch_size, config.block_size)
     kept = sum(each.rows * each.columns * each.count for each in products if not each.is_backward)
     objects = model.n_layer * (_BYTES_OF_A_BLOCK + _BYTES_OF_ITS_REPLICA * (replicas - 1))
     tokens = config.batch_size * config.block_size
     ids = tokens * config.grad_accum_steps * _BYTES_OF_A_TOKEN
-    needed = 4 * (arrays * model.n_parameters + kept) + objects + ids
+    needed = 4 * (arrays * model.n_parameters + _moments(config, model) + kept) + objects + ids
     if available is not None and needed > available:
         smaller = ["n_layer", "n_embd", "block_size", "batch_size"]
         batches = ""
@@ -44,6 +45,14 @@ def check_fits_memory(config: TrainConfig, model: GPTConfig, replicas: int) -> N
             f"{batches} takes at least {needed / 2**30:,.1f} GiB of memory, and this machine has "
             f"{available / 2**30:,.1f}; make {', '.join(smaller[:-1])} or {smaller[-1]} smaller"
         )
+
+
+def _moments(config: TrainConfig, model: GPTConfig) -> int:
+    """How many numbers the optimizer keeps."""
+    kind, _ = OPTIMIZERS[config.optimizer]
+    in_matrices, others = model.n_in_matrices, model.n_parameters - model.n_in_matrices
+    rest = AdamW if kind is Muon else kind
+    return in_matrices * len(kind.state_names) + others * len(rest.state_names)
 
 
 def slow_first_step(config: TrainConfig, model: GPTConfig, replicas: int) -> str | None:

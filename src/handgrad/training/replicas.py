@@ -3,10 +3,12 @@
 import gc
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from handgrad import ops
 from handgrad.autograd import no_grad
@@ -99,7 +101,8 @@ class Replicas:
 
     def update(self, optimizer: Optimizer, grad_norm: float, grad_clip: float) -> None:
         """A step of the optimizer, with the gradient clipped to a norm of ``grad_clip``; 0 turns clipping off."""
-        optimizer.step(grad_scale=clip_scale(grad_norm, grad_clip or math.inf), team=self.team)
+        with _blas_alone() if optimizer.multiplies else nullcontext():
+            optimizer.step(grad_scale=clip_scale(grad_norm, grad_clip or math.inf), team=self.team)
 
     def close(self) -> None:
         """Ends the threads."""
@@ -123,3 +126,14 @@ def cores_for(replicas: int) -> Iterator[None]:
     finally:
         if freezes:
             gc.unfreeze()
+
+
+def _blas_alone() -> AbstractContextManager[Any]:
+    """A context in which each caller of BLAS gets one thread, also with a single replica: the team has the others."""
+    return _controller().limit(limits=1, user_api="blas")
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Finds the libraries once, which takes longer than a small step."""
+    return ThreadpoolController()

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from handgrad.models import LanguageModel, new_model
 from handgrad.models.formats.model_in_checkpoint import check_size, damaged_by, read_pointer, read_state
-from handgrad.optim import Optimizer
+from handgrad.optim import Optimizer, WeightAverage
 from handgrad.runs.checkpoint import Progress, load_checkpoint, load_weights
 from handgrad.runs.directory import Run
 from handgrad.runs.resuming import check_is_exact, check_is_not_lost
@@ -13,28 +14,42 @@ from handgrad.runs.retention import checkpoints_of, load_intact, save_checkpoint
 from handgrad.system.errors import DamagedError
 
 
-def begin_or_continue(run: Run, notice: Callable[[str], None]) -> tuple[LanguageModel, Optimizer, Progress]:
-    """The model, its optimizer and their progress. Reports damaged checkpoints to ``notice`` and sets them aside.
+class Trained(NamedTuple):
+    """What training moves from step to step."""
+
+    model: LanguageModel
+    optimizer: Optimizer
+    average: WeightAverage | None
+    """The averaged weights; None if the run has no ``ema``."""
+    progress: Progress
+
+
+def begin_or_continue(run: Run, notice: Callable[[str], None]) -> Trained:
+    """The model, its optimizer, its averaged weights and their progress. Reports damaged checkpoints to ``notice`` and
+    sets them aside.
 
     Raises InputError if no checkpoint is intact, or if the run would not continue bit for bit in this process.
     """
     if not checkpoints_of(run.path):
         check_is_not_lost(run)
-        model, optimizer = _new(run)
+        new = _new(run)
         if run.init_from is not None:
             read_state(run.init_from)
-            load_weights(run.init_from, model)
-        save_checkpoint(run.path, model, optimizer, Progress())
-        return model, optimizer, Progress()
+            load_weights(run.init_from, new.model)
+        if new.average is not None:
+            new.average.start()
+        save_checkpoint(run.path, new.model, new.optimizer, new.progress, new.average)
+        return new
     check_is_exact(run)
     damaged = []
 
-    def load(checkpoint: Path) -> tuple[LanguageModel, Optimizer, Progress]:
+    def load(checkpoint: Path) -> Trained:
         try:
             state = read_state(checkpoint)
             check_size(checkpoint, run.model_config)
-            model, optimizer = _new(run)
-            return model, optimizer, load_checkpoint(checkpoint, state, model, optimizer)
+            model, optimizer, average, _ = _new(run)
+            progress = load_checkpoint(checkpoint, state, model, optimizer, average)
+            return Trained(model, optimizer, average, progress)
         except OSError as error:
             damaged.append(checkpoint.name)
             raise damaged_by(error, checkpoint) from None
@@ -42,13 +57,13 @@ def begin_or_continue(run: Run, notice: Callable[[str], None]) -> tuple[Language
             damaged.append(checkpoint.name)
             raise
 
-    (model, optimizer, progress), checkpoint = load_intact(run.path, "last", load, notice)
+    found, checkpoint = load_intact(run.path, "last", load, notice)
     for name in damaged:
         set_aside(run.path, name)
     if read_pointer(run.path, "last") != checkpoint.name:
         set_pointer(run.path, "last", checkpoint.name)
-    _point_at_the_best(run.path, progress, notice)
-    return model, optimizer, progress
+    _point_at_the_best(run.path, found.progress, notice)
+    return found
 
 
 def _point_at_the_best(run: Path, progress: Progress, notice: Callable[[str], None]) -> None:
@@ -69,6 +84,7 @@ def _point_at_the_best(run: Path, progress: Progress, notice: Callable[[str], No
         set_pointer(run, "best", name)
 
 
-def _new(run: Run) -> tuple[LanguageModel, Optimizer]:
+def _new(run: Run) -> Trained:
     model = new_model(run.model_config, seed=run.config.seed)
-    return model, run.config.make_optimizer(model.decay_groups(run.config.weight_decay))
+    optimizer = run.config.make_optimizer(model.decay_groups(run.config.weight_decay))
+    return Trained(model, optimizer, run.config.make_average(model.arena.data), Progress())

@@ -8,7 +8,8 @@ import numpy as np
 from handgrad.data import TokenData, n_targets, random_batch
 from handgrad.data.batches import Batch
 from handgrad.models import LanguageModel
-from handgrad.optim import Optimizer
+from handgrad.optim import Optimizer, WeightAverage
+from handgrad.optim.lr_scheduler import CommonRate
 from handgrad.runs.directory import Run
 from handgrad.system.arrays import Array
 from handgrad.system.threads import Team
@@ -30,10 +31,12 @@ class Stepper:
         model: LanguageModel,
         optimizer: Optimizer,
         check_windows: Callable[[Array, int], None],
+        average: WeightAverage | None = None,
     ) -> None:
         self.check_windows = check_windows
         """Raises if the token file has changed under windows that were drawn from it."""
         self.config, self.data, self.model, self.optimizer = run.config, data, model, optimizer
+        self.rate, self.average = CommonRate(optimizer, run.config.lr), average
         respects = run.config.boundaries == "respect"
         self.windows = data.windows(data.train, run.config.block_size) if respects else None
         self.replicas = Replicas(model, run.replicas)
@@ -57,11 +60,15 @@ class Stepper:
             raise
         return loss, grad_norm, sum(n_targets(y) for _, y in batches)
 
-    def update(self, lr: float, grad_norm: float) -> None:
-        """Updates the weights with the gradient, clipped if the run has a ``grad_clip``."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+    def update(self, lr: float, grad_norm: float, before: int) -> None:
+        """Updates the weights with the gradient, clipped if the run has a ``grad_clip``, and then their average.
+
+        ``before``: how many updates were made before.
+        """
+        self.rate.set(lr)
         self.replicas.update(self.optimizer, grad_norm, self.config.grad_clip)
+        if self.average is not None:
+            self.average.update(before, self.team)
 
     def why_not_finite(self, number: int, loss: float, grad_norm: float) -> str:
         """Where NaN or infinity first appeared in this step, in words."""
