@@ -86,6 +86,87 @@ FAULTS = {
     ),
 }
 
+TOGETHER = {
+    "numpy": {
+        "a rotation that goes on where it should turn back": (
+            "ops/rotary.py",
+            "return _turned(dy, cos, -sin)",
+            "return _turned(dy, cos, sin)",
+            "rotary: x",
+        ),
+        "a mean square that is taken for a constant": (
+            "ops/rms_norm.py",
+            "dx = d_x_hat - x_hat * along_x_hat",
+            "dx = d_x_hat + 0 * along_x_hat",
+            "rms_norm: x",
+        ),
+        "a shared head that gets the gradient of one use": (
+            "ops/attention_heads.py",
+            "dy.reshape(*leading, H // n, n, T, D).sum(axis=-3)",
+            "dy.reshape(*leading, H // n, n, T, D)[..., 0, :, :]",
+            "share_heads: x",
+        ),
+        "a cap without its slope": (
+            "ops/tanh_cap.py",
+            "return dy * (1 - slope)",
+            "return dy + 0 * slope",
+            "tanh_cap: x",
+        ),
+        "gate and up exchanged": (
+            "ops/swiglu.py",
+            "[silu_backward(dy * up, silu_saved), dy * passed]",
+            "[dy * passed, silu_backward(dy * up, silu_saved)]",
+            "swiglu: x, gate",
+        ),
+        "a square without its 2": (
+            "ops/relu.py",
+            "slope = 2 * saved.positive",
+            "slope = saved.positive.copy()",
+            "relu_squared: x",
+        ),
+        "a sigmoid that is taken for a constant": ("ops/silu.py", "    slope *= x\n", "    slope *= 0\n", "silu: x"),
+    },
+    "numba": {
+        "a compiled rotation that goes on where it should turn back": (
+            "kernels/rotary.py",
+            "_turn_all(matrices_of(dy), *saved, True, matrices_of(dx))",
+            "_turn_all(matrices_of(dy), *saved, False, matrices_of(dx))",
+            "rotary: x",
+        ),
+        "a compiled mean square that is taken for a constant": (
+            "kernels/rms_norm.py",
+            "(dy[n, c] * weight[c] - x[n, c] * scale * along) * scale",
+            "dy[n, c] * weight[c] * scale",
+            "rms_norm: x",
+        ),
+        "a shared key that gets the gradient of its last use": (
+            "kernels/multi_head_attention.py",
+            "keep = _ZERO if h % (H // K) == 0 else _ONE",
+            "keep = _ZERO",
+            "multi_head_attention, shared keys: qkv, key",
+        ),
+        "a compiled cap without its slope": (
+            "kernels/tanh_cap.py",
+            "dy[i] * (_ONE - share * share)",
+            "dy[i] * _ONE",
+            "tanh_cap: x",
+        ),
+        "an up that gets the gate's slope": (
+            "kernels/swiglu.py",
+            "d_up[h] = dy[n, h] * (gate[h] * share)",
+            "d_up[h] = dy[n, h] * share",
+            "swiglu: x, up",
+        ),
+        "a square's slope from the square": (
+            "kernels/linear_relu_squared.py",
+            "(_TWO * np.sqrt(y[n, c]))",
+            "(_TWO * y[n, c])",
+            "linear_relu_squared: x",
+        ),
+    },
+}
+"""Faults in different operations, which one run of the command finds together: each is named after its own."""
+
 
 @pytest.fixture(scope="module")
 def results() -> list[Result]:
@@ -182,15 +263,27 @@ def test_a_key_bias_gradient_that_is_not_zero_is_wrong(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("fault", FAULTS)
 def test_check_fails_on_a_planted_fault(fault: str, tmp_path: Path) -> None:
     """One line of a copy of the package is changed so that all shapes stay right; the command finds the mistake."""
-    file, right, wrong, found = FAULTS[fault]
-    backend = "numba" if file.startswith("kernels") else "numpy"
+    backend = "numba" if FAULTS[fault][0].startswith("kernels") else "numpy"
+    assert FAULTS[fault][3] in what_check_finds_wrong([FAULTS[fault]], backend, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", TOGETHER)
+def test_check_names_each_of_several_planted_faults(backend: str, tmp_path: Path) -> None:
+    wrong = what_check_finds_wrong(list(TOGETHER[backend].values()), backend, tmp_path)
+    assert [fault for fault, (*_, found) in TOGETHER[backend].items() if found not in wrong] == []
+
+
+def what_check_finds_wrong(faults: list[tuple[str, str, str, str]], backend: str, tmp_path: Path) -> list[str]:
+    """What the command calls wrong in a copy of the package with these faults."""
     if backend == "numba":
         pytest.importorskip("numba", reason="Numba is not installed")
     shutil.copytree(SOURCE, tmp_path / "handgrad")
-    path = tmp_path / "handgrad" / file
-    text = path.read_text(encoding="utf-8")
-    assert text.count(right) == 1, f"the line to break is no longer in {file}"
-    path.write_text(text.replace(right, wrong), encoding="utf-8")
+    for file, right, wrong, _ in faults:
+        path = tmp_path / "handgrad" / file
+        text = path.read_text(encoding="utf-8")
+        assert text.count(right) == 1, f"the line to break is no longer in {file}"
+        path.write_text(text.replace(right, wrong), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "handgrad", "check"],
         capture_output=True,
@@ -199,7 +292,7 @@ def test_check_fails_on_a_planted_fault(fault: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    assert found in done.stdout.splitlines()[-1]
+    return done.stdout.splitlines()[-1].partition("results are wrong: ")[2].split("; ")
 
 
 def test_central_differences_on_a_function_with_a_known_derivative() -> None:

@@ -1,7 +1,7 @@
 """A GPT in plain PyTorch, whose gradients autograd finds: ours is compared with it.
 
-It is written independently of ours, with PyTorch's own layers. Only the names of the parameters are the same, so that
-they can be paired.
+It is written independently of ours, from the definitions of its parts and with PyTorch's own layers. Only the names of
+the parameters are the same, so that they can be paired.
 """
 
 from collections.abc import Iterator
@@ -13,31 +13,84 @@ from torch import Tensor, nn
 from handgrad.models import GPTConfig, LanguageModel
 from handgrad.nn import Parameter
 
-NORMS = {"layer": nn.LayerNorm}
-ACTIVATIONS = {"gelu": nn.GELU(approximate="tanh"), "gelu_exact": nn.GELU(), "relu": nn.ReLU()}
+
+class ReLUSquared(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x).square()
+
+
+class SwiGLU(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = x.chunk(2, dim=-1)
+        return F.silu(gate) * up
+
+
+NORMS = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
+ACTIVATIONS = {
+    "gelu": nn.GELU(approximate="tanh"),
+    "gelu_exact": nn.GELU(),
+    "relu": nn.ReLU(),
+    "relu_squared": ReLUSquared(),
+    "silu": nn.SiLU(),
+    "swiglu": SwiGLU(),
+}
+
+
+class Rotary(nn.Module):
+    """As Hugging Face's models turn queries and keys: component i is paired with i + D/2."""
+
+    def __init__(self, head_dim: int, block_size: int, base: float) -> None:
+        super().__init__()
+        frequencies = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+        angles = torch.outer(torch.arange(block_size, dtype=torch.float64), frequencies).repeat(1, 2)
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        T = x.shape[-2]
+        first, second = x.chunk(2, dim=-1)
+        return x * self.cos[:T] + torch.cat([-second, first], dim=-1) * self.sin[:T]
 
 
 class Attention(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.n_head = config.n_head
-        self.project_in = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
-        self.project_out = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.n_head, self.n_kv_head = config.n_head, config.n_kv_head or config.n_head
+        self.head_dim = config.head_dim or config.n_embd // config.n_head
+        inner = self.n_head * self.head_dim
+        self.project_in = nn.Linear(config.n_embd, inner + 2 * self.n_kv_head * self.head_dim, bias=config.bias)
+        self.project_out = nn.Linear(inner, config.n_embd, bias=config.bias)
+        self.scale, self.qk_norm, self.eps = config.attention_scale, config.qk_norm, config.norm_eps
+        rotary = config.positions == "rotary"
+        self.rotary = Rotary(self.head_dim, config.block_size, config.rope_base) if rotary else None
+        distance = torch.arange(config.block_size)[:, None] - torch.arange(config.block_size)
+        seen = (distance >= 0) & (distance < config.window) if config.window else None
+        self.register_buffer("seen", seen, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        B, T, C = x.shape
-        shape = (B, T, self.n_head, C // self.n_head)
-        q, k, v = (part.view(shape).transpose(1, 2) for part in self.project_in(x).split(C, dim=2))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.project_out(y.transpose(1, 2).reshape(B, T, C))
+        T = x.shape[1]
+        parts = self.project_in(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        q, k, v = parts.split([self.n_head, self.n_kv_head, self.n_kv_head], dim=1)
+        if self.qk_norm:
+            q, k = (F.rms_norm(each, (self.head_dim,), eps=self.eps) for each in (q, k))
+        if self.rotary is not None:
+            q, k = self.rotary(q), self.rotary(k)
+        seen = None if self.seen is None else self.seen[:T, :T]
+        shared = self.n_kv_head != self.n_head  # then query head h uses key head h // (n_head / n_kv_head)
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=seen, is_causal=seen is None, scale=self.scale, enable_gqa=shared
+        )
+        return self.project_out(y.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.expand = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        gated = config.activation == "swiglu"
+        n_hidden = config.n_hidden or (8 * ((config.n_embd + 2) // 3) if gated else 4 * config.n_embd)
+        self.expand = nn.Linear(config.n_embd, 2 * n_hidden if gated else n_hidden, bias=config.bias)
         self.activation = ACTIVATIONS[config.activation]
-        self.contract = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+        self.contract = nn.Linear(n_hidden, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.contract(self.activation(self.expand(x)))
@@ -46,9 +99,9 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.norm_1 = NORMS[config.norm](config.n_embd)
+        self.norm_1 = NORMS[config.norm](config.n_embd, eps=config.norm_eps)
         self.attention = Attention(config)
-        self.norm_2 = NORMS[config.norm](config.n_embd)
+        self.norm_2 = NORMS[config.norm](config.n_embd, eps=config.norm_eps)
         self.feed_forward = FeedForward(config)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,24 +110,34 @@ class Block(nn.Module):
 
 
 class TorchGPT(nn.Module):
-    """GPT-2 with the options of our GPT except dropout, whose random numbers cannot be compared."""
+    """A GPT with the options of ours except dropout, whose random numbers cannot be compared."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         assert config.dropout == 0
+        self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.n_embd)
-        self.position_embedding = nn.Embedding(config.block_size, config.n_embd)
+        learned = config.positions == "learned"
+        self.position_embedding = nn.Embedding(config.block_size, config.n_embd) if learned else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-        self.norm = NORMS[config.norm](config.n_embd)
+        self.norm = NORMS[config.norm](config.n_embd, eps=config.norm_eps)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=config.bias and not config.tie_weights)
         if config.tie_weights:
             self.head.weight = self.token_embedding.weight
 
     def forward(self, ids: Tensor) -> Tensor:
-        x = self.token_embedding(ids) + self.position_embedding(torch.arange(ids.shape[1]))
+        config = self.config
+        x = self.token_embedding(ids)
+        if config.embedding_scale != 1:
+            x = x * config.embedding_scale
+        if self.position_embedding is not None:
+            x = x + self.position_embedding(torch.arange(ids.shape[1]))
+        if config.embedding_norm:
+            x = F.rms_norm(x, (config.n_embd,), eps=config.norm_eps)
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x))
+        logits = self.head(self.norm(x))
+        return config.logit_cap * torch.tanh(logits / config.logit_cap) if config.logit_cap else logits
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(self(ids).flatten(0, 1), targets.flatten())

@@ -154,6 +154,7 @@ def _norms_and_nonlinearities() -> list[OperationCase]:
 
     x, weight, bias = normal(2, 3, 5), normal(5, 7), normal(7)
     kept_away = {"x": away_from_the_kink(rng, (2, 3, 5), weight, bias), "weight": weight, "bias": bias}
+    without_bias = {"x": away_from_the_kink(rng, (2, 3, 5), weight, 0 * bias), "weight": weight}
     gated, eps = 2 * normal(2, 5, 8), 0.1  # so large an eps shows in every gradient
     return [
         OperationCase("rms_norm", ops.rms_norm, {"x": x, "weight": normal(5)}),
@@ -161,7 +162,7 @@ def _norms_and_nonlinearities() -> list[OperationCase]:
         OperationCase("rms_norm, two axes", ops.rms_norm, {"x": x, "weight": normal(3, 5)}, lambda: {"axes": 2}),
         OperationCase("relu_squared", ops.relu_squared, {"x": np.where(np.abs(x) < 0.05, 0.5, x)}),
         OperationCase("linear_relu_squared", ops.linear_relu_squared, kept_away),
-        OperationCase("linear_relu_squared, no bias", ops.linear_relu_squared, {"x": x, "weight": weight}),
+        OperationCase("linear_relu_squared, no bias", ops.linear_relu_squared, without_bias),
         OperationCase("silu", ops.silu, {"x": 2 * x}),
         OperationCase("swiglu", ops.swiglu, {"x": gated}, parts=split_gate_and_up),
         OperationCase("tanh_cap", ops.tanh_cap, {"x": 2 * x}, lambda: {"cap": 1.7}),
