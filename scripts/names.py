@@ -111,6 +111,7 @@ REMARKS: dict[str, tuple[str | None, str | None]] = {
     "Parameter": (None, "has no role"),
     "CrossEntropyLoss": (None, "classes on axis 1; here on the last; other order of arguments"),
     "DataLoader": (None, "also several processes and samplers"),
+    "Muon": (None, "computes in bfloat16; scales by the transpose; one matrix, even if fused"),
     "Optimizer": (None, "also hooks and closures"),
     "clip_grad_norm": (None, "in `nn.utils`; returns a tensor; other norms too"),
     "clip_grad_norm_": (None, "in `nn.utils`; returns a tensor; other norms too"),
