@@ -114,6 +114,7 @@ REMARKS: dict[str, tuple[str | None, str | None]] = {
     "RMSNorm": (None, "eps is by default that of the dtype, 1.2e-7; here 1e-5"),
     "rms_norm": (None, "eps is by default that of the dtype, 1.2e-7; here 1e-5"),
     "DataLoader": (None, "also several processes and samplers"),
+    "Muon": (None, "computes in bfloat16; scales by the transpose; one matrix, even if fused"),
     "Optimizer": (None, "also hooks and closures"),
     "clip_grad_norm": (None, "in `nn.utils`; returns a tensor; other norms too"),
     "clip_grad_norm_": (None, "in `nn.utils`; returns a tensor; other norms too"),

@@ -16,12 +16,14 @@ import gpt_runs
 import heads
 import neuron
 import pages
+import singular_values
 import style
 import valley
 
 FIGURES: dict[str, ModuleType] = {
     "valley": valley,
     "gpt-runs": gpt_runs,
+    "singular-values": singular_values,
     "heads": heads,
     "bits": bits,
     "neuron": neuron,

@@ -20,7 +20,8 @@ from threadpoolctl import threadpool_limits
 from handgrad.data import load_dataset, random_batch
 from handgrad.experiments.report import markdown_table
 from handgrad.models import GPT, GPTConfig
-from handgrad.optim import SGD, Adam, AdamW, Optimizer, clip_grad_norm, schedules
+from handgrad.optim import SGD, Adam, AdamW, Combined, Muon, Optimizer, clip_grad_norm, schedules
+from handgrad.optim.lr_scheduler import CommonRate
 from handgrad.tokenizers import CharTokenizer
 from handgrad.training import evaluate
 
@@ -28,9 +29,9 @@ STEPS, WINDOW, BATCH_SIZE, BLOCK_SIZE = 400, 10, 12, 64
 TOLERANCE = 2e-3
 """In nats: other processors round differently, and a few steps amplify that."""
 
-KINDS = ("SGD", "momentum 0.9", "Adam", "AdamW")
-"""The kinds of optimizers; each runs at several constant rates."""
-CALM = ("SGD, lr 0.03", "momentum 0.9, lr 0.01", "AdamW, lr 0.001", "warm-up, cosine and clipping")
+KINDS = ("SGD", "momentum 0.9", "Adam", "AdamW", "Muon")
+"""The kinds of optimizers; each runs at several constant rates. With Muon, AdamW moves what is no matrix, at 0.001."""
+CALM = ("SGD, lr 0.03", "momentum 0.9, lr 0.01", "AdamW, lr 0.001", "Muon, lr 0.01", "warm-up, cosine and clipping")
 """Runs whose first steps can be compared. Others jump in the first steps, and a last bit decides where to."""
 
 
@@ -41,6 +42,8 @@ class Setting:
     make: Callable[[GPT], Optimizer]
     schedule: schedules.Schedule
     clip: float = math.inf
+    peak: float | None = None
+    """The rate of the first group, if the others have rates of their own in proportion to it."""
 
 
 def _sgd(model: GPT, momentum: float = 0.0) -> Optimizer:
@@ -55,6 +58,13 @@ def _adamw(model: GPT) -> Optimizer:
     return AdamW(model.decay_groups(weight_decay=0.1), betas=(0.9, 0.99))
 
 
+def _muon(model: GPT, lr: float) -> Optimizer:
+    roles = model.parameters_by_role()
+    vectors = {"params": roles["vector"], "weight_decay": 0.0}
+    others = AdamW([{"params": roles["embedding"]}, vectors], lr=0.001, betas=(0.9, 0.99), weight_decay=0.1)
+    return Combined([Muon(roles["matrix"], lr=lr, weight_decay=0.1), others])
+
+
 SETTINGS: dict[str, Setting] = {
     **{f"SGD, lr {lr}": Setting(_sgd, schedules.constant(lr)) for lr in (0.03, 0.1, 0.3, 1.0)},
     **{
@@ -63,6 +73,10 @@ SETTINGS: dict[str, Setting] = {
     },
     **{f"Adam, lr {lr}": Setting(_adam, schedules.constant(lr)) for lr in (0.0003, 0.001, 0.003, 0.01)},
     **{f"AdamW, lr {lr}": Setting(_adamw, schedules.constant(lr)) for lr in (0.001, 0.003, 0.01)},
+    **{
+        f"Muon, lr {lr}": Setting(lambda model, lr=lr: _muon(model, lr), schedules.constant(lr), peak=lr)
+        for lr in (0.003, 0.01, 0.03, 0.1)
+    },
     "warm-up": Setting(_adamw, schedules.constant(0.003, 40)),
     "warm-up and cosine": Setting(_adamw, schedules.cosine(0.003, 0.0003, STEPS, 40)),
     "warm-up, cosine and clipping": Setting(_adamw, schedules.cosine(0.003, 0.0003, STEPS, 40), 1.0),
@@ -78,24 +92,32 @@ def _text() -> tuple[CharTokenizer, np.ndarray, np.ndarray, str]:
     return tokenizer, tokenizer.encode(learned), tokenizer.encode(unseen)[:20_000], corpus.sha256
 
 
-def run(name: str, steps: int = STEPS) -> tuple[list[float], list[float], float | None]:
+Watch = Callable[[GPT, Optimizer], None]
+
+
+def run(
+    name: str, steps: int = STEPS, watch: Watch = lambda model, optimizer: None
+) -> tuple[list[float], list[float], float | None]:
     """The loss and the gradient's norm at each step, and the loss on unseen text at the end.
 
     A run ends when its loss is no longer finite; the last loss is then None. BLAS has one thread: for products as small
-    as these a second costs more than it gives.
+    as these a second costs more than it gives. ``watch`` is called after each step.
     """
     with threadpool_limits(1, user_api="blas"):
-        return _run(name, steps)
+        return _run(name, steps, watch)
 
 
-def _run(name: str, steps: int) -> tuple[list[float], list[float], float | None]:
+def _run(name: str, steps: int, watch: Watch) -> tuple[list[float], list[float], float | None]:
     setting, (tokenizer, train, validation, _) = SETTINGS[name], _text()
     model = GPT(GPTConfig(tokenizer.vocab_size, BLOCK_SIZE, n_layer=4, n_head=4, n_embd=128, bias=False), seed=1)
     optimizer, losses, norms = setting.make(model), [], []
+    rate = None if setting.peak is None else CommonRate(optimizer, setting.peak)
     for step in range(steps):
         x, y = random_batch(train, BATCH_SIZE, BLOCK_SIZE, np.random.default_rng([1, step]))
-        for group in optimizer.param_groups:
+        for group in optimizer.param_groups if rate is None else ():
             group["lr"] = setting.schedule(step)
+        if rate is not None:
+            rate.set(setting.schedule(step))
         model.zero_grad()
         with np.errstate(over="ignore", invalid="ignore"):
             losses.append(model.loss(x, y))
@@ -104,6 +126,7 @@ def _run(name: str, steps: int) -> tuple[list[float], list[float], float | None]
         if not math.isfinite(losses[-1] + norms[-1]):
             return losses[:-1], norms[:-1], None
         optimizer.step()
+        watch(model, optimizer)
     return losses, norms, evaluate(model, validation)
 
 

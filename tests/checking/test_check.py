@@ -187,6 +187,7 @@ def test_every_kernel_is_checked(results: list[Result]) -> None:
     subjects = {result.subject for result in results}
     assert {f"kernel {name}, float32" for name in names} <= subjects
     assert {f"kernel {name}, float32, large numbers" for name in names} <= subjects
+    assert "kernel adam_update, cautious, float32" in subjects
     assert {f"kernel {name}, float32, views" for name in names} <= subjects
     # Attention without elements is left to the NumPy code.
     heads = {"attention", "multi_head_attention"}

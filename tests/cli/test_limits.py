@@ -15,7 +15,8 @@ from support import SMALLEST, Output, as_flags
 from test_faults import shell, spoil
 
 from handgrad.cli.train import Source
-from handgrad.runs import Run, next_free, preset, taking_next_free
+from handgrad.models import new_model
+from handgrad.runs import Run, TrainConfig, next_free, preset, taking_next_free
 from handgrad.system import files
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_json, read_text
@@ -69,6 +70,37 @@ def test_sizes_that_no_array_shows_are_refused(changes: dict[str, Any], monkeypa
     assert ("grad_accum_steps smaller" in str(caught.value)) == (config.grad_accum_steps > 1)
     monkeypatch.setattr(memory_estimate, "physical_memory", lambda: None)
     check_fits_memory(config, config.model_config(65), 2)
+
+
+@pytest.mark.parametrize("tie_weights", [True, False])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "adam", "sgd"])
+def test_the_moments_and_the_average_are_counted(
+    optimizer: Any, tie_weights: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many numbers as the optimizer keeps after a step; the averaged weights are as many again."""
+    from handgrad.training import memory_estimate
+
+    config = replace(SHAKESPEARE, optimizer=optimizer, n_layer=2, n_embd=16, n_head=2, tie_weights=tie_weights)
+    shape = config.model_config(31)
+    model = new_model(shape)
+    made = config.make_optimizer(model.decay_groups(0.1))
+    model.arena.grad[...] = 1
+    made.step()
+    kept = sum(
+        array.size for state in made.state_dict()["state"].values() for name, array in state.items() if name != "step"
+    )
+    assert memory_estimate._moments(config, shape) == kept
+    assert shape.n_in_matrices == sum(p.size for p in model.parameters_by_role()["matrix"])
+
+    def needed(config: TrainConfig) -> float:
+        monkeypatch.setattr(memory_estimate, "physical_memory", lambda: 0)
+        with pytest.raises(InputError) as caught:
+            check_fits_memory(config, config.model_config(50257), 2)
+        return float(str(caught.value).partition("at least ")[2].partition(" ")[0].replace(",", ""))
+
+    large = replace(config, n_embd=4096)
+    gib = large.model_config(50257).n_parameters * 4 / 2**30
+    assert needed(replace(large, ema=0.9)) == pytest.approx(needed(large) + gib, abs=0.11)
 
 
 def test_a_first_step_that_takes_long_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,17 @@ def test_a_training_step_is_the_same(preset: str) -> None:
     assert results(handgrad_contender(case), 12) == pytest.approx(results(theirs, 12), abs=1e-4)
 
 
+def test_a_step_with_muon_is_near() -> None:
+    """PyTorch's Muon rounds to bfloat16, and orthogonalises queries, keys and values as one."""
+    case = small("shakespeare-cpu")
+    case = replace(case, train=replace(case.train, optimizer="muon"))
+    theirs = pytorch_contender(case)
+    theirs.prepare()
+    ours, expected = results(handgrad_contender(case), 12), results(theirs, 12)
+    assert ours == pytest.approx(expected, abs=3e-2)
+    assert ours[:1] == pytest.approx(expected[:1], abs=1e-5)
+
+
 @pytest.mark.parametrize("work", ["evaluation", "generation"])
 def test_other_work_is_the_same(work: str) -> None:
     case = small("shakespeare-cpu")

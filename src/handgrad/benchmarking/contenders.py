@@ -79,7 +79,8 @@ def handgrad_contender(case: Case, work: Work = "training", replicas: int = 0) -
 def pytorch_contender(
     case: Case, work: Work = "training", *, compiled: bool = False, bfloat16: bool = False
 ) -> Contender:
-    """PyTorch, from the same weights, on all cores, with its fused attention and its fused Adam.
+    """PyTorch, from the same weights, on all cores, with its fused attention and its fused Adam. Its Muon rounds to
+    bfloat16, and treats queries, keys and values as one matrix.
 
     ``compiled`` compiles with TorchInductor, ``bfloat16`` uses autocast. Raises InputError if PyTorch is not installed.
     """
@@ -94,6 +95,7 @@ def pytorch_contender(
     model: Any = torch_twin(same)
     optimizer = _torch_optimizer(case, model, {name: p.role for name, p in same.named_parameters()})
     schedule = case.train.make_schedule()
+    shares = [group["lr"] / case.train.lr for group in optimizer.param_groups]  # Muon has a rate of its own
     call = torch.compile(model.loss) if compiled else model.loss
     logits = torch.compile(model) if compiled else model
     step = 0
@@ -103,8 +105,8 @@ def pytorch_contender(
 
     def train() -> float:
         nonlocal step
-        for group in optimizer.param_groups:
-            group["lr"] = schedule(step)
+        for group, share in zip(optimizer.param_groups, shares, strict=True):
+            group["lr"] = schedule(step) * share
         x, y = (torch.from_numpy(array) for array in case.batch(step))
         with precision():
             loss = call(x, y)
@@ -150,9 +152,35 @@ def _torch_optimizer(case: Case, model: Any, roles: dict[str, Role]) -> Any:
     train = case.train
     decayed = [p for name, p in model.named_parameters() if roles[name] != "vector"]
     others = [p for name, p in model.named_parameters() if roles[name] == "vector"]
-    groups = [{"params": decayed, "weight_decay": train.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": train.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if train.optimizer == "muon":
+        matrices = [p for name, p in model.named_parameters() if roles[name] == "matrix"]
+        for group in groups:
+            group["params"] = [p for p in group["params"] if all(p is not matrix for matrix in matrices)]
+        decay = {"weight_decay": train.weight_decay}
+        muon = torch.optim.Muon(matrices, lr=train.muon_lr, momentum=train.muon_momentum, **decay)
+        return _Both(muon, torch.optim.AdamW(groups, lr=train.lr, betas=(train.beta1, train.beta2), fused=True))
     kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=train.lr, betas=(train.beta1, train.beta2), fused=True)
+
+
+class _Both:
+    """Two optimizers of PyTorch as one."""
+
+    def __init__(self, first: Any, second: Any) -> None:
+        self.both = first, second
+        self.param_groups = [*first.param_groups, *second.param_groups]
+
+    def step(self) -> None:
+        for each in self.both:
+            each.step()
+
+    def zero_grad(self) -> None:
+        for each in self.both:
+            each.zero_grad()
 
 
 def _evaluated(case: Case) -> Array:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from handgrad.checking.answers import check_answer, write_exercise
 from handgrad.checking.exercises import Exercise, all_exercises, exercise_named
-from handgrad.checking.kernels import check_kernel, check_kernel_at_the_edges, kernel_cases
+from handgrad.checking.kernels import OTHER_CODE, check_kernel, check_kernel_at_the_edges, kernel_cases
 from handgrad.checking.modules import check_module, gpt_cases, layer_cases
 from handgrad.checking.numerical import central_differences, relative_error
 from handgrad.checking.operations import check_operation, operation_cases
@@ -38,6 +38,8 @@ def check_gradients() -> Iterator[Result]:
     if current_backend() == "numba":
         for name, (inputs, options) in kernel_cases().items():
             yield from check_kernel(name, inputs, options)
+            if name in OTHER_CODE:
+                yield from check_kernel(name, inputs, {**options, **OTHER_CODE[name]})
             yield from check_kernel_at_the_edges(name, inputs, options)
 
 

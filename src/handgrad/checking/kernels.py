@@ -51,6 +51,10 @@ def kernel_cases() -> dict[str, tuple[Inputs, dict[str, Any]]]:
     }
 
 
+OTHER_CODE: dict[str, dict[str, Any]] = {"adam_update": {"cautious": True}}
+"""Options with which a kernel runs other code than in its case above."""
+
+
 def check_kernel(name: str, inputs: Inputs, options: dict[str, Any]) -> Iterator[Result]:
     """A result for the output and each gradient of a pair, or for each array that an update changes.
 
@@ -61,7 +65,8 @@ def check_kernel(name: str, inputs: Inputs, options: dict[str, Any]) -> Iterator
         raise ValueError(f"{name}: this case does not run with a kernel")
     found = compiled(inputs, options), text(_in_double(inputs), options)
     for (part, a), (_, b) in zip(*found, strict=True):
-        yield Result(f"kernel {name}, float32", part, None, compiled=kernel_error(a, b))
+        subject = ", ".join([f"kernel {name}", *(key for key in OTHER_CODE.get(name, {}) if options.get(key))])
+        yield Result(f"{subject}, float32", part, None, compiled=kernel_error(a, b))
 
 
 def check_kernel_at_the_edges(name: str, inputs: Inputs, options: dict[str, Any]) -> Iterator[Result]:
