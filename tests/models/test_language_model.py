@@ -69,10 +69,26 @@ def test_a_run_has_the_settings_of_the_architecture_as_they_are_described_once()
     assert issubclass(TrainConfig, Architecture)
     defaults = {field.name: field.default for field in fields(Architecture)}
     given: dict[str, Any] = {
-        **{"dropout": 0.2, "bias": False, "norm": "rms", "norm_eps": 1e-6, "positions": "rotary", "rope_base": 100.0},
-        **{"qk_norm": True, "n_kv_head": 2, "head_dim": 6, "window": 9, "attention_scale": 0.3, "activation": "silu"},
-        **{"n_hidden": 50, "embedding_scale": 3.0, "embedding_norm": True, "logit_cap": 15.0, "tie_weights": False},
-        **{"embedding_std": 1.0, "matrix_std": 0.05, "zero_init": True},
+        "dropout": 0.2,
+        "bias": False,
+        "norm": "rms",
+        "norm_eps": 1e-6,
+        "positions": "rotary",
+        "rope_base": 100.0,
+        "qk_norm": True,
+        "n_kv_head": 2,
+        "head_dim": 6,
+        "window": 9,
+        "attention_scale": 0.3,
+        "activation": "silu",
+        "n_hidden": 50,
+        "embedding_scale": 3.0,
+        "embedding_norm": True,
+        "logit_cap": 15.0,
+        "tie_weights": False,
+        "embedding_std": 1.0,
+        "matrix_std": 0.05,
+        "zero_init": True,
     }
     assert set(given) == set(defaults)
     assert not [name for name in given if given[name] == defaults[name]]
