@@ -209,7 +209,7 @@ def test_bench_shows_a_profile_and_tokenizing(handgrad: Callable[..., Output]) -
 
 def test_bench_refuses_what_cannot_be(handgrad: Callable[..., Output]) -> None:
     assert handgrad("bench", "gpt5").err == (
-        "handgrad: unknown sizes 'gpt5'; choose from quick, shakespeare-cpu, explicit-char, autograd-char, gpt2\n"
+        "handgrad: unknown sizes 'gpt5'; choose from quick, shakespeare-cpu, modern-cpu, modern, explicit-char, autograd-char, gpt2\n"
     )
     assert handgrad("bench", "--rounds", 0).code == 2
     assert handgrad("bench", "--replicas", -1).code == 2

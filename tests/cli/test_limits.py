@@ -107,7 +107,7 @@ def test_a_first_step_that_takes_long_is_announced(monkeypatch: pytest.MonkeyPat
     from handgrad.training import memory_estimate
 
     monkeypatch.setattr(memory_estimate, "available_cores", lambda: 2)
-    for name in ("quick", "shakespeare-cpu", "explicit-char", "autograd-char"):
+    for name in ("quick", "shakespeare-cpu", "modern-cpu", "modern", "explicit-char", "autograd-char"):
         assert slow_first_step(preset(name), preset(name).model_config(100), 2) is None
     many = replace(SHAKESPEARE, grad_accum_steps=100_000)
     flops = sum(each.flops for each in many.model_config(65).products(12, 64)) * 100_000

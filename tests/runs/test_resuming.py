@@ -134,7 +134,7 @@ def test_changed_settings(stopped: Run) -> None:
     assert train(run, run.data()).progress.step == 9
 
 
-@pytest.mark.parametrize("name", ["quick", "shakespeare-cpu", "explicit-char", "autograd-char"])
+@pytest.mark.parametrize("name", ["quick", "shakespeare-cpu", "modern-cpu", "modern", "explicit-char", "autograd-char"])
 def test_the_number_of_parameters_is_known_before_a_model_is_made(name: str) -> None:
     config = preset(name).model_config(71)
     assert config.n_parameters == GPT(config).n_parameters

@@ -59,7 +59,7 @@ class Source:
     dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """A text by name: functions (the default: of Python's standard library), pydoc or shakespeare."""
     preset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "quick"
-    """Settings by name: quick, shakespeare-cpu, explicit-char, autograd-char or gpt2."""
+    """Settings by name: quick, shakespeare-cpu, modern-cpu, modern, explicit-char, autograd-char or gpt2."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """A TOML file of settings, which override the preset's."""
     tokenizers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = tuple(CANDIDATES)

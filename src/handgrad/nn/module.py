@@ -58,7 +58,10 @@ class Module:
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
         """The modules held directly, with their names; those in a list are named ``attribute.index``."""
         for name, value in vars(self).items():
-            yield from _held(Module, name, value)
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, list | tuple | dict) and name != "_kept":  # what a layer keeps holds no module
+                yield from _held(Module, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """A Buffer that is assigned new values stays a Buffer; a Parameter cannot be replaced by a Tensor."""
