@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from handgrad.checking.cases import OperationCase
 from handgrad.checking.kernels import check_kernel, kernel_cases
 from handgrad.checking.modules import check_module, gpt_cases, layer_cases
 from handgrad.checking.operations import operation_cases
+from handgrad.models.config import Architecture
 from handgrad.system import backend_setting
 
 SOURCE = Path(handgrad.__file__).parent
@@ -220,7 +222,16 @@ def test_inputs_of_an_operation_have_sizes_that_all_differ() -> None:
         for name, array in case.inputs.items():
             if name not in ("query", "key", "value") and "diagonal" not in case.name:
                 assert len(set(array.shape)) == array.ndim, (case.name, name)
-    assert len(gpt_cases()) == 3
+
+
+def test_a_gpt_is_checked_with_every_setting_of_the_architecture() -> None:
+    configs = [case.module.config for case in gpt_cases()]
+    unchanged = {
+        setting.name
+        for setting in fields(Architecture)
+        if all(getattr(config, setting.name) == setting.default for config in configs)
+    }
+    assert unchanged <= {"embedding_std", "matrix_std", "zero_init"}  # the check draws all weights anew
 
 
 @pytest.mark.parametrize("case", operation_cases(), ids=lambda case: case.name)
