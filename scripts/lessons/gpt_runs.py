@@ -21,7 +21,7 @@ from handgrad.data import load_dataset, random_batch
 from handgrad.experiments.report import markdown_table
 from handgrad.models import GPT, GPTConfig
 from handgrad.optim import SGD, Adam, AdamW, Combined, Muon, Optimizer, clip_grad_norm, schedules
-from handgrad.optim.lr_scheduler import CommonRate
+from handgrad.optim.common_rate import CommonRate
 from handgrad.tokenizers import CharTokenizer
 from handgrad.training import evaluate
 

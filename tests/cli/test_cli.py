@@ -81,7 +81,7 @@ def test_help_of_train_is_in_groups_with_examples(handgrad: Handgrad) -> None:
     assert headings == ["examples", "text", "model", "training", "saving and resuming", "more"]
     assert out.count("\n  handgrad train") == 3
     training = out.split("\ntraining:")[1].split("\nsaving and resuming:")[0]
-    for flag in ("--max-steps INT", "--optimizer adamw|adam|sgd", "--lr FLOAT"):
+    for flag in ("--max-steps INT", "--optimizer adamw|muon|adam|sgd", "--lr FLOAT"):
         assert f"\n  {flag}" in training
 
 
@@ -454,7 +454,10 @@ BAD = {
     "a text without its flag": (["train", "long.txt"], "argument 'long.txt'; did you mean --text long.txt?"),
     "a word too many": (["train", "no.txt"], "unexpected argument 'no.txt'; see handgrad train --help"),
     "no number": (["train", "--lr", "fast"], "--lr must be a number, not 'fast'"),
-    "choice": (["train", "--optimizer", "lion"], "--optimizer must be one of 'adamw', 'adam', 'sgd', not 'lion'"),
+    "choice": (
+        ["train", "--optimizer", "lion"],
+        "--optimizer must be one of 'adamw', 'muon', 'adam', 'sgd', not 'lion'",
+    ),
     "two texts": (
         ["train", "--text", "a", "--dataset", "pydoc"],
         "give only one of --text, --data and --dataset, not --text and --dataset",

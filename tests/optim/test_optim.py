@@ -12,7 +12,7 @@ from handgrad import nn
 from handgrad.models import GPT, GPTConfig
 from handgrad.models.arena import Arena
 from handgrad.optim import SGD, Adam, AdamW, Optimizer, clip_grad_norm, schedules
-from handgrad.optim.lr_scheduler import CommonRate
+from handgrad.optim.common_rate import CommonRate
 from handgrad.optim.optimizer import FlatBlock, Piece
 from handgrad.system.arrays import Array
 

@@ -290,6 +290,11 @@ def test_presets_are_the_published_ones() -> None:
         ("beta2", 1.0, r"beta2 must lie in \[0, 1\), not 1.0"),
         ("schedule", "linear", "schedule must be cosine or constant or step or trapezoid, not linear"),
         ("dropout", 1.0, r"dropout must lie in \[0, 1\), not 1.0"),
+        ("ema", 1.0, r"ema must lie in \[0, 1\), not 1.0"),
+        ("muon_momentum", -0.1, r"muon_momentum must lie in \[0, 1\), not -0.1"),
+        ("muon_lr", 0.0, "muon_lr must be a finite number above 0, not 0.0"),
+        ("decay_fraction", 0.0, r"decay_fraction must lie in \(0, 1\], not 0.0"),
+        ("decay_shape", "cosine", "decay_shape must be linear or sqrt, not cosine"),
         ("n_layers", 3, "unknown field 'n_layers'; choose from "),
     ],
 )
@@ -298,6 +303,12 @@ def test_a_configuration_that_cannot_be_is_one_sentence(field: str, value: objec
         TINY.updated({field: value}, "settings.toml")
     assert "settings.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_cautious_decay_needs_a_decay_beside_the_step(optimizer: str) -> None:
+    with pytest.raises(InputError, match="cautious must be False unless optimizer is adamw or muon, not True"):
+        TINY.updated({"optimizer": optimizer, "cautious": True}, "test")
 
 
 def test_integers_serve_as_floats() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from handgrad.benchmarking.cases import Case
 from handgrad.generation import generate
 from handgrad.nn.parameter import Role
-from handgrad.optim.lr_scheduler import CommonRate
+from handgrad.optim.common_rate import CommonRate
 from handgrad.runs import choose_replicas
 from handgrad.system.arrays import Array
 from handgrad.system.errors import InputError

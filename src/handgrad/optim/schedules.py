@@ -1,4 +1,7 @@
-"""The learning rate over a run, as functions of the step, which is counted from 0."""
+"""The learning rate over a run, as functions of the step, which is counted from 0.
+
+``lr_scheduler.LambdaLR(optimizer, schedules.trapezoid(1.0, 0.0, max_steps))`` sets an optimizer's rates by one of them.
+"""
 
 import math
 from collections.abc import Callable

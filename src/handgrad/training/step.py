@@ -9,7 +9,7 @@ from handgrad.data import TokenData, n_targets, random_batch
 from handgrad.data.batches import Batch
 from handgrad.models import LanguageModel
 from handgrad.optim import Optimizer, WeightAverage
-from handgrad.optim.lr_scheduler import CommonRate
+from handgrad.optim.common_rate import CommonRate
 from handgrad.runs.directory import Run
 from handgrad.system.arrays import Array
 from handgrad.system.threads import Team
