@@ -12,6 +12,7 @@ GROUPS = {
         *(
             "budget",
             "max_steps",
+            "minutes",
             "batch_size",
             "boundaries",
             "grad_accum_steps",
