@@ -230,7 +230,7 @@ def use_results(path: Path) -> None:
     measured = read_results(path / "results.json")
     markdown_table(table(measured))
     samples_side_by_side(measured)
-    curves = {one.tokenizer: one.curve for one in measured if one.curve is not None}
+    curves = {one.name: one.curve for one in measured if one.curve is not None}
     if curves and zlib.crc32(str(curves).encode()) % 20 == 0:
         draw_bits(curves)
 

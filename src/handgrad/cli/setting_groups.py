@@ -10,6 +10,8 @@ GROUPS = {
     "model": ("preset", "config", "n_layer", "n_head", "n_embd", "block_size", *MODEL_FIELDS),
     "training": (
         *(
+            "recipes",
+            "seeds",
             "budget",
             "max_steps",
             "minutes",

@@ -11,14 +11,14 @@ from handgrad.runs import TrainConfig, choose_replicas
 from handgrad.system.errors import InputError
 from handgrad.training import seconds_per_step
 
-Unit = Literal["steps", "characters", "seconds"]
+Unit = Literal["steps", "characters", "seconds", "minutes"]
 _FORM = re.compile(r"(?:([a-z-]+)=)?(\d+(?:_\d+)*(?:\.\d+)?(?:e\d{1,2})?) ?([a-z]*)")
 _MOST = 1e15
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A number of steps, of characters of training text seen, or of seconds of training on this machine."""
+    """A number of steps, of characters of training text seen, or of seconds or minutes of training on this machine."""
 
     amount: float
     unit: Unit = "steps"
@@ -33,18 +33,20 @@ class Budget:
         return f"{self.amount:{',.0f' if self.amount == round(self.amount) else ','}} {self.unit}"
 
     def steps(self, config: TrainConfig, data: TokenData) -> int:
-        """The budget in steps, at least one. Seconds become steps by timing some steps, without evaluations."""
+        """The budget in steps, at least one. Times become steps by timing some of them, without
+        evaluations."""
         if self.unit == "steps":
             return max(1, round(self.amount))
         if self.unit == "characters":
             tokens = config.batch_size * config.block_size * config.grad_accum_steps
             return max(1, math.ceil(self.amount / (tokens * characters_per_token(data))))
         replicas = choose_replicas(config.replicas, config.batch_size)
-        return max(1, round(self.amount / seconds_per_step(config, data, replicas, self.amount)))
+        seconds = self.amount * (60 if self.unit == "minutes" else 1)
+        return max(1, round(seconds / seconds_per_step(config, data, replicas, seconds)))
 
     @classmethod
     def parse(cls, text: str) -> tuple[str | None, Self]:
-        """The name, if there is one, and the amount: ``8000steps``, ``word=2.5e6characters``, ``bpe=600seconds``.
+        """The name, if there is one, and the amount: ``8000steps``, ``word=2.5e6characters``, ``bpe=600seconds``, ``10minutes``.
 
         Raises InputError for any other form.
         """
