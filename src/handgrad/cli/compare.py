@@ -273,11 +273,12 @@ def _train(the_run: Run, allow_inexact: bool, console: Console) -> int | None:
 
 def _as_rich(rows: list[list[str]]) -> Table:
     head, *others = rows
-    names = (name.replace("**", "") for name in head)
+    names = [name.replace("**", "") for name in head]
     shown = Table(*names, box=None, header_style="bold", pad_edge=False, collapse_padding=len(head) > _MANY_COLUMNS)
     shown.columns[0].no_wrap = True
-    for column in shown.columns[1:]:
+    for column, name in list(zip(shown.columns, names, strict=True))[1:]:
         column.justify = "right"
+        column.min_width = max(map(len, name.split()))
     for row in others:
         shown.add_row(row[0].replace("**", ""), *row[1:])
     return shown

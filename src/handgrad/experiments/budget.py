@@ -46,7 +46,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> tuple[str | None, Self]:
-        """The name, if there is one, and the amount: ``8000steps``, ``word=2.5e6characters``, ``bpe=600seconds``, ``10minutes``.
+        """The name, if there is one, and the amount: ``8000steps``, ``word=2.5e6characters``, ``bpe=10minutes``.
 
         Raises InputError for any other form.
         """
