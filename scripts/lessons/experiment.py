@@ -2,8 +2,8 @@
 
 import pages
 
-from handgrad.experiments import Measures, read_results
-from handgrad.experiments.report import markdown_table, samples_side_by_side, table
+from handgrad.experiments import Measures, read_results, table
+from handgrad.experiments.report import markdown_table, samples_side_by_side
 
 _PLOTTED = "near 3.0 and 4.3"
 """What the published plots show for words and for byte pairs."""
@@ -14,7 +14,7 @@ def tables() -> dict[str, str]:
     measured = read_results(RESULTS)
     return {
         "results": markdown_table(table(measured)),
-        "published": markdown_table(_published({one.tokenizer: one for one in measured})),
+        "published": markdown_table(_published({one.name: one for one in measured})),
         "samples": samples_side_by_side(measured),
     }
 

@@ -155,7 +155,7 @@ STAGES = {
     "laying out a run": "handgrad.runs.directory.write_token_files",
     "measuring": "handgrad.cli.compare.measure",
     "drawing": "handgrad.cli.compare.draw_panel",
-    "reporting": "handgrad.experiments.report.write_json",
+    "reporting": "handgrad.experiments.results.write_json",
 }
 
 
@@ -311,7 +311,7 @@ def test_help_shows_every_flag(handgrad: Handgrad) -> None:
     for flag in ("--text", "--dataset", "--tokenizers", "--budget", "--out", "--resume", "--allow-inexact", "--n-embd"):
         assert flag in out
     assert "(default: 8000)" in out
-    assert "--tokenizer " not in out  # --tokenizers takes its place
+    assert "--tokenizer char|word|bpe" in out  # for --recipes
 
 
 BAD: dict[str, tuple[list[str], str]] = {
@@ -324,8 +324,11 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["--tokenizers", "char,word"],
         "unknown tokenizer 'char,word'; choose from char, word, bpe, word-lowercase",
     ),
-    "for train": (["--tokenizer", "word"], "--tokenizers names what is compared; the setting tokenizer is for train"),
-    "for train, in a file": (["--config", "word.toml"], "the setting tokenizer is for train"),
+    "for train": (
+        ["--tokenizer", "word"],
+        "--tokenizers names what is compared; the setting tokenizer is for --recipes",
+    ),
+    "for train, in a file": (["--config", "word.toml"], "the setting tokenizer is for --recipes"),
     "budget": (["--budget", "-5steps"], "a budget is written like 8000steps"),
     "no budget": (["--budget", "0"], "a budget must be above 0"),
     "budget of none": (["--budget", "words=5"], "is for 'words', which is not compared"),

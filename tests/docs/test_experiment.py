@@ -26,7 +26,7 @@ CONFIG = preset("explicit-char").updated({"vocab_size": 6551, "eval_interval": 2
 
 @cache
 def measured() -> dict[str, Measures]:
-    return {one.tokenizer: one for one in read_results(experiment.RESULTS)}
+    return {one.name: one for one in read_results(experiment.RESULTS)}
 
 
 def prose() -> str:

@@ -19,6 +19,7 @@ from handgrad.system.errors import InputError
         ("8_000 steps", None, 8000, "steps"),
         ("word=2.5e6characters", "word", 2_500_000, "characters"),
         ("word-lowercase=600seconds", "word-lowercase", 600, "seconds"),
+        ("word=2.5minutes", "word", 2.5, "minutes"),
         ("7", None, 7, "steps"),
     ],
 )
@@ -41,7 +42,7 @@ def test_an_amount_that_cannot_be_is_refused(text: str) -> None:
 
 
 def test_a_unit_that_there_is_not_is_refused() -> None:
-    with pytest.raises(InputError, match="in steps, characters, seconds, not 'hours'"):
+    with pytest.raises(InputError, match="in steps, characters, seconds, minutes, not 'hours'"):
         Budget.parse("5hours")
 
 
@@ -86,10 +87,16 @@ def test_characters_come_to_the_steps_that_show_as_many(name: str) -> None:
 
 def test_seconds_come_to_the_steps_that_take_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded(CORPUS, candidate("char"), SMALL)
-    # The first two steps are slow; so are two others, which took three seconds each.
-    clock = iter([0, 50, 100, 150, 200, 203, 210, 213, 220, 223, 230, 280, 290, 340] * 2)
-    monkeypatch.setattr(budget.time, "perf_counter", lambda: next(clock))
+    asked: list[Any] = []
+
+    def three_seconds(*arguments: Any) -> float:
+        asked.append(arguments)
+        return 3.0
+
+    monkeypatch.setattr(budget, "seconds_per_step", three_seconds)
     assert Budget(60, "seconds").steps(SMALL, data) == 20
-    assert Budget(60, "seconds").steps(SMALL.updated({"grad_accum_steps": 4}, "test"), data) == 5
+    assert asked == [(SMALL, data, SMALL.replicas, 60)]
+    assert Budget(1, "seconds").steps(SMALL, data) == 1
+    assert Budget(0.5, "minutes").steps(SMALL, data) == 10
     monkeypatch.undo()
-    assert budget.seconds_per_step(SMALL, data.tokenizer.vocab_size) > 0
+    assert Budget(1, "seconds").steps(SMALL, data) > 1

@@ -107,7 +107,7 @@ def test_a_layout_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("handgrad.experiments.tokenizer_comparison.write_json", interrupted)
+    monkeypatch.setattr("handgrad.experiments.comparison.write_json", interrupted)
     with pytest.raises(KeyboardInterrupt):
         create_comparison(tmp_path / "out", CORPUS, SMALL, ["char"], BUDGETS)
     assert list(tmp_path.iterdir()) == []

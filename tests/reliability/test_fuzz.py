@@ -28,12 +28,18 @@ import handgrad
 from handgrad.data import Choices, Corpus, load_text, open_token_files, prepare_in_memory, random_batch
 from handgrad.experiments import (
     Budget,
+    Comparison,
+    Recipe,
+    configs_of,
     create_comparison,
+    create_recipe_comparison,
     known_results,
     measure,
     measures,
     open_comparison,
+    read_recipe_results,
     read_results,
+    recipe_table,
     table,
     write_report,
 )
@@ -230,9 +236,13 @@ def use_results(path: Path) -> None:
     measured = read_results(path / "results.json")
     markdown_table(table(measured))
     samples_side_by_side(measured)
-    curves = {one.tokenizer: one.curve for one in measured if one.curve is not None}
+    curves = {one.name: one.curve for one in measured if one.curve is not None}
     if curves and zlib.crc32(str(curves).encode()) % 20 == 0:
         draw_bits(curves)
+
+
+def use_recipe_results(path: Path) -> None:
+    markdown_table(recipe_table(read_recipe_results(path / "results.json")))
 
 
 CHECKPOINT = "checkpoints/step-00000012"
@@ -254,6 +264,8 @@ TARGETS = {
     "meta.json": Target("data/meta.json", lambda path: use_token_files(path / "data")),
     "comparison.json": Target("comparison.json", use_comparison, "compared"),
     "results.json": Target("results.json", use_results, "compared"),
+    "comparison.json, of recipes": Target("comparison.json", use_comparison, "recipes"),
+    "results.json, of recipes": Target("results.json", use_recipe_results, "recipes"),
     "settings.toml": Target("settings.toml", use_settings, "files"),
     "tokenizer.json, characters": Target("char.json", lambda path: use_tokenizer(path / "char.json"), "files"),
     "tokenizer.json, words": Target("word.json", lambda path: use_tokenizer(path / "word.json"), "files"),
@@ -308,15 +320,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     (files / "text.gz").write_bytes(gzip.compress((TEXT[:3000] + PROMPT).encode(), mtime=0))
     rows = [{"text": f"{line} {PROMPT}", "user": i} for i, line in enumerate(TEXT.splitlines()[:20])]
     (files / "text.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    compare(root / "compared", corpus, config)
+    budgets = {"char": Budget(2), "word": Budget(90, "characters")}
+    compare(create_comparison(root / "compared", corpus, config, tuple(budgets), budgets))
+    recipes = (Recipe("plain", "GPT-2.", {}), Recipe("relu", "ReLU.", {"activation": "relu"}))
+    configs = configs_of(recipes, True, config, config, set())
+    two = {"plain": Budget(2), "relu": Budget(3)}
+    compare(create_recipe_comparison(root / "recipes", corpus, config, recipes, configs, two, is_ladder=True, seeds=2))
     return root
 
 
-def compare(out: Path, corpus: Corpus, config: TrainConfig) -> None:
-    """A comparison that has finished one of its two tokenizers."""
-    budgets = {"char": Budget(2), "word": Budget(90, "characters")}
-    comparison = create_comparison(out, corpus, config, tuple(budgets), budgets)
-    entry = comparison.entries[0]
+def compare(comparison: Comparison[Any]) -> None:
+    """Finishes one of the runs of a comparison."""
+    out, entry = comparison.path, comparison.entries[0]
     run = comparison.run(entry)
     train(run, run.data())
     with pytest.MonkeyPatch.context() as patch:

@@ -23,6 +23,8 @@ _PLAINER = (
     (r"^Missing from handgrad \w+: (\S+)( [A-Z]+\b)? .*", r"\1\2 is missing"),
     (r"^Error parsing (\S+): .*?invalid literal for int\(\) with base 10: ('.*?').*", r"\1 must be an integer, not \2"),
     (r"^Error parsing (\S+): .*?could not convert string to float: ('.*?').*", r"\1 must be a number, not \2"),
+    (r"^Error parsing (\S+): no type matching \{None\}\|FLOAT .* from \['(.*)'\]", r"\1 must be a number, not '\2'"),
+    (r"^Error parsing (\S+): no type matching \{None\}\|INT .* from \['(.*)'\]", r"\1 must be an integer, not '\2'"),
     (r"^invalid choice ('.*') for argument '(\S+)'\. Expected one of \((.*)\)", r"\2 must be one of \3, not \1"),
     (r"^Missing value for argument '(\S+)'.*", r"\1 needs a value"),
 )

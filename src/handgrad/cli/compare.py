@@ -1,9 +1,10 @@
-"""handgrad compare: one text and one model under several tokenizers."""
+"""handgrad compare: one text under several tokenizers, or under several recipes."""
 
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -20,16 +21,21 @@ from handgrad.cli.setting_groups import GROUPS
 from handgrad.data import DEFAULT_DATASET, load_dataset, load_text
 from handgrad.experiments import (
     CANDIDATES,
+    LADDER,
     Budget,
-    TokenizerComparison,
+    Comparison,
+    Recipe,
     budgets_for,
     candidate,
+    configs_of,
     create_comparison,
+    create_recipe_comparison,
     draw_panel,
     known_results,
     measure,
     open_comparison,
-    table,
+    read_recipes,
+    results_table,
     write_report,
 )
 from handgrad.runs import (
@@ -49,6 +55,9 @@ from handgrad.system.errors import InputError
 from handgrad.system.locks import locked
 from handgrad.training import DivergedError, compile_kernels, train
 
+_MANY_COLUMNS = 6
+"""A table with more stands closer together, so that 80 characters hold it."""
+
 
 @dataclass
 class Source:
@@ -64,11 +73,16 @@ class Source:
     """A TOML file of settings, which override the preset's."""
     tokenizers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = tuple(CANDIDATES)
     """The tokenizers to compare. word-lowercase drops capitals and turns every unknown word into one token."""
+    recipes: Annotated[tuple[Path, ...] | None, tyro.conf.arg(metavar="[FILE ...]")] = None
+    """Compare recipes in place of tokenizers: each TOML FILE is a recipe, settings that it changes. Without a FILE, a
+    ladder from GPT-2 to a modern model, one change at a time. All have the tokenizer of --tokenizer."""
+    seeds: int | None = None
+    """Train each recipe with this many seeds, --seed and those after it. The default is 1."""
     budget: Annotated[tuple[str, ...], tyro.conf.arg(metavar="BUDGET ...")] = ()
-    """How long to train each model: 8000steps, 2e7characters or 600seconds; word=4000steps for one of them. The
-    default is --max-steps."""
+    """How long to train each model: 8000steps, 2e7characters, 600seconds or 10minutes; word=4000steps for one of
+    them, by the name of its tokenizer or recipe. The default is --max-steps."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="OUT")] = None
-    """The directory of the comparison, with an ordinary run for each tokenizer in runs/; runs/compare-N by default."""
+    """The directory of the comparison, with an ordinary run for each model in runs/; runs/compare-N by default."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="OUT")] = None
     """Continue the comparison in this directory. If it is finished, print its table again."""
     allow_inexact: bool = False
@@ -77,8 +91,8 @@ class Source:
 
 @dataclass
 class Arguments:
-    """Train one model on one text under several tokenizers, and show the results in one table. Flags override the TOML
-    file, which overrides the preset."""
+    """Train on one text under several tokenizers, or with --recipes under several recipes, and show the results in one
+    table. Flags override the TOML file, which overrides the preset."""
 
     source: Annotated[Source, tyro.conf.arg(name="")] = field(default_factory=Source)
     settings: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
@@ -94,10 +108,17 @@ _HELP = Help(
             "handgrad compare --budget 600seconds word=4000steps --out runs/tokenizers",
             "Train for ten minutes each, but the model of words for 4,000 steps.",
         ),
+        (
+            "handgrad compare --recipes --preset quick --out runs/ladder",
+            "Change a GPT-2 into a modern model, one change at a time.",
+        ),
+        (
+            "handgrad compare --recipes plain.toml mine.toml --seeds 3",
+            "Compare two recipes of your own, each with three seeds.",
+        ),
         ("handgrad compare --resume runs/tokenizers", "Continue a comparison that was interrupted."),
     ),
     groups=GROUPS,
-    hidden=("tokenizer",),  # --tokenizers takes its place
 )
 
 
@@ -120,22 +141,17 @@ def run(argv: list[str]) -> int:
         raise InputError(f"cannot continue in {where}: {what}; what is done is kept; {again}") from None
 
 
-def _new(source: Source, argv: list[str], console: Console) -> TokenizerComparison:
+def _new(source: Source, argv: list[str], console: Console) -> Comparison[Any]:
     defaults = preset(source.preset)
     in_file, typed = read_config_file(source.config), given_fields(argv)
     config = defaults.updated(in_file, str(source.config))
     config = parse(Arguments, argv, "compare", Arguments(settings=config), _HELP).settings
     if source.allow_inexact:
         raise InputError("--allow-inexact is for --resume OUT")
-    if config.tokenizer != defaults.tokenizer:
-        raise InputError("compare: --tokenizers names what is compared; the setting tokenizer is for train")
     if source.text is not None and source.dataset is not None:
         raise InputError("give only one of --text and --dataset")
-    names = source.tokenizers
-    if not names or len(set(names)) < len(names):
-        raise InputError(f"compare: --tokenizers must name each once, of {', '.join(CANDIDATES)}")
-    for name in names:
-        candidate(name)
+    recipes = _recipes(source, typed)
+    names = _tokenizers(source, config, defaults) if recipes is None else [recipe.name for recipe in recipes]
     if useless := without_effect(config, typed):
         raise InputError(useless)
     moved: list[str] = []
@@ -144,20 +160,56 @@ def _new(source: Source, argv: list[str], console: Console) -> TokenizerComparis
     if "max_steps" in typed and budgets == budgets_for(names, source.budget, Budget(1)):
         moved.append("--max-steps has no effect, because --budget says how long to train each model")
     fewest = min((round(each.amount) for each in budgets.values() if each.unit == "steps"), default=config.max_steps)
-    settled = agreed(replace(config, max_steps=max(fewest, 1)), defaults, {*given, "max_steps"}, moved.append)
+    shortest = replace(config, max_steps=max(fewest, 1))
+    settled = agreed(shortest, defaults, {*given, "max_steps"}, moved.append)
+    configs = []
+    if recipes is not None:
+        of_all = given - set(Source.__dataclass_fields__)
+        configs = configs_of(recipes, not source.recipes, settled, defaults, of_all, moved.append)
     config = replace(settled, max_steps=config.max_steps)
     if source.out is not None:
         check_is_free(source.out)
     corpus = load_text(source.text) if source.text is not None else load_dataset(source.dataset or DEFAULT_DATASET)
     taken = nullcontext(source.out) if source.out is not None else taking_next_free(Path("runs"), "compare")
+    made: Comparison[Any]
     with taken as out, compiling_is_said():
-        made = create_comparison(out, corpus, config, names, budgets, console.print)
+        if recipes is None:
+            made = create_comparison(out, corpus, config, names, budgets, console.print)
+        else:
+            configs = [replace(each, max_steps=config.max_steps) for each in configs]
+            many, ladder = 1 if source.seeds is None else source.seeds, not source.recipes
+            made = create_recipe_comparison(
+                out, corpus, config, recipes, configs, budgets, is_ladder=ladder, seeds=many, say=console.print
+            )
     for sentence in moved:
         warn(sentence)
     return made
 
 
-def _asked_to_resume(source: Source, argv: list[str]) -> TokenizerComparison:
+def _tokenizers(source: Source, config: TrainConfig, defaults: TrainConfig) -> Sequence[str]:
+    """The names of the tokenizers to compare."""
+    if config.tokenizer != defaults.tokenizer:
+        raise InputError("compare: --tokenizers names what is compared; the setting tokenizer is for --recipes")
+    names = source.tokenizers
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"compare: --tokenizers must name each once, of {', '.join(CANDIDATES)}")
+    for name in names:
+        candidate(name)
+    return names
+
+
+def _recipes(source: Source, typed: Collection[str]) -> Sequence[Recipe] | None:
+    """The recipes to compare; None if tokenizers are compared."""
+    if source.recipes is None:
+        if source.seeds is not None:
+            raise InputError("--seeds is for --recipes; tokenizers are compared with one seed, --seed")
+        return None
+    if "tokenizers" in typed:
+        raise InputError("compare either --recipes or --tokenizers; all recipes have the tokenizer of --tokenizer")
+    return read_recipes(source.recipes) if source.recipes else LADDER
+
+
+def _asked_to_resume(source: Source, argv: list[str]) -> Comparison[Any]:
     assert source.resume is not None
     alone = Source(resume=source.resume, allow_inexact=source.allow_inexact)
     if parse(Arguments, argv, "compare", extra=_HELP) != Arguments(source=alone):
@@ -165,7 +217,7 @@ def _asked_to_resume(source: Source, argv: list[str]) -> TokenizerComparison:
     return open_comparison(source.resume)
 
 
-def _compare(comparison: TokenizerComparison, allow_inexact: bool, again: str, console: Console) -> int:
+def _compare(comparison: Comparison[Any], allow_inexact: bool, again: str, console: Console) -> int:
     known = known_results(comparison, warn)
     measured = dict(known)
     diverged: dict[str, str] = {}
@@ -191,7 +243,7 @@ def _compare(comparison: TokenizerComparison, allow_inexact: bool, again: str, c
     if measured:
         if diverged or measured.keys() == known.keys():
             write_report(comparison, measured, diverged)
-        console.print(_as_rich(table([measured[entry.name] for entry in comparison.entries if entry.name in measured])))
+        console.print(_as_rich(results_table(comparison, measured)))
         console.print(f"\ntable, samples and pictures: {comparison.path / 'results.md'}")
     if diverged:
         warn(
@@ -221,9 +273,12 @@ def _train(the_run: Run, allow_inexact: bool, console: Console) -> int | None:
 
 def _as_rich(rows: list[list[str]]) -> Table:
     head, *others = rows
-    shown = Table(*head, box=None, header_style="bold", pad_edge=False)
-    for column in shown.columns[1:]:
+    names = [name.replace("**", "") for name in head]
+    shown = Table(*names, box=None, header_style="bold", pad_edge=False, collapse_padding=len(head) > _MANY_COLUMNS)
+    shown.columns[0].no_wrap = True
+    for column, name in list(zip(shown.columns, names, strict=True))[1:]:
         column.justify = "right"
+        column.min_width = max(map(len, name.split()))
     for row in others:
         shown.add_row(row[0].replace("**", ""), *row[1:])
     return shown

@@ -31,8 +31,6 @@ class Help:
     """A command line, and what it does."""
     groups: Mapping[str, Sequence[str]] = field(default_factory=lambda: {OPTIONS: ()})
     """The headings, and the fields whose flags each lists; the last heading also lists those that none names."""
-    hidden: Sequence[str] = ()
-    """Fields that the command does not accept."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Argument:
 def print_help(console: Console, command: str, kind: type, default: Any, extra: Help) -> None:
     """Prints the help of a command whose arguments are the dataclass ``kind``, wrapped to the console's width."""
     width = max(console.width, _NARROWEST)
-    arguments = [one for one in arguments_of(kind, default) if one.name not in extra.hidden]
+    arguments = list(arguments_of(kind, default))
     positional = [one for one in arguments if not one.flags]
     flags = [one for one in arguments if one.flags]
     usage = [one.usage for one in flags if one.required] + ["[OPTIONS]"] + [one.usage for one in positional]

@@ -17,7 +17,8 @@ from handgrad.runs.checkpoint import Progress as RunProgress
 from handgrad.training import Reporter
 
 _PLAIN_SECONDS = 2.0
-_SAMPLE_TOKENS = 200
+SAMPLE_TOKENS = 200
+"""Of a sample during training."""
 _GAP = "  "
 
 
@@ -76,7 +77,7 @@ class TrainingDisplay(Reporter):
         interval = self.config.sample_interval
         if interval and metrics.step % interval == 0 and not self._is_evaluated(metrics.step):
             self._print(f"step {metrics.step:,} writes:")
-            self._print(write(self.model, self.data.tokenizer, _SAMPLE_TOKENS, seed=self.config.seed))
+            self._print(write(self.model, self.data.tokenizer, SAMPLE_TOKENS, seed=self.config.seed))
         if self.live is not None or metrics.step % self.config.log_interval or self._is_evaluated(metrics.step):
             return
         if time.monotonic() - self.printed >= _PLAIN_SECONDS:
@@ -101,7 +102,7 @@ class TrainingDisplay(Reporter):
         if interval and metrics.step % interval == 0 and not comes_again:
             tokenizer = self.data.tokenizer
             start = start_of(tokenizer, documents=self.run.has_documents, begins=self.run.begins)
-            self._print(write(model, tokenizer, _SAMPLE_TOKENS, seed=self.config.seed, start=start))
+            self._print(write(model, tokenizer, SAMPLE_TOKENS, seed=self.config.seed, start=start))
 
     def noticed(self, sentence: str) -> None:
         warn(sentence)

@@ -10,8 +10,11 @@ GROUPS = {
     "model": ("preset", "config", "n_layer", "n_head", "n_embd", "block_size", *MODEL_FIELDS),
     "training": (
         *(
+            "recipes",
+            "seeds",
             "budget",
             "max_steps",
+            "minutes",
             "batch_size",
             "boundaries",
             "grad_accum_steps",

@@ -16,19 +16,22 @@ from handgrad.cli.help import Help
 from handgrad.cli.interrupts import Interrupts
 from handgrad.cli.invocation import command
 from handgrad.cli.main import FAILED, OK
-from handgrad.cli.progress import TrainingDisplay
+from handgrad.cli.progress import SAMPLE_TOKENS, TrainingDisplay
 from handgrad.cli.setting_groups import GROUPS
 from handgrad.cli.texts import TextFlags, is_path, skipped_files, texts_of
 from handgrad.data import DEFAULT_DATASET, TokenData, open_token_files, prepare_in_memory
 from handgrad.generation import start_of, write
+from handgrad.models import LanguageModel
 from handgrad.models.formats.model_in_checkpoint import read_pointer
 from handgrad.runs import (
     Run,
     TrainConfig,
     agreed,
     check_is_free,
+    check_minutes,
     choose_replicas,
     create_run,
+    fitted,
     load_intact,
     open_run,
     preset,
@@ -43,9 +46,9 @@ from handgrad.runs.resuming import was_cut_off
 from handgrad.system.errors import InputError
 from handgrad.system.locks import locked
 from handgrad.tokenizers import Tokenizer, load_tokenizer, make_tokenizer
-from handgrad.training import DivergedError, check_fits_memory, compile_kernels, slow_first_step, train
+from handgrad.training import DivergedError, check_fits_memory, compile_kernels, measure_pace, slow_first_step, train
 
-_SAMPLE_TOKENS = 300
+_FINAL_TOKENS = 300
 _SAMPLE_LINES = 10
 """Documents to show, if each is a line."""
 
@@ -72,6 +75,9 @@ class Source(TextFlags):
     """Resume even if libraries, replicas or processor have changed; the run then takes another course."""
     init_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """Start from the best weights of this run, with its tokenizer and the shape of its model."""
+    minutes: float | None = None
+    """Train for about this many minutes, of which a part is possible, in place of --max-steps. handgrad times a few
+    steps, chooses the number of steps that fits, and writes it into config.json."""
 
 
 @dataclass
@@ -89,6 +95,7 @@ _HELP = Help(
             "handgrad train --text book.txt --preset shakespeare-cpu --lr 5e-4 --out runs/book",
             "Train another preset on your own text, with one setting changed.",
         ),
+        ("handgrad train --text book.txt --minutes 10", "Train for as many steps as fit into ten minutes."),
         ("handgrad train --resume runs/book --max-steps 4000", "Continue a run, to more steps than before."),
     ),
     groups=GROUPS,
@@ -100,7 +107,7 @@ def run(argv: list[str]) -> int:
     console = make_console()
     source, _ = parse_known(Source, argv, "train")
     if source.resume is None:
-        return _train(*_new(source, argv), console)
+        return _train(*_new(source, argv, console), console)
     the_run, settings = _asked_to_resume(source, argv)
     with locked(the_run.path, "trained") as stale:  # of resuming and training in one
         if stale is not None:
@@ -112,10 +119,11 @@ def run(argv: list[str]) -> int:
         return _train(the_run, data, console)
 
 
-def _new(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
+def _new(source: Source, argv: list[str], console: Console) -> tuple[Run, TokenData]:
     argv, tokenizer = _tokenizer_in(argv)
     moved: list[str] = []
-    config = _settings(source, argv, tokenizer, moved.append)
+    chosen = _settings(source, argv, tokenizer, moved.append)
+    config = chosen.config
     if source.out is not None:
         check_is_free(source.out)
     if source.init_from is not None:
@@ -128,10 +136,15 @@ def _new(source: Source, argv: list[str]) -> tuple[Run, TokenData]:
     check_fits_memory(config, model, replicas)
     if slow := slow_first_step(config, model, replicas):
         moved.append(slow)
+
+    def length_in_minutes(directory: Path) -> TrainConfig:
+        return _fitted_into(source.minutes or 0.0, chosen, data, replicas, directory, console, moved.append)
+
     # Another training may look for a free number at the same time.
     taken = nullcontext(source.out) if source.out is not None else taking_next_free(Path("runs"), source.preset)
     with taken as out:
-        the_run = create_run(out, config, data, source.data, replicas, init_from)
+        in_minutes = None if source.minutes is None else length_in_minutes
+        the_run = create_run(out, config, data, source.data, replicas, init_from, in_minutes)
     for sentence in moved:  # after everything that may refuse
         warn(sentence)
     return the_run, the_run.data()  # memory-mapped from now on
@@ -159,9 +172,18 @@ def _same(given: Tokenizer | None, of_weights: Tokenizer, path: Path) -> Tokeniz
     return of_weights
 
 
-def _settings(
-    source: Source, argv: list[str], tokenizer: Tokenizer | None, notice: Callable[[str], None]
-) -> TrainConfig:
+@dataclass(frozen=True)
+class _Chosen:
+    """The settings of a new run, and where they come from."""
+
+    config: TrainConfig
+    defaults: TrainConfig
+    """Before anything was given."""
+    given: Collection[str]
+    """The names of the settings that were given."""
+
+
+def _settings(source: Source, argv: list[str], tokenizer: Tokenizer | None, notice: Callable[[str], None]) -> _Chosen:
     """The preset, overridden by the shape of the weights, by the TOML file and by the flags, in this order.
 
     Defaults that contradict what was given move along; ``notice`` receives a sentence about each.
@@ -194,7 +216,36 @@ def _settings(
     given = given_fields(argv) | set(in_file)
     if source.data is not None:
         settings = _with_tokenizer_of(source.data, settings, given)
-    return agreed(settings, defaults, given, notice)
+    if source.minutes is not None:
+        check_minutes(source.minutes)
+        if "max_steps" in given_fields(argv):
+            raise InputError("--minutes and --max-steps both say how long to train; give one of them")
+        if "max_steps" in in_file:
+            notice(f"max_steps of {source.config} has no effect, because --minutes says how long to train")
+    settled = agreed(settings, defaults, given, notice, length_is_known=source.minutes is None)
+    return _Chosen(settled, defaults, given)
+
+
+def _fitted_into(
+    minutes: float,
+    chosen: _Chosen,
+    data: TokenData,
+    replicas: int,
+    directory: Path,
+    console: Console,
+    notice: Callable[[str], None],
+) -> TrainConfig:
+    """The settings with as many steps as fit into the minutes, by the pace of real steps; prints both."""
+
+    def write_sample(model: LanguageModel) -> object:
+        return write(model, data.tokenizer, SAMPLE_TOKENS, seed=chosen.config.seed)
+
+    with compiling_is_said():
+        pace = measure_pace(chosen.config, data, replicas, directory, 60 * minutes, write_sample)
+    config = fitted(chosen.config, chosen.defaults, chosen.given, pace, minutes, notice)
+    length = f"{minutes:g} {'minute' if minutes == 1 else 'minutes'}"
+    console.print(f"{length}: {config.max_steps:,} steps, because on this machine {pace}")
+    return config
 
 
 def _with_tokenizer_of(directory: Path, settings: TrainConfig, given: Collection[str]) -> TrainConfig:
@@ -251,6 +302,12 @@ def _asked_to_resume(source: Source, argv: list[str]) -> tuple[Run, TrainConfig]
     assert source.resume is not None
     given = [field.name for field in dataclasses.fields(Source) if getattr(source, field.name) != field.default]
     clash = [name for name in given if name not in ("resume", "config", "allow_inexact", "data")]
+    if "minutes" in clash:
+        steps = open_run(source.resume).config.max_steps
+        raise InputError(
+            f"--minutes chooses the length of a new run; {source.resume} has {steps:,} steps, and --max-steps gives it "
+            "another number"
+        )
     if clash:
         raise InputError(
             f"--resume continues a run as it is; --{clash[0].replace('_', '-')} cannot be given with it. A new run "
@@ -301,7 +358,7 @@ def _print_result(the_run: Run, data: TokenData, console: Console) -> None:
     start = start_of(data.tokenizer, documents=the_run.has_documents, begins=the_run.begins)
     seed = the_run.config.seed
     for seeds in [[seed, number] for number in range(_SAMPLE_LINES)] if the_run.documents == "lines" else [seed]:
-        console.print(write(model, data.tokenizer, _SAMPLE_TOKENS, seed=seeds, start=start))
+        console.print(write(model, data.tokenizer, _FINAL_TOKENS, seed=seeds, start=start))
     console.print(f"\ncurves: {the_run.curves_path}\nmore:   {command('sample', the_run.path)}")
 
 

@@ -2,26 +2,23 @@
 
 import math
 import re
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
-from handgrad.benchmarking import Case, handgrad_contender
 from handgrad.data import TokenData
-from handgrad.runs import TrainConfig
+from handgrad.runs import TrainConfig, choose_replicas
 from handgrad.system.errors import InputError
+from handgrad.training import seconds_per_step
 
-Unit = Literal["steps", "characters", "seconds"]
+Unit = Literal["steps", "characters", "seconds", "minutes"]
 _FORM = re.compile(r"(?:([a-z-]+)=)?(\d+(?:_\d+)*(?:\.\d+)?(?:e\d{1,2})?) ?([a-z]*)")
 _MOST = 1e15
-_TIMED_STEPS = 7
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A number of steps, of characters of training text seen, or of seconds of training on this machine."""
+    """A number of steps, of characters of training text seen, or of seconds or minutes of training on this machine."""
 
     amount: float
     unit: Unit = "steps"
@@ -36,17 +33,20 @@ class Budget:
         return f"{self.amount:{',.0f' if self.amount == round(self.amount) else ','}} {self.unit}"
 
     def steps(self, config: TrainConfig, data: TokenData) -> int:
-        """The budget in steps, at least one. Seconds become steps by timing a few steps, without evaluations."""
+        """The budget in steps, at least one. Times become steps by timing some of them, without
+        evaluations."""
         if self.unit == "steps":
             return max(1, round(self.amount))
         if self.unit == "characters":
             tokens = config.batch_size * config.block_size * config.grad_accum_steps
             return max(1, math.ceil(self.amount / (tokens * characters_per_token(data))))
-        return max(1, round(self.amount / seconds_per_step(config, data.tokenizer.vocab_size)))
+        replicas = choose_replicas(config.replicas, config.batch_size)
+        seconds = self.amount * (60 if self.unit == "minutes" else 1)
+        return max(1, round(seconds / seconds_per_step(config, data, replicas, seconds)))
 
     @classmethod
     def parse(cls, text: str) -> tuple[str | None, Self]:
-        """The name, if there is one, and the amount: ``8000steps``, ``word=2.5e6characters``, ``bpe=600seconds``.
+        """The name, if there is one, and the amount: ``8000steps``, ``word=2.5e6characters``, ``bpe=10minutes``.
 
         Raises InputError for any other form.
         """
@@ -80,18 +80,3 @@ def budgets_for(names: Sequence[str], said: Sequence[str], default: Budget) -> M
 def characters_per_token(data: TokenData) -> float:
     """Of the training text."""
     return data.meta.train_characters / data.meta.train_tokens
-
-
-def seconds_per_step(config: TrainConfig, vocab_size: int) -> float:
-    """The median time of a few steps on this machine, with a model that is then dropped."""
-    stepping = handgrad_contender(Case("comparison", config, vocab_size, config.block_size), replicas=config.replicas)
-    times = []
-    try:
-        with stepping.around():
-            for _ in range(_TIMED_STEPS):
-                begun = time.perf_counter()
-                stepping.run()
-                times.append(time.perf_counter() - begun)
-    finally:
-        stepping.close()
-    return statistics.median(times[2:]) * config.grad_accum_steps

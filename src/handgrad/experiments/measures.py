@@ -1,4 +1,4 @@
-"""The measures of a trained run, by which runs with different tokenizers are compared."""
+"""The measures of a trained run, by which runs with different tokenizers or recipes are compared."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 from handgrad.data import TokenData, count_unknown
 from handgrad.experiments.budget import characters_per_token
-from handgrad.experiments.tokenizer_comparison import Entry
+from handgrad.experiments.comparison import Entry
 from handgrad.generation import write
 from handgrad.runs import Run, read_metrics
 from handgrad.system.errors import InputError
@@ -38,7 +38,7 @@ class Writing:
 
 @dataclass(frozen=True)
 class Curve:
-    """How a run's bits per character fell, against characters seen and against time."""
+    """How a run's bits per character fell, against characters seen, against time and against steps."""
 
     characters: tuple[float, ...]
     """Characters of the training text seen."""
@@ -47,13 +47,16 @@ class Curve:
     validation: tuple[float, ...]
     training: tuple[float, ...]
     """The mean over the steps logged since the last evaluation."""
+    steps: tuple[float, ...] = ()
+    """Empty in results of before version 0.2."""
 
 
 @dataclass(frozen=True)
 class Measures:
     """A run in numbers. Losses are nats per token; bits are None if the tokenizer loses text."""
 
-    tokenizer: str
+    name: str
+    """Of the run: its tokenizer, or its recipe."""
     budget: str
     steps: int
     parameters: int
@@ -110,7 +113,7 @@ def measure(run: Run, entry: Entry, notice: Callable[[str], None] = lambda sente
     ]
     per_token = characters_per_token(data)
     return Measures(
-        tokenizer=entry.name,
+        name=entry.name,
         budget=str(entry.budget),
         steps=entry.steps,
         parameters=run.model_config.n_parameters,
@@ -189,4 +192,5 @@ def bits_curve(data: TokenData, rows: Sequence[Mapping[str, Any]]) -> Curve | No
         seconds=tuple(row["tokens"] / rate for row in points),
         validation=tuple(row["val_loss"] / math.log(2) * data.tokens_per_character for row in points),
         training=tuple(training),
+        steps=tuple(float(row["step"]) for row in points),
     )

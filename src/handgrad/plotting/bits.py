@@ -1,4 +1,4 @@
-"""Bits per character of runs with different tokenizers, against characters seen and against time."""
+"""Bits per character of the runs of a comparison, against characters seen or steps, and against time."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from handgrad.system.files import write_atomically
 
-_SHOWN = 1.6
+_SHOWN, _SHOWN_OF_RECIPES = 1.6, 1.25
 """The top of the panel, as a multiple of the worst run's best: above it, every run only falls from a uniform guess."""
 
 
@@ -25,17 +25,22 @@ class BitsCurve(Protocol):
     def validation(self) -> Sequence[float]: ...
     @property
     def training(self) -> Sequence[float]: ...
+    @property
+    def steps(self) -> Sequence[float]: ...
 
 
-def plot_bits(curves: Mapping[str, BitsCurve], path: Path) -> None:
-    """Draws validation (lines) and training (dashes) against characters seen, and validation against time."""
-    write_atomically(path, draw_bits(curves, path.suffix.lstrip(".") or "png"))
+def plot_bits(curves: Mapping[str, BitsCurve], path: Path, by_steps: bool = False) -> None:
+    """Draws validation (lines) and training (dashes) against characters seen, and validation against time.
+
+    With ``by_steps``, validation alone against steps and against time.
+    """
+    write_atomically(path, draw_bits(curves, path.suffix.lstrip(".") or "png", by_steps))
 
 
-def draw_bits(curves: Mapping[str, BitsCurve], kind: str = "png") -> bytes:
+def draw_bits(curves: Mapping[str, BitsCurve], kind: str = "png", by_steps: bool = False) -> bytes:
     """The picture's bytes."""
     figure = Figure(figsize=(11, 4.4), layout="constrained")
-    draw_panels(curves, *figure.subplots(1, 2, sharey=True))
+    (draw_panels_by_steps if by_steps else draw_panels)(curves, *figure.subplots(1, 2, sharey=True))
     figure.suptitle("Bits per character of the same validation text; a dot is the best", fontsize=11)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=120)
@@ -47,20 +52,44 @@ def draw_panels(curves: Mapping[str, BitsCurve], by_characters: Axes, by_time: A
     for number, (name, curve) in enumerate(curves.items()):
         color = f"C{number % 10}"
         millions = [count / 1e6 for count in curve.characters]
-        minutes = [seconds / 60 for seconds in curve.seconds]
-        by_characters.plot(millions, curve.validation, color=color, label=f"{name}, validation")
+        _draw_validation(by_characters, millions, curve, f"{name}, validation", color)
         by_characters.plot(millions, curve.training, color=color, linestyle="--", linewidth=1, label="training")
-        by_time.plot(minutes, curve.validation, color=color, label=f"{name}, validation")
-        best = min(range(len(curve.validation)), key=curve.validation.__getitem__)
-        for axes, places in ((by_characters, millions), (by_time, minutes)):
-            axes.plot(places[best], curve.validation[best], color=color, marker="o", markersize=5)
-    by_characters.set_ylabel("bits per character")
+        _draw_validation(by_time, _minutes(curve), curve, f"{name}, validation", color)
     by_characters.set_xlabel("characters of training text seen, in millions")
-    by_time.set_xlabel("time, in minutes")
     lowest = min(min(*curve.validation, *curve.training) for curve in curves.values())
+    _finish(curves, by_characters, by_time, lowest, _SHOWN)
+
+
+def draw_panels_by_steps(curves: Mapping[str, BitsCurve], by_steps: Axes, by_time: Axes) -> None:
+    """Draws the validation curves into two panels, which may share their vertical axis."""
+    for number, (name, curve) in enumerate(curves.items()):
+        style = ("-", "--", ":")[number // 10 % 3]  # there are ten colours
+        _draw_validation(by_steps, curve.steps, curve, name, f"C{number % 10}", style)
+        _draw_validation(by_time, _minutes(curve), curve, name, f"C{number % 10}", style)
+    by_steps.set_xlabel("steps")
+    lowest = min(min(curve.validation) for curve in curves.values())
+    _finish(curves, by_steps, by_time, lowest, _SHOWN_OF_RECIPES)
+
+
+def _draw_validation(
+    axes: Axes, places: Sequence[float], curve: BitsCurve, label: str, color: str, style: str = "-"
+) -> None:
+    """A line, and a dot at the best."""
+    axes.plot(places, curve.validation, color=color, linestyle=style, label=label)
+    best = min(range(len(curve.validation)), key=curve.validation.__getitem__)
+    axes.plot(places[best], curve.validation[best], color=color, marker="o", markersize=5)
+
+
+def _minutes(curve: BitsCurve) -> list[float]:
+    return [seconds / 60 for seconds in curve.seconds]
+
+
+def _finish(curves: Mapping[str, BitsCurve], first: Axes, by_time: Axes, lowest: float, shown: float) -> None:
+    first.set_ylabel("bits per character")
+    by_time.set_xlabel("time, in minutes")
     worst = max(min(curve.validation) for curve in curves.values())
-    by_characters.set_ylim(max(0.0, lowest - 0.1), _SHOWN * worst)
-    for axes in (by_characters, by_time):
+    first.set_ylim(max(0.0, lowest - 0.1), shown * worst)
+    for axes in (first, by_time):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)

@@ -31,11 +31,14 @@ def agreed(
     defaults: TrainConfig,
     given: Collection[str],
     notice: Callable[[str], None] = lambda sentence: None,
+    *,
+    length_is_known: bool = True,
 ) -> TrainConfig:
     """The settings of a new run, in which no default contradicts a setting that was given.
 
     ``defaults`` are the settings before anything was given, ``given`` the names of those that were. ``notice`` receives
-    a sentence about each default that moves.
+    a sentence about each default that moves. If ``length_is_known`` is False, max_steps is not decided yet: whatever
+    depends on it is left to ``agreed_on_length``.
 
     Raises InputError if settings contradict each other and moving a default would not help.
     """
@@ -45,6 +48,26 @@ def agreed(
     if _rises(config) and "min_lr" not in given:
         moved["min_lr"] = float(f"{config.lr * defaults.min_lr / defaults.lr:.3g}")
         notice(_moves("min_lr", config.min_lr, moved["min_lr"], f"the default is above lr {config.lr:g}"))
+    settled = replace(config, **moved)
+    if length_is_known:
+        settled = agreed_on_length(settled, defaults, given, notice)
+    check_agrees(settled)
+    if "replicas" in given and config.replicas > config.batch_size:
+        notice(f"replicas is {config.replicas}, but a batch has only {config.batch_size} windows: only so many work")
+    return settled
+
+
+def agreed_on_length(
+    config: TrainConfig,
+    defaults: TrainConfig,
+    given: Collection[str],
+    notice: Callable[[str], None] = lambda sentence: None,
+) -> TrainConfig:
+    """The settings whose warm-up and decays fit into max_steps; see ``agreed``.
+
+    Raises InputError if a setting that was given does not fit, and max_steps was not given.
+    """
+    moved: dict[str, Any] = {}
     for name, matters, what in (
         ("warmup_steps", True, "the learning rate would never reach lr"),
         ("step_size", config.schedule == "step", "the learning rate would never decay"),
@@ -61,11 +84,7 @@ def agreed(
             raise InputError(f"{name} must be less than max_steps, {config.max_steps}, not {steps}: {what}")
         else:
             notice(f"{name} is {steps:,}: {because}")
-    settled = replace(config, **moved)
-    check_agrees(settled)
-    if "replicas" in given and config.replicas > config.batch_size:
-        notice(f"replicas is {config.replicas}, but a batch has only {config.batch_size} windows: only so many work")
-    return settled
+    return replace(config, **moved)
 
 
 def check_agrees(config: TrainConfig, changed: Collection[str] | None = None) -> None:

@@ -146,11 +146,20 @@ def taking_next_free(parent: Path, stem: str) -> Iterator[Path]:
 
 
 def create_run(
-    path: Path, config: TrainConfig, data: TokenData, data_directory: Path | None, replicas: int, init_from: Path | None
+    path: Path,
+    config: TrainConfig,
+    data: TokenData,
+    data_directory: Path | None,
+    replicas: int,
+    init_from: Path | None,
+    choose_length: Callable[[Path], TrainConfig] | None = None,
 ) -> Run:
     """Makes the directory of a new run. The tokens are written into it, unless a ``data_directory`` has them already.
 
     config.json is written last: a directory without one is not a run.
+
+    ``choose_length`` is called with the directory while it is being made, and returns ``config`` with the length of the
+    run and what follows from it. It may write into the directory, and must remove what it wrote.
 
     Raises InputError if something is there already, if another process is making a run there, or if settings contradict
     each other.
@@ -161,10 +170,10 @@ def create_run(
     if data_directory is not None and data_directory.resolve().is_relative_to(path.resolve()):
         raise InputError(f"the token files in {data_directory} cannot be inside the run's own directory, {path}")
     model_config = config.model_config(data.tokenizer.vocab_size)
-    content = {
+    content: dict[str, Any] = {
         "format": "handgrad-run",
         "version": RUN_VERSION,
-        "config": asdict(config),
+        "config": {},  # below
         "model": asdict(model_config),
         "data": {
             "directory": "data" if data_directory is None else str(data_directory.resolve()),
@@ -180,6 +189,10 @@ def create_run(
         "resolved": asdict(Environment.here(replicas)),
     }
     with making_directory(path):
+        if choose_length is not None:
+            config = choose_length(path)
+            check_agrees(config)
+        content["config"] = asdict(config)
         if data_directory is None:
             write_token_files(path / "data", data)
         data.tokenizer.save(path / "tokenizer.json")

@@ -5,6 +5,7 @@ from handgrad.training.compile_first import compile_kernels
 from handgrad.training.evaluation import bits_per_character, evaluate
 from handgrad.training.loop import DivergedError, Outcome, Reporter, train
 from handgrad.training.memory_estimate import check_fits_memory, slow_first_step
+from handgrad.training.pace import measure_pace, seconds_per_step
 
 __all__ = [
     "DivergedError",
@@ -15,6 +16,8 @@ __all__ = [
     "check_fits_memory",
     "compile_kernels",
     "evaluate",
+    "measure_pace",
+    "seconds_per_step",
     "slow_first_step",
     "train",
 ]

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from handgrad.models import new_model
+from handgrad.models import GPTConfig, new_model
+from handgrad.runs.config import TrainConfig
 from handgrad.runs.directory import Run
 from handgrad.system.backend_setting import current_backend
 from handgrad.training.replicas import Replicas
@@ -10,14 +11,19 @@ from handgrad.training.replicas import Replicas
 
 def compile_kernels(run: Run) -> None:
     """Makes a step with the smallest model of the run's kind, which compiles or loads all kernels that it needs."""
+    compile_kernels_of(run.config, run.model_config)
+
+
+def compile_kernels_of(config: TrainConfig, model_config: GPTConfig) -> None:
+    """The same for a run that is not made yet."""
     if current_backend() != "numba":
         return
-    model = new_model(run.model_config.smallest())
+    model = new_model(model_config.smallest())
     replicas = Replicas(model, 2)
     ids = np.zeros((2, 2), np.int64)
     try:
         _, grad_norm = replicas.loss_and_gradients([(ids, ids)], (0,))
-        optimizer = run.config.make_optimizer(model.decay_groups(run.config.weight_decay))
+        optimizer = config.make_optimizer(model.decay_groups(config.weight_decay))
         replicas.update(optimizer, grad_norm, grad_clip=1.0)
     finally:
         replicas.close()

@@ -60,6 +60,17 @@ def tokens_used(model: LanguageModel, tokens: Array, batches: int) -> int:
     return min(len(tokens), batches * _windows_per_batch(block_size) * block_size + 1) if batches else len(tokens)
 
 
+def n_batches(tokens: Array, block_size: int, batches: int = 0, end: int | None = None) -> int:
+    """How many batches ``evaluate`` computes for these arguments."""
+    each = _windows_per_batch(block_size)
+    if end is not None:
+        every = -(-DocumentWindows(tokens, end, block_size).n_windows // each)
+    else:
+        full, rest = divmod(len(tokens) - 1, block_size)
+        every = -(-full // each) + (rest > 0)
+    return min(every, batches) if batches else every
+
+
 def _windows_per_batch(block_size: int) -> int:
     return max(1, TOKENS_PER_BATCH // block_size)
 

@@ -112,7 +112,8 @@ class _Trainer:
         """The newest step whose weights gave a finite loss. Loaded weights have not given one yet."""
         self.saved_step = progress.step
         train_checksums, self.validation_checksums = checksums
-        self.stepper = Stepper(run, data, model, optimizer, train_checksums.check_windows, average)
+        checks = train_checksums.check_windows
+        self.stepper = Stepper(run.config, run.replicas, data, model, optimizer, checks, average)
         self.begun = time.perf_counter() - progress.seconds
         self.measured_from = (time.perf_counter(), progress.tokens)
         self.val_loss: float | None = None

@@ -10,7 +10,7 @@ from handgrad.data.batches import Batch
 from handgrad.models import LanguageModel
 from handgrad.optim import Optimizer, WeightAverage
 from handgrad.optim.common_rate import CommonRate
-from handgrad.runs.directory import Run
+from handgrad.runs.config import TrainConfig
 from handgrad.system.arrays import Array
 from handgrad.system.threads import Team
 from handgrad.training.replicas import Replicas
@@ -26,7 +26,8 @@ class Stepper:
 
     def __init__(
         self,
-        run: Run,
+        config: TrainConfig,
+        replicas: int,
         data: TokenData,
         model: LanguageModel,
         optimizer: Optimizer,
@@ -35,11 +36,11 @@ class Stepper:
     ) -> None:
         self.check_windows = check_windows
         """Raises if the token file has changed under windows that were drawn from it."""
-        self.config, self.data, self.model, self.optimizer = run.config, data, model, optimizer
-        self.rate, self.average = CommonRate(optimizer, run.config.lr), average
-        respects = run.config.boundaries == "respect"
-        self.windows = data.windows(data.train, run.config.block_size) if respects else None
-        self.replicas = Replicas(model, run.replicas)
+        self.config, self.data, self.model, self.optimizer = config, data, model, optimizer
+        self.rate, self.average = CommonRate(optimizer, config.lr), average
+        respects = config.boundaries == "respect"
+        self.windows = data.windows(data.train, config.block_size) if respects else None
+        self.replicas = Replicas(model, replicas)
 
     @property
     def team(self) -> Team:
