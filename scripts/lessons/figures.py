@@ -16,6 +16,7 @@ import gpt_runs
 import heads
 import neuron
 import pages
+import recipes
 import style
 import valley
 
@@ -24,6 +25,7 @@ FIGURES: dict[str, ModuleType] = {
     "gpt-runs": gpt_runs,
     "heads": heads,
     "bits": bits,
+    "recipes": recipes,
     "neuron": neuron,
 }
 

@@ -28,7 +28,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
-PAGES = ("backprop", "by-hand-and-tape", "tokenizers", "optimizers", "attention", "experiments/tokenizers")
+PAGES = (
+    *("backprop", "by-hand-and-tape", "tokenizers", "optimizers", "attention"),
+    *("experiments/tokenizers", "experiments/recipes"),
+)
 
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<kind>source|not run): (?P<said>[^\n]*) -->\n)?"
