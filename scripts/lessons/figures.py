@@ -16,6 +16,7 @@ import gpt_runs
 import heads
 import neuron
 import pages
+import recipes
 import singular_values
 import style
 import valley
@@ -26,6 +27,7 @@ FIGURES: dict[str, ModuleType] = {
     "singular-values": singular_values,
     "heads": heads,
     "bits": bits,
+    "recipes": recipes,
     "neuron": neuron,
 }
 

@@ -29,13 +29,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
 PAGES = (
-    "backprop",
-    "modern",
-    "by-hand-and-tape",
-    "tokenizers",
-    "optimizers",
-    "attention",
-    "experiments/tokenizers",
+    *("backprop", "modern", "by-hand-and-tape", "tokenizers", "optimizers", "attention"),
+    *("experiments/tokenizers", "experiments/recipes"),
 )
 
 _BLOCK = re.compile(

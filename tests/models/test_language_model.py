@@ -1,6 +1,7 @@
 """One description of the architecture: the sizes, products and roles of a configuration are those of its model."""
 
 import copy
+import math
 from dataclasses import fields, replace
 from typing import Any
 
@@ -112,10 +113,12 @@ def test_the_products_are_those_of_the_maps_and_of_attention(config: GPTConfig) 
         assert (each.part, windows * length, each.inputs, each.outputs, each.copies) in forward
         backward = [p.flops for p in products if p.is_backward and p.part == each.part]
         assert backward == [2 * windows * length * each.inputs * each.outputs * each.copies] * 2
-    D, heads = config.n_embd // config.n_head, windows * config.n_head * config.n_layer
+    heads = windows * config.n_head * config.n_layer
+    # Of 6 queries: half of the scores, or with a window of 3 those of 1, 2, 3, 3, 3 and 3 keys, rounded up for each.
+    scores = length * (3 if config.window in (0, 3) else math.nan)
     attention = [p for p in products if p.part == "attend"]
-    assert sum(p.flops for p in attention if not p.is_backward) == 2 * 2 * heads * length * D * length // 2
-    assert sum(p.flops for p in attention if p.is_backward) == 4 * 2 * heads * length * D * length // 2
+    assert sum(p.flops for p in attention if not p.is_backward) == 2 * 2 * heads * config.head_size * scores
+    assert sum(p.flops for p in attention if p.is_backward) == 4 * 2 * heads * config.head_size * scores
     assert {p.part for p in products} == {"attend", *(each.part for each in config.maps)}
 
 
@@ -134,7 +137,8 @@ def test_every_parameter_has_its_role(config: GPTConfig) -> None:
     model = new_model(config)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     roles = {role: [names[id(p)] for p in found] for role, found in model.parameters_by_role().items()}
-    assert roles["embedding"] == ["token_embedding.weight", "position_embedding.weight"]
+    positions = ["position_embedding.weight"] if config.positions == "learned" else []
+    assert roles["embedding"] == ["token_embedding.weight", *positions]
     assert roles["head"] == ([] if config.tie_weights else ["head.weight"])
     ends = ("project_in.weight", "project_out.weight", "expand.weight", "contract.weight")
     assert len(roles["matrix"]) == 4 * config.n_layer

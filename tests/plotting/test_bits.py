@@ -39,15 +39,15 @@ def test_what_is_drawn_is_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp
     plot_bits({"char": curve}, tmp_path / "bits.png")
     assert drawn == [
         ([0, 1, 2], curve.validation),
-        (1, 2.0),  # the best
         ([0, 1, 2], curve.training),
         ([0, 1, 2], curve.validation),
+        (1, 2.0),  # the best
         (1, 2.0),
     ]
     assert limits == [(1.4, 3.2)]  # from below the lowest to 1.6 times the best
     drawn.clear()
     plot_bits({"gpt2": curve}, tmp_path / "bits.png", by_steps=True)
-    assert drawn == [((0, 50, 100), curve.validation), (50, 2.0), ([0, 1, 2], curve.validation), (1, 2.0)]
+    assert drawn == [((0, 50, 100), curve.validation), ([0, 1, 2], curve.validation), (50, 2.0), (1, 2.0)]
     assert limits[1] == (1.9, 2.5)  # curves of recipes are close together
 
 

@@ -75,7 +75,8 @@ class Source:
     """The tokenizers to compare. word-lowercase drops capitals and turns every unknown word into one token."""
     recipes: Annotated[tuple[Path, ...] | None, tyro.conf.arg(metavar="[FILE ...]")] = None
     """Compare recipes in place of tokenizers: each TOML FILE is a recipe, settings that it changes. Without a FILE, a
-    ladder from GPT-2 to a modern model, one change at a time. All have the tokenizer of --tokenizer."""
+    ladder from GPT-2 to a modern model, one change at a time. All have the tokenizer of --tokenizer, unless a
+    recipe sets another."""
     seeds: int | None = None
     """Train each recipe with this many seeds, --seed and those after it. The default is 1."""
     budget: Annotated[tuple[str, ...], tyro.conf.arg(metavar="BUDGET ...")] = ()

@@ -21,7 +21,7 @@ COMMANDS = {
     "plot": "draw the curves of one run or several",
     "prepare": "turn texts into token files to train on",
     "tokenize": "show a text coloured by its tokens",
-    "compare": "one text and one model under several tokenizers, as a table",
+    "compare": "one text under several tokenizers, or several recipes, as a table",
     "bench": "time handgrad beside PyTorch, and show where a step's time goes",
     "check": "prove every gradient on this machine",
 }

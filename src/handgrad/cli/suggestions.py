@@ -22,6 +22,7 @@ _OTHER_NAMES = {
     "--batch-size": "per-device-train-batch-size train-batch-size batch",
     "--grad-accum-steps": "gradient-accumulation-steps accumulation-steps accumulate-grad-batches grad-accum",
     "--max-steps": "steps max-iters iterations iters num-steps epochs num-epochs num-train-epochs max-epochs",
+    "--minutes": "max-time max-minutes time-limit time hours seconds duration",
     "--optimizer": "optim optimiser",
     "--lr": "learning-rate max-lr",
     "--min-lr": "min-learning-rate lr-min end-lr",

@@ -75,9 +75,9 @@ class Source(TextFlags):
     """Resume even if libraries, replicas or processor have changed; the run then takes another course."""
     init_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """Start from the best weights of this run, with its tokenizer and the shape of its model."""
-    minutes: float | None = None
-    """Train for about this many minutes, of which a part is possible, in place of --max-steps. handgrad times a few
-    steps, chooses the number of steps that fits, and writes it into config.json."""
+    minutes: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
+    """Train for about N minutes (0.5 is possible too), in place of --max-steps. handgrad times some steps first, and
+    writes the number of steps that fits into config.json."""
 
 
 @dataclass

@@ -52,9 +52,10 @@ def draw_panels(curves: Mapping[str, BitsCurve], by_characters: Axes, by_time: A
     for number, (name, curve) in enumerate(curves.items()):
         color = f"C{number % 10}"
         millions = [count / 1e6 for count in curve.characters]
-        _draw_validation(by_characters, millions, curve, f"{name}, validation", color)
+        by_characters.plot(millions, curve.validation, color=color, label=f"{name}, validation")
         by_characters.plot(millions, curve.training, color=color, linestyle="--", linewidth=1, label="training")
-        _draw_validation(by_time, _minutes(curve), curve, f"{name}, validation", color)
+        by_time.plot(_minutes(curve), curve.validation, color=color, label=f"{name}, validation")
+        _mark_best(curve, color, (by_characters, millions), (by_time, _minutes(curve)))
     by_characters.set_xlabel("characters of training text seen, in millions")
     lowest = min(min(*curve.validation, *curve.training) for curve in curves.values())
     _finish(curves, by_characters, by_time, lowest, _SHOWN)
@@ -63,21 +64,19 @@ def draw_panels(curves: Mapping[str, BitsCurve], by_characters: Axes, by_time: A
 def draw_panels_by_steps(curves: Mapping[str, BitsCurve], by_steps: Axes, by_time: Axes) -> None:
     """Draws the validation curves into two panels, which may share their vertical axis."""
     for number, (name, curve) in enumerate(curves.items()):
-        style = ("-", "--", ":")[number // 10 % 3]  # there are ten colours
-        _draw_validation(by_steps, curve.steps, curve, name, f"C{number % 10}", style)
-        _draw_validation(by_time, _minutes(curve), curve, name, f"C{number % 10}", style)
+        color, style = f"C{number % 10}", ("-", "--", ":")[number // 10 % 3]  # there are ten colours
+        by_steps.plot(curve.steps, curve.validation, color=color, linestyle=style, label=name)
+        by_time.plot(_minutes(curve), curve.validation, color=color, linestyle=style, label=name)
+        _mark_best(curve, color, (by_steps, curve.steps), (by_time, _minutes(curve)))
     by_steps.set_xlabel("steps")
     lowest = min(min(curve.validation) for curve in curves.values())
     _finish(curves, by_steps, by_time, lowest, _SHOWN_OF_RECIPES)
 
 
-def _draw_validation(
-    axes: Axes, places: Sequence[float], curve: BitsCurve, label: str, color: str, style: str = "-"
-) -> None:
-    """A line, and a dot at the best."""
-    axes.plot(places, curve.validation, color=color, linestyle=style, label=label)
+def _mark_best(curve: BitsCurve, color: str, *panels: tuple[Axes, Sequence[float]]) -> None:
     best = min(range(len(curve.validation)), key=curve.validation.__getitem__)
-    axes.plot(places[best], curve.validation[best], color=color, marker="o", markersize=5)
+    for axes, places in panels:
+        axes.plot(places[best], curve.validation[best], color=color, marker="o", markersize=5)
 
 
 def _minutes(curve: BitsCurve) -> list[float]:
