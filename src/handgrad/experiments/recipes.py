@@ -29,15 +29,47 @@ class Recipe:
     """The fields of ``TrainConfig`` that it sets. A rung of a ladder also has those of the rungs before."""
 
 
+_GPT2: dict[str, Any] = {
+    "norm": "layer", "positions": "learned", "qk_norm": False, "attention_scale": None, "activation": "gelu",
+    "bias": True, "tie_weights": True, "zero_init": False, "embedding_std": 0.02, "embedding_norm": False,
+    "matrix_std": 0.02, "optimizer": "adamw", "lr": 1e-3, "min_lr": 1e-4, "beta2": 0.99, "weight_decay": 0.1,
+    "grad_clip": 1.0, "schedule": "cosine", "warmup_steps": 100,
+}  # fmt: skip
+"""Every setting that a later rung changes; decay_fraction would have no effect yet."""
+
 LADDER: tuple[Recipe, ...] = (
     Recipe(
         "gpt2",
-        "The block of GPT-2, with AdamW: LayerNorm, GELU, biases, an output head that shares the token embedding.",
-        {"norm": "layer", "activation": "gelu", "bias": True, "tie_weights": True, "optimizer": "adamw"},
+        "The architecture of GPT-2 with AdamW, and the rates of nanoGPT's recipe for a CPU.",
+        _GPT2,
     ),
     Recipe("no-biases", "No linear layer has a bias.", {"bias": False}),
-    Recipe("relu", "The feed-forward network uses ReLU.", {"activation": "relu"}),
-    Recipe("untied-head", "The output head has a table of its own.", {"tie_weights": False}),
+    Recipe("rms-norm", "The norms divide by the root mean square, without mean and bias.", {"norm": "rms"}),
+    Recipe("rotary", "Queries and keys are turned by position; no position has a vector.", {"positions": "rotary"}),
+    Recipe(
+        "qk-norm",
+        "Queries and keys are brought to a root mean square of 1, and the scores are a little larger.",
+        {"qk_norm": True, "attention_scale": 0.23},
+    ),
+    Recipe("squared-relu", "The feed-forward network uses the square of ReLU.", {"activation": "relu_squared"}),
+    Recipe("own-head", "The output head has a table of its own.", {"tie_weights": False}),
+    Recipe("zero-init", "What writes to the residual stream, and the head, start at zero.", {"zero_init": True}),
+    Recipe(
+        "unit-embeddings",
+        "Embeddings have a root mean square of 1, and matrices start larger.",
+        {"embedding_std": 1.0, "embedding_norm": True, "matrix_std": 0.044},
+    ),
+    Recipe(
+        "higher-rate",
+        "The learning rate is six times as high and falls to zero, with nothing to hold it: no decay, no clipping.",
+        {"lr": 6e-3, "min_lr": 0.0, "beta2": 0.95, "weight_decay": 0.0, "grad_clip": 0.0},
+    ),
+    Recipe("muon", "Muon moves the matrices.", {"optimizer": "muon"}),
+    Recipe(
+        "trapezoid",
+        "The rate stays at its peak for a fifth of the steps and then falls in a line.",
+        {"schedule": "trapezoid", "decay_fraction": 0.8, "warmup_steps": 20},
+    ),
 )
 """From GPT-2 to a modern model, one change at a time. A test checks each rung against the settings that there are."""
 
