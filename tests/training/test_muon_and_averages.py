@@ -12,12 +12,12 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from handgrad import ops
 from handgrad.models import GPT, load
-from handgrad.models.formats.model_in_checkpoint import read_state
+from handgrad.models.formats.model_in_checkpoint import read_pointer, read_state
 from handgrad.optim import AdamW, Combined, Muon, WeightAverage
 from handgrad.runs import Metrics, Run, find_checkpoint
 from handgrad.runs.checkpoint import load_checkpoint
 from handgrad.system.errors import DamagedError
-from handgrad.training import Reporter, evaluate, train
+from handgrad.training import DivergedError, Reporter, evaluate, train
 from handgrad.training.starting import begin_or_continue
 from handgrad.training.step import Stepper
 
@@ -181,3 +181,19 @@ def test_weights_that_go_on_from_an_average_are_checked(new_run: NewRun) -> None
     ):
         with pytest.raises(DamagedError, match="is damaged"):
             loaded(ema, changes)
+
+
+@pytest.mark.parametrize(("ema", "step"), [(0.9, 0), (0.0, 5)])
+def test_an_evaluation_of_the_average_says_nothing_about_the_weights_of_training(
+    new_run: NewRun, monkeypatch: pytest.MonkeyPatch, ema: float, step: int
+) -> None:
+    """The weights of step 5 fail in the step after: if only their average gave a finite loss, ``last`` goes back."""
+    gradient = Stepper.gradient
+    monkeypatch.setattr(
+        Stepper, "gradient", lambda self, number: (math.nan, math.nan, 1) if number == 5 else gradient(self, number)
+    )
+    monkeypatch.setattr(Stepper, "why_not_finite", lambda *_: "a test")
+    run = new_run(ema=ema, eval_interval=5, checkpoint_interval=5)
+    with pytest.raises(DivergedError):
+        train(run, run.data())
+    assert read_pointer(run.path, "last") == f"step-{step:08d}"
