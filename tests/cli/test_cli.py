@@ -79,7 +79,7 @@ def test_help_of_train_is_in_groups_with_examples(handgrad: Handgrad) -> None:
     out = handgrad("train", "--help").out
     headings = re.findall(r"^(\w[\w ]+):$", out, re.M)
     assert headings == ["examples", "text", "model", "training", "saving and resuming", "more"]
-    assert out.count("\n  handgrad train") == 3
+    assert out.count("\n  handgrad train") == 4
     training = out.split("\ntraining:")[1].split("\nsaving and resuming:")[0]
     for flag in ("--max-steps INT", "--optimizer adamw|muon|adam|sgd", "--lr FLOAT"):
         assert f"\n  {flag}" in training
