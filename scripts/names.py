@@ -116,8 +116,8 @@ REMARKS: dict[str, tuple[str | None, str | None]] = {
     "DataLoader": (None, "also several processes and samplers"),
     "Muon": (None, "computes in bfloat16; scales by the transpose; one matrix, even if fused"),
     "Optimizer": (None, "also hooks and closures"),
-    "clip_grad_norm": (None, "in `nn.utils`; returns a tensor; other norms too"),
-    "clip_grad_norm_": (None, "in `nn.utils`; returns a tensor; other norms too"),
+    "clip_grad_norm": (None, "returns a tensor; other norms too"),
+    "clip_grad_norm_": (None, "returns a tensor; other norms too"),
 }
 DRAWN = {"normal", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "uniform", "multinomial",
          "dropout", "manual_seed", "normal_", "uniform_", "trunc_normal", "trunc_normal_"}  # fmt: skip
@@ -205,8 +205,16 @@ def counterpart(name: str, aliases: dict[str, str | None], places: list[tuple[st
     for prefix, library in places:
         thing = getattr(library, name, None)
         if thing is not None:
-            return f"{prefix}.{name}", thing
+            return f"{prefix}.{name}" if prefix else f"{public_place(thing)}.{thing.__name__}", thing
     return None
+
+
+def public_place(thing: Any) -> str:
+    """The module that users import something from, which the files of PyTorch's own layout lie below."""
+    for place in ("torch.utils.data", "torch.nn.functional", "torch.nn.utils", "torch.nn"):
+        if getattr(sys.modules[place], thing.__name__, None) is thing:
+            return place
+    return "torch"
 
 
 def verdict(
@@ -299,7 +307,7 @@ def page() -> str:
             elsewhere = type(
                 "Elsewhere", (), {key: staticmethod(value) for key, value in ELSEWHERE.get(title, {}).items()}
             )
-            numpy_places, torch_places = [], [(f"torch.{title}", OF_TORCH[title]), ("torch", elsewhere)]
+            numpy_places, torch_places = [], [(f"torch.{title}", OF_TORCH[title]), ("", elsewhere)]
         rows = "\n".join(rows_of(names, home, torch_places, numpy_places))
         parts.append(f"## {title}\n\n| handgrad | NumPy | PyTorch |\n|---|---|---|\n{rows}\n")
     return "\n".join(parts)

@@ -247,3 +247,50 @@ def test_a_tensor_over_an_array() -> None:
         handgrad.from_numpy([1.0])
     with pytest.raises(TypeError, match="a tensor of float16 would need a copy"):
         handgrad.from_numpy(np.zeros(3, np.float16))
+
+
+def test_recording_is_switched_on_and_off_alike() -> None:
+    for library in (handgrad, torch):
+        x = library.tensor([1.0, 2.0], requires_grad=True)
+        with library.no_grad():
+            assert not library.is_grad_enabled()
+            assert not (2 * x).requires_grad
+            with library.enable_grad():
+                assert library.is_grad_enabled()
+                assert (2 * x).requires_grad
+            with library.set_grad_enabled(True):
+                assert (2 * x).requires_grad
+            assert not library.is_grad_enabled()
+        recorded = library.no_grad()(library.enable_grad()(lambda: (2 * x).requires_grad))  # noqa: B023
+        assert recorded()
+
+
+def test_datasets_give_the_same_items() -> None:
+    class Squares:
+        def __len__(self) -> int:
+            return 5
+
+        def __getitem__(self, i: int) -> Any:
+            return np.full(2, i**2, np.float32)
+
+    class Ours(Squares, handgrad.nn.Dataset):
+        pass
+
+    class Theirs(Squares, torch.utils.data.Dataset):  # type: ignore[type-arg]
+        pass
+
+    x, y = np.arange(12, dtype=np.float32).reshape(4, 3), np.arange(4)
+    pairs = [
+        (handgrad.nn.TensorDataset(x, y), torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y))),
+        (Ours(), Theirs()),
+    ]
+    for ours, theirs in pairs:
+        assert len(ours) == len(theirs)
+        for i in (0, 2, 3):
+            for a, b in zip(ours[i], theirs[i], strict=True):
+                np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+        batches = list(handgrad.nn.DataLoader(ours, batch_size=3)), list(torch.utils.data.DataLoader(theirs, 3))
+        assert len(batches[0]) == len(batches[1])
+        for a, b in zip(*batches, strict=True):
+            for one, other in zip(a, b, strict=True):
+                np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
