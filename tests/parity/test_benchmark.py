@@ -25,7 +25,10 @@ def results(contender: Contender, calls: int) -> list[float]:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_training_step_is_the_same(preset: str) -> None:
+    """Presets with Muon are compared with AdamW, as PyTorch's Muon computes something else: see the next test."""
     case = small(preset)
+    if case.train.optimizer == "muon":
+        case = replace(case, train=replace(case.train, optimizer="adamw"))
     theirs = pytorch_contender(case)
     theirs.prepare()
     assert results(handgrad_contender(case), 12) == pytest.approx(results(theirs, 12), abs=1e-4)

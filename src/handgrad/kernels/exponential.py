@@ -43,10 +43,10 @@ def exp32(x):  # type: ignore[no-untyped-def]
 def tanh32(x):  # type: ignore[no-untyped-def]
     """tanh x in float32 to a relative 4e-7, also near 0 (Cephes tanhf). NaN gives NaN, ±∞ gives ±1."""
     size = abs(x)
-    y = _ONE - _TWO / (exp32(size + size) + _ONE)
+    t = _ONE - _TWO / (exp32(size + size) + _ONE)
     z = x * x
     if size < _NEAR_ZERO:
-        y = size + size * z * ((((_T11 * z + _T9) * z + _T7) * z + _T5) * z + _T3)
+        t = size + size * z * ((((_T11 * z + _T9) * z + _T7) * z + _T5) * z + _T3)
     if x < _ZERO:
-        y = -y
-    return y
+        t = -t
+    return t
