@@ -180,6 +180,14 @@ def test_where_a_seed_diverges_the_rest_is_told(
     assert results(out) == undisturbed
 
 
+def test_a_flag_may_matter_to_one_recipe_alone(begin: Callable[..., Output], tmp_path: Path) -> None:
+    (tmp_path / "plain.toml").touch()
+    (tmp_path / "stepwise.toml").write_text('schedule = "step"\n')
+    recipes = ("--recipes", tmp_path / "plain.toml", tmp_path / "stepwise.toml")
+    assert begin(*recipes, "--step-size", 2).code == 0
+    assert {run.config.step_size for run in map(open_run, (tmp_path / "out" / "runs").iterdir())} == {2}
+
+
 BAD: dict[str, tuple[list[str], str]] = {
     "missing": (["--recipes", "none.toml"], "none.toml: no such file"),
     "both": (["--recipes", "--tokenizers", "char"], "compare either --recipes or --tokenizers; all recipes have the"),
@@ -191,6 +199,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "of all, in a file": (["--recipes", "a.toml", "--config", "a.toml"], "recipe a sets bias, so that it cannot be"),
     "of the ladder": (["--recipes", "--activation", "relu"], "recipe gpt2 sets activation, so that it cannot be given"),
     "useless": (["--recipes", "useless.toml"], "recipe useless: step_size has no effect with schedule cosine"),
+    "useless for all": (["--recipes", "a.toml", "--step-size", "3"], "step_size has no effect with schedule cosine"),
     "unknown": (["--recipes", "unknown.toml"], "recipe unknown: unknown field 'layers'; choose from "),
     "budget of none": (["--recipes", "a.toml", "--budget", "b=5"], "is for 'b', which is not compared; choose from a"),
     "resume": (["--resume", ".", "--recipes"], "only --allow-inexact can be given with it"),

@@ -114,6 +114,7 @@ def test_recipes_may_have_tokenizers_of_their_own(tmp_path: Path) -> None:
     for entry in comparison.entries:
         assert comparison.run(entry).tokenizer().kind == entry.name
     char, word = comparison.entries
+    assert not comparison.made(char, comparison.untrained(word))
     shutil.rmtree(comparison.run_path(char))
     comparison.run_path(word).rename(comparison.run_path(char))
     with pytest.raises(InputError, match="is a run with other settings"):

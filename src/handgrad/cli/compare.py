@@ -153,8 +153,6 @@ def _new(source: Source, argv: list[str], console: Console) -> Comparison[Any]:
         raise InputError("give only one of --text and --dataset")
     recipes = _recipes(source, typed)
     names = _tokenizers(source, config, defaults) if recipes is None else [recipe.name for recipe in recipes]
-    if useless := without_effect(config, typed):
-        raise InputError(useless)
     moved: list[str] = []
     given = typed | set(in_file)
     budgets = budgets_for(names, source.budget, Budget(config.max_steps))
@@ -167,6 +165,7 @@ def _new(source: Source, argv: list[str], console: Console) -> Comparison[Any]:
     if recipes is not None:
         of_all = given - set(Source.__dataclass_fields__)
         configs = configs_of(recipes, not source.recipes, settled, defaults, of_all, moved.append)
+    _check_has_effect(configs or [config], typed)
     config = replace(settled, max_steps=config.max_steps)
     if source.out is not None:
         check_is_free(source.out)
@@ -185,6 +184,14 @@ def _new(source: Source, argv: list[str], console: Console) -> Comparison[Any]:
     for sentence in moved:
         warn(sentence)
     return made
+
+
+def _check_has_effect(configs: Sequence[TrainConfig], typed: Collection[str]) -> None:
+    """Raises InputError for a flag that has no effect in any of the runs."""
+    for name in sorted(typed):
+        useless = [without_effect(config, [name]) for config in configs]
+        if useless[0] is not None and all(useless):
+            raise InputError(useless[0])
 
 
 def _tokenizers(source: Source, config: TrainConfig, defaults: TrainConfig) -> Sequence[str]:
