@@ -184,8 +184,9 @@ def test_a_flag_may_matter_to_one_recipe_alone(begin: Callable[..., Output], tmp
     (tmp_path / "plain.toml").touch()
     (tmp_path / "stepwise.toml").write_text('schedule = "step"\n')
     recipes = ("--recipes", tmp_path / "plain.toml", tmp_path / "stepwise.toml")
-    assert begin(*recipes, "--step-size", 2).code == 0
-    assert {run.config.step_size for run in map(open_run, (tmp_path / "out" / "runs").iterdir())} == {2}
+    assert begin(*recipes, "--step-size", 2, "--budget", "4steps").code == 0
+    configs = [run.config for run in map(open_run, (tmp_path / "out" / "runs").iterdir())]
+    assert {(config.step_size, config.max_steps) for config in configs} == {(2, 4)}
 
 
 BAD: dict[str, tuple[list[str], str]] = {
