@@ -59,7 +59,7 @@ def muon_step(data: Array, grad: Array, state: Values, options: Values, scale: f
     momentum, lr = options["momentum"], options["lr"]
     new = grad * ((1 - momentum) * scale)
     mean = state["momentum_buffer"] = state.get("momentum_buffer", np.zeros_like(data)) * momentum + new
-    step = ops.newton_schulz(new + momentum * mean if options["nesterov"] else mean)
+    step = function_for(ops.newton_schulz, grad)(new + momentum * mean if options["nesterov"] else mean)
     decay = lr * options["weight_decay"]
     if options["cautious"]:
         data -= decay * (data * (step * data >= 0))

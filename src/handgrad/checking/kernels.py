@@ -41,6 +41,7 @@ def kernel_cases() -> dict[str, tuple[Inputs, dict[str, Any]]]:
         "rotary": ((normal(2, 3, 77, 10),), {"offset": 5}),
         "cross_entropy": ((3 * normal(3, 29, 67),), {"targets": ids}),
         "adam_update": ((normal(1001), normal(1001), normal(1001), np.square(normal(1001))), adam),
+        "newton_schulz": ((normal(37, 67),), {}),
         "add_gradients": ((normal(1001), normal(1001), normal(1001)), {}),
         "linear_relu_squared": ((x, weight, bias), {}),
         "rms_norm": ((x, normal(67)), {}),
@@ -202,8 +203,10 @@ def _updated(
     name: str, update: Callable[..., Any], inputs: Inputs, options: dict[str, Any], arrange: Arrange = _in_order
 ) -> list[tuple[str, Array]]:
     """The arrays that an update writes to, and the norm that ``add_gradients`` returns."""
-    written = _WRITTEN[name]
+    written = _WRITTEN.get(name, {})
     arrays = [arrange(array.copy()) if i in written else array for i, array in enumerate(inputs)]
+    if name == "newton_schulz":
+        return [("output", update(*inputs, **options))]
     if name == "add_gradients":
         squares = update(arrays[0], arrays[1:])
         return [("sum", arrays[0]), ("norm", np.sqrt(squares))]

@@ -21,6 +21,7 @@ from handgrad.kernels import (
     linear_relu,
     linear_relu_squared,
     multi_head_attention,
+    newton_schulz,
     relu_squared,
     rms_norm,
     rotary,
@@ -66,7 +67,8 @@ KERNELS = {
 UPDATES: dict[str, Callable[..., Any]] = {
     "adam_update": adam_update.adam_update,
     "add_gradients": add_gradients.add_gradients,
+    "newton_schulz": newton_schulz.newton_schulz,
 }
-"""Kernels that change arrays in place and have no backward."""
+"""Kernels without a backward: two change arrays in place, one returns a new one."""
 
 __all__ = ["KERNELS", "UPDATES", "Kernel"]

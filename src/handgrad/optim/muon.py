@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from handgrad import ops
+from handgrad.backend import function_for
 from handgrad.nn import Parameter
 from handgrad.nn.parameter import Part
 from handgrad.ops.newton_schulz import COEFFICIENTS
@@ -95,6 +96,7 @@ class Muon(Optimizer):
 
     def _update(self, piece: Piece, group: Group, grad_scale: float, team: Team) -> None:
         momentum, decay = group["momentum"], group["lr"] * group["weight_decay"]
+        orthogonalise = function_for(ops.newton_schulz, piece.data, piece.grad)
 
         def update_map(item: tuple[Part, slice]) -> None:
             part, columns = item
@@ -107,7 +109,7 @@ class Muon(Optimizer):
                 direction += momentum * mean
             else:
                 direction = mean
-            step = ops.newton_schulz(direction, group["ns_steps"], group["ns_coefficients"], group["eps"])
+            step = orthogonalise(direction, group["ns_steps"], group["ns_coefficients"], group["eps"])
             if decay and group["cautious"]:
                 x -= decay * (x * (step * x >= 0))
             elif decay:
