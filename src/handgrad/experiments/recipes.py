@@ -67,8 +67,8 @@ LADDER: tuple[Recipe, ...] = (
     Recipe("muon", "Muon moves the matrices.", {"optimizer": "muon"}),
     Recipe(
         "trapezoid",
-        "The rate stays at its peak for a fifth of the steps and then falls in a line.",
-        {"schedule": "trapezoid", "decay_fraction": 0.8, "warmup_steps": 20},
+        "The rate stays at its peak for a tenth of the steps and then falls in a line.",
+        {"schedule": "trapezoid", "decay_fraction": 0.9, "warmup_steps": 20},
     ),
 )
 """From GPT-2 to a modern model, one change at a time. A test checks each rung against the settings that there are."""
