@@ -14,6 +14,7 @@ from handgrad.experiments.report import curves_of, first_and_last, markdown_tabl
 from handgrad.plotting.bits import draw_panels_by_steps
 
 RESULTS = pages.DOCS / "experiments" / "recipes" / "results.json"
+TRIED = RESULTS.with_name("tried.json")
 
 
 def measured() -> RecipeResults:
@@ -52,5 +53,14 @@ def tables(data: dict[str, Any]) -> dict[str, str]:
     return {
         "recipes": markdown_table(recipe_table(results)),
         "recipe-changes": markdown_table(changes_table(results), numbers=False),
+        "recipes-tried": markdown_table(recipe_table(read_recipe_results(TRIED))),
+        "recipe-changes-tried": markdown_table(
+            _settings_alone(changes_table(read_recipe_results(TRIED))), numbers=False
+        ),
         "recipe-samples": samples_side_by_side(first_and_last(results)),
     }
+
+
+def _settings_alone(rows: list[list[str]]) -> list[list[str]]:
+    """Recipes from files say only which file they are from."""
+    return [[name, settings] for name, _, settings in rows]

@@ -271,10 +271,10 @@ def test_the_table_tells_what_was_measured(compared: Compared) -> None:
     head, plain, slow = recipe_table(RecipeResults(RECIPES, True, measured))
     assert [name.strip("*") for name in head] == [
         "", "parameters", "steps", "training loss", "validation loss", "bits per character", "from the first",
-        "from above", "minutes",
+        "from above", "seconds",
     ]  # fmt: skip
     assert plain[:4] == ["plain", "1,234", "16", "1.250 ± 0.250"]
-    assert plain[5:] == ["2.050 ± 0.050", "", "", "1.5"]
+    assert plain[5:] == ["2.050 ± 0.050", "", "", "90"]
     assert slow[4:8] == ["1.250", "1.950", "−0.100", "−0.100"]
     lost = {"plain": [bits(one, 2.0), bits(one, None)], "relu": [bits(one, 2.2)], "slow": [bits(one, 2.1)]}
     rows = recipe_table(RecipeResults(RECIPES, True, lost))

@@ -12,7 +12,7 @@ NOTES = (
     "The table gives the best evaluation of each run, over all of the validation text. Losses are mean nats per token; "
     "the training loss is the mean of the last 20 logged steps. A change of bits per character below zero is an "
     "improvement. With several seeds, each number is a mean, and ± is half of the distance between the best and the "
-    "worst seed: differences as small as that say nothing. The minutes are those of all steps at the median rate, "
+    "worst seed: differences as small as that say nothing. The seconds are those of all steps at the median rate, "
     "without evaluations."
 )
 SAMPLE_NOTE = f"The beginning of {SAMPLE_TOKENS} tokens from the best checkpoint of each."
@@ -36,8 +36,8 @@ def recipe_table(results: RecipeResults) -> list[list[str]]:
         before = {later: earlier for earlier, later in pairwise(names)}
         head.append("from above")
         columns.append(lambda name: _change(bits[before[name]], bits[name]) if name in before else "")
-    head.append("minutes")
-    columns.append(lambda name: f"{_minutes(measured[name]):,.1f}")
+    head.append("seconds")
+    columns.append(lambda name: f"{_seconds(measured[name]):,.0f}")
     return [head, *([name, *(tell(name) for tell in columns)] for name in names)]
 
 
@@ -72,5 +72,5 @@ def _change(before: float | None, after: float | None) -> str:
     return NOT_COMPARABLE if before is None or after is None else f"{after - before:+.3f}".replace("-", "−")
 
 
-def _minutes(runs: Sequence[Measures]) -> float:
-    return statistics.fmean(one.tokens_seen / one.tokens_per_second for one in runs) / 60
+def _seconds(runs: Sequence[Measures]) -> float:
+    return statistics.fmean(one.tokens_seen / one.tokens_per_second for one in runs)
