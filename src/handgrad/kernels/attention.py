@@ -12,7 +12,7 @@ import numpy as np
 from handgrad.kernels.array_arguments import matrices_of
 from handgrad.kernels.exponential import exp32
 from handgrad.kernels.sgemm import multiply, multiply_at, multiply_bt
-from handgrad.ops.attention import check_attention
+from handgrad.ops.attention import check_attention, default_scale
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled, inlined
 
@@ -29,7 +29,6 @@ class Sight(NamedTuple):
     window: int
     """How many keys up to its own a query sees; at least T if there is no window."""
     scale: np.float32
-    """0 for 1 / √D."""
 
 
 class Saved(NamedTuple):
@@ -72,7 +71,11 @@ def attention(
     """As ``ops.attention``."""
     check_attention("attention", causal, window, scale)
     y, weights = np.empty(v.shape, v.dtype), new_weights(q.shape[:-1], q.dtype)
-    sight = Sight(block_size(q.shape[-2]), window or q.shape[-2], np.float32(scale or 0))
+    sight = Sight(
+        block_size(q.shape[-2]),
+        window or q.shape[-2],
+        np.float32(default_scale(q.shape[-1]) if scale is None else scale),
+    )
     saved = Saved(matrices_of(q), matrices_of(k), matrices_of(v), weights, sight)
     _forward(*saved[:4], *sight, matrices_of(y))
     return y, saved
@@ -104,8 +107,7 @@ def block_size(T: int) -> int:
 @inlined
 def attend(q, k, v, weights, block, window, scale, y):  # type: ignore[no-untyped-def]
     """One head: writes P (T, T) into weights and P v into y."""
-    T, D = q.shape
-    scale = scale if scale > _ZERO else _ONE / np.sqrt(np.float32(D))
+    T = q.shape[0]
     bits = weights.view(np.int32)
     for start in range(0, T, block):
         stop = min(start + block, T)
@@ -153,8 +155,7 @@ def attend_backward(dy, q, k, v, weights, d_scores, block, window, scale, keep, 
 
     ``d_scores`` (T, T) is scratch memory.
     """
-    T, D = q.shape
-    scale = scale if scale > _ZERO else _ONE / np.sqrt(np.float32(D))
+    T = q.shape[0]
     for start in range(0, T, block):
         stop = min(start + block, T)
         first = _first_key(start, block, window)

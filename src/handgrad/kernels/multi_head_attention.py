@@ -10,7 +10,7 @@ import numpy as np
 from handgrad.kernels.array_arguments import matrices_of
 from handgrad.kernels.attention import Sight, attend, attend_backward, block_size, new_weights
 from handgrad.kernels.rotary import turn
-from handgrad.ops.attention import check_attention
+from handgrad.ops.attention import check_attention, default_scale
 from handgrad.ops.multi_head_attention import check_heads
 from handgrad.ops.rotary import angles, check_rotary
 from handgrad.system.arrays import Array
@@ -87,7 +87,7 @@ def multi_head_attention(
         qk = np.empty((N, T, (H + K) * D), dtype)
         _prepare(qkv, D, np.float32(qk_norm_eps or 0), inverse_rms, cos, sin, qk)
     y, weights = np.empty((N, T, H * D), dtype), new_weights((N, H, T), dtype)
-    sight = Sight(block_size(T), window or T, np.float32(scale or 0))
+    sight = Sight(block_size(T), window or T, np.float32(default_scale(D) if scale is None else scale))
     _forward(qk, qkv, H, K, D, weights, *sight, y)
     return y.reshape(*leading, T, H * D), Saved(H, K, qk, qkv, weights, sight, inverse_rms, cos, sin)
 
