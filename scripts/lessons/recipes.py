@@ -53,7 +53,7 @@ def tables(data: dict[str, Any]) -> dict[str, str]:
     return {
         "recipes": markdown_table(recipe_table(results)),
         "recipe-changes": markdown_table(changes_table(results), numbers=False),
-        "recipes-tried": markdown_table(recipe_table(read_recipe_results(TRIED))),
+        "recipes-tried": markdown_table([row[:-1] for row in recipe_table(read_recipe_results(TRIED))]),
         "recipe-changes-tried": markdown_table(
             _settings_alone(changes_table(read_recipe_results(TRIED))), numbers=False
         ),

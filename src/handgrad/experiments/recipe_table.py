@@ -45,7 +45,10 @@ def changes_table(results: RecipeResults) -> list[list[str]]:
     """What each recipe changes, as rows of a table."""
     rows = [["", "what changes", "settings"]]
     for recipe in results.recipes:
-        settings = ", ".join(f"`{name} = {_value(value)}`" for name, value in recipe.changes.items())
+        settings = ", ".join(
+            f"`{name}` unset" if value is None else f"`{name} = {_value(value)}`"
+            for name, value in recipe.changes.items()
+        )
         rows.append([recipe.name, recipe.says, settings.replace("|", "\\|") or "none"])
     return rows
 

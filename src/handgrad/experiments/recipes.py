@@ -31,8 +31,8 @@ class Recipe:
 
 _GPT2: dict[str, Any] = {
     "norm": "layer", "positions": "learned", "qk_norm": False, "attention_scale": None, "activation": "gelu",
-    "bias": True, "tie_weights": True, "zero_init": False, "embedding_std": 0.02, "embedding_norm": False,
-    "matrix_std": 0.02, "optimizer": "adamw", "lr": 1e-3, "min_lr": 1e-4, "beta2": 0.99, "weight_decay": 0.1,
+    "bias": True, "tie_weights": True,
+    "optimizer": "adamw", "lr": 1e-3, "min_lr": 1e-4, "beta2": 0.99, "weight_decay": 0.1,
     "grad_clip": 1.0, "schedule": "cosine", "warmup_steps": 100,
 }  # fmt: skip
 """Every setting that a later rung changes; decay_fraction would have no effect yet."""
@@ -53,12 +53,6 @@ LADDER: tuple[Recipe, ...] = (
     ),
     Recipe("squared-relu", "The feed-forward network uses the square of ReLU.", {"activation": "relu_squared"}),
     Recipe("own-head", "The output head has a table of its own.", {"tie_weights": False}),
-    Recipe("zero-init", "What writes to the residual stream, and the head, start at zero.", {"zero_init": True}),
-    Recipe(
-        "unit-embeddings",
-        "Embeddings have a root mean square of 1, and matrices start larger.",
-        {"embedding_std": 1.0, "embedding_norm": True, "matrix_std": 0.044},
-    ),
     Recipe(
         "higher-rate",
         "The learning rate is six times as high and falls to zero, with nothing to hold it: no decay, no clipping.",

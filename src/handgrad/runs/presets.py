@@ -7,9 +7,8 @@ from handgrad.system.errors import InputError
 
 _MODERN: dict[str, Any] = {
     "bias": False, "norm": "rms", "positions": "rotary", "qk_norm": True, "activation": "relu_squared",
-    "tie_weights": False, "embedding_std": 1.0, "embedding_norm": True, "zero_init": True,
-    "optimizer": "muon", "lr": 6e-3, "min_lr": 0.0, "muon_lr": 0.02, "beta2": 0.95, "weight_decay": 0.0,
-    "grad_clip": 0.0, "schedule": "trapezoid", "warmup_steps": 20,
+    "tie_weights": False, "optimizer": "muon", "lr": 6e-3, "min_lr": 0.0, "muon_lr": 0.02, "beta2": 0.95,
+    "weight_decay": 0.0, "grad_clip": 0.0, "schedule": "trapezoid", "warmup_steps": 20,
 }  # fmt: skip
 
 PRESETS: dict[str, TrainConfig] = {
@@ -25,12 +24,12 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     # The same size and text with what was found since GPT-2: docs/modern.md. Trains in about a minute on two cores.
     "modern-cpu": TrainConfig(
-        **_MODERN, n_layer=4, n_head=4, n_embd=128, block_size=64, matrix_std=0.044, attention_scale=0.23,
+        **_MODERN, n_layer=4, n_head=4, n_embd=128, block_size=64, attention_scale=0.23,
         batch_size=16, max_steps=600, decay_fraction=0.9, eval_interval=40, checkpoint_interval=100,
     ),
     # Five million parameters.
     "modern": TrainConfig(
-        **_MODERN, n_layer=6, n_head=4, n_embd=256, block_size=256, matrix_std=0.031, attention_scale=0.16,
+        **_MODERN, n_layer=6, n_head=4, n_embd=256, block_size=256, attention_scale=0.16,
         batch_size=16, max_steps=700, decay_fraction=0.6, eval_interval=100, checkpoint_interval=100,
     ),
     # The sizes of a published NumPy GPT with explicit gradients.
