@@ -309,4 +309,4 @@ def test_every_command_is_on_its_page(site: Path) -> None:
     assert re.findall(r'<h2 id="(\w+)"', page) == list(COMMANDS)
     for flag in ("--max-steps INT", "--resume RUN", "--top-k INT", "--allow-special, --no-allow-special"):
         assert f"<code>{flag}</code>" in page
-    assert f"Peak learning rate. (default: {PRESETS['quick'].lr})" in page
+    assert f"Number of transformer blocks. (default: {PRESETS['quick'].n_layer})" in page

@@ -651,7 +651,7 @@ def test_products_are_right_where_the_library_of_numpy_is_not_found() -> None:
         "    text = text_pair(ops.multi_head_attention), text_pair(ops.linear)\n"
         "    assert compiled[0] != text[0] and compiled[1] != text[1]\n"
         "    for attention, linear in (compiled, text):\n"
-        "        y, saved = attention.forward(x, 3)\n"
+        "        y, saved = attention.forward(x, n_head=3)\n"
         "        z, more = linear.forward(y, x[0, :12], None)\n"
         "        found.append((z, attention.backward(dy, saved), linear.backward(z, more)[1]))\n"
         "    return max(float(abs(a - b).max()) for a, b in zip(*found))\n"
