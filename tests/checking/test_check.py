@@ -255,7 +255,7 @@ def test_query_key_and_value_stand_apart_and_the_key_bias_is_zero(results: list[
     for part in ("query", "key", "value"):
         assert ("attention", part) in parts
         assert ("MultiHeadAttention", f"project_in.weight, {part}") in parts
-    assert ("GPT, tied head", "blocks.1.attention.project_in.bias, key (is zero)") in parts
+    assert ("GPT, tied head", "blocks.0.attention.project_in.bias, key (is zero)") in parts
 
 
 def test_a_key_bias_gradient_that_is_not_zero_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ def mixtures(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(mixtures(), st.integers(1, 8), st.integers(0, 2**16))
 def test_one_pass_of_any_mixture(options: dict[str, Any], length: int, seed: int) -> None:
     one_pass_agrees(options, length, seed)

@@ -96,7 +96,7 @@ def gpt_cases() -> list[ModuleCase]:
     shape: dict[str, Any] = {"vocab_size": 7, "block_size": 8, "n_layer": 1, "n_head": 2, "n_embd": 6}
     small: dict[str, Any] = {"vocab_size": 5, "n_embd": 4, "n_hidden": 9}
     kinds: dict[str, dict[str, Any]] = {
-        "GPT, tied head": {"n_layer": 2},
+        "GPT, tied head": {},
         "GPT, own head, exact gelu, dropout": {"tie_weights": False, "activation": "gelu_exact", "dropout": 0.2},
         "GPT, no biases, relu": {"bias": False, "activation": "relu"},
         "GPT, rms norm": {**small, "norm": "rms", "norm_eps": 0.1},
@@ -120,6 +120,7 @@ def gpt_cases() -> list[ModuleCase]:
 
 
 MODERN: dict[str, Any] = {
+    "n_layer": 2,
     "n_head": 4,
     "n_kv_head": 2,
     "head_dim": 2,
