@@ -1,5 +1,6 @@
 """max(x W + b, 0), compiled. Defined by ``ops.linear_relu``."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -31,20 +32,32 @@ def linear_relu(
     x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)
 ) -> tuple[Array, Saved]:
     """As ``ops.linear_relu``."""
-    check_linear(x, weight, bias)
-    rows, weight = rows_of(x), np.ascontiguousarray(weight)
-    y = np.empty((len(rows), weight.shape[1]), x.dtype)
-    _forward(rows, weight, row(bias), y)
-    return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, y)
+    return forward_with(_forward, x, weight, bias)
 
 
 def linear_relu_backward(
     dy: Array, saved: Saved, into: Into = NOTHING
 ) -> tuple[Array | None, Array | None, Array | None]:
     """As ``ops.linear_relu_backward``."""
+    return backward_with(_backward, dy, saved, into)
+
+
+def forward_with(loop: Callable[..., None], x: Array, weight: Array, bias: Array | None) -> tuple[Array, Saved]:
+    """The output of a linear map with a nonlinearity, which ``loop(rows, weight, bias, y)`` fills."""
+    check_linear(x, weight, bias)
+    rows, weight = rows_of(x), np.ascontiguousarray(weight)
+    y = np.empty((len(rows), weight.shape[1]), x.dtype)
+    loop(rows, weight, row(bias), y)
+    return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, y)
+
+
+def backward_with(
+    loop: Callable[..., None], dy: Array, saved: Saved, into: Into
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Its gradients, which ``loop(dy, rows, weight, y, dh, dx, d_weight, d_bias)`` fills."""
     rows, weight, bias, y = saved
     dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
-    _backward(rows_of(dy), rows, weight, y, np.empty_like(y), dx, d_weight, row(d_bias))
+    loop(rows_of(dy), rows, weight, y, np.empty_like(y), dx, d_weight, row(d_bias))
     return dx.reshape(*dy.shape[:-1], dx.shape[1]), d_weight, d_bias
 
 

@@ -1,55 +1,34 @@
-"""max(x W + b, 0)², compiled. Defined by ``ops.linear_relu_squared``."""
+"""max(x W + b, 0)², compiled. Defined by ``ops.linear_relu_squared``.
 
-from typing import NamedTuple
+The slope is 2 max(h, 0) = 2 √y. The next layer keeps y anyway, so h need not be kept beside it.
+"""
 
 import numpy as np
 
-from handgrad.kernels.array_arguments import NOTHING, Into, gradient_arrays, row, rows_of
+from handgrad.kernels.array_arguments import NOTHING, Into
+from handgrad.kernels.linear_relu import Saved, backward_with, forward_with, takes
 from handgrad.kernels.relu_squared import positive_part
 from handgrad.kernels.sgemm import multiply, multiply_at, multiply_bt
-from handgrad.ops.linear import check_linear
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled
 
+__all__ = ["linear_relu_squared", "linear_relu_squared_backward", "takes"]
+
 _ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
-
-
-class Saved(NamedTuple):
-    """What the backward needs: the inputs, x as rows (N, I), and the output (N, O).
-
-    The slope is 2 max(h, 0) = 2 √y. The next layer keeps y anyway, so h need not be kept beside it.
-    """
-
-    x: Array
-    weight: Array
-    bias: Array | None
-    y: Array
-
-
-def takes(x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)) -> bool:
-    """Takes a call if all gradients are wanted, as the backward computes them all."""
-    return all(wanted)
 
 
 def linear_relu_squared(
     x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)
 ) -> tuple[Array, Saved]:
     """As ``ops.linear_relu_squared``."""
-    check_linear(x, weight, bias)
-    rows, weight = rows_of(x), np.ascontiguousarray(weight)
-    y = np.empty((len(rows), weight.shape[1]), x.dtype)
-    _forward(rows, weight, row(bias), y)
-    return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, y)
+    return forward_with(_forward, x, weight, bias)
 
 
 def linear_relu_squared_backward(
     dy: Array, saved: Saved, into: Into = NOTHING
 ) -> tuple[Array | None, Array | None, Array | None]:
     """As ``ops.linear_relu_squared_backward``."""
-    rows, weight, bias, y = saved
-    dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
-    _backward(rows_of(dy), rows, weight, y, np.empty_like(y), dx, d_weight, row(d_bias))
-    return dx.reshape(*dy.shape[:-1], dx.shape[1]), d_weight, d_bias
+    return backward_with(_backward, dy, saved, into)
 
 
 @compiled
