@@ -12,6 +12,7 @@ from handgrad.kernels import (
     adam_update,
     add_gradients,
     attention,
+    cached_attention,
     cross_entropy,
     embedding,
     gelu,
@@ -67,8 +68,9 @@ KERNELS = {
 UPDATES: dict[str, Callable[..., Any]] = {
     "adam_update": adam_update.adam_update,
     "add_gradients": add_gradients.add_gradients,
+    "cached_attention": cached_attention.cached_attention,
     "newton_schulz": newton_schulz.newton_schulz,
 }
-"""Kernels without a backward: two change arrays in place, one returns a new one."""
+"""Kernels without a backward. The first three change arrays in place."""
 
 __all__ = ["KERNELS", "UPDATES", "Kernel"]

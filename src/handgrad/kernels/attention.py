@@ -115,7 +115,7 @@ def attend(q, k, v, weights, block, window, scale, y):  # type: ignore[no-untype
         multiply_bt(q[start:stop], k[first:stop], weights[start:stop, first:stop], _ZERO)
         for t in range(start, stop):
             unseen = max(t + 1 - window - first, 0)
-            _softmax(weights[t, first:stop], bits[t, first:stop], unseen, t + 1 - first, scale)
+            softmax_of_row(weights[t, first:stop], bits[t, first:stop], unseen, t + 1 - first, scale)
         multiply(weights[start:stop, first:stop], v[first:stop], y[start:stop], _ZERO)
 
 
@@ -126,7 +126,7 @@ def _first_key(start, block, window):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _softmax(row, bits, unseen, stop, scale):  # type: ignore[no-untyped-def]
+def softmax_of_row(row, bits, unseen, stop, scale):  # type: ignore[no-untyped-def]
     """Scores to weights in place; the query sees the keys from ``unseen`` to before ``stop``. ``bits`` is the same
     memory as integers.
     """

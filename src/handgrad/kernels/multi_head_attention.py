@@ -103,25 +103,37 @@ def multi_head_attention_backward(dy: Array, saved: Saved) -> Array:
     return d_qkv.reshape(*dy.shape[:-1], qkv.shape[-1])
 
 
+@inlined
+def prepare_part(x, norms, eps, turns, cos, sin, y):  # type: ignore[no-untyped-def]
+    """Writes one query or key x (D,), normalised and turned if asked, into y, which may be x.
+
+    Returns the factor of the norm.
+    """
+    factor = _ONE
+    if norms:
+        squares = _ZERO
+        for i in range(x.size):
+            squares += x[i] * x[i]
+        factor = _ONE / np.sqrt(squares * (_ONE / np.float32(x.size)) + eps)
+    for i in range(x.size):
+        y[i] = x[i] * factor
+    if turns:
+        turn(y, cos, sin, False, y)
+    return factor
+
+
 @compiled
 def _prepare(qkv, D, eps, inverse_rms, cos, sin, qk):  # type: ignore[no-untyped-def]
     """Writes queries and keys, normalised if ``inverse_rms`` has elements and turned if there are angles, into qk."""
-    per_element = _ONE / np.float32(D)
+    norms, turns = inverse_rms.size > 0, cos.size > 0
     for n in range(qk.shape[0]):
         for t in range(qk.shape[1]):
+            c, s = (cos[t], sin[t]) if turns else (qk[n, t], qk[n, t])
             for part in range(qk.shape[2] // D):
                 x, y = qkv[n, t, part * D : (part + 1) * D], qk[n, t, part * D : (part + 1) * D]
-                factor = _ONE
-                if inverse_rms.size:
-                    squares = _ZERO
-                    for i in range(D):
-                        squares += x[i] * x[i]
-                    factor = _ONE / np.sqrt(squares * per_element + eps)
+                factor = prepare_part(x, norms, eps, turns, c, s, y)
+                if norms:
                     inverse_rms[n, t, part] = factor
-                for i in range(D):
-                    y[i] = x[i] * factor
-                if cos.size:
-                    turn(y, cos[t], sin[t], False, y)
 
 
 @compiled

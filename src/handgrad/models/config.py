@@ -145,6 +145,11 @@ class GPTConfig(Architecture):
         return self.n_embd // self.n_head if self.head_dim is None else self.head_dim
 
     @property
+    def reads_any_length(self) -> bool:
+        """Whether a text may be longer than block_size: no position is learned, and no token sees beyond its window."""
+        return self.positions != "learned" and self.window > 0
+
+    @property
     def hidden(self) -> int:
         """Width of the feed-forward network."""
         return hidden_size(self.n_embd, self.activation) if self.n_hidden is None else self.n_hidden

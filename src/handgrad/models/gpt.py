@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from handgrad.autograd import Tensor
+from handgrad.autograd import Tensor, is_grad_enabled
+from handgrad.models.cache import KVCache
 from handgrad.models.config import GPTConfig
 from handgrad.models.formats.gpt2_names import gpt2_name
 from handgrad.models.language_model import LanguageModel
@@ -68,23 +69,32 @@ class GPT(LanguageModel):
         self._initialise(config, rng)
         super().__init__(config)
 
-    def forward(self, ids: ArrayOrTensor) -> ArrayOrTensor:
-        """Logits (B, T, V) for the token after each of ids (B, T), T ≤ block_size."""
-        if ids.ndim != 2:
-            raise ValueError(f"GPT: ids must have shape (B, T), not {ids.shape}")
-        if ids.shape[1] > self.config.block_size:
-            raise ValueError(f"GPT: {ids.shape[1]} tokens are more than block_size {self.config.block_size}")
+    def forward(self, ids: ArrayOrTensor, kv_cache: KVCache | None = None) -> ArrayOrTensor:
+        """Logits (B, T, V) for the token after each of ids (B, T); T ≤ block_size, unless the model reads any length.
+
+        With ``kv_cache``, under ``no_grad``, the ids follow the tokens that the cache has of each text. They are added
+        to it, and the logits (B, 1, V) are those of the last token alone.
+
+        Raises ValueError for ids that have no two axes, are too many or do not fit the cache.
+        """
+        self._check(ids, kv_cache)
+        T = ids.shape[1]
         x = self.token_embedding(ids)
         if self.config.embedding_scale != 1:
             x = x * self.config.embedding_scale
         if self.position_embedding is not None:
-            T = ids.shape[1]
-            x = x + self.position_embedding(Tensor(np.arange(T)) if isinstance(ids, Tensor) else np.arange(T, like=ids))
+            positions = np.arange(T) if isinstance(ids, Tensor) else np.arange(T, like=ids)
+            if kv_cache is not None:
+                positions = kv_cache.positions[:, None] + positions
+            x = x + self.position_embedding(Tensor(positions) if isinstance(ids, Tensor) else positions)
         if self.embedding_norm is not None:
             x = self.embedding_norm(x)
         x = self.dropout(x)
-        for block in self.blocks:
-            x = block(x)
+        for number, block in enumerate(self.blocks):
+            x = block(x) if kv_cache is None else block(x, kv_cache=kv_cache.layer(number))
+        if kv_cache is not None:
+            kv_cache.advance(T)
+            x = x[:, -1:]
         x = self.norm(x)
         logits = self.head(x)
         return logits if self.cap is None else self.cap(logits)
@@ -107,6 +117,21 @@ class GPT(LanguageModel):
         if self.config.embedding_scale != 1:
             dx = dx * self.config.embedding_scale
         self.token_embedding.backward(dx)
+
+    def _check(self, ids: ArrayOrTensor, kv_cache: KVCache | None) -> None:
+        """Raises the errors that forward lists, and makes room in the cache."""
+        if ids.ndim != 2:
+            raise ValueError(f"GPT: ids must have shape (B, T), not {ids.shape}")
+        B, T = ids.shape
+        if kv_cache is None:
+            if T > self.config.block_size and not self.config.reads_any_length:
+                raise ValueError(f"GPT: {T} tokens are more than block_size {self.config.block_size}")
+            return
+        if is_grad_enabled():
+            raise RuntimeError("GPT: kv_cache needs no_grad(): the keys and values of earlier calls have no gradient")
+        if B != kv_cache.batch_size or not T:
+            raise ValueError(f"GPT: ids {ids.shape} must be further tokens of the cache's {kv_cache.batch_size} texts")
+        kv_cache.make_room(T)
 
     def stored_name(self, name: str) -> str:
         """The name in GPT-2's published checkpoints."""

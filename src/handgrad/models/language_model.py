@@ -33,8 +33,8 @@ class LanguageModel(Module):
         # Parameters that decay come first, so that each group of an optimizer is one piece of memory.
         self.arena = Arena(sorted(self.parameters(), key=lambda parameter: not _decays(parameter)))
 
-    def __call__(self, ids: Any) -> Any:
-        return super().__call__(ids if is_on_tape(ids) or hasattr(ids, "dtype") else np.asarray(ids))
+    def __call__(self, ids: Any, **options: Any) -> Any:
+        return super().__call__(ids if is_on_tape(ids) or hasattr(ids, "dtype") else np.asarray(ids), **options)
 
     def logits(self, ids: ArrayOrTensor) -> Any:
         """Logits (B, T, V) for the token after each of ids (B, T), T ≤ block_size; the same as calling the model."""

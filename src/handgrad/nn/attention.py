@@ -8,9 +8,11 @@ import numpy.typing as npt
 
 from handgrad import ops
 from handgrad.autograd import Tensor, default_generator
+from handgrad.backend import function_for
 from handgrad.nn.base_layer import Layer
 from handgrad.nn.layers import Dropout, Linear
 from handgrad.nn.module import ArrayOrTensor, Module
+from handgrad.ops.cached_attention import KeysAndValues
 from handgrad.system.arrays import Array
 
 Generator = np.random.Generator
@@ -46,7 +48,11 @@ class Attend(Layer):
         self.rope_base = rope_base
         self.rng = rng
 
-    def forward(self, qkv: ArrayOrTensor, mask: ArrayOrTensor | None = None) -> ArrayOrTensor:
+    def forward(
+        self, qkv: ArrayOrTensor, mask: ArrayOrTensor | None = None, kv_cache: KeysAndValues | None = None
+    ) -> ArrayOrTensor:
+        if kv_cache is not None:
+            return self._continue(qkv, mask, kv_cache)
         learns = isinstance(mask, Tensor) and mask.requires_grad
         return self.apply(
             ops.multi_head_attention,
@@ -62,6 +68,22 @@ class Attend(Layer):
             rope_base=self.rope_base,
             dropout_p=self.dropout if self.training else 0.0,
             rng=default_generator() if self.rng is None else self.rng,
+        )
+
+    def _continue(self, qkv: ArrayOrTensor, mask: ArrayOrTensor | None, kv_cache: KeysAndValues) -> ArrayOrTensor:
+        if mask is not None or not self.causal:
+            raise ValueError("Attend: kv_cache needs causal attention without a mask")
+        if isinstance(qkv, Tensor):
+            return Tensor(self._continue(qkv.data, mask, kv_cache))
+        return function_for(ops.cached_attention, qkv, kv_cache.keys)(
+            qkv,
+            kv_cache,
+            n_head=self.n_head,
+            n_kv_head=self.n_kv_head,
+            window=self.window,
+            scale=self.scale,
+            qk_norm_eps=self.qk_norm_eps,
+            rope_base=self.rope_base,
         )
 
 
@@ -208,8 +230,11 @@ class MultiHeadAttention(Module):
         self.project_out = Linear(n_head * D, n_embd, bias, rng=rng, dtype=dtype)
         self.dropout = Dropout(dropout, rng=rng)
 
-    def forward(self, x: ArrayOrTensor, mask: ArrayOrTensor | None = None) -> ArrayOrTensor:
-        return self.dropout(self.project_out(self.attend(self.project_in(x), mask)))
+    def forward(
+        self, x: ArrayOrTensor, mask: ArrayOrTensor | None = None, kv_cache: KeysAndValues | None = None
+    ) -> ArrayOrTensor:
+        cached = {} if kv_cache is None else {"kv_cache": kv_cache}  # AttendBetween takes none
+        return self.dropout(self.project_out(self.attend(self.project_in(x), mask, **cached)))
 
     def backward(self, dy: Array) -> Array:
         return self.project_in.backward(self.attend.backward(self.project_out.backward(self.dropout.backward(dy))))

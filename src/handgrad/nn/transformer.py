@@ -15,6 +15,7 @@ from handgrad.nn.attention import MultiHeadAttention
 from handgrad.nn.base_layer import Layer
 from handgrad.nn.layers import Activation, Dropout, LayerNorm, Linear, RMSNorm
 from handgrad.nn.module import ArrayOrTensor, Module, in_floats
+from handgrad.ops.cached_attention import KeysAndValues
 from handgrad.system.arrays import Array
 
 Generator = np.random.Generator
@@ -117,9 +118,11 @@ class TransformerBlock(Module):
         self.norm_2 = new_norm(norm, n_embd, norm_eps, dtype=dtype)
         self.feed_forward = FeedForward(n_embd, n_hidden, bias, dropout, activation, **made)
 
-    def forward(self, x: ArrayOrTensor, mask: ArrayOrTensor | None = None) -> ArrayOrTensor:
+    def forward(
+        self, x: ArrayOrTensor, mask: ArrayOrTensor | None = None, kv_cache: KeysAndValues | None = None
+    ) -> ArrayOrTensor:
         x = in_floats(x)
-        x = x + self.attention(self.norm_1(x), mask)
+        x = x + self.attention(self.norm_1(x), mask, kv_cache)
         x = x + self.feed_forward(self.norm_2(x))
         return x
 

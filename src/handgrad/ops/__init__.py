@@ -24,6 +24,7 @@ from handgrad.ops.arithmetic import *
 from handgrad.ops.attention import *
 from handgrad.ops.attention_heads import *
 from handgrad.ops.binary_cross_entropy import *
+from handgrad.ops.cached_attention import *
 from handgrad.ops.conv2d import *
 from handgrad.ops.cross_entropy import *
 from handgrad.ops.dropout import *
@@ -59,8 +60,8 @@ TAKE_WANTED: frozenset[Callable[..., Any]] = frozenset(
 )
 """The operations that take the option ``wanted``; no other operation accepts it."""
 
-_WITHOUT_BACKWARD = ("adam_update", "add_gradients", "newton_schulz")
-"""Operations of training and of optimizers: nobody takes their gradient."""
+_WITHOUT_BACKWARD = ("adam_update", "add_gradients", "cached_attention", "newton_schulz")
+"""Operations of training, of optimizers and of generation: nobody takes their gradient."""
 
 if not TYPE_CHECKING:  # type checkers find the same names in the files
     _pairs = [name for name in globals() if name.removesuffix("_backward") + "_backward" in globals()]

@@ -54,11 +54,20 @@ def check_rotary(operation: str, head_dim: int, offset: int = 0) -> None:
 @lru_cache(maxsize=32)
 def angles(T: int, D: int, offset: int, base: float, dtype: str) -> tuple[Array, Array]:
     """Cosine and sine (T, D/2) of the angles at T positions. Callers share them, so nobody may write to them."""
-    frequencies = base ** (-np.arange(0, D, 2) / D)
-    a = np.outer(np.arange(offset, offset + T), frequencies)
-    cos, sin = np.cos(a).astype(dtype), np.sin(a).astype(dtype)
+    cos, sin = angles_at(np.arange(offset, offset + T), D, base, dtype)
     cos.flags.writeable = sin.flags.writeable = False
     return cos, sin
+
+
+def angles_at(positions: Array, D: int, base: float, dtype: str) -> tuple[Array, Array]:
+    """Cosine and sine (..., D/2) of the angles at these positions (...)."""
+    a = positions[..., None] * base ** (-np.arange(0, D, 2) / D)
+    return np.cos(a).astype(dtype), np.sin(a).astype(dtype)
+
+
+def turned_at(x: Array, positions: Array, base: float) -> Array:
+    """x (..., T, D), each vector turned as rotary turns the one at its position; positions broadcast to (..., T)."""
+    return _turned(x, *angles_at(positions, x.shape[-1], base, x.dtype.char))
 
 
 def _turned(x: Array, cos: Array, sin: Array) -> Array:

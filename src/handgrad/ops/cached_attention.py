@@ -1,0 +1,79 @@
+"""Attention of new tokens to themselves and to those that the model has read before, whose keys and values it keeps."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from handgrad.ops.attention import attention, check_attention
+from handgrad.ops.attention_heads import merge_heads, share_heads, split_heads
+from handgrad.ops.multi_head_attention import check_heads
+from handgrad.ops.rms_norm import rms_norm
+from handgrad.ops.rotary import check_rotary, turned_at
+from handgrad.system.arrays import Array
+
+
+class KeysAndValues(NamedTuple):
+    """What one layer keeps of B texts. Slot s of a text holds its key and its value; the first slots are in use."""
+
+    keys: Array
+    """(B, K, D, S), each component's slots side by side, so that one query meets all keys in one pass over memory."""
+    values: Array
+    """(B, K, S, D)"""
+    used: Array
+    """(B,), int64: how many slots of each text are in use."""
+    positions: Array
+    """(B,), int64: the position of each text's next token. It is more than ``used`` if the oldest were thrown away."""
+
+
+def cached_attention(
+    qkv: Array,
+    cache: KeysAndValues,
+    *,
+    n_head: int,
+    n_kv_head: int | None = None,
+    window: int = 0,
+    scale: float | None = None,
+    qk_norm_eps: float | None = None,
+    rope_base: float | None = None,
+) -> Array:
+    """multi_head_attention of T new tokens of each of B texts, which follow those in the cache.
+
+    qkv (B, T, (H + 2K) D) and the options are those of multi_head_attention, always causal; returns y (B, T, H D). The
+    new keys and values are written, as attention uses them, into slots ``used`` to ``used`` + T of the cache; ``used``
+    and ``positions`` stay as they are. With an empty cache y is multi_head_attention's.
+
+    A text with fewer new tokens than T has others behind them. They do no harm: no token attends to a later one, and
+    the next ones overwrite their slots.
+
+    There is no backward: what is kept has no gradient.
+
+    Raises ValueError if the cache has too few slots, and as multi_head_attention does.
+    """
+    heads = check_cached_attention(qkv, cache, n_head, n_kv_head, window, scale)
+    (q, k, v), _ = split_heads(qkv, *heads)
+    if qk_norm_eps is not None:
+        (q, _), (k, _) = (rms_norm(x, None, qk_norm_eps) for x in (q, k))
+    T = qkv.shape[1]
+    if rope_base is not None:
+        check_rotary("rotary", q.shape[-1])
+        at = cache.positions[:, None, None] + np.arange(T)
+        q, k = (turned_at(x, at, rope_base) for x in (q, k))
+    y = np.empty_like(q)
+    for b, used in enumerate(cache.used.tolist()):
+        keys, values = cache.keys[b, :, :, : used + T], cache.values[b, :, : used + T]
+        keys[..., used:], values[:, used:] = k[b].swapaxes(-1, -2), v[b]
+        (k_all, _), (v_all, _) = (share_heads(x, n_head // heads.n_kv_head) for x in (keys.swapaxes(-1, -2), values))
+        y[b] = attention(q[b], k_all, v_all, window=window, scale=scale)[0]
+    return merge_heads(y)[0]
+
+
+def check_cached_attention(
+    qkv: Array, cache: KeysAndValues, n_head: int, n_kv_head: int | None, window: int, scale: float | None
+) -> tuple[int, int]:
+    """The numbers of heads of queries, and of keys and values. Raises the errors that cached_attention lists."""
+    heads = check_heads(qkv.shape[-1], n_head, n_kv_head)
+    check_attention("cached_attention", True, window, scale)
+    most, slots = int(cache.used.max(initial=0)) + qkv.shape[1], cache.values.shape[2]
+    if most > slots:
+        raise ValueError(f"cached_attention: {most} tokens are more than the cache's {slots} slots")
+    return heads
