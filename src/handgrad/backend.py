@@ -87,6 +87,13 @@ def function_for(operation: Function, *inputs: Any) -> Function:
     return function
 
 
+def whole_model(name: str) -> ModuleType | None:
+    """The module of ``kernels`` that runs a whole model for one token; None if there is none, or if somebody watches
+    the model's operations one by one.
+    """
+    return None if current_backend() != "numba" or _watchers else _kernels().WHOLE_MODELS.get(name)
+
+
 def _may_be_compiled(inputs: Sequence[Any], options: Mapping[str, Any]) -> bool:
     """What every kernel requires: NumPy's own arrays, inputs of float32. float64 is for proofs, of the NumPy code."""
     for value in inputs:

@@ -23,6 +23,7 @@ from handgrad.kernels import (
     linear_relu_squared,
     multi_head_attention,
     newton_schulz,
+    next_token,
     relu_squared,
     rms_norm,
     rotary,
@@ -73,4 +74,7 @@ UPDATES: dict[str, Callable[..., Any]] = {
 }
 """Kernels without a backward. The first three change arrays in place."""
 
-__all__ = ["KERNELS", "UPDATES", "Kernel"]
+WHOLE_MODELS = {"GPT": next_token}
+"""Modules with the kernel of a whole model for one token, by the model's name in ``models``."""
+
+__all__ = ["KERNELS", "UPDATES", "WHOLE_MODELS", "Kernel"]

@@ -37,11 +37,11 @@ def cached_attention(
     cos = sin = np.empty((0, 0, 0), np.float32)
     if rope_base is not None:
         check_rotary("rotary", D)
-        cos, sin = angles_at(cache.positions[:, None] + np.arange(T), D, rope_base, "f")
+        cos, sin = angles_at(cache.positions[cache.texts][:, None] + np.arange(T), D, rope_base, "f")
     block = 1 if T <= _FEW else min(block_size(T), T)
     _forward(
         qkv := np.array(qkv, order="C"),  # a copy: queries and keys are prepared in place
-        *cache[:3],
+        *cache[:4],
         (H, K, D),
         (window or S, block),
         np.float32(default_scale(D) if scale is None else scale),
@@ -56,7 +56,7 @@ def cached_attention(
 
 
 @inlined
-def prepare_and_keep(row, H, K, D, norms, eps, turns, cos, sin, keys, values, slot):  # type: ignore[no-untyped-def]
+def _prepare_and_keep(row, H, K, D, norms, eps, turns, cos, sin, keys, values, slot):  # type: ignore[no-untyped-def]
     """Prepares the queries and keys of one token's projection in place, and writes keys and values into their slot."""
     for part in range(H + K):
         x = row[part * D : (part + 1) * D]
@@ -87,17 +87,19 @@ def attend_to_slots(q, keys, values, first, stop, scale, scores, y):  # type: ig
 
 
 @compiled
-def _forward(qkv, keys, values, used, heads, sight, scale, norms, eps, cos, sin, scores, y):  # type: ignore[no-untyped-def]
+def _forward(qkv, keys, values, texts, used, heads, sight, scale, norms, eps, cos, sin, scores, y):  # type: ignore[no-untyped-def]
     H, K, D = heads
     window, block = sight
     T, turns = qkv.shape[1], cos.size > 0
     for b in range(qkv.shape[0]):
-        before = used[b]
+        text = texts[b]
+        before = used[text]
         for t in range(T):
             c, s = (cos[b, t], sin[b, t]) if turns else (scores[0], scores[0])
-            prepare_and_keep(qkv[b, t], H, K, D, norms, eps, turns, c, s, keys[b], values[b], before + t)
+            _prepare_and_keep(qkv[b, t], H, K, D, norms, eps, turns, c, s, keys[text], values[text], before + t)
         for h in range(H):
-            k, v, part = keys[b, h // (H // K)], values[b, h // (H // K)], slice(h * D, (h + 1) * D)
+            k, v = keys[text, h // (H // K)], values[text, h // (H // K)]
+            part = slice(h * D, (h + 1) * D)
             for start in range(0, T, block):
                 stop = min(start + block, T)
                 first, end = max(before + start + 1 - window, 0), before + stop

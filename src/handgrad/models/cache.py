@@ -23,91 +23,114 @@ class KVCache:
     """
 
     def __init__(self, config: GPTConfig, batch_size: int = 1, dtype: npt.DTypeLike = np.float32) -> None:
-        self.config, self.is_part = config, False
-        self.used = np.zeros(batch_size, np.int64)
-        """How many slots each text uses, (B,)."""
-        self.positions = np.zeros(batch_size, np.int64)
-        """How many tokens of each text the model has read, (B,)."""
-        self._allocate(0, dtype)
+        self.config = config
+        self.texts = np.arange(batch_size)
+        """Where in memory each text lies, (B,)."""
+        self._memory = _Memory(config, batch_size, 0, dtype)
 
     @property
     def batch_size(self) -> int:
         """The number of texts, B."""
-        return len(self.used)
+        return len(self.texts)
 
     @property
     def slots(self) -> int:
         """How many tokens of each text there is memory for, S."""
-        return self.values.shape[-2]
+        return self._memory.values.shape[-2]
+
+    @property
+    def used(self) -> Array:
+        """How many slots of each text hold a token, (B,)."""
+        return self._memory.used[self.texts]
+
+    @property
+    def positions(self) -> Array:
+        """How many tokens of each text the model has read, (B,)."""
+        return self._memory.positions[self.texts]
+
+    @property
+    def all_layers(self) -> KeysAndValues:
+        """What attention sees, as ``layer``, with an axis for the layers before the others of keys and values."""
+        memory = self._memory
+        return KeysAndValues(memory.keys, memory.values, self.texts, memory.used, memory.positions)
 
     def layer(self, number: int) -> KeysAndValues:
-        """What the attention of one layer sees: views."""
-        return KeysAndValues(self.keys[number], self.values[number], self.used, self.positions)
+        """What the attention of one layer sees: the memory itself."""
+        every = self.all_layers
+        return every._replace(keys=every.keys[number], values=every.values[number])
 
-    def make_room(self, tokens: int) -> None:
-        """Makes sure that so many further tokens of each text fit.
+    def make_room(self, tokens: int | Array) -> None:
+        """Makes sure that so many further tokens fit, of every text, or of each its own number (B,).
 
         Raises ValueError if they are more than ``block_size`` with those read, and the model does not read any length.
         """
         reads_any_length, block_size = self.config.reads_any_length, self.config.block_size
-        longest = int(self.positions.max(initial=0)) + tokens
+        longest = int((self.positions + tokens).max(initial=0))
         if longest > block_size and not reads_any_length:
             raise ValueError(f"GPT: {longest} tokens are more than block_size {block_size}")
-        if reads_any_length and int(self.used.max(initial=0)) + tokens > self.slots:
+        if reads_any_length and int((self.used + tokens).max(initial=0)) > self.slots:
             self._forget()
-        needed = int(self.used.max(initial=0)) + tokens
+        needed = int((self.used + tokens).max(initial=0))
         if needed > self.slots:
             most = max(2 * self.config.window, needed, _FEWEST_SLOTS) if reads_any_length else block_size
-            self._grow(min(max(2 * self.slots, needed, _FEWEST_SLOTS), most))
+            self._memory.grow(self.config, min(max(2 * self.slots, needed, _FEWEST_SLOTS), most))
 
     def advance(self, tokens: int) -> None:
         """Counts so many tokens of each text as read, once all layers have written their keys and values."""
-        self.used += tokens
-        self.positions += tokens
+        self._memory.used[self.texts] += tokens
+        self._memory.positions[self.texts] += tokens
 
     def part(self, texts: slice) -> "KVCache":
-        """The cache of some of the texts. It shares this one's memory, and cannot grow: make room here first."""
+        """The cache of some of the texts, in the same memory."""
         part = object.__new__(KVCache)
-        part.config, part.is_part = self.config, True
-        part.used, part.positions = self.used[texts], self.positions[texts]
-        part.keys, part.values = self.keys[:, texts], self.values[:, texts]
+        part.config, part.texts, part._memory = self.config, self.texts[texts], self._memory
         return part
 
     def clear(self, text: int) -> None:
         """Forgets all tokens of a text."""
-        self.used[text] = self.positions[text] = 0
+        place = self.texts[text]
+        self._memory.used[place] = self._memory.positions[place] = 0
 
     def copy(self, text: int, other: int) -> None:
         """Gives one text the tokens of another."""
+        self._memory.copy(self.texts[text], self.texts[other])
+
+    def drop(self, text: int) -> None:
+        """Removes a text; the last one takes its place."""
+        self.texts[text] = self.texts[-1]
+        self.texts = self.texts[:-1]
+
+    def _forget(self) -> None:
+        """Moves what the next token's window still sees to the first slots."""
+        memory = self._memory
+        for text in self.texts.tolist():
+            used = int(memory.used[text])
+            kept = min(used, self.config.window - 1)
+            memory.keys[:, text, ..., :kept] = memory.keys[:, text, ..., used - kept : used].copy()
+            memory.values[:, text, :, :kept] = memory.values[:, text, :, used - kept : used].copy()
+            memory.used[text] = kept
+
+
+class _Memory:
+    """The arrays of a cache, which its parts share."""
+
+    def __init__(self, config: GPTConfig, texts: int, slots: int, dtype: npt.DTypeLike) -> None:
+        self.used = np.zeros(texts, np.int64)
+        self.positions = np.zeros(texts, np.int64)
+        self._allocate(config, slots, dtype)
+
+    def _allocate(self, config: GPTConfig, slots: int, dtype: npt.DTypeLike) -> None:
+        shape = (config.n_layer, len(self.used), config.kv_heads)
+        self.keys: Array = np.empty((*shape, config.head_size, slots), dtype)
+        self.values: Array = np.empty((*shape, slots, config.head_size), dtype)
+
+    def grow(self, config: GPTConfig, slots: int) -> None:
+        keys, values, used = self.keys, self.values, int(self.used.max(initial=0))
+        self._allocate(config, slots, keys.dtype)
+        self.keys[..., :used], self.values[..., :used, :] = keys[..., :used], values[..., :used, :]
+
+    def copy(self, text: int, other: int) -> None:
         used = self.used[text] = self.used[other]
         self.positions[text] = self.positions[other]
         self.keys[:, text, ..., :used] = self.keys[:, other, ..., :used]
         self.values[:, text, :, :used] = self.values[:, other, :, :used]
-
-    def drop(self, text: int) -> None:
-        """Removes a text; the last one takes its place."""
-        last = self.batch_size - 1
-        if text != last:
-            self.copy(text, last)
-        self.used, self.positions = self.used[:last], self.positions[:last]
-        self.keys, self.values = self.keys[:, :last], self.values[:, :last]
-
-    def _allocate(self, slots: int, dtype: npt.DTypeLike) -> None:
-        shape = (self.config.n_layer, self.batch_size, self.config.kv_heads)
-        self.keys: Array = np.empty((*shape, self.config.head_size, slots), dtype)
-        self.values: Array = np.empty((*shape, slots, self.config.head_size), dtype)
-
-    def _grow(self, slots: int) -> None:
-        if self.is_part:
-            raise RuntimeError("KVCache: a part of a cache cannot grow; make room in the whole cache")
-        keys, values, used = self.keys, self.values, int(self.used.max(initial=0))
-        self._allocate(slots, keys.dtype)
-        self.keys[..., :used], self.values[..., :used, :] = keys[..., :used], values[..., :used, :]
-
-    def _forget(self) -> None:
-        """Moves what the next token's window still sees to the first slots."""
-        for text, used in enumerate(self.used.tolist()):
-            kept = min(used, self.config.window - 1)
-            self.keys[:, text, ..., :kept] = self.keys[:, text, ..., used - kept : used].copy()
-            self.values[:, text, :, :kept] = self.values[:, text, :, used - kept : used].copy()
-            self.used[text] = kept

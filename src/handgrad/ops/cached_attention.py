@@ -13,16 +13,20 @@ from handgrad.system.arrays import Array
 
 
 class KeysAndValues(NamedTuple):
-    """What one layer keeps of B texts. Slot s of a text holds its key and its value; the first slots are in use."""
+    """What one layer keeps of N texts, and which B of them are read. Slot s of a text holds the key and the value of a
+    token; the first slots are in use.
+    """
 
     keys: Array
-    """(B, K, D, S), each component's slots side by side, so that one query meets all keys in one pass over memory."""
+    """(N, K, D, S), each component's slots side by side, so that one query meets all keys in one pass over memory."""
     values: Array
-    """(B, K, S, D)"""
+    """(N, K, S, D)"""
+    texts: Array
+    """(B,), int64: which text each row of the input belongs to."""
     used: Array
-    """(B,), int64: how many slots of each text are in use."""
+    """(N,), int64: how many slots of each text are in use."""
     positions: Array
-    """(B,), int64: the position of each text's next token. It is more than ``used`` if the oldest were thrown away."""
+    """(N,), int64: the position of each text's next token. It is more than ``used`` if the oldest were forgotten."""
 
 
 def cached_attention(
@@ -56,11 +60,12 @@ def cached_attention(
     T = qkv.shape[1]
     if rope_base is not None:
         check_rotary("rotary", q.shape[-1])
-        at = cache.positions[:, None, None] + np.arange(T)
+        at = cache.positions[cache.texts][:, None, None] + np.arange(T)
         q, k = (turned_at(x, at, rope_base) for x in (q, k))
     y = np.empty_like(q)
-    for b, used in enumerate(cache.used.tolist()):
-        keys, values = cache.keys[b, :, :, : used + T], cache.values[b, :, : used + T]
+    for b, text in enumerate(cache.texts):
+        used = cache.used[text]
+        keys, values = cache.keys[text, ..., : used + T], cache.values[text, :, : used + T]
         keys[..., used:], values[:, used:] = k[b].swapaxes(-1, -2), v[b]
         (k_all, _), (v_all, _) = (share_heads(x, n_head // heads.n_kv_head) for x in (keys.swapaxes(-1, -2), values))
         y[b] = attention(q[b], k_all, v_all, window=window, scale=scale)[0]
@@ -73,7 +78,7 @@ def check_cached_attention(
     """The numbers of heads of queries, and of keys and values. Raises the errors that cached_attention lists."""
     heads = check_heads(qkv.shape[-1], n_head, n_kv_head)
     check_attention("cached_attention", True, window, scale)
-    most, slots = int(cache.used.max(initial=0)) + qkv.shape[1], cache.values.shape[2]
+    most, slots = int(cache.used[cache.texts].max(initial=0)) + qkv.shape[1], cache.values.shape[2]
     if most > slots:
         raise ValueError(f"cached_attention: {most} tokens are more than the cache's {slots} slots")
     return heads

@@ -1,7 +1,7 @@
 """Work shared by a few threads. Arithmetic on arrays runs in parallel, as NumPy releases Python's lock."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import count
 from typing import Any, Self, TypeVar
 
@@ -52,6 +52,26 @@ class Team:
                 raise failure
         return results
 
+    def together(self, function: Callable[[int], None], give_up: Callable[[], None]) -> None:
+        """Calls function(0) here and function(1), … in the other threads, all at the same time: they may wait for one
+        another. If one raises, ``give_up`` is called, which must end the others, and then this raises the same.
+
+        No other call of this team may run.
+        """
+        others: list[Future[None]] = []
+        try:
+            for number in range(1, self.size):
+                assert self._others is not None
+                others.append(self._others.submit(_or_give_up, function, number, give_up))
+            function(0)
+        except BaseException:
+            give_up()
+            raise
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
+
     def pieces(self, size: int) -> list[slice]:
         """A range of elements cut into one piece per thread, or fewer if it is short."""
         each = max(-(-size // self.size), 1)
@@ -68,6 +88,14 @@ class Team:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _or_give_up(function: Callable[[int], None], number: int, give_up: Callable[[], None]) -> None:
+    try:
+        function(number)
+    except BaseException:
+        give_up()
+        raise
 
 
 ALONE = Team(1)

@@ -1,0 +1,116 @@
+"""One further token of each text through a model: by the model's forward, or by one compiled call that does the same."""
+
+from dataclasses import replace
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from handgrad.autograd import no_grad
+from handgrad.backend import whole_model
+from handgrad.models.cache import KVCache
+from handgrad.models.config import GPTConfig
+from handgrad.models.gpt import GPT
+from handgrad.models.language_model import LanguageModel
+from handgrad.nn import Module
+from handgrad.ops.attention import default_scale
+from handgrad.system.arrays import Array
+from handgrad.system.processor import available_cores
+from handgrad.system.threads import ALONE, Team
+
+_WORTH_A_TEAM = 4 << 20
+"""Products of a parameter with a number from which other threads are called: to wake them takes as long as a million."""
+
+
+class NextToken:
+    """Called with one token of each text, it returns the logits of the next, without dropout.
+
+    Make it anew if parts of the model are replaced; its parameters may change. ``threads`` are all cores by default; a
+    little model uses one.
+    """
+
+    def __init__(self, model: LanguageModel, threads: int | None = None) -> None:
+        self.model = model
+        self._team = Team(available_cores() if threads is None else threads)
+        self._compiled: tuple[Any, Any] | None = None
+        kernel = whole_model(type(model).__name__)
+        if kernel is not None and _is_known_to(kernel, model):
+            self._compiled = _weights(kernel, model), _kind(kernel, model.config)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the whole model is one compiled call, whose results for a text do not depend on the others."""
+        return self._compiled is not None and whole_model(type(self.model).__name__) is not None
+
+    def __call__(self, ids: Array, cache: KVCache) -> Array:
+        """Logits (B, V) after one token ``ids`` (B,) of each text, which is added to the cache."""
+        kernel = whole_model(type(self.model).__name__)
+        if self._compiled is None or kernel is None:
+            with no_grad():
+                logits: Array = self.model(ids[:, None], kv_cache=cache)[:, 0]
+                return logits
+        config = self.model.config
+        if ids.min() < 0 or ids.max() >= config.vocab_size:
+            raise IndexError(f"GPT: an id of {ids.min()} to {ids.max()} is outside the vocabulary of {config.vocab_size}")
+        cache.make_room(1)
+        base = config.rope_base if config.positions == "rotary" else None
+        team = self._team if len(ids) * self.model.n_parameters >= _WORTH_A_TEAM else ALONE
+        logits = kernel.next_token_logits(*self._compiled, ids, cache.all_layers, config.window, base, team)
+        cache.advance(1)
+        return logits
+
+
+def _is_known_to(kernel: ModuleType, model: LanguageModel) -> bool:
+    """Whether the kernel computes this model: a GPT of float32 with a known nonlinearity, no part of which was replaced."""
+    if type(model) is not GPT or model.config.activation not in kernel.ACTIVATIONS:
+        return False
+    is_array = type(model.arena.data) is np.ndarray and model.arena.data.dtype == np.float32
+    return is_array and _parts(model) == _parts_of(model.config)
+
+
+def _parts(model: Module) -> list[tuple[str, Any]]:
+    """Each module's name and class; what stands in for a class if the module has a forward of its own."""
+    return [(name, vars(part).get("forward", type(part))) for name, part in model.named_modules()]
+
+
+@lru_cache(maxsize=8)
+def _parts_of(config: GPTConfig) -> list[tuple[str, Any]]:
+    return _parts(GPT(replace(config.smallest(), n_layer=config.n_layer)))
+
+
+def _weights(kernel: ModuleType, model: LanguageModel) -> Any:
+    starts = {id(parameter): span.start for parameter, span in model.arena.parts}
+
+    def places(module: Any, paths: tuple[str, ...]) -> list[int]:
+        return [_start(module, path, starts) for path in paths]
+
+    of_blocks = np.array([places(block, kernel.OF_BLOCK) for block in model.blocks])
+    return kernel.Weights(model.arena.data, np.array(places(model, kernel.OF_MODEL)), of_blocks)
+
+
+def _start(module: Any, path: str, starts: dict[int, int]) -> int:
+    """Where a parameter begins in the arena; -1 if there is none of that name."""
+    for name in path.split("."):
+        module = getattr(module, name, None)
+    return -1 if module is None else starts[id(module)]
+
+
+def _kind(kernel: ModuleType, config: GPTConfig) -> Any:
+    return kernel.Kind(
+        n_embd=config.n_embd,
+        n_head=config.n_head,
+        n_kv_head=config.kv_heads,
+        head_dim=config.head_size,
+        expanded=next(each.outputs for each in config.maps if each.part == "expand"),
+        hidden=config.hidden,
+        vocab_size=config.vocab_size,
+        rms=config.norm == "rms",
+        activation=kernel.ACTIVATIONS[config.activation],
+        qk_norm=config.qk_norm,
+        embedding_norm=config.embedding_norm,
+        embedding_scale=np.float32(config.embedding_scale),
+        norm_eps=float(config.norm_eps),
+        scale=np.float32(default_scale(config.head_size) if config.attention_scale is None else config.attention_scale),
+        cap=np.float32(config.logit_cap),
+    )
