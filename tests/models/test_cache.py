@@ -1,4 +1,4 @@
-"""The key/value cache: logits with it are those without it, for GPTs of every kind; and one compiled call is the same."""
+"""The key/value cache: logits with it are those without it, for GPTs of every kind, compiled or not."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from handgrad.checking.answers import check_answer, write_exercise
 from handgrad.checking.exercises import Exercise, all_exercises, exercise_named
+from handgrad.checking.generation import check_generation
 from handgrad.checking.kernels import OTHER_CODE, check_kernel, check_kernel_at_the_edges, kernel_cases
 from handgrad.checking.modules import check_module, gpt_cases, layer_cases
 from handgrad.checking.numerical import central_differences, relative_error
@@ -41,6 +42,7 @@ def check_gradients() -> Iterator[Result]:
             if name in OTHER_CODE:
                 yield from check_kernel(name, inputs, {**options, **OTHER_CODE[name]})
             yield from check_kernel_at_the_edges(name, inputs, options)
+        yield from sorted(check_generation(), key=lambda result: result.subject)
 
 
 __all__ = [

@@ -62,10 +62,9 @@ class Contexts:
 
     def drop(self, place: int) -> None:
         """Ends the text at this place; the last text takes its place."""
-        for each in (self.ids, self.starts):
-            last = each.pop()
-            if place < len(each):
-                each[place] = last  # type: ignore[call-overload]
+        self.ids[place], self.starts[place] = self.ids[-1], self.starts[-1]
+        self.ids.pop()
+        self.starts.pop()
         if self.cached:
             self.cache.drop(place)
 

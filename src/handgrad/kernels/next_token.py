@@ -39,7 +39,9 @@ OF_BLOCK = (
     "feed_forward.contract.weight", "feed_forward.contract.bias",
 )  # fmt: skip
 """A block's parameters, in the order of ``Weights.of_blocks``."""
-OF_MODEL = ("token_embedding.weight", "position_embedding.weight", "norm.weight", "norm.bias", "head.weight", "head.bias")
+OF_MODEL = (
+    "token_embedding.weight", "position_embedding.weight", "norm.weight", "norm.bias", "head.weight", "head.bias",
+)  # fmt: skip
 """The other parameters, in the order of ``Weights.of_model``."""
 
 

@@ -20,10 +20,10 @@ def multiply_rows(x, weight, begin, end, y):  # type: ignore[no-untyped-def]
 
     A sum is taken in the order of the rows, term by term. Two rows of x share what is read of the matrix.
     """
-    B, I = x.shape
+    B, inner = x.shape
     for b in range(B):
         y[b, begin:end] = _ZERO
-    for i in range(0, I - 3, 4):
+    for i in range(0, inner - 3, 4):
         w0, w1 = weight[i, begin:end], weight[i + 1, begin:end]
         w2, w3 = weight[i + 2, begin:end], weight[i + 3, begin:end]
         for b in range(0, B - 1, 2):
@@ -36,7 +36,7 @@ def multiply_rows(x, weight, begin, end, y):  # type: ignore[no-untyped-def]
             p0, p1, p2, p3, last = x[B - 1, i], x[B - 1, i + 1], x[B - 1, i + 2], x[B - 1, i + 3], y[B - 1, begin:end]
             for o in range(end - begin):
                 last[o] = (((last[o] + p0 * w0[o]) + p1 * w1[o]) + p2 * w2[o]) + p3 * w3[o]
-    for i in range(I - I % 4, I):
+    for i in range(inner - inner % 4, inner):
         w = weight[i, begin:end]
         for b in range(B):
             component, row = x[b, i], y[b, begin:end]

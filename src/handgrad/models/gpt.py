@@ -124,12 +124,12 @@ class GPT(LanguageModel):
             raise ValueError(f"GPT: ids must have shape (B, T), not {ids.shape}")
         B, T = ids.shape
         if kv_cache is None:
-            if T > self.config.block_size and not self.config.reads_any_length:
+            if self.config.block_size < T and not self.config.reads_any_length:
                 raise ValueError(f"GPT: {T} tokens are more than block_size {self.config.block_size}")
             return
         if is_grad_enabled():
             raise RuntimeError("GPT: kv_cache needs no_grad(): the keys and values of earlier calls have no gradient")
-        if B != kv_cache.batch_size or not T:
+        if kv_cache.batch_size != B or not T:
             raise ValueError(f"GPT: ids {ids.shape} must be further tokens of the cache's {kv_cache.batch_size} texts")
         kv_cache.make_room(T)
 

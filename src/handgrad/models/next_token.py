@@ -1,9 +1,9 @@
-"""One further token of each text through a model: by the model's forward, or by one compiled call that does the same."""
+"""One further token of each text through a model: by its forward, or by one compiled call that does the same."""
 
 from dataclasses import replace
 from functools import lru_cache
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from handgrad.system.processor import available_cores
 from handgrad.system.threads import ALONE, Team
 
 _WORTH_A_TEAM = 4 << 20
-"""Products of a parameter with a number from which other threads are called: to wake them takes as long as a million."""
+"""Products of a parameter and a number from which other threads help: to wake them takes as long as a million."""
 
 
 class NextToken:
@@ -35,7 +35,7 @@ class NextToken:
         self._team = Team(available_cores() if threads is None else threads)
         self._compiled: tuple[Any, Any] | None = None
         kernel = whole_model(type(model).__name__)
-        if kernel is not None and _is_known_to(kernel, model):
+        if kernel is not None and _is_known_to(model, kernel):
             self._compiled = _weights(kernel, model), _kind(kernel, model.config)
 
     @property
@@ -52,7 +52,8 @@ class NextToken:
                 return logits
         config = self.model.config
         if ids.min() < 0 or ids.max() >= config.vocab_size:
-            raise IndexError(f"GPT: an id of {ids.min()} to {ids.max()} is outside the vocabulary of {config.vocab_size}")
+            wrong = next(int(i) for i in ids if not 0 <= i < config.vocab_size)
+            raise IndexError(f"GPT: id {wrong} is outside the vocabulary of {config.vocab_size}")
         cache.make_room(1)
         base = config.rope_base if config.positions == "rotary" else None
         team = self._team if len(ids) * self.model.n_parameters >= _WORTH_A_TEAM else ALONE
@@ -61,8 +62,8 @@ class NextToken:
         return logits
 
 
-def _is_known_to(kernel: ModuleType, model: LanguageModel) -> bool:
-    """Whether the kernel computes this model: a GPT of float32 with a known nonlinearity, no part of which was replaced."""
+def _is_known_to(model: LanguageModel, kernel: ModuleType) -> TypeGuard[GPT]:
+    """Whether the kernel computes this model: a GPT of float32, its nonlinearity known, no part of it replaced."""
     if type(model) is not GPT or model.config.activation not in kernel.ACTIVATIONS:
         return False
     is_array = type(model.arena.data) is np.ndarray and model.arena.data.dtype == np.float32
@@ -79,7 +80,7 @@ def _parts_of(config: GPTConfig) -> list[tuple[str, Any]]:
     return _parts(GPT(replace(config.smallest(), n_layer=config.n_layer)))
 
 
-def _weights(kernel: ModuleType, model: LanguageModel) -> Any:
+def _weights(kernel: ModuleType, model: GPT) -> Any:
     starts = {id(parameter): span.start for parameter, span in model.arena.parts}
 
     def places(module: Any, paths: tuple[str, ...]) -> list[int]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from handgrad.ops.attention import attention, check_attention
-from handgrad.ops.attention_heads import merge_heads, share_heads, split_heads
+from handgrad.ops.attention_heads import SplitHeadsSaved, merge_heads, share_heads, split_heads
 from handgrad.ops.multi_head_attention import check_heads
 from handgrad.ops.rms_norm import rms_norm
 from handgrad.ops.rotary import check_rotary, turned_at
@@ -74,7 +74,7 @@ def cached_attention(
 
 def check_cached_attention(
     qkv: Array, cache: KeysAndValues, n_head: int, n_kv_head: int | None, window: int, scale: float | None
-) -> tuple[int, int]:
+) -> SplitHeadsSaved:
     """The numbers of heads of queries, and of keys and values. Raises the errors that cached_attention lists."""
     heads = check_heads(qkv.shape[-1], n_head, n_kv_head)
     check_attention("cached_attention", True, window, scale)
