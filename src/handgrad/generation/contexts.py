@@ -75,8 +75,8 @@ class Contexts:
 
     def _from_cache(self) -> Array:
         """Texts with one token to read go through the model together; a text with more is read by itself."""
-        unread = [self._unread(place) for place in range(len(self.ids))]
-        logits = np.empty((len(self.ids), self.model.config.vocab_size), self.model.arena.data.dtype)
+        unread = self._unread()
+        logits = np.empty((len(unread), self.model.config.vocab_size), self.model.arena.data.dtype)
         self.cache.make_room(np.array([min(len(ids), self.model.config.block_size) for ids in unread]))
         known: dict[tuple[int, ...], int] = {}
         for is_single, group in groupby(range(len(unread)), key=lambda place: len(unread[place]) == 1):
@@ -89,13 +89,16 @@ class Contexts:
                     self._read(place, unread[place], known, logits)
         return logits
 
-    def _unread(self, place: int) -> list[int]:
-        """The tokens of a context that the model has not read; all of them if the context begins anew."""
-        start = context_start(self.model.config, len(self.ids[place]))
-        if start != self.starts[place]:
-            self.starts[place] = start
-            self.cache.clear(place)
-        return self.ids[place][start + int(self.cache.positions[place]) :]
+    def _unread(self) -> list[list[int]]:
+        """The tokens of each context that the model has not read; all of them if the context begins anew."""
+        unread = []
+        for place, (ids, read) in enumerate(zip(self.ids, self.cache.positions.tolist(), strict=True)):
+            start = context_start(self.model.config, len(ids))
+            if start != self.starts[place]:
+                self.starts[place], read = start, 0
+                self.cache.clear(place)
+            unread.append(ids[start + read :])
+        return unread
 
     def _read(self, place: int, unread: list[int], known: dict[tuple[int, ...], int], logits: Array) -> None:
         """Reads several tokens of a text in one pass, or in passes of block_size; texts that begin alike share them."""

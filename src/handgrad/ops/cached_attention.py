@@ -46,9 +46,6 @@ def cached_attention(
     new keys and values are written, as attention uses them, into slots ``used`` to ``used`` + T of the cache; ``used``
     and ``positions`` stay as they are. With an empty cache y is multi_head_attention's.
 
-    A text with fewer new tokens than T has others behind them. They do no harm: no token attends to a later one, and
-    the next ones overwrite their slots.
-
     There is no backward: what is kept has no gradient.
 
     Raises ValueError if the cache has too few slots, and as multi_head_attention does.

@@ -25,7 +25,7 @@ PRESETS: dict[str, TrainConfig] = {
     # The same size and text with what was found since GPT-2: docs/modern.md. Trains in about a minute on two cores.
     "modern-cpu": TrainConfig(
         **_MODERN, n_layer=4, n_head=4, n_embd=128, block_size=64, attention_scale=0.23,
-        batch_size=16, max_steps=600, decay_fraction=0.9, eval_interval=40, checkpoint_interval=100,
+        batch_size=16, max_steps=600, decay_fraction=0.9, eval_interval=120, checkpoint_interval=120,
     ),
     # Five million parameters.
     "modern": TrainConfig(
