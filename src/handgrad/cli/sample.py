@@ -109,7 +109,7 @@ def run(argv: list[str]) -> int:
         )
         for prompt in prompts
     ]
-    _warn_of_unknown("".join(prompts), arguments.allow_special, tokenizer)
+    _warn_of_unknown(prompts, arguments.allow_special, tokenizer)
     # A prompt's samples have the same seeds, and so the same texts, whatever other prompts are given.
     texts = [(start, [arguments.seed, number]) for start in starts for number in range(arguments.samples)]
     titled = len(texts) > 1 and (the_run.documents != "lines" or arguments.logprobs)  # lines are told apart as they are
@@ -182,16 +182,19 @@ def _show_logprobs(pieces: Iterable[Piece], tokenizer: Tokenizer) -> int:
     if logprobs:
         mean = math.fsum(logprobs) / len(logprobs)
         perplexity = math.exp(min(-mean, 700.0))  # beyond that, the largest floats end
-        print(f"mean {mean:.4f}, perplexity {perplexity:.4g}, {counted(len(logprobs), 'token')}")
+        print(f"mean log-probability {mean:.4f}, perplexity {perplexity:.4g}, {counted(len(logprobs), 'token')}")
     return len(logprobs)
 
 
-def _warn_of_unknown(prompt: str, allow_special: bool, tokenizer: Tokenizer) -> None:
+def _warn_of_unknown(prompts: Iterable[str], allow_special: bool, tokenizer: Tokenizer) -> None:
     if tokenizer.unk_id is None:
         return
-    for token in tokenizer.special_tokens if allow_special else ():
-        prompt = prompt.replace(token, "")
-    unknown = sorted({character for character in prompt if tokenizer.unk_id in tokenizer.encode(character)})
+    characters: set[str] = set()
+    for prompt in prompts:
+        for token in tokenizer.special_tokens if allow_special else ():
+            prompt = prompt.replace(token, "")
+        characters.update(prompt)
+    unknown = sorted(character for character in characters if tokenizer.unk_id in tokenizer.encode(character))
     if unknown:
         names = ", ".join(repr(character) for character in unknown)
         warn(f"the vocabulary lacks {names}; the model sees <unk> instead")
