@@ -160,6 +160,13 @@ def test_greedy_takes_the_first_of_equals_and_draws_nothing() -> None:
         ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], not 0.0"),
         ({"top_p": 1.01}, r"top_p must lie in \(0, 1\], not 1.01"),
         ({"top_p": math.nan}, r"top_p must lie in \(0, 1\], not nan"),
+        ({"min_p": -0.1}, r"min_p must lie in \[0, 1\], not -0.1"),
+        ({"min_p": 1.01}, r"min_p must lie in \[0, 1\], not 1.01"),
+        ({"min_p": math.nan}, r"min_p must lie in \[0, 1\], not nan"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty must be a finite number above 0, not 0.0"),
+        ({"repetition_penalty": -1.5}, "repetition_penalty must be a finite number above 0, not -1.5"),
+        ({"repetition_penalty": math.inf}, "repetition_penalty must be a finite number above 0, not inf"),
+        ({"repetition_penalty": math.nan}, "repetition_penalty must be a finite number above 0, not nan"),
     ],
 )
 def test_values_that_cannot_be_are_refused_at_once(model: GPT, options: dict[str, Any], says: str) -> None:

@@ -1,9 +1,11 @@
 """Where texts begin and end: at the boundaries of documents, at given texts, and how much is held back meanwhile."""
 
+from collections.abc import Iterator, Sequence
+
 import pytest
 
 from handgrad.generation import Start, pieces_of, start_of, write
-from handgrad.generation.stopping import until
+from handgrad.generation.stopping import StopSearch
 from handgrad.models import GPT, GPTConfig
 from handgrad.system.errors import InputError
 from handgrad.tokenizers import BPETokenizer, CharTokenizer
@@ -83,6 +85,16 @@ def test_the_end_of_another_librarys_vocabulary_ends_a_document() -> None:
     gpt2 = BPETokenizer(special_tokens=["<|endoftext|>"])
     assert gpt2.eos_id == EOS  # <eos> comes first
     assert start_of(gpt2, documents=True).ends == (EOS,)
+
+
+def until(pieces: Sequence[str], stops: Sequence[str]) -> Iterator[str]:
+    """What becomes certain with each piece, and what waits until the end."""
+    search = StopSearch(stops)
+    for piece in pieces:
+        yield search.add(piece)
+        if search.found:
+            return
+    yield search.rest()
 
 
 @pytest.mark.parametrize(

@@ -123,9 +123,8 @@ def call(number: int, root: Path) -> Call:
         arguments = [command, rng.choice(runs)]
         if command == "sample":
             arguments += [f"--prompt={unencoded(rng)}", f"--tokens={rng.choice(('20', *NUMBERS[:6]))}"]
-            arguments += [
-                f"--{rng.choice(('temperature', 'top-k', 'top-p', 'seed', 'samples'))}={rng.choice(NUMBERS[:13])}"
-            ]
+            flags = ("temperature", "top-k", "top-p", "min-p", "repetition-penalty", "seed", "samples")
+            arguments += [f"--{rng.choice(flags)}={rng.choice(NUMBERS[:13])}"]
         if command == "eval" and rng.random() < 0.5:
             arguments += [f"--text={rng.choice(texts)}"]
         if command == "plot" and rng.random() < 0.5:

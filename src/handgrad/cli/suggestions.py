@@ -41,7 +41,10 @@ _OTHER_NAMES = {
     "--seed": "random-seed manual-seed data-seed",
     "--tokens": "max-new-tokens num-tokens max-tokens length max-length num-chars",
     "--samples": "num-return-sequences num-samples n-samples",
+    "--stop": "stop-strings stop-sequence stop-sequences",
     "--temperature": "temp",
+    "--repetition-penalty": "repeat-penalty repetition-penality",
+    "--logprobs": "log-probs logprob return-logprobs output-scores",
     "--prompt": "start text-prompt",
     "--vocab-size": "vocabulary-size max-vocab-size",
 }

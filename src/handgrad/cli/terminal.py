@@ -10,7 +10,7 @@ _STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202
 
 def printable(text: str, stream: Any) -> str:
     """The text as it is or, if the stream is a terminal, with escape codes and the like shown as \\x1b."""
-    return shown_as_text(text) if _is_terminal(stream) else text
+    return shown_as_text(text) if is_terminal(stream) else text
 
 
 def shown_as_text(text: str) -> str:
@@ -27,7 +27,8 @@ def _written_out(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def _is_terminal(stream: Any) -> bool:
+def is_terminal(stream: Any) -> bool:
+    """Whether somebody sees on a screen what is printed there."""
     try:
         return bool(stream.isatty())
     except (AttributeError, ValueError):  # None, or closed

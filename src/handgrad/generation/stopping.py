@@ -1,6 +1,6 @@
 """Where a text begins and where it ends: at the boundaries of documents, at a given text, or at neither."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from handgrad.system.errors import InputError
@@ -67,23 +67,32 @@ def start_of(
     )
 
 
-def until(pieces: Iterable[str], stops: Collection[str]) -> Iterator[str]:
-    """The pieces of a text up to the first place where one of ``stops`` begins; that one is not part of it.
+class StopSearch:
+    """Looks for the first place in a text where one of ``stops`` begins, while the text comes in pieces.
 
-    A piece that may be the beginning of a stop waits for the next. Stops after a text has ended do not matter.
+    That stop is not part of the text. A piece that may be the beginning of a stop waits for the next.
     """
-    stops = [stop for stop in stops if stop]
-    held = ""
-    for piece in pieces:
-        held += piece
-        places = [place for stop in stops if (place := held.find(stop)) >= 0]
+
+    def __init__(self, stops: Collection[str]) -> None:
+        self._stops = [stop for stop in stops if stop]
+        self._held = ""
+        self.found = False
+        """Whether the text has ended before a stop."""
+
+    def add(self, piece: str) -> str:
+        """What has become certain with this piece; the last of the text if a stop is found."""
+        text = self._held + piece
+        places = [place for stop in self._stops if (place := text.find(stop)) >= 0]
         if places:
-            yield held[: min(places)]
-            return
-        waiting = _beginning_of_a_stop(held, stops)
-        yield held[: len(held) - waiting]
-        held = held[len(held) - waiting :]
-    yield held
+            self.found, self._held = True, ""
+            return text[: min(places)]
+        certain = len(text) - _beginning_of_a_stop(text, self._stops)
+        self._held = text[certain:]
+        return text[:certain]
+
+    def rest(self) -> str:
+        """What still waits when the text ends by itself."""
+        return self._held
 
 
 def _beginning_of_a_stop(text: str, stops: Sequence[str]) -> int:
