@@ -250,13 +250,13 @@ def test_no_tokens_are_none(model: GPT) -> None:
 def test_tokens_come_as_soon_as_they_are_chosen(model: GPT, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     forward = model.forward
-    monkeypatch.setattr(model, "forward", lambda ids: (calls.append(ids.shape[1]), forward(ids))[1])
+    monkeypatch.setattr(model, "forward", lambda ids, kv_cache: (calls.append(ids.shape[1]), forward(ids, kv_cache))[1])
     writing = generate(model, [3, 1], 300)
     assert calls == []
     first = next(writing)
     assert calls == [2]  # the model has been called once, with the prompt
     assert list(islice(writing, 6)) == list(generate(model, [3, 1], 7))[1:]
-    assert calls[:7] == [2, 3, 4, 5, 6, 6, 6]
+    assert calls[:7] == [2, 1, 1, 1, 1, 6, 6]  # then the block of 6 tokens is full
     assert isinstance(first, int)
 
 

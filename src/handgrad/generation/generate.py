@@ -119,10 +119,11 @@ def generate(
 ) -> Iterator[int]:
     """Yields max_new_tokens ids that continue ``ids`` (at least one), each as soon as it is chosen.
 
-    The model sees the last block_size tokens only. Ids in ``exclude``, such as special tokens, are never chosen. An id
+    The model sees at least the last three quarters of block_size tokens, and at most block_size, unless it reads any
+    length: see ``context_start``. Ids in ``exclude``, such as special tokens, are never chosen. An id
     in ``ends``, such as that of <eos>, ends the text and is not yielded. One seed gives one text. ``Strategy`` explains
     the other options; the repetition penalty is for every token of ``ids`` and of what is written, but not for those in
-    ``ends``. ``cached``: keep keys and values of earlier tokens, which saves computing them at every step.
+    ``ends``. ``cached=False`` reads the whole context again for each token: the text is the same.
 
     Raises InputError for an invalid temperature, top_k, top_p, min_p or repetition_penalty, and for ids that are no
     integers. Raises ValueError if ``ids`` is empty, or if ``exclude`` contains an unknown id or every id.
@@ -156,9 +157,9 @@ def generate_texts(
     until its reader calls ``end`` with its number. The iterator stops when no text goes on.
 
     Each text has its own seed in ``seeds`` (by default its number), and its tokens are those that ``generate`` writes
-    with this seed, alone or beside others, but for the model's rounding: in float32, the logits of several texts may
-    differ in their last digits from those of one. ``logprobs``: give each token its log-probability, too. The other
-    options are those of ``generate``.
+    with this seed, alone or beside others. (Without compiled code, the logits of several texts may differ in their last
+    digits from those of one.) ``logprobs``: give each token its log-probability, too. The other options are those of
+    ``generate``.
 
     Raises InputError for an invalid temperature, top_k, top_p, min_p or repetition_penalty, and for ids that are no
     integers. Raises ValueError if a prompt is empty, if there is not one seed for each, or if ``exclude`` contains an

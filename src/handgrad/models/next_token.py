@@ -13,8 +13,9 @@ from handgrad.models.cache import KVCache
 from handgrad.models.config import GPTConfig
 from handgrad.models.gpt import GPT
 from handgrad.models.language_model import LanguageModel
-from handgrad.nn import Module
+from handgrad.nn import Module, Parameter
 from handgrad.ops.attention import default_scale
+from handgrad.ops.embedding import check_ids
 from handgrad.system.arrays import Array
 from handgrad.system.processor import available_cores
 from handgrad.system.threads import ALONE, Team
@@ -33,10 +34,10 @@ class NextToken:
     def __init__(self, model: LanguageModel, threads: int | None = None) -> None:
         self.model = model
         self._team = Team(available_cores() if threads is None else threads)
-        self._compiled: tuple[Any, Any] | None = None
+        self._compiled: tuple[Any, Any, Parameter] | None = None
         kernel = whole_model(type(model).__name__)
         if kernel is not None and _is_known_to(model, kernel):
-            self._compiled = _weights(kernel, model), _kind(kernel, model.config)
+            self._compiled = _weights(kernel, model), _kind(kernel, model.config), model.token_embedding.weight
 
     @property
     def is_compiled(self) -> bool:
@@ -51,13 +52,12 @@ class NextToken:
                 logits: Array = self.model(ids[:, None], kv_cache=cache)[:, 0]
                 return logits
         config = self.model.config
-        if ids.min() < 0 or ids.max() >= config.vocab_size:
-            wrong = next(int(i) for i in ids if not 0 <= i < config.vocab_size)
-            raise IndexError(f"GPT: id {wrong} is outside the vocabulary of {config.vocab_size}")
+        weights, kind, table = self._compiled
+        check_ids(table.data, ids)
         cache.make_room(1)
         base = config.rope_base if config.positions == "rotary" else None
         team = self._team if len(ids) * self.model.n_parameters >= _WORTH_A_TEAM else ALONE
-        logits = kernel.next_token_logits(*self._compiled, ids, cache.all_layers, config.window, base, team)
+        logits = kernel.next_token_logits(weights, kind, ids, cache.all_layers, config.window, base, team)
         cache.advance(1)
         return logits
 
