@@ -52,9 +52,9 @@ class Arguments:
     rounds: int = 20
     """Times that each is timed; the medians are shown."""
     compiled: bool = True
-    """Also time PyTorch compiled, which takes a minute or two to compile."""
+    """Also time PyTorch compiled, which takes a minute or two to compile; not in a generation."""
     bfloat16: bool = True
-    """Also time PyTorch in bfloat16."""
+    """Also time PyTorch in bfloat16; not in a generation, as it writes other tokens."""
     replicas: int = 0
     """Threads that share each batch; 0 chooses as train does."""
     profile: bool = False
