@@ -1,5 +1,6 @@
 """The benchmark: what it counts, how it takes turns, and that it runs with and without PyTorch."""
 
+import io
 import json
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from support import Output
 
 from handgrad import Tensor, backend, nn
@@ -25,8 +27,10 @@ from handgrad.benchmarking import (
     side_by_side,
 )
 from handgrad.benchmarking.cases import Case
+from handgrad.benchmarking.contenders import new_tokens
 from handgrad.benchmarking.peak_memory import measure_memory
 from handgrad.benchmarking.profile import Clock
+from handgrad.cli import bench
 from handgrad.runs import PRESETS
 from handgrad.system.errors import InputError
 
@@ -119,7 +123,32 @@ def test_a_comparison_without_pytorch(work: str, monkeypatch: pytest.MonkeyPatch
     assert one.ratio_to_best is None
     assert one.seconds["handgrad"] > 0
     assert (one.flops is not None) == ("handgrad" in one.share_of_floor) == (work == "training")
-    assert json.loads(json.dumps(as_json([one])))["comparisons"][0]["case"] == "tiny"
+    (shown,) = json.loads(json.dumps(as_json([one])))["comparisons"]
+    assert shown["case"] == "tiny"
+    if work == "generation":
+        assert shown["tokens"] == 7
+        assert shown["tokens_per_second"]["handgrad"] == pytest.approx(7 / one.seconds["handgrad"])
+    else:
+        assert (shown["tokens"], shown["tokens_per_second"]) == (None, {})
+
+
+def test_a_generation_fills_block_size_if_that_is_not_too_long() -> None:
+    long = replace(TINY, train=replace(TINY.train, block_size=800))
+    found = [new_tokens(case) for case in (TINY, case_of("shakespeare-cpu"), case_of("modern"), long, case_of("gpt2"))]
+    assert found == [7, 63, 255, 500, 64]
+
+
+def test_the_table_of_a_generation_names_tokens_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "has_torch", lambda: False)
+    monkeypatch.setattr(side_by_side, "measure_memory", lambda *_: None)
+    options = {"rounds": 1, "compiled": False, "bfloat16": False, "replicas": 0, "say": lambda _: None}
+    console = Console(width=100, record=True, file=io.StringIO())
+    one = replace(compare(TINY, "generation", **options), tokens_per_second={"handgrad": 1234.5})
+    console.print(bench._table(one), bench._table(compare(TINY, "evaluation", **options)))
+    text = console.export_text()
+    assert text.count("tokens/s") == 1
+    assert "1,234" in text
+    assert "each writes the likeliest 7 tokens after the first" in text
 
 
 def test_a_profile_accounts_for_the_whole_step() -> None:

@@ -26,6 +26,7 @@ from handgrad.runs import TrainConfig, open_run
 from handgrad.runs.config import MODEL_FIELDS
 from handgrad.runs.retention import read_pointer
 from handgrad.tokenizers import BPETokenizer, CharTokenizer
+from handgrad.training import evaluate
 
 Handgrad = Callable[..., Output]
 SMALL = [
@@ -324,6 +325,24 @@ def test_eval_of_a_text(handgrad: Handgrad, run: Path, tmp_path: Path) -> None:
     assert "not comparable" not in done.out
     lossy = handgrad("eval", run, "--text", strange).out
     assert "not comparable" in lossy
+
+
+def test_eval_with_a_stride(handgrad: Handgrad, run: Path) -> None:
+    trained = open_run(run)
+    tokens, (model, _) = trained.data().validation, trained.model("best")
+    for stride in (1, 3, 8):
+        out = handgrad("eval", run, "--stride", stride).out
+        assert f"{evaluate(model, tokens, stride=stride):.4f} nats per token" in out
+        assert f"window      8 tokens, a new one every {stride} token{'s' * (stride > 1)}\n" in out
+    assert out == handgrad("eval", run).out
+
+
+@pytest.mark.parametrize("stride", [0, 9])
+def test_eval_refuses_a_stride_before_it_reads_the_model(handgrad: Handgrad, run: Path, stride: int) -> None:
+    shutil.rmtree(run / "checkpoints")
+    done = handgrad("eval", run, "--stride", stride)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"handgrad: stride must be at least 1 and at most the model's block_size, 8, not {stride}\n"
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from handgrad.data import (
     DATASETS,
+    IGNORED,
     Corpus,
     TokenData,
     encode_corpus,
@@ -399,6 +400,29 @@ def test_sequential_batches_predict_every_token_but_the_first_just_once(length: 
     full, rest = divmod(max(length - 1, 0), block)
     widths = [row for x, _ in batches for row in [x.shape[1]] * len(x)]
     assert widths == [block] * full + [rest] * (rest > 0)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 90), st.integers(1, 5), st.integers(1, 13), st.data())
+def test_windows_that_overlap_predict_each_token_where_most_stand_before_it(
+    length: int, batch: int, block: int, data: st.DataObject
+) -> None:
+    """Each token but the first once, in the order of the text: from how many tokens, found by trying all windows."""
+    stride = data.draw(st.integers(1, block))
+    expected = [
+        (token, max(token - start for start in range(0, token, stride) if token - start <= block))
+        for token in range(1, length)
+    ]
+    found = []
+    for x, y in sequential_batches(np.arange(length).astype(np.uint16), batch, block, stride):
+        assert len(x) <= batch
+        assert x.shape[1] <= block
+        np.testing.assert_array_equal(np.diff(x), 1)
+        counted = y != IGNORED
+        np.testing.assert_array_equal(y[counted], x[counted] + 1)
+        found += [(int(y[row, place]), int(place) + 1) for row, place in np.argwhere(counted)]
+    assert found == expected
+    assert all(seen >= min(token, block - stride + 1) for token, seen in found)
 
 
 def test_batches_of_a_memory_mapped_text_are_those_of_the_text_in_memory(tmp_path: Path) -> None:

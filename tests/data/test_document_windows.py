@@ -46,6 +46,27 @@ def test_every_token_and_every_end_is_predicted_once(block_size: int, batch_size
         assert END not in x[1:]  # nothing comes after an end
 
 
+@pytest.mark.parametrize("block_size", [1, 2, 3, 4, 6, 20])
+@pytest.mark.parametrize("batch_size", [1, 3, 50])
+def test_with_a_stride_each_document_slides_by_itself(block_size: int, batch_size: int) -> None:
+    """Every target with the tokens that it is predicted from: the longest stretch that a window of its own gives."""
+    windows = DocumentWindows(TOKENS, END, block_size)
+    for stride in range(1, block_size + 1):
+        expected = []
+        for document in DOCUMENTS:
+            text = [END, *document, END]
+            for place in range(1, len(text)):
+                begins = [start for start in range(0, place, stride) if place - start <= block_size]
+                expected.append((text[min(begins) : place], text[place]))
+        found = [
+            (x[row, : place + 1].tolist(), y[row, place])
+            for x, y in windows.sequential_batches(batch_size, stride)
+            for row, place in np.argwhere(y != IGNORED)
+        ]
+        assert found == expected
+        assert len(found) == windows.n_targets
+
+
 def test_random_windows_are_parts_of_one_document_each() -> None:
     windows = DocumentWindows(TOKENS, END, 3)
     rng = np.random.default_rng(0)

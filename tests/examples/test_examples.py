@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ from support import TEXT, Output, watch_dtypes
 
 import handgrad
 from handgrad import optim
+from handgrad.system.threads import Team
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = {
@@ -197,3 +199,38 @@ def test_the_benchmark_of_the_tape_compares_like_with_like(capsys: pytest.Captur
     said = capsys.readouterr().out
     assert said.startswith("tiny: ")
     assert "losses at most 0.0e+00 apart" in said
+
+
+def test_the_benchmark_of_generation_prints_all_its_parts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = load_module(ROOT / "benchmarks" / "generation.py")
+    monkeypatch.setattr(generation, "has_transformers", lambda: False)
+    small = replace(generation.SMALL.train, n_layer=1, n_head=2, n_embd=8, block_size=12)
+    tiny = replace(generation.SMALL, name="tiny", train=small, tokens=12)
+    generation.beside_transformers(tiny, rounds=1)
+    generation.beside_bandwidth(tiny, rounds=1, size=4000)
+    generation.batch_beside_one(tiny, 3, rounds=1, texts=4)
+    generation.first_token_beside_loss(tiny, rounds=1, length=12)
+    said = capsys.readouterr().out
+    assert said.count("tiny: ") == 4
+    assert said.count("handgrad: ") == 2
+    assert "first token ÷ loss: " in said
+
+
+def test_reading_reads_every_number_once() -> None:
+    generation = load_module(ROOT / "benchmarks" / "generation.py")
+    for threads in (1, 3):
+        with Team(threads) as team:
+            assert generation.reading(4000, team).run() == 1000  # the sum of the squares of ones
+
+
+def test_a_token_reads_the_weights_that_multiply_and_the_vectors() -> None:
+    generation = load_module(ROOT / "benchmarks" / "generation.py")
+    from handgrad.models import GPT, GPTConfig
+
+    modern = {"tie_weights": False, "positions": "rotary", "bias": False}
+    for config in (GPTConfig(7, 5, 2, 2, 8), GPTConfig(7, 5, 2, 2, 8, **modern)):
+        tables = {"token_embedding.weight": not config.tie_weights, "position_embedding.weight": True}
+        read = sum(p.data.nbytes for name, p in GPT(config).named_parameters() if not tables.get(name))
+        assert generation.bytes_read(config) == read

@@ -8,7 +8,13 @@ In a program:
 """
 
 from handgrad.benchmarking.cases import Case, case_of
-from handgrad.benchmarking.contenders import Contender, handgrad_contender, has_torch, pytorch_contender
+from handgrad.benchmarking.contenders import (
+    Contender,
+    handgrad_contender,
+    has_torch,
+    pytorch_contender,
+    transformers_contender,
+)
 from handgrad.benchmarking.floor import flops_of, products_contender
 from handgrad.benchmarking.profile import Row, profile
 from handgrad.benchmarking.side_by_side import BenchmarkResult, as_json, compare, machine
@@ -31,4 +37,5 @@ __all__ = [
     "handgrad_contender",
     "profile",
     "pytorch_contender",
+    "transformers_contender",
 ]

@@ -1,4 +1,4 @@
-"""The contenders: handgrad and PyTorch, which do the same work, as callables."""
+"""The contenders: handgrad, PyTorch and transformers, which do the same work, as callables."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,9 +19,8 @@ from handgrad.training.evaluation import TOKENS_PER_BATCH
 from handgrad.training.replicas import Replicas, cores_for
 
 Work = Literal["training", "evaluation", "generation"]
-OURS, EAGER = "handgrad", "PyTorch eager"
-NEW_TOKENS = 32
-"""Tokens that a generation writes."""
+OURS, EAGER, TRANSFORMERS = "handgrad", "PyTorch eager", "transformers"
+_NEW_TOKENS, _NEW_TOKENS_OF_GPT2 = 500, 64  # a token of gpt2 takes long
 _EVALUATED_TOKENS = 8192
 
 
@@ -41,6 +40,17 @@ class Contender:
 def has_torch() -> bool:
     """Whether PyTorch can be imported."""
     return find_spec("torch") is not None
+
+
+def has_transformers() -> bool:
+    """Whether Hugging Face's transformers can be imported."""
+    return find_spec("transformers") is not None
+
+
+def new_tokens(case: Case) -> int:
+    """How many tokens a generation writes: as many as fit into block_size behind the prompt of one, at most 500."""
+    most = _NEW_TOKENS_OF_GPT2 if case.name == "gpt2" else _NEW_TOKENS
+    return min(most, case.model_config.block_size - 1)
 
 
 def handgrad_contender(case: Case, work: Work = "training", replicas: int = 0) -> Contender:
@@ -64,11 +74,11 @@ def handgrad_contender(case: Case, work: Work = "training", replicas: int = 0) -
         return loss
 
     tokens = _evaluated(case)
-    prompt = case.batch(0)[0][0, :1]
+    prompt = _prompt(case)[0]
     runs: dict[Work, Callable[[], float]] = {
         "training": train,
         "evaluation": lambda: evaluate(model, tokens, shared.team),
-        "generation": lambda: float(sum(generate(model, prompt, NEW_TOKENS, temperature=0))),
+        "generation": lambda: float(sum(generate(model, prompt, new_tokens(case), temperature=0))),
     }
     if work == "generation":
         model.eval()
@@ -135,15 +145,34 @@ def pytorch_contender(
         return sum(losses) / len(x)
 
     def write() -> float:
-        ids = torch.from_numpy(case.batch(0)[0][:1, :1].copy())
+        ids = torch.from_numpy(_prompt(case))
         with torch.no_grad(), precision():
-            for _ in range(NEW_TOKENS):
+            for _ in range(new_tokens(case)):
                 ids = torch.cat([ids, logits(ids[:, -case.model_config.block_size :])[:, -1:].argmax(-1)], dim=1)
         return float(ids[0, 1:].sum())
 
     runs: dict[Work, Callable[[], float]] = {"training": train, "evaluation": evaluate_all, "generation": write}
     name = f"{'PyTorch compiled' if compiled else EAGER}{', bf16' if bfloat16 else ''}"
     return Contender(name, runs[work], prepare=prepare)
+
+
+def transformers_contender(case: Case) -> Contender:
+    """Generation by GPT-2 of Hugging Face's transformers, from the same weights, on all cores, in float32, with its
+    cache of keys and values.
+
+    Raises InputError if it or PyTorch is not installed, or if GPT-2 lacks something that the model has.
+    """
+    if not (has_torch() and has_transformers()):
+        raise InputError("transformers is not installed: pip install torch transformers")
+    import torch
+
+    from handgrad.benchmarking.transformers_gpt2 import gpt2_twin, why_not_gpt2, write_greedily
+
+    if (lacking := why_not_gpt2(case.model_config)) is not None:
+        raise InputError(f"transformers is left out, because its GPT-2 does not have {lacking}")
+    torch.set_num_threads(available_cores())
+    model, prompt = gpt2_twin(case.make_model()), torch.from_numpy(_prompt(case))
+    return Contender(TRANSFORMERS, lambda: float(sum(write_greedily(model, prompt, new_tokens(case)))))
 
 
 def _torch_optimizer(case: Case, model: Any, roles: dict[str, Role]) -> Any:
@@ -181,6 +210,11 @@ class _Both:
     def zero_grad(self) -> None:
         for each in self.both:
             each.zero_grad()
+
+
+def _prompt(case: Case) -> Array:
+    """One token, (1, 1), that a generation continues."""
+    return case.batch(0)[0][:1, :1].copy()
 
 
 def _evaluated(case: Case) -> Array:

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,10 @@ from handgrad.benchmarking.contenders import (
     closing,
     handgrad_contender,
     has_torch,
+    has_transformers,
+    new_tokens,
     pytorch_contender,
+    transformers_contender,
 )
 from handgrad.benchmarking.floor import flops_of, products_contender
 from handgrad.benchmarking.peak_memory import Memory, measure_memory
@@ -24,6 +27,7 @@ from handgrad.benchmarking.timing import Times, alternate
 from handgrad.runs import choose_replicas
 from handgrad.runs.environment import installed_versions
 from handgrad.system.backend_setting import current_backend
+from handgrad.system.errors import InputError
 from handgrad.system.processor import available_cores
 from handgrad.system.version import __version__
 
@@ -49,28 +53,43 @@ class BenchmarkResult:
     share_of_floor: dict[str, float]
     """The time of the products alone ÷ each contender's."""
     memory: dict[str, Memory]
+    tokens: int | None = None
+    """Tokens that one call of a generation writes."""
+    tokens_per_second: dict[str, float] = field(default_factory=dict)
+    """Of a generation, by contender."""
 
     @property
     def ratio_to_best(self) -> float | None:
-        """The ratio to the fastest PyTorch in float32; None without PyTorch."""
-        float32 = [name for name in self.ratios if name.startswith("PyTorch") and "bf16" not in name]
+        """The ratio to the fastest of the others in float32, which all run on PyTorch; None without PyTorch."""
+        float32 = [name for name in self.ratios if "bf16" not in name]
         return max((self.ratios[name] for name in float32), default=None)
 
 
 def compare(
     case: Case, work: Work, *, rounds: int, compiled: bool, bfloat16: bool, replicas: int, say: Callable[[str], None]
 ) -> BenchmarkResult:
-    """Times handgrad and, if it is installed, PyTorch. ``say`` reports a form of PyTorch that cannot run here."""
+    """Times handgrad and, if it is installed, PyTorch. ``say`` reports who cannot take part, and why.
+
+    In a generation PyTorch runs eager in float32 alone, because all contenders must write the same tokens, and
+    transformers takes part if it is installed and if the model is a GPT-2.
+    """
     contenders = [handgrad_contender(case, work, replicas)]
     if work == "training":
         contenders.append(products_contender(case, replicas))
+    generates = work == "generation"
     if has_torch():
-        contenders += _pytorch_contenders(case, work, compiled, bfloat16, say)
+        contenders += _pytorch_contenders(case, work, compiled and not generates, bfloat16 and not generates, say)
+        if generates and has_transformers():
+            try:
+                contenders.append(transformers_contender(case))
+            except InputError as error:
+                say(str(error))
     with closing(contenders):
         times = alternate(contenders, rounds, say=say)
     floor_name = contenders[1].name if work == "training" else None
     others = [contender.name for contender in contenders[1:] if contender.name != floor_name]
     seconds = times.medians()
+    tokens = new_tokens(case) if generates else None
     return BenchmarkResult(
         case=case.name,
         work=work,
@@ -83,6 +102,8 @@ def compare(
         gflops_per_second=None if floor_name is None else flops_of(case) / seconds[floor_name] / 1e9,
         share_of_floor={} if floor_name is None else _shares(times, floor_name, [OURS, *others]),
         memory=_memory(case, replicas) if work == "training" else {},
+        tokens=tokens,
+        tokens_per_second={} if tokens is None else {name: tokens / taken for name, taken in seconds.items()},
     )
 
 
@@ -124,7 +145,7 @@ def machine() -> dict[str, Any]:
         "handgrad": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        **installed_versions("numba", "torch"),
+        **installed_versions("numba", "torch", "transformers"),
     }
 
 

@@ -52,9 +52,9 @@ class Arguments:
     rounds: int = 20
     """Times that each is timed; the medians are shown."""
     compiled: bool = True
-    """Also time PyTorch compiled, which takes a minute or two to compile."""
+    """Also time PyTorch compiled, which takes a minute or two to compile; not in a generation."""
     bfloat16: bool = True
-    """Also time PyTorch in bfloat16."""
+    """Also time PyTorch in bfloat16; not in a generation, as it writes other tokens."""
     replicas: int = 0
     """Threads that share each batch; 0 chooses as train does."""
     profile: bool = False
@@ -111,13 +111,15 @@ def run(argv: list[str]) -> int:
 def _table(one: BenchmarkResult) -> Table:
     table = Table(caption=_caption(one), caption_justify="left", box=SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
-    for heading in ("ms", "ratio", "floor", "apart", "MiB", "own", "pages"):
+    rate = ("tokens/s",) if one.tokens_per_second else ()
+    for heading in ("ms", *rate, "ratio", "floor", "apart", "MiB", "own", "pages"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, seconds in one.seconds.items():
         memory = one.memory.get(name)
         table.add_row(
             name,
             _milliseconds(seconds),
+            *([_rate(one.tokens_per_second[name])] if rate else []),
             f"{one.ratios[name]:.2f}" if name in one.ratios else "",
             f"{one.share_of_floor[name]:.0%}" if name in one.share_of_floor else "",
             f"{one.apart[name]:.0e}" if name in one.apart else "",
@@ -128,6 +130,10 @@ def _table(one: BenchmarkResult) -> Table:
 
 def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:,.{1 if seconds < 1 else 0}f}"
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:,.{1 if per_second < 100 else 0}f}"
 
 
 def _counted(memory: Memory) -> list[str]:
@@ -145,7 +151,10 @@ def _caption(one: BenchmarkResult) -> str:
             f"floor: share of the time that the matrix products alone take, {one.flops / 1e9:.1f} GFLOP at "
             f"{one.gflops_per_second:.0f} GFLOP/s"
         )
-    lines.append("apart: largest difference between results; losses in nats")
+    if one.tokens is not None:
+        lines.append(f"each writes the likeliest {counted(one.tokens, 'token')} after the first, one by one")
+    of_what = "losses in nats" if one.tokens is None else "sums of the tokens"
+    lines.append(f"apart: largest difference between results; {of_what}")
     if one.memory:
         lines.append("MiB: peak of the process; own: without the libraries; pages: page faults per step")
     return "\n".join(lines)

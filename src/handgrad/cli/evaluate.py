@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 
 from handgrad.cli.arguments import parse
-from handgrad.cli.console import compiling_is_said, say, warn
+from handgrad.cli.console import compiling_is_said, counted, say, warn
 from handgrad.cli.main import FAILED, OK
 from handgrad.cli.progress import describe_bits
 from handgrad.cli.terminal import show
@@ -21,6 +21,7 @@ from handgrad.system.errors import InputError
 from handgrad.system.files import read_text
 from handgrad.system.threads import Team
 from handgrad.training import bits_per_character, evaluate
+from handgrad.training.evaluation import check_stride
 from handgrad.training.replicas import cores_for
 
 
@@ -34,11 +35,16 @@ class Arguments:
     """A text file; the validation split of the run by default."""
     checkpoint: Annotated[str, tyro.conf.arg(metavar="NAME")] = "best"
     """best, last, or the name of a checkpoint."""
+    stride: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Tokens from the beginning of one window to the next, at most block_size, the default; fewer give more context."""
 
 
 def run(argv: list[str]) -> int:
     arguments = parse(Arguments, argv, "eval")
     the_run = open_run(arguments.run)
+    block_size = the_run.model_config.block_size
+    stride = block_size if arguments.stride is None else arguments.stride
+    check_stride(stride, block_size)
     tokens, tokens_per_character, what, why_not = _tokens(the_run, arguments.text)
     if len(tokens) < 2:
         raise InputError(f"{what} has too few tokens, {len(tokens)}; at least 2 are needed, the second to be predicted")
@@ -46,13 +52,14 @@ def run(argv: list[str]) -> int:
     model, checkpoint = the_run.model(arguments.checkpoint, warn)
     threads = choose_replicas(0, len(tokens))
     with compiling_is_said(), cores_for(threads), Team(threads) as team:
-        loss = evaluate(model, tokens, team, end=end)
+        loss = evaluate(model, tokens, team, end=end, stride=stride)
     if not math.isfinite(loss):
         say(f"handgrad: the loss of {checkpoint.name} on {what} is {loss}: its training diverged")
         return FAILED
     rows = {
         "text": what,
         "tokens": f"{len(tokens):,}, of which {count_unknown(the_run.tokenizer(), tokens):,} unknown",
+        "window": f"{counted(block_size, 'token')}, a new one every {counted(stride, 'token')}",
         "checkpoint": checkpoint.name,
         "loss": f"{loss:.4f} nats per token",
         "perplexity": f"{math.exp(min(loss, 700)):.4g} per token",

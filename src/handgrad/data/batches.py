@@ -10,7 +10,7 @@ Batch = tuple[Array, Array]
 """(x, y), both int64 (B, T): y is x shifted by one token."""
 
 IGNORED = -100
-"""A target that does not count, because it is padding: ``ignore_index`` of the cross entropy."""
+"""A target that does not count, as it is padding or another window predicts it: ``ignore_index`` of cross entropy."""
 
 
 def n_targets(y: Array) -> int:
@@ -39,18 +39,33 @@ def random_batch(
     return batch
 
 
-def sequential_batches(tokens: Array, batch_size: int, block_size: int) -> Iterator[Batch]:
-    """All tokens once, in windows that do not overlap. A last, shorter window is a batch of its own.
+def sequential_batches(tokens: Array, batch_size: int, block_size: int, stride: int | None = None) -> Iterator[Batch]:
+    """All tokens in order: windows of block_size tokens that begin every ``stride`` tokens. A last, shorter window is a
+    batch of its own.
 
-    Every token but the first is predicted exactly once.
+    Every token but the first is predicted exactly once, in the earliest window that reaches it, where most tokens
+    stand before it: all targets of the first window count, and of each later one those that the windows before it do
+    not reach. The other targets are ``IGNORED``. By default the stride is block_size, and no windows overlap.
+
+    ``stride`` must lie in 1 … block_size.
     """
-    n_full = max(0, (len(tokens) - 1) // block_size)
+    stride = block_size if stride is None else stride
+    n_predicted = len(tokens) - 1
+    n_full = max(0, (n_predicted - block_size) // stride + 1)
     for first in range(0, n_full, batch_size):
-        starts = np.arange(first, min(first + batch_size, n_full)) * block_size
-        yield _windows(tokens, starts, block_size)
-    rest = len(tokens) - 1 - n_full * block_size
-    if rest > 0:
-        yield _windows(tokens, np.array([n_full * block_size]), rest)
+        starts = np.arange(first, min(first + batch_size, n_full)) * stride
+        yield _ignoring_repeated(_windows(tokens, starts, block_size), starts, block_size, stride)
+    reached = (n_full - 1) * stride + block_size if n_full else 0
+    if reached < n_predicted:
+        starts = np.array([n_full * stride])
+        yield _ignoring_repeated(_windows(tokens, starts, n_predicted - n_full * stride), starts, block_size, stride)
+
+
+def _ignoring_repeated(batch: Batch, starts: Array, block_size: int, stride: int) -> Batch:
+    """The batch without the targets that windows before it predict; these are first in a row."""
+    x, y = batch
+    y[starts > 0, : block_size - stride] = IGNORED
+    return x, y
 
 
 def _windows(tokens: Array, starts: Array, length: int) -> Batch:

@@ -22,9 +22,8 @@ class DocumentWindows:
         starts = np.concatenate([[0], ends + 1]).astype(np.int64)
         lengths = np.concatenate([ends, [len(tokens)]]).astype(np.int64) - starts
         self.starts, self.lengths = starts[lengths > 0], lengths[lengths > 0]
-        # A document of n tokens has n + 1 targets, and so this many windows.
-        self.up_to = np.cumsum(-(-(self.lengths + 1) // block_size))
-        """The windows of each document and of those before it."""
+        self.up_to = self._windows_up_to(block_size)
+        """The windows of each document and of those before it, if no windows overlap."""
 
     @property
     def n_windows(self) -> int:
@@ -58,13 +57,29 @@ class DocumentWindows:
         check(np.minimum(self.starts[chosen] + np.maximum(offsets - 1, 0), len(self.tokens) - length), length)
         return batch
 
-    def sequential_batches(self, batch_size: int) -> Iterator[Batch]:
-        """All windows in order, so that every target is predicted exactly once."""
-        for first in range(0, self.n_windows, batch_size):
-            number = np.arange(first, min(first + batch_size, self.n_windows))
-            chosen = np.searchsorted(self.up_to, number, side="right")
-            before = np.where(chosen > 0, self.up_to[chosen - 1], 0)
-            yield self._batch(chosen, (number - before) * self.block_size)
+    def sequential_batches(self, batch_size: int, stride: int | None = None) -> Iterator[Batch]:
+        """All windows in order, so that every target is predicted exactly once.
+
+        In each document they begin every ``stride`` tokens, in 1 … block_size and block_size by default. A token is
+        predicted in the earliest window that reaches it; where a window repeats it, its target is ``IGNORED``.
+        """
+        stride = self.block_size if stride is None else stride
+        up_to = self._windows_up_to(stride)
+        n_windows = int(up_to[-1]) if len(up_to) else 0
+        for first in range(0, n_windows, batch_size):
+            number = np.arange(first, min(first + batch_size, n_windows))
+            chosen = np.searchsorted(up_to, number, side="right")
+            before = np.where(chosen > 0, up_to[chosen - 1], 0)
+            offsets = (number - before) * stride
+            x, y = self._batch(chosen, offsets)
+            y[offsets > 0, : self.block_size - stride] = IGNORED
+            yield x, y
+
+    def _windows_up_to(self, stride: int) -> Array:
+        """The windows of each document and of those before it, if they begin every ``stride`` tokens."""
+        # A document of n tokens has n + 1 targets. The first window holds block_size of them, each other one adds some.
+        after_the_first = np.maximum(self.lengths + 1 - self.block_size, 0)
+        return np.cumsum(1 + -(-after_the_first // stride))
 
     def _batch(self, documents: Array, offsets: Array) -> Batch:
         lengths = self.lengths[documents]

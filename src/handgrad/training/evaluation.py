@@ -10,6 +10,7 @@ from handgrad.data import DocumentWindows, n_targets, sequential_batches
 from handgrad.data.batches import Batch
 from handgrad.models import LanguageModel
 from handgrad.system.arrays import Array
+from handgrad.system.errors import InputError
 from handgrad.system.threads import ALONE, Team
 
 TOKENS_PER_BATCH = 2048
@@ -17,17 +18,30 @@ _BATCHES_AT_A_TIME = 64
 
 
 def evaluate(
-    model: LanguageModel, tokens: Array, team: Team = ALONE, batches: int = 0, end: int | None = None
+    model: LanguageModel,
+    tokens: Array,
+    team: Team = ALONE,
+    batches: int = 0,
+    end: int | None = None,
+    stride: int | None = None,
 ) -> float:
     """Mean cross entropy in nats per token over all of ``tokens`` but the first, without dropout.
 
-    The tokens are cut into windows of block_size tokens that do not overlap; the last one may be shorter. If
-    ``batches`` is above 0, only that many batches from the beginning are used. The threads of ``team`` share the work;
-    losses are summed in the order of the text.
+    The model reads windows of block_size tokens that begin every ``stride`` tokens; the last one may be shorter. By
+    default the stride is block_size, and windows do not overlap. With a smaller one a token is predicted in the
+    earliest window that reaches it, from at least block_size - stride + 1 tokens, or from all if there are fewer. The
+    work grows by block_size / stride. (In published results this is a sliding window.)
+
+    If ``batches`` is above 0, only that many batches from the beginning are used. The threads of ``team`` share the
+    work; losses are summed in the order of the text, so that the bits do not depend on the number of threads.
 
     ``end``: the token between documents. Each document is then predicted by itself, from its first token to its end.
+
+    Raises InputError for a stride outside 1 … block_size.
     """
     block_size = model.config.block_size
+    if stride is not None:
+        check_stride(stride, block_size)
 
     def total_loss(batch: Batch) -> tuple[float, int]:
         x, y = batch
@@ -41,9 +55,9 @@ def evaluate(
     try:
         batch_size = _windows_per_batch(block_size)
         if end is None:
-            windows = sequential_batches(tokens, batch_size, block_size)
+            windows = sequential_batches(tokens, batch_size, block_size, stride)
         else:
-            windows = DocumentWindows(tokens, end, block_size).sequential_batches(batch_size)
+            windows = DocumentWindows(tokens, end, block_size).sequential_batches(batch_size, stride)
         chosen = islice(windows, batches or None)
         losses: list[tuple[float, int]] = []
         # In portions, as the text may be larger than memory.
@@ -54,14 +68,20 @@ def evaluate(
     return math.fsum(loss for loss, _ in losses) / sum(count for _, count in losses)
 
 
+def check_stride(stride: int, block_size: int) -> None:
+    """Raises InputError for a stride with which ``evaluate`` would leave tokens out, or make no progress."""
+    if not 1 <= stride <= block_size:
+        raise InputError(f"stride must be at least 1 and at most the model's block_size, {block_size}, not {stride}")
+
+
 def tokens_used(model: LanguageModel, tokens: Array, batches: int) -> int:
-    """How many tokens from the beginning ``evaluate`` reads, the last predicted one included."""
+    """How many tokens from the beginning ``evaluate`` reads without a stride, the last predicted one included."""
     block_size = model.config.block_size
     return min(len(tokens), batches * _windows_per_batch(block_size) * block_size + 1) if batches else len(tokens)
 
 
 def n_batches(tokens: Array, block_size: int, batches: int = 0, end: int | None = None) -> int:
-    """How many batches ``evaluate`` computes for these arguments."""
+    """How many batches ``evaluate`` computes for these arguments, without a stride."""
     each = _windows_per_batch(block_size)
     if end is not None:
         every = -(-DocumentWindows(tokens, end, block_size).n_windows // each)
