@@ -87,7 +87,7 @@ def test_a_token_exactly_at_min_p_stays() -> None:
         np.testing.assert_array_equal(Strategy(min_p=off).probabilities(logits), Strategy().probabilities(logits))
 
 
-@pytest.mark.parametrize("penalty", [5e-324, 1e-300, 1e300])
+@pytest.mark.parametrize("penalty", [5e-324, 1e-300, 1.7e308])
 def test_an_absurd_penalty_gives_probabilities_all_the_same(penalty: float) -> None:
     logits = np.array([3.0, -2.0, -np.inf, 0.5, 1.0])
     strategy = Strategy(repetition_penalty=penalty)
@@ -95,7 +95,8 @@ def test_an_absurd_penalty_gives_probabilities_all_the_same(penalty: float) -> N
     assert probabilities.sum() == pytest.approx(1)
     assert probabilities[2] == 0
     assert (probabilities[0] == 1) == (penalty < 1)
-    every = strategy.probabilities(np.array([-1.0, -2.0]), np.array([True, True]))
+    every = strategy.probabilities(np.array([-np.inf, -3.0, -2.0]), np.array([True, True, True]))
+    assert every[0] == 0
     assert every.sum() == pytest.approx(1)
     assert strategy.choose(np.array([1.0, 2.0]), np.random.default_rng(0), [0, 1]) in (0, 1)
 
