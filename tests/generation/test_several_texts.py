@@ -119,6 +119,19 @@ def test_an_end_drops_a_text_and_is_not_written(rows_computed: list[int]) -> Non
         assert [token.text for token in step] == sorted(token.text for token in step)
 
 
+def test_texts_that_end_at_the_same_step_are_all_dropped(rows_computed: list[int]) -> None:
+    model, prompts, seeds = gpt(), [[3], [7, 7], [3], [7, 7], [3]], [0, 1, 0, 1, 0]  # three equal texts, and two
+    options: dict[str, Any] = {"temperature": 2.0, "ends": [9], "repetition_penalty": 1.2}
+    together = by_text(list(generate_texts(model, prompts, 40, seeds=seeds, **options)), 5)
+    computed = set(rows_computed)
+    alone = [
+        list(generate(model, prompt, 40, seed=seed, **options)) for prompt, seed in zip(prompts, seeds, strict=True)
+    ]
+    assert together == alone
+    assert len(alone[0]) != len(alone[1])
+    assert computed == {5, 3 if len(alone[0]) > len(alone[1]) else 2}
+
+
 def test_a_text_that_its_reader_ends_is_computed_no_further(rows_computed: list[int]) -> None:
     model = gpt()
     steps = generate_texts(model, PROMPTS, 6, repetition_penalty=1.2)
@@ -202,6 +215,22 @@ def starts_of(*texts: str, ends: tuple[int, ...] = (3,)) -> list[Start]:
 def joined(pieces: Sequence[Piece]) -> list[str]:
     texts = groupby(sorted(pieces, key=lambda piece: piece.text), key=lambda piece: piece.text)
     return ["".join(piece.characters for piece in of_one) for _, of_one in texts]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"temperature": 3.0}, {"top_k": 2}, {"top_p": 0.2}, {"min_p": 0.5}, {"repetition_penalty": 3.0}, {"seed": 4}],
+)
+def test_options_reach_the_tokens(option: dict[str, Any]) -> None:
+    model, [start] = gpt(vocab_size=LETTERS.vocab_size), starts_of("ab")
+    plain: dict[str, Any] = {"temperature": 1.5, "seed": 3}
+    written = "".join(pieces_of(model, LETTERS, start, 30, **plain | option))
+    ids = list(generate(model, start.ids, 30, exclude=start.excluded, ends=start.ends, **plain | option))
+    assert written == "ab" + LETTERS.decode(ids)
+    assert written != "".join(pieces_of(model, LETTERS, start, 30, **plain))
+    seeds = {"seeds": [{**plain, **option}["seed"]]}
+    options = {name: value for name, value in {**plain, **option, **seeds}.items() if name != "seed"}
+    assert joined(list(pieces_of_texts(model, LETTERS, [start], 30, **options))) == [written]
 
 
 @pytest.mark.parametrize("stops", [[], ["a"], ["ab", "hg", "c"], ["bbbbbbbb"]])

@@ -121,6 +121,12 @@ def test_only_what_may_begin_a_stop_waits() -> None:
     assert list(until(["ab", "a", "cX"], ["acY"])) == ["ab", "", "acX", ""]
 
 
+def test_what_waits_for_a_stop_that_never_comes_is_written_at_the_end() -> None:
+    start = start_of(TOKENIZER, documents=True)
+    assert greedy(start, stops=["cab", "bcb"]) == "abc"  # <eos> ends the text while bc waits
+    assert greedy(start, tokens=2, stops=["abx"]) == "ab"
+
+
 def test_a_stop_ends_the_text_and_spares_the_tokens_after_it() -> None:
     assert greedy(start_of(TOKENIZER, "a"), stops=["c"]) == "ab"
     assert greedy(start_of(TOKENIZER, "a"), stops=["bc", "c"]) == "a"

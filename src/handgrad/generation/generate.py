@@ -44,7 +44,7 @@ class Generation(Iterator[list[Token]]):
         logprobs: bool,
     ) -> None:
         self._contexts, self._prompts, self._strategy, self._logprobs = contexts, prompts, strategy, logprobs
-        self._exclude, self._ends = list(exclude), frozenset(ends)
+        self._exclude, self._ends = np.array(list(exclude), np.intp), frozenset(ends)
         self._steps_left = operator.index(max_new_tokens)
         # What follows has a place for each text that goes on, the same as in the contexts.
         self._texts = list(range(len(prompts)))
