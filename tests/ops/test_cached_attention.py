@@ -23,7 +23,7 @@ D = 6
 
 def new_cache(texts: int, slots: int, options: dict[str, Any], dtype: Any = np.float64) -> KeysAndValues:
     K = options.get("n_kv_head", options["n_head"])
-    keys, values = np.full((texts, K, D, slots), np.nan, dtype), np.full((texts, K, slots, D), np.nan, dtype)
+    keys, values = np.full((2, texts, K, slots, D), np.nan, dtype)
     return KeysAndValues(keys, values, np.arange(texts), np.zeros(texts, int), np.zeros(texts, int))
 
 
@@ -77,8 +77,8 @@ def test_positions_may_be_beyond_the_slots() -> None:
     whole, _ = ops.multi_head_attention(qkv, **options)
     cache = new_cache(1, 12, options)
     in_pieces(ops.cached_attention, qkv[:, :10], [10], cache, options)
-    for each in (cache.keys, cache.values.swapaxes(-1, -2)):  # forgets all but the last four, which a window still sees
-        each[..., :4] = each[..., 6:10].copy()
+    for each in (cache.keys, cache.values):  # forgets all but the last four, which a window still sees
+        each[..., :4, :] = each[..., 6:10, :].copy()
     cache.used[:] = 4
     y = in_pieces(ops.cached_attention, qkv[:, 10:18], [1, 3, 4], cache, options)
     np.testing.assert_allclose(y, whole[:, 10:18], rtol=0, atol=1e-13)

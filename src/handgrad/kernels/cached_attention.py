@@ -1,13 +1,13 @@
 """Attention of new tokens to a cache of keys and values, compiled. Defined by ``ops.cached_attention``.
 
-A few tokens go one by one, by loops that each run once over the cache; many go in blocks, by matrix products.
+A few tokens go one by one, by loops that run once over the cache; many go in blocks, by matrix products.
 """
 
 import numpy as np
 
 from handgrad.kernels.attention import block_size, softmax_of_row
 from handgrad.kernels.multi_head_attention import prepare_part
-from handgrad.kernels.sgemm import multiply
+from handgrad.kernels.sgemm import multiply, multiply_bt
 from handgrad.ops.attention import default_scale
 from handgrad.ops.cached_attention import KeysAndValues, check_cached_attention
 from handgrad.ops.rotary import angles_at, check_rotary
@@ -64,23 +64,40 @@ def _prepare_and_keep(row, H, K, D, norms, eps, turns, cos, sin, keys, values, s
     for part in range(K):
         k, v = row[(H + part) * D : (H + part + 1) * D], row[(H + K + part) * D : (H + K + part + 1) * D]
         for d in range(D):
-            keys[part, d, slot] = k[d]
+            keys[part, slot, d] = k[d]
             values[part, slot, d] = v[d]
 
 
 @inlined
 def attend_to_slots(q, keys, values, first, stop, scale, scores, y):  # type: ignore[no-untyped-def]
-    """One query (D,) to the slots from ``first`` to before ``stop`` of keys (D, S) and values (S, D)."""
+    """One query (D,) to the slots from ``first`` to before ``stop`` of keys and values (S, D).
+
+    Four slots go into a sum at a time: a sum that waits in memory for each costs more.
+    """
     D, n = q.size, stop - first
     P = scores[:n]
-    P[:] = _ZERO
-    for d in range(D):
-        component, along = q[d], keys[d, first:stop]
-        for s in range(n):
-            P[s] += component * along[s]
+    for s in range(0, n - 3, 4):
+        k0, k1, k2, k3 = keys[first + s], keys[first + s + 1], keys[first + s + 2], keys[first + s + 3]
+        s0, s1, s2, s3 = _ZERO, _ZERO, _ZERO, _ZERO
+        for d in range(D):
+            s0 += q[d] * k0[d]
+            s1 += q[d] * k1[d]
+            s2 += q[d] * k2[d]
+            s3 += q[d] * k3[d]
+        P[s], P[s + 1], P[s + 2], P[s + 3] = s0, s1, s2, s3
+    for s in range(n - n % 4, n):
+        score, k = _ZERO, keys[first + s]
+        for d in range(D):
+            score += q[d] * k[d]
+        P[s] = score
     softmax_of_row(P, P.view(np.int32), 0, n, scale)
     y[:] = _ZERO
-    for s in range(n):
+    for s in range(0, n - 3, 4):
+        p0, p1, p2, p3 = P[s], P[s + 1], P[s + 2], P[s + 3]
+        v0, v1, v2, v3 = values[first + s], values[first + s + 1], values[first + s + 2], values[first + s + 3]
+        for d in range(D):
+            y[d] = (((y[d] + p0 * v0[d]) + p1 * v1[d]) + p2 * v2[d]) + p3 * v3[d]
+    for s in range(n - n % 4, n):
         weight, v = P[s], values[first + s]
         for d in range(D):
             y[d] += weight * v[d]
@@ -107,7 +124,7 @@ def _forward(qkv, keys, values, texts, used, heads, sight, scale, norms, eps, co
                     attend_to_slots(qkv[b, start, part], k, v, first, end, scale, scores[0], y[b, start, part])
                 else:
                     P = scores[: stop - start, : end - first]
-                    multiply(qkv[b, start:stop, part], k[:, first:end], P, _ZERO)
+                    multiply_bt(qkv[b, start:stop, part], k[first:end], P, _ZERO)
                     for t in range(start, stop):
                         row, unseen = P[t - start], max(before + t + 1 - window, 0) - first
                         softmax_of_row(row, row.view(np.int32), unseen, before + t + 1 - first, scale)

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 from handgrad.system.arrays import Array
-from handgrad.system.compiling import inlined
+from handgrad.system.compiling import compiled
 
 _LINE = 16
 """Elements of int64 between two counters, so that no cache line holds two of them."""
@@ -67,7 +67,7 @@ def _write(context, array, place, value):  # type: ignore[no-untyped-def]
     return types.void(array, types.intp, types.int64), generate
 
 
-@inlined
+@compiled
 def meet(counters, thread, threads):  # type: ignore[no-untyped-def]
     """Returns once all threads have called this equally often."""
     if threads > 1:

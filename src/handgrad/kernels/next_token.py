@@ -85,7 +85,7 @@ def next_token_logits(
 ) -> Array:
     """Logits (B, V) after one further token ``ids`` (B,), int64, of each text.
 
-    ``cache`` has all layers, keys (n_layer, N, K, D, S) and values (n_layer, N, K, S, D), and room for the token, whose
+    ``cache`` has all layers, keys and values (n_layer, N, K, S, D), and room for the token, whose
     slots are written; the caller counts the token. The threads of ``team`` share the columns of every matrix.
     """
     B, S, C, H, K, D = len(ids), cache.values.shape[-2], kind.n_embd, kind.n_head, kind.n_kv_head, kind.head_dim
@@ -112,11 +112,6 @@ def next_token_logits(
     else:
         team.together(run, give_up=lambda: cancel(counters))
     return logits
-
-
-@inlined
-def _matrix(data, start, rows, columns):  # type: ignore[no-untyped-def]
-    return data[start : start + rows * columns].reshape(rows, columns)
 
 
 @compiled_in_order
@@ -147,6 +142,22 @@ def _normalise(x, data, weight, bias, rms, eps, y):  # type: ignore[no-untyped-d
 def _share(total, thread, threads):  # type: ignore[no-untyped-def]
     """Where the columns of a thread begin, in whole cache lines; those of the last end at ``total``."""
     return total if thread == threads else total * thread // threads // _LINE * _LINE
+
+
+@inlined
+def _attend(qkv, kind, shared, turns, cos, sin, k, v, slot, window, scores, y):  # type: ignore[no-untyped-def]
+    """One key head of a token: its key and value go into their slot, and the queries that share it attend."""
+    H, K, D, eps = kind.n_head, kind.n_kv_head, kind.head_dim, np.float32(kind.norm_eps)
+    key, value = qkv[(H + shared) * D : (H + shared + 1) * D], qkv[(H + K + shared) * D :]
+    prepare_part(key, kind.qk_norm, eps, turns, cos, sin, key)
+    for d in range(D):
+        k[slot, d] = key[d]
+        v[slot, d] = value[d]
+    for h in range(shared * (H // K), (shared + 1) * (H // K)):
+        q = qkv[h * D : (h + 1) * D]
+        prepare_part(q, kind.qk_norm, eps, turns, cos, sin, q)
+        first = max(slot + 1 - window, 0)
+        attend_to_slots(q, k, v, first, slot + 1, kind.scale, scores, y[h * D : (h + 1) * D])
 
 
 @inlined
@@ -216,45 +227,35 @@ def _forward(  # type: ignore[no-untyped-def]
     for layer in range(of_blocks.shape[0]):
         at = of_blocks[layer]
         _normalise(x, data, at[0], at[1], kind.rms, kind.norm_eps, normed)
-        multiply_rows(normed, _matrix(data, at[2], C, width), begin_qkv, end_qkv, qkv)
+        multiply_rows(normed, data, at[2], begin_qkv, end_qkv, qkv)
         _add_bias(qkv, data, at[3], begin_qkv, end_qkv)
         meet(counters, thread, threads)
         # A key head with the queries that share it is a piece of work for one thread.
         for piece in range(B * K * thread // threads, B * K * (thread + 1) // threads):
             b, shared = piece // K, piece % K
-            k, v, slot, group = keys[layer, texts[b], shared], values[layer, texts[b], shared], used[texts[b]], H // K
             c, s = (cos[b], sin[b]) if turns else (scores, scores)
-            key, value = qkv[b, (H + shared) * D : (H + shared + 1) * D], qkv[b, (H + K + shared) * D :]
-            prepare_part(key, kind.qk_norm, np.float32(kind.norm_eps), turns, c, s, key)
-            for d in range(D):
-                k[d, slot] = key[d]
-                v[slot, d] = value[d]
-            for h in range(shared * group, (shared + 1) * group):
-                q = qkv[b, h * D : (h + 1) * D]
-                prepare_part(q, kind.qk_norm, np.float32(kind.norm_eps), turns, c, s, q)
-                first = max(slot + 1 - window, 0)
-                attend_to_slots(q, k, v, first, slot + 1, kind.scale, scores, y[b, h * D : (h + 1) * D])
+            k, v = keys[layer, texts[b], shared], values[layer, texts[b], shared]
+            _attend(qkv[b], kind, shared, turns, c, s, k, v, used[texts[b]], window, scores, y[b])
         meet(counters, thread, threads)
-        multiply_rows(y, _matrix(data, at[4], H * D, C), begin, end, branch)
+        multiply_rows(y, data, at[4], begin, end, branch)
         _add_bias(branch, data, at[5], begin, end)
         _add(x, branch, begin, end)
         meet(counters, thread, threads)
         _normalise(x, data, at[6], at[7], kind.rms, kind.norm_eps, normed)
-        expand = _matrix(data, at[8], C, kind.expanded)
-        multiply_rows(normed, expand, begin_h, end_h, expanded)
+        multiply_rows(normed, data, at[8], begin_h, end_h, expanded)
         _add_bias(expanded, data, at[9], begin_h, end_h)
         if kind.expanded > hidden:  # swiglu: the gates' partners
-            multiply_rows(normed, expand, hidden + begin_h, hidden + end_h, expanded)
+            multiply_rows(normed, data, at[8], hidden + begin_h, hidden + end_h, expanded)
             _add_bias(expanded, data, at[9], hidden + begin_h, hidden + end_h)
         _activate(expanded, kind.activation, begin_h, end_h, activated)
         meet(counters, thread, threads)
-        multiply_rows(activated, _matrix(data, at[10], hidden, C), begin, end, branch)
+        multiply_rows(activated, data, at[10], begin, end, branch)
         _add_bias(branch, data, at[11], begin, end)
         _add(x, branch, begin, end)
         meet(counters, thread, threads)
     _normalise(x, data, of_model[2], of_model[3], kind.rms, kind.norm_eps, normed)
     begin_v, end_v = _share(V, thread, threads), _share(V, thread + 1, threads)
-    multiply_rows_bt(normed, _matrix(data, of_model[4], V, C), begin_v, end_v, logits)
+    multiply_rows_bt(normed, data, of_model[4], begin_v, end_v, logits)
     _add_bias(logits, data, of_model[5], begin_v, end_v)
     if kind.cap > _ZERO:
         for b in range(B):

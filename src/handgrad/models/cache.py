@@ -106,8 +106,8 @@ class KVCache:
         for text in self.texts.tolist():
             used = int(memory.used[text])
             kept = min(used, self.config.window - 1)
-            memory.keys[:, text, ..., :kept] = memory.keys[:, text, ..., used - kept : used].copy()
-            memory.values[:, text, :, :kept] = memory.values[:, text, :, used - kept : used].copy()
+            for each in (memory.keys, memory.values):
+                each[:, text, :, :kept] = each[:, text, :, used - kept : used].copy()
             memory.used[text] = kept
 
 
@@ -120,17 +120,17 @@ class _Memory:
         self._allocate(config, slots, dtype)
 
     def _allocate(self, config: GPTConfig, slots: int, dtype: npt.DTypeLike) -> None:
-        shape = (config.n_layer, len(self.used), config.kv_heads)
-        self.keys: Array = np.empty((*shape, config.head_size, slots), dtype)
-        self.values: Array = np.empty((*shape, slots, config.head_size), dtype)
+        shape = (config.n_layer, len(self.used), config.kv_heads, slots, config.head_size)
+        self.keys: Array = np.empty(shape, dtype)
+        self.values: Array = np.empty(shape, dtype)
 
     def grow(self, config: GPTConfig, slots: int) -> None:
         keys, values, used = self.keys, self.values, int(self.used.max(initial=0))
         self._allocate(config, slots, keys.dtype)
-        self.keys[..., :used], self.values[..., :used, :] = keys[..., :used], values[..., :used, :]
+        self.keys[..., :used, :], self.values[..., :used, :] = keys[..., :used, :], values[..., :used, :]
 
     def copy(self, text: int, other: int) -> None:
         used = self.used[text] = self.used[other]
         self.positions[text] = self.positions[other]
-        self.keys[:, text, ..., :used] = self.keys[:, other, ..., :used]
-        self.values[:, text, :, :used] = self.values[:, other, :, :used]
+        for each in (self.keys, self.values):
+            each[:, text, :, :used] = each[:, other, :, :used]

@@ -18,7 +18,7 @@ class KeysAndValues(NamedTuple):
     """
 
     keys: Array
-    """(N, K, D, S), each component's slots side by side, so that one query meets all keys in one pass over memory."""
+    """(N, K, S, D)"""
     values: Array
     """(N, K, S, D)"""
     texts: Array
@@ -62,9 +62,9 @@ def cached_attention(
     y = np.empty_like(q)
     for b, text in enumerate(cache.texts):
         used = cache.used[text]
-        keys, values = cache.keys[text, ..., : used + T], cache.values[text, :, : used + T]
-        keys[..., used:], values[:, used:] = k[b].swapaxes(-1, -2), v[b]
-        (k_all, _), (v_all, _) = (share_heads(x, n_head // heads.n_kv_head) for x in (keys.swapaxes(-1, -2), values))
+        keys, values = cache.keys[text, :, : used + T], cache.values[text, :, : used + T]
+        keys[:, used:], values[:, used:] = k[b], v[b]
+        (k_all, _), (v_all, _) = (share_heads(x, n_head // heads.n_kv_head) for x in (keys, values))
         y[b] = attention(q[b], k_all, v_all, window=window, scale=scale)[0]
     return merge_heads(y)[0]
 
