@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from handgrad.models import GPTConfig, new_model
+from handgrad.autograd import no_grad
+from handgrad.models import GPTConfig, KVCache, new_model
+from handgrad.models.next_token import NextToken
 from handgrad.runs.config import TrainConfig
 from handgrad.runs.directory import Run
 from handgrad.system.backend_setting import current_backend
@@ -10,7 +12,9 @@ from handgrad.training.replicas import Replicas
 
 
 def compile_kernels(run: Run) -> None:
-    """Makes a step with the smallest model of the run's kind, which compiles or loads all kernels that it needs."""
+    """Makes a step with the smallest model of the run's kind, and writes a token with it: this compiles or loads all
+    kernels that the run needs.
+    """
     compile_kernels_of(run.config, run.model_config)
 
 
@@ -27,3 +31,7 @@ def compile_kernels_of(config: TrainConfig, model_config: GPTConfig) -> None:
         replicas.update(optimizer, grad_norm, grad_clip=1.0)
     finally:
         replicas.close()
+    cache = KVCache(model.config)  # for samples
+    with no_grad():
+        model.eval()(ids[:1, :1], kv_cache=cache)
+        NextToken(model, threads=1)(ids[0, :1], cache)
