@@ -85,8 +85,8 @@ def next_token_logits(
 ) -> Array:
     """Logits (B, V) after one further token ``ids`` (B,), int64, of each text.
 
-    ``cache`` has all layers, keys and values (n_layer, N, K, S, D), and room for the token, whose
-    slots are written; the caller counts the token. The threads of ``team`` share the columns of every matrix.
+    ``cache`` has all layers, keys and values (n_layer, N, K, S, D), and room for the token, whose slots are written;
+    the caller counts the token. The threads of ``team`` share the columns of every matrix.
     """
     B, S, C, H, K, D = len(ids), cache.values.shape[-2], kind.n_embd, kind.n_head, kind.n_kv_head, kind.head_dim
     positions = cache.positions[cache.texts]

@@ -23,17 +23,20 @@ from handgrad.system.threads import ALONE, Team
 _WORTH_A_TEAM = 4 << 20
 """Products of a parameter and a number from which other threads help: to wake them takes as long as a million."""
 
+_MOST_THREADS = 8
+"""So many cores read as fast as memory delivers."""
+
 
 class NextToken:
     """Called with one token of each text, it returns the logits of the next, without dropout.
 
-    Make it anew if parts of the model are replaced; its parameters may change. ``threads`` are all cores by default; a
-    little model uses one.
+    Make it anew if parts of the model are replaced; its parameters may change. ``threads`` are all cores by default, up to
+    eight; a little model uses one.
     """
 
     def __init__(self, model: LanguageModel, threads: int | None = None) -> None:
         self.model = model
-        self._team = Team(available_cores() if threads is None else threads)
+        self._team = Team(min(available_cores(), _MOST_THREADS) if threads is None else threads)
         self._compiled: tuple[Any, Any, Parameter] | None = None
         kernel = whole_model(type(model).__name__)
         if kernel is not None and _is_known_to(model, kernel):
