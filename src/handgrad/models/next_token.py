@@ -30,8 +30,8 @@ _MOST_THREADS = 8
 class NextToken:
     """Called with one token of each text, it returns the logits of the next, without dropout.
 
-    Make it anew if parts of the model are replaced; its parameters may change. ``threads`` are all cores by default, up to
-    eight; a little model uses one.
+    Make it anew if parts of the model are replaced; its parameters may change. ``threads`` are all cores by default, up
+    to eight; a little model uses one.
     """
 
     def __init__(self, model: LanguageModel, threads: int | None = None) -> None:
