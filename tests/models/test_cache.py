@@ -89,12 +89,16 @@ def test_one_call_for_one_token_is_the_model(kind: str) -> None:
         assert np.abs(logits - whole[:, t]).max() <= 1e-5 * max(1, np.abs(whole[:, t]).max())
 
 
+@pytest.mark.parametrize("shared", ["columns", "texts"])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "gelu_exact"])
-def test_bits_of_a_text_do_not_depend_on_others_or_on_threads(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bits_of_a_text_do_not_depend_on_others_or_on_threads(
+    kind: str, shared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, ids = model_of(kind, np.float32), texts(5, BLOCK)
     if not NextToken(model).is_compiled:
         pytest.skip("without Numba the products of NumPy's library depend on the number of rows")
     monkeypatch.setattr(next_token_module, "_WORTH_A_TEAM", 0)
+    monkeypatch.setattr("handgrad.kernels.next_token._MANY_COLUMNS", 0 if shared == "columns" else 512)
 
     def logits(texts: slice, threads: int) -> Array:
         some, one = ids[texts], NextToken(model, threads)

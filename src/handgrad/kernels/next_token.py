@@ -22,11 +22,13 @@ from handgrad.ops.cached_attention import KeysAndValues
 from handgrad.ops.rotary import angles_at
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled, compiled_in_order, inlined
-from handgrad.system.threads import Team
+from handgrad.system.threads import ALONE, Team
 
 _ZERO = np.float32(0)
 _LINE = 16
 """Elements of float32 in a cache line; a multiple of ``rows.GROUP``."""
+_MANY_COLUMNS = 512
+"""Fewer columns of a matrix are too short a way for several threads to share: they share the texts, and all read it."""
 
 ACTIVATIONS = {"gelu": 0, "relu": 1, "relu_squared": 2, "silu": 3, "swiglu": 4}
 """The number of each nonlinearity that this kernel has."""
@@ -86,8 +88,14 @@ def next_token_logits(
     """Logits (B, V) after one further token ``ids`` (B,), int64, of each text.
 
     ``cache`` has all layers, keys and values (n_layer, N, K, S, D), and room for the token, whose slots are written;
-    the caller counts the token. The threads of ``team`` share the columns of every matrix.
+    the caller counts the token. The threads of ``team`` share the columns of every matrix; or the texts, if these are
+    many and the columns few.
     """
+    if team.size > 1 and len(ids) >= 2 * team.size and kind.n_embd < _MANY_COLUMNS:
+        parts = np.array_split(np.arange(len(ids)), team.size)
+        share = [(ids[some], cache._replace(texts=cache.texts[some])) for some in parts]
+        rows = team.map(lambda part: next_token_logits(weights, kind, *part, window, rope_base, ALONE), share)
+        return np.concatenate(rows)
     B, S, C, H, K, D = len(ids), cache.values.shape[-2], kind.n_embd, kind.n_head, kind.n_kv_head, kind.head_dim
     positions = cache.positions[cache.texts]
     cos = sin = np.empty((0, 0), np.float32)
