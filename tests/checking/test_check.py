@@ -174,8 +174,8 @@ TOGETHER = {
         ),
         "generation without the second half of SwiGLU": (
             "kernels/next_token.py",
-            "multiply_rows(normed, expand, hidden + begin_h, hidden + end_h, expanded)",
-            "multiply_rows(normed, expand, begin_h, end_h, expanded)",
+            "multiply_rows(normed, data, at[8], hidden + begin_h, hidden + end_h, expanded)",
+            "multiply_rows(normed, data, at[8], begin_h, end_h, expanded)",
             "kernel next_token, float32, SwiGLU: logits of further tokens",
         ),
         "generation at the position after the token's": (

@@ -177,7 +177,8 @@ def test_an_operation_of_ones_own_is_proven_and_learns_what_tanh_does_not(run: R
     done = run("own_operation.py")
     assert done.returncode == 0, done.stderr
     assert "\nsnake_backward is right (" in done.stdout
-    assert "  5 of 5 gradients on the tape are equal to the last bit\n" in done.stdout
+    # On some processors NumPy's sums of float32 depend on where an array lies in memory.
+    assert re.search(r"  [45] of 5 gradients on the tape are equal to the last bit\n", done.stdout)
     errors = {
         name: (float(inside), float(beyond))
         for name, inside, beyond in re.findall(r"  (\w+): mean squared error ([\d.]+) .*, ([\d.]+) from", done.stdout)
