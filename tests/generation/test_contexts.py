@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from handgrad import nn
+from handgrad.generation import generate
 from handgrad.generation.contexts import Contexts, context_start
-from handgrad.models import GPT, GPTConfig
+from handgrad.models import GPT, GPTConfig, LanguageModel
 from handgrad.system.arrays import Array
 
 BLOCK = 16
@@ -151,3 +153,42 @@ def test_each_call_reads_what_was_added() -> None:
     second = contexts.next_logits()
     np.testing.assert_allclose(first, Contexts(model, [[1, 2, 3]], cached=False).next_logits(), atol=1e-12)
     np.testing.assert_allclose(second, Contexts(model, [[1, 2, 3, 4]], cached=False).next_logits(), atol=1e-12)
+
+
+def test_a_model_that_takes_no_cache_writes_too() -> None:
+    class Bigram(LanguageModel):
+        def __init__(self, config: GPTConfig) -> None:
+            self.table = nn.Embedding(config.vocab_size, config.vocab_size)
+            self.table.weight.data = np.roll(np.eye(config.vocab_size), 1, axis=1)  # the likeliest is the next id
+            super().__init__(config)
+
+        def forward(self, ids: Any) -> Any:
+            return self.table(ids)
+
+    model = Bigram(GPTConfig(vocab_size=5, block_size=3, n_layer=1, n_head=1, n_embd=2))
+    assert not model.takes_kv_cache
+    assert list(generate(model, [3], 9, temperature=0)) == [4, 0, 1, 2, 3, 4, 0, 1, 2]
+
+
+def test_a_model_on_the_tape_writes_the_same() -> None:
+    class Halved(nn.Module):
+        """Has no backward, so that the whole model runs on the tape."""
+
+        def forward(self, x: Any) -> Any:
+            return 0.5 * x
+
+    class Odd(GPT):
+        def __init__(self, config: GPTConfig, **made: Any) -> None:
+            super().__init__(config, **made)
+            self.halved = Halved()
+
+        def forward(self, ids: Any, kv_cache: Any = None) -> Any:
+            return self.halved(super().forward(ids, kv_cache))
+
+    plain = model_of("modern", np.float64)
+    odd = Odd(plain.config, dtype=np.float64).eval()
+    odd.load_state_dict(plain.state_dict())
+    for cached in (True, False):
+        assert list(generate(odd, [3, 1], 30, temperature=0, cached=cached)) == list(
+            generate(plain, [3, 1], 30, temperature=0)
+        )

@@ -31,15 +31,15 @@ class Contexts:
     """B texts, each of at least one token, that one model continues at the same time.
 
     Call ``next_logits``, then ``add`` with one token for each text, and so on. ``cached=False`` reads the whole context
-    again for each token; the logits are the same but for rounding.
+    again for each token; the logits are the same but for rounding. A model that takes no cache always does.
     """
 
     def __init__(self, model: LanguageModel, prompts: Sequence[Sequence[int]], cached: bool = True) -> None:
-        self.model, self.cached = model, cached
+        self.model, self.cached = model, cached and model.takes_kv_cache
         self.ids = [list(prompt) for prompt in prompts]
         self.starts = [0] * len(self.ids)
         """Where the context that the cache has of each text begins."""
-        if cached:
+        if self.cached:
             self.cache = KVCache(model.config, len(self.ids), model.arena.data.dtype)
             self.next_token = NextToken(model)
 

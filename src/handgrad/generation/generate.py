@@ -123,7 +123,8 @@ def generate(
     length: see ``context_start``. Ids in ``exclude``, such as special tokens, are never chosen. An id
     in ``ends``, such as that of <eos>, ends the text and is not yielded. One seed gives one text. ``Strategy`` explains
     the other options; the repetition penalty is for every token of ``ids`` and of what is written, but not for those in
-    ``ends``. ``cached=False`` reads the whole context again for each token: the text is the same.
+    ``ends``. ``cached=False`` reads the whole context again for each token, as is always done with a model that takes
+    no ``kv_cache``: the text is the same.
 
     Raises InputError for an invalid temperature, top_k, top_p, min_p or repetition_penalty, and for ids that are no
     integers. Raises ValueError if ``ids`` is empty, or if ``exclude`` contains an unknown id or every id.

@@ -1,6 +1,7 @@
 """LanguageModel: the interface to a model that training, generation, checking and benchmarking use."""
 
 import copy
+import inspect
 import os
 from collections.abc import Mapping
 from typing import Any, Self
@@ -69,6 +70,11 @@ class LanguageModel(Module):
                 "nothing"
             )
         return dy
+
+    @property
+    def takes_kv_cache(self) -> bool:
+        """Whether ``forward`` has an argument ``kv_cache``, as ``models.KVCache`` explains it."""
+        return "kv_cache" in inspect.signature(self.forward).parameters
 
     def products(self, windows: int, length: int) -> list[Product]:
         """All matrix products of a training step on ``windows`` windows of ``length`` tokens."""
