@@ -145,6 +145,27 @@ def test_a_long_prompt_is_read_in_pieces_of_a_block() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "rotary window"])
+def test_an_error_between_two_texts_leaves_no_wrong_logits(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of(kind, np.float64)
+    prompts, forward, fails = [[1, 2, 3], [4], [5, 6, 7], [8, 9, 1, 2]], model.forward, [True]
+
+    def interrupted(ids: Any, kv_cache: Any = None) -> Any:
+        if fails and ids.tolist() == [[5, 6, 7]]:
+            fails.clear()
+            raise KeyboardInterrupt
+        return forward(ids, kv_cache)
+
+    monkeypatch.setattr(model, "forward", interrupted)
+    contexts = Contexts(model.train(), prompts)
+    with pytest.raises(KeyboardInterrupt):
+        contexts.next_logits()
+    assert model.training
+    expected = Contexts(model, prompts, cached=False).next_logits()
+    for _ in range(3):  # also if nothing is added
+        np.testing.assert_allclose(contexts.next_logits(), expected, rtol=0, atol=1e-12)
+
+
 def test_each_call_reads_what_was_added() -> None:
     model = model_of("gpt2", np.float64)
     contexts = Contexts(model, [[1, 2, 3]])

@@ -157,6 +157,7 @@ def test_greedy_takes_the_first_of_equals_and_draws_nothing() -> None:
         ({"temperature": math.nan}, "temperature must be a finite number of at least 0, not nan"),
         ({"top_k": 0}, "top_k must be at least 1, not 0"),
         ({"top_k": -1}, "top_k must be at least 1, not -1"),
+        ({"top_k": 2.5}, "top_k must be an integer, not 2.5"),
         ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], not 0.0"),
         ({"top_p": 1.01}, r"top_p must lie in \(0, 1\], not 1.01"),
         ({"top_p": math.nan}, r"top_p must lie in \(0, 1\], not nan"),

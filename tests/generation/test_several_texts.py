@@ -99,6 +99,8 @@ def test_the_penalty_is_for_the_whole_prompt_and_for_what_is_written() -> None:
     assert list(generate(model, prompt, 3, temperature=0, repetition_penalty=100.0)) == [8, 7, 6]
     # A token that ends a text is not part of it: documents begin with one, and would be longer than they should be.
     assert list(generate(model, prompt, 3, temperature=0, repetition_penalty=100.0, ends=[10])) == []
+    # Ids that the model does not have end no text, and are no reason to fail.
+    assert list(generate(model, prompt, 3, temperature=0, repetition_penalty=100.0, ends=[99, -1])) == [8, 7, 6]
 
 
 def test_an_end_drops_a_text_and_is_not_written(rows_computed: list[int]) -> None:

@@ -1,6 +1,7 @@
 """The key/value cache: logits with it are those without it, for GPTs of every kind, compiled or not."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import handgrad.models.next_token as next_token_module
 from handgrad.autograd import Tensor, no_grad
 from handgrad.models import GPT, GPTConfig, KVCache
 from handgrad.models.next_token import NextToken
+from handgrad.nn import Linear
 from handgrad.system.arrays import Array
 from handgrad.system.backend_setting import current_backend
 
@@ -186,7 +188,7 @@ def test_a_tensor_gives_a_tensor() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     model = model_of("gpt2")
     cache = KVCache(model.config, 2, np.float64)
-    with pytest.raises(ValueError, match=r"ids \(3, 1\) must be further tokens of the cache's 2 texts"):
+    with pytest.raises(ValueError, match="ids of 3 texts must be further tokens of the cache's 2 texts"):
         model([[1], [2], [3]], kv_cache=cache)
     with pytest.raises(ValueError, match=r"ids \(2, 0\)"):
         model(np.zeros((2, 0), int), kv_cache=cache)
@@ -194,6 +196,35 @@ def test_what_does_not_fit_is_refused() -> None:
         with pytest.raises(IndexError):
             NextToken(model_of("gpt2", np.float32))(np.array(ids)[:, 0], KVCache(model.config, 2))
     assert cache.positions.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "other", [{"n_layer": 1}, {"n_kv_head": 1}, {"head_dim": 2}, {"block_size": 2 * BLOCK}], ids=str
+)
+def test_the_cache_of_another_model_is_refused(other: dict[str, Any]) -> None:
+    model = model_of("gpt2", np.float32)
+    cache = KVCache(replace(model.config, **other), 1)
+    for read in (lambda: model([[1]], kv_cache=cache), lambda: NextToken(model)(np.array([1]), cache)):
+        with pytest.raises(ValueError, match="the cache was made for a model with other settings"):
+            read()
+    assert cache.slots == 0
+    model([[1]], kv_cache=KVCache(replace(model.config), 1))  # equal settings are the same
+
+
+def test_one_call_refuses_ids_that_do_not_fit() -> None:
+    model = model_of("gpt2", np.float32)
+    one, cache = NextToken(model), KVCache(model.config, 2)
+    for ids, problem in (([1], "ids of 1 texts"), ([1, 2, 3], "ids of 3 texts"), ([[1, 2]], r"not \(1, 2\)")):
+        with pytest.raises(ValueError, match=problem):
+            one(np.array(ids), cache)
+    assert cache.positions.tolist() == [0, 0]
+
+
+def test_a_window_longer_than_a_block_does_not_read_any_length() -> None:
+    for window, is_any in ((1, True), (BLOCK, True), (BLOCK + 1, False), (0, False)):
+        config = replace(model_of("rotary").config, window=window)
+        assert config.reads_any_length is is_any
+    assert not replace(model_of("window").config).reads_any_length
 
 
 def test_gradients_are_refused() -> None:
@@ -208,9 +239,29 @@ def test_a_model_with_another_part_is_not_compiled() -> None:
     model = model_of("gpt2", np.float32)
     forward = model.blocks[1].feed_forward.forward
     model.blocks[1].feed_forward.forward = lambda x: 2 * forward(x)  # type: ignore[method-assign]
-    one, cache = NextToken(model), KVCache(model.config, 2)
+    assert_not_compiled_and_right(model)
+
+
+def test_a_part_with_memory_of_its_own_is_not_compiled() -> None:
+    model = model_of("gpt2", np.float32)
+    model.blocks[1].feed_forward.expand = Linear(24, 96, rng=np.random.default_rng(3))
+    assert_not_compiled_and_right(model)
+
+
+@pytest.mark.parametrize(
+    ("part", "setting", "value"),
+    [("attend", "window", 2), ("attend", "scale", 0.9), ("attend", "rope_base", 9.0), ("norm_1", "eps", 0.5)],
+)
+def test_a_part_with_another_setting_is_not_compiled(part: str, setting: str, value: float) -> None:
+    model = model_of("gpt2", np.float32)
+    block = model.blocks[1]
+    setattr(block.attention.attend if part == "attend" else block.norm_1, setting, value)
+    assert_not_compiled_and_right(model)
+
+
+def assert_not_compiled_and_right(model: GPT) -> None:
+    one, cache, ids = NextToken(model), KVCache(model.config, 2), texts(2, 4)
     assert not one.is_compiled
-    ids = texts(2, 4)
     for t in range(4):
         logits = one(ids[:, t], cache)
     np.testing.assert_allclose(logits, model(ids)[:, -1], rtol=0, atol=1e-5)

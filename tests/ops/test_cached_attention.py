@@ -89,6 +89,11 @@ def test_too_few_slots_are_refused() -> None:
     cache.used[1] = 2
     with pytest.raises(ValueError, match="cached_attention: 5 tokens are more than the cache's 4 slots"):
         ops.cached_attention(projections(2, 3, {"n_head": 2}), cache, n_head=2)
+    for wrong in (cache._replace(keys=cache.keys[:, :1]), cache._replace(values=cache.values[..., :3])):
+        with pytest.raises(ValueError, match=r"keys and values must have shape \(2, 2, 4, 6\)"):
+            ops.cached_attention(projections(2, 1, {"n_head": 2}), wrong, n_head=2)
+    with pytest.raises(ValueError, match="qkv has 1 texts, and the cache 2"):
+        ops.cached_attention(projections(1, 1, {"n_head": 2}), cache, n_head=2)
     with pytest.raises(ValueError, match="window must be at least 0"):
         ops.cached_attention(projections(2, 1, {"n_head": 2}), cache, n_head=2, window=-1)
 

@@ -90,11 +90,12 @@ class Contexts:
         return logits
 
     def _unread(self) -> list[list[int]]:
-        """The tokens of each context that the model has not read; all of them if the context begins anew."""
+        """The tokens of each context that the model has not read, at least one; all if the context begins anew."""
         unread = []
         for place, (ids, read) in enumerate(zip(self.ids, self.cache.positions.tolist(), strict=True)):
             start = context_start(self.model.config, len(ids))
-            if start != self.starts[place]:
+            # All are read if nothing was added since: an error or Ctrl-C came before the logits were used.
+            if start != self.starts[place] or start + read == len(ids):
                 self.starts[place], read = start, 0
                 self.cache.clear(place)
             unread.append(ids[start + read :])

@@ -98,7 +98,7 @@ class Generation(Iterator[list[Token]]):
         seen = np.zeros((len(self._texts), vocab_size), bool)
         for place, text in enumerate(self._texts):
             seen[place, list(prompts[text])] = True
-        seen[:, sorted(self._ends)] = False
+        seen[:, [end for end in self._ends if 0 <= end < vocab_size]] = False
         return seen
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from handgrad.ops.shapes import integer
 from handgrad.system.arrays import Array
 from handgrad.system.errors import InputError
 
@@ -43,6 +44,8 @@ class Strategy:
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
             raise InputError(f"temperature must be a finite number of at least 0, not {self.temperature}")
+        if self.top_k is not None and integer(self.top_k) is None:
+            raise InputError(f"top_k must be an integer, not {self.top_k!r}")
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top_k must be at least 1, not {self.top_k}")
         if self.top_p is not None and not 0 < self.top_p <= 1:

@@ -59,6 +59,15 @@ class KVCache:
         every = self.all_layers
         return every._replace(keys=every.keys[number], values=every.values[number])
 
+    def check(self, config: GPTConfig, texts: int) -> None:
+        """Raises ValueError if a model of this configuration cannot write tokens of so many texts into this cache."""
+        if self.config is not config and self.config != config:
+            raise ValueError(
+                "GPT: the cache was made for a model with other settings: KVCache(model.config, batch_size)"
+            )
+        if self.batch_size != texts:
+            raise ValueError(f"GPT: ids of {texts} texts must be further tokens of the cache's {self.batch_size} texts")
+
     def make_room(self, tokens: int | Array) -> None:
         """Makes sure that so many further tokens fit, of every text, or of each its own number (B,).
 

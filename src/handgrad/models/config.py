@@ -146,8 +146,10 @@ class GPTConfig(Architecture):
 
     @property
     def reads_any_length(self) -> bool:
-        """Whether a text may be longer than block_size: no position is learned, and no token sees beyond its window."""
-        return self.positions != "learned" and self.window > 0
+        """Whether a text may be longer than block_size: no position is learned, and no token sees beyond its window, so
+        that no distance occurs that training has not shown.
+        """
+        return self.positions != "learned" and 0 < self.window <= self.block_size
 
     @property
     def hidden(self) -> int:

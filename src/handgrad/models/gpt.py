@@ -129,8 +129,9 @@ class GPT(LanguageModel):
             return
         if is_grad_enabled():
             raise RuntimeError("GPT: kv_cache needs no_grad(): the keys and values of earlier calls have no gradient")
-        if kv_cache.batch_size != B or not T:
-            raise ValueError(f"GPT: ids {ids.shape} must be further tokens of the cache's {kv_cache.batch_size} texts")
+        kv_cache.check(self.config, B)
+        if not T:
+            raise ValueError(f"GPT: ids {ids.shape} have no token for the cache")
         kv_cache.make_room(T)
 
     def stored_name(self, name: str) -> str:

@@ -13,7 +13,7 @@ from handgrad.models.cache import KVCache
 from handgrad.models.config import GPTConfig
 from handgrad.models.gpt import GPT
 from handgrad.models.language_model import LanguageModel
-from handgrad.nn import Module, Parameter
+from handgrad.nn import Layer, Module, Parameter
 from handgrad.ops.attention import default_scale
 from handgrad.ops.embedding import check_ids
 from handgrad.system.arrays import Array
@@ -26,12 +26,16 @@ _WORTH_A_TEAM = 4 << 20
 _MOST_THREADS = 8
 """So many cores read as fast as memory delivers."""
 
+_SETTINGS = ("causal", "window", "scale", "qk_norm_eps", "rope_base", "eps", "cap")
+"""Attributes of a model's parts that change what they compute; the kernel takes them from the configuration."""
+
 
 class NextToken:
-    """Called with one token of each text, it returns the logits of the next, without dropout.
+    """Called with one token of each text, it returns the logits of the next. The model is in ``eval`` mode, as compiled
+    code has no dropout.
 
-    Make it anew if parts of the model are replaced; its parameters may change. ``threads`` are all cores by default, up
-    to eight; a little model uses one.
+    Make it anew if parts of the model are replaced or set otherwise; its parameters may change. ``threads`` are all
+    cores by default, up to eight; a little model uses one.
     """
 
     def __init__(self, model: LanguageModel, threads: int | None = None) -> None:
@@ -48,7 +52,12 @@ class NextToken:
         return self._compiled is not None and whole_model(type(self.model).__name__) is not None
 
     def __call__(self, ids: Array, cache: KVCache) -> Array:
-        """Logits (B, V) after one token ``ids`` (B,) of each text, which is added to the cache."""
+        """Logits (B, V) after one token ``ids`` (B,) of each text, which is added to the cache.
+
+        Raises ValueError if the ids or the model do not fit the cache, IndexError for an unknown id.
+        """
+        if ids.ndim != 1:
+            raise ValueError(f"NextToken: ids must have shape (B,), not {ids.shape}")
         kernel = whole_model(type(self.model).__name__)
         if self._compiled is None or kernel is None:
             with no_grad():
@@ -57,6 +66,7 @@ class NextToken:
         config = self.model.config
         weights, kind, table = self._compiled
         check_ids(table.data, ids)
+        cache.check(config, len(ids))
         cache.make_room(1)
         base = config.rope_base if config.positions == "rotary" else None
         team = self._team if len(ids) * self.model.n_parameters >= _WORTH_A_TEAM else ALONE
@@ -66,20 +76,34 @@ class NextToken:
 
 
 def _is_known_to(model: LanguageModel, kernel: ModuleType) -> TypeGuard[GPT]:
-    """Whether the kernel computes this model: a GPT of float32, its nonlinearity known, no part of it replaced."""
+    """Whether the kernel computes this model: a GPT of float32, its nonlinearity known, no part of it replaced or set
+    to something else.
+    """
     if type(model) is not GPT or model.config.activation not in kernel.ACTIVATIONS:
         return False
     is_array = type(model.arena.data) is np.ndarray and model.arena.data.dtype == np.float32
-    return is_array and _parts(model) == _parts_of(model.config)
+    in_arena = {id(parameter) for parameter in model.arena.parameters}
+    return (
+        is_array
+        and all(id(parameter) in in_arena for parameter in model.parameters())
+        and _parts(model) == _parts_of(model.config)
+    )
 
 
-def _parts(model: Module) -> list[tuple[str, Any]]:
-    """Each module's name and class; what stands in for a class if the module has a forward of its own."""
-    return [(name, vars(part).get("forward", type(part))) for name, part in model.named_modules()]
+def _parts(model: Module) -> list[tuple[str, Any, list[Any]]]:
+    """Each module's name, class and settings; what stands in for a class if the module has a forward of its own."""
+    return [
+        (name, vars(part).get("forward", type(part)), _settings(part) if isinstance(part, Layer) else [])
+        for name, part in model.named_modules()
+    ]
+
+
+def _settings(part: Layer) -> list[Any]:
+    return [vars(part).get(setting) for setting in _SETTINGS]
 
 
 @lru_cache(maxsize=8)
-def _parts_of(config: GPTConfig) -> list[tuple[str, Any]]:
+def _parts_of(config: GPTConfig) -> list[tuple[str, Any, list[Any]]]:
     return _parts(GPT(replace(config.smallest(), n_layer=config.n_layer)))
 
 

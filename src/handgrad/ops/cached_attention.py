@@ -48,7 +48,7 @@ def cached_attention(
 
     There is no backward: what is kept has no gradient.
 
-    Raises ValueError if the cache has too few slots, and as multi_head_attention does.
+    Raises ValueError if the cache has too few slots or another shape, and as multi_head_attention does.
     """
     heads = check_cached_attention(qkv, cache, n_head, n_kv_head, window, scale)
     (q, k, v), _ = split_heads(qkv, *heads)
@@ -75,6 +75,12 @@ def check_cached_attention(
     """The numbers of heads of queries, and of keys and values. Raises the errors that cached_attention lists."""
     heads = check_heads(qkv.shape[-1], n_head, n_kv_head)
     check_attention("cached_attention", True, window, scale)
+    shape = (len(cache.used), heads.n_kv_head, cache.values.shape[2], qkv.shape[-1] // (n_head + 2 * heads.n_kv_head))
+    if cache.keys.shape != shape or cache.values.shape != shape:
+        found = f"{cache.keys.shape} and {cache.values.shape}"
+        raise ValueError(f"cached_attention: keys and values must have shape {shape}, not {found}")
+    if len(cache.texts) != len(qkv):
+        raise ValueError(f"cached_attention: qkv has {len(qkv)} texts, and the cache {len(cache.texts)}")
     most, slots = int(cache.used[cache.texts].max(initial=0)) + qkv.shape[1], cache.values.shape[2]
     if most > slots:
         raise ValueError(f"cached_attention: {most} tokens are more than the cache's {slots} slots")
