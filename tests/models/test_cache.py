@@ -208,6 +208,8 @@ def test_the_cache_of_another_model_is_refused(other: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match="the cache was made for a model with other settings"):
             read()
     assert cache.slots == 0
+    with pytest.raises(ValueError, match="the cache is of float64, and the model of float32"):
+        model([[1]], kv_cache=KVCache(model.config, 1, np.float64))
     model([[1]], kv_cache=KVCache(replace(model.config), 1))  # equal settings are the same
 
 
@@ -265,3 +267,17 @@ def assert_not_compiled_and_right(model: GPT) -> None:
     for t in range(4):
         logits = one(ids[:, t], cache)
     np.testing.assert_allclose(logits, model(ids)[:, -1], rtol=0, atol=1e-5)
+
+
+def test_the_memory_of_a_text_is_that_of_its_keys_and_values() -> None:
+    model = model_of("shared heads", np.float32)
+    cache = KVCache(model.config, 1)
+    model(texts(1, BLOCK), kv_cache=cache)
+    every = cache.all_layers
+    assert KVCache.bytes_of_text(model.config) == every.keys.nbytes + every.values.nbytes
+
+
+def test_a_text_dropped_from_a_part_stays_in_the_whole() -> None:
+    cache = KVCache(model_of("gpt2").config, 3, np.float64)
+    cache.part(slice(0, 2)).drop(0)
+    assert cache.texts.tolist() == [0, 1, 2]

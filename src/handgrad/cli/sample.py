@@ -18,13 +18,14 @@ from handgrad.cli.help import Help
 from handgrad.cli.main import OK
 from handgrad.cli.terminal import is_terminal, show
 from handgrad.generation import DEFAULT_TEMPERATURE, Piece, Start, Strategy, pieces_of_texts, start_of
-from handgrad.models import LanguageModel
+from handgrad.models import KVCache, LanguageModel
 from handgrad.runs import open_run
 from handgrad.system.errors import InputError
 from handgrad.tokenizers import Tokenizer
 
 _TOGETHER = 32
-"""The most texts that the model writes at the same time."""
+"""The most texts that the model writes at the same time; fewer if their keys and values would take more than this:"""
+_CACHE_BYTES = 1 << 30
 _LONG = 2.0
 """From this many seconds on, a user who watches is told how fast the model wrote."""
 
@@ -129,8 +130,9 @@ def _texts(
     model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[tuple[Start, Sequence[int]]], arguments: Arguments
 ) -> Iterator[tuple[int, Iterator[Piece]]]:
     """The texts, each from a start and with a seed, in their order: the number of each, from 1 on, and its pieces."""
-    for first in range(0, len(texts), _TOGETHER):
-        starts, seeds = zip(*texts[first : first + _TOGETHER], strict=True)
+    together = min(_TOGETHER, max(1, _CACHE_BYTES // KVCache.bytes_of_text(model.config)))
+    for first in range(0, len(texts), together):
+        starts, seeds = zip(*texts[first : first + together], strict=True)
         pieces = pieces_of_texts(
             model,
             tokenizer,

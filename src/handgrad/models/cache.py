@@ -28,6 +28,11 @@ class KVCache:
         """Where in memory each text lies, (B,)."""
         self._memory = _Memory(config, batch_size, 0, dtype)
 
+    @staticmethod
+    def bytes_of_text(config: GPTConfig) -> int:
+        """The memory of a whole block of one text, in float32."""
+        return 8 * config.n_layer * config.kv_heads * config.head_size * config.block_size
+
     @property
     def batch_size(self) -> int:
         """The number of texts, B."""
@@ -59,12 +64,14 @@ class KVCache:
         every = self.all_layers
         return every._replace(keys=every.keys[number], values=every.values[number])
 
-    def check(self, config: GPTConfig, texts: int) -> None:
-        """Raises ValueError if a model of this configuration cannot write tokens of so many texts into this cache."""
+    def check(self, config: GPTConfig, texts: int, dtype: npt.DTypeLike) -> None:
+        """Raises ValueError if a model of this configuration and dtype cannot write so many texts into this cache."""
         if self.config is not config and self.config != config:
             raise ValueError(
                 "GPT: the cache was made for a model with other settings: KVCache(model.config, batch_size)"
             )
+        if self._memory.keys.dtype != dtype:
+            raise ValueError(f"GPT: the cache is of {self._memory.keys.dtype}, and the model of {np.dtype(dtype)}")
         if self.batch_size != texts:
             raise ValueError(f"GPT: ids of {texts} texts must be further tokens of the cache's {self.batch_size} texts")
 
@@ -106,8 +113,9 @@ class KVCache:
 
     def drop(self, text: int) -> None:
         """Removes a text; the last one takes its place."""
-        self.texts[text] = self.texts[-1]
-        self.texts = self.texts[:-1]
+        texts = self.texts.copy()  # a part's are a view
+        texts[text] = texts[-1]
+        self.texts = texts[:-1]
 
     def _forget(self) -> None:
         """Moves what the next token's window still sees to the first slots."""

@@ -129,7 +129,7 @@ class GPT(LanguageModel):
             return
         if is_grad_enabled():
             raise RuntimeError("GPT: kv_cache needs no_grad(): the keys and values of earlier calls have no gradient")
-        kv_cache.check(self.config, B)
+        kv_cache.check(self.config, B, self.arena.data.dtype)
         if not T:
             raise ValueError(f"GPT: ids {ids.shape} have no token for the cache")
         kv_cache.make_room(T)

@@ -66,7 +66,7 @@ class NextToken:
         config = self.model.config
         weights, kind, table = self._compiled
         check_ids(table.data, ids)
-        cache.check(config, len(ids))
+        cache.check(config, len(ids), np.float32)
         cache.make_room(1)
         base = config.rope_base if config.positions == "rotary" else None
         team = self._team if len(ids) * self.model.n_parameters >= _WORTH_A_TEAM else ALONE
