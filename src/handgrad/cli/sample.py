@@ -24,8 +24,9 @@ from handgrad.system.errors import InputError
 from handgrad.tokenizers import Tokenizer
 
 _TOGETHER = 32
-"""The most texts that the model writes at the same time; fewer if their keys and values would take more than this:"""
+"""The most texts that the model writes at the same time."""
 _CACHE_BYTES = 1 << 30
+"""It writes fewer if whole blocks of their keys and values would take more memory than this."""
 _LONG = 2.0
 """From this many seconds on, a user who watches is told how fast the model wrote."""
 
