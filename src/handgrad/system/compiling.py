@@ -1,8 +1,8 @@
 """How kernels are compiled. Importing this module needs Numba.
 
 Numba caches a kernel's machine code until the kernel's own file changes. It does not look at the other files that the
-kernel calls into. So each kernel carries a fingerprint of all files in its folder, which becomes part of Numba's
-cache key.
+kernel calls into. So each kernel carries a fingerprint of all files in its folder and below, which becomes part of
+Numba's cache key.
 """
 
 import hashlib
@@ -121,7 +121,7 @@ def _with_fingerprint(function: Callable[..., Any]) -> Callable[..., Any]:
 @cache
 def _fingerprint(folder: Path) -> str:
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

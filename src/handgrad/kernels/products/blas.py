@@ -69,19 +69,19 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @inlined
-def multiply(a, b, c, keep):  # type: ignore[no-untyped-def]
+def multiply(a, b, c, keep, precision):  # type: ignore[no-untyped-def]
     """c ← keep · c + a b, for float32 matrices whose rows are contiguous."""
     _product(_PLAIN, _PLAIN, a, b, c, a.shape[1], keep)
 
 
 @inlined
-def multiply_bt(a, b, c, keep):  # type: ignore[no-untyped-def]
+def multiply_bt(a, b, c, keep, precision):  # type: ignore[no-untyped-def]
     """c ← keep · c + a bᵀ."""
     _product(_PLAIN, _TRANSPOSED, a, b, c, a.shape[1], keep)
 
 
 @inlined
-def multiply_at(a, b, c, keep):  # type: ignore[no-untyped-def]
+def multiply_at(a, b, c, keep, precision):  # type: ignore[no-untyped-def]
     """c ← keep · c + aᵀ b."""
     _product(_TRANSPOSED, _PLAIN, a, b, c, a.shape[0], keep)
 
