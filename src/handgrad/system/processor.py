@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 _ZEN_3_AND_4 = "25"
@@ -29,6 +30,13 @@ def choose_blas_kernels() -> None:
     version = _numpy_version()
     if version is not None and version < _FIRST_UNSAFE_NUMPY:
         os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
+
+
+@cache
+def has_bfloat16_products() -> bool:
+    """Whether the processor has instructions for products of bfloat16 that the kernels use: those of AVX512-BF16."""
+    flags = _first_processor().get("flags", "").split()
+    return {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"} <= set(flags)
 
 
 def is_zen_4(fields: dict[str, str]) -> bool:
