@@ -31,7 +31,7 @@ def _yield_of_system() -> Any:
 
 
 llvmlite.binding.add_symbol("handgrad_yield", ctypes.cast(_yield_of_system(), ctypes.c_void_p).value)
-_let_others_run = types.ExternalFunction("handgrad_yield", signature(types.int32))
+let_others_run = types.ExternalFunction("handgrad_yield", signature(types.int32))
 
 
 def new_counters(threads: int) -> Array:
@@ -78,4 +78,4 @@ def meet(counters, thread, threads):  # type: ignore[no-untyped-def]
             while _read(counters, other * _LINE) < meetings and _read(counters, threads * _LINE) == 0:
                 looks += 1
                 if looks > _PATIENCE:
-                    _let_others_run()
+                    let_others_run()

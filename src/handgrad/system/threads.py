@@ -52,6 +52,11 @@ class Team:
                 raise failure
         return results
 
+    def start(self, function: Callable[[], R]) -> "Future[R]":
+        """Calls the function in another thread of the team, at once if that is idle."""
+        assert self._others is not None
+        return self._others.submit(function)
+
     def together(self, function: Callable[[int], None], give_up: Callable[[], None]) -> None:
         """Calls function(0) here and function(1), … in the other threads, all at the same time: they may wait for one
         another. If one raises, ``give_up`` is called, which must end the others, and then this raises the same.

@@ -1,39 +1,125 @@
-"""Products in bfloat16 as functions of C, which all kernels call."""
+"""Products in bfloat16 as functions of C, which all kernels call. A crew may help with large ones."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import llvmlite.binding
 from numba import types
 from numba.core.typing import signature
 
-from handgrad.kernels.products.blocks import multiplier
-from handgrad.system.compiling import address_for_c
+from handgrad.kernels.products import crew
+from handgrad.kernels.products.blocks import COLUMNS, multiplier
+from handgrad.system.compiling import address_for_c, called, compiled
 from handgrad.system.processor import has_bfloat16_products
+from handgrad.system.threads import Team
 
 _FEATURES = llvmlite.binding.get_host_cpu_features()
 _LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("fma") else 4
 _IS_NATIVE = _LANES == 16 and has_bfloat16_products()
 _pack, _multiply, size_of_packed = multiplier(_LANES, bfloat16=_IS_NATIVE)
+
+_PACK, _MULTIPLY = 0, 1
+_PACKED_ALONE, _MULTIPLIED_ALONE = 1 << 16, 1 << 22
+"""Fewer numbers to pack, or terms to multiply, are done sooner alone."""
+
+_crew = crew.new_crew()
+"""The process's crew. Its memory is never freed: kernels keep its address."""
+CREW = int(_crew.ctypes.data)
+
+
+@contextmanager
+def helped_by(team: Team) -> Iterator[None]:
+    """Inside, the other threads of a team help with products of bfloat16; they do nothing else."""
+    crew.open_crew(_crew)
+    helpers = [team.start(lambda: _help(CREW)) for _ in range(min(team.size - 1, crew.MOST))]
+    try:
+        yield
+    finally:
+        crew.close_crew(_crew)
+        for helper in helpers:
+            helper.result()
+
+
+@called
+def _share_of(columns, share, shares):  # type: ignore[no-untyped-def]
+    """The columns of one of so many shares: where they begin, and where they end."""
+    panels = (columns + COLUMNS - 1) // COLUMNS
+    return share * panels // shares * COLUMNS, min((share + 1) * panels // shares * COLUMNS, columns)
+
+
+@called
+def _pack_share(share, job):  # type: ignore[no-untyped-def]
+    _, shares, is_transposed, b, b_row, terms, columns, packed, first_term, all_terms, all_columns = job[:11]
+    first, stop = _share_of(columns, share, shares)
+    if first < stop:
+        of_b = b + 4 * (first * b_row if is_transposed else first)
+        _pack(is_transposed, of_b, b_row, terms, stop - first, packed, first_term, first, all_terms, all_columns)
+
+
+@called
+def _multiply_share(share, job):  # type: ignore[no-untyped-def]
+    _, shares, is_transposed, M, N, K, a, a_row, packed, first_term, first_column = job[:11]
+    all_terms, all_columns, adds, c, c_row = job[11:]
+    first, stop = _share_of(N, share, shares)
+    if first < stop:
+        _multiply(
+            is_transposed, M, stop - first, K, a, a_row, packed, first_term, first_column + first, all_terms,
+            all_columns, adds, c + 4 * first, c_row,
+        )  # fmt: skip
+
+
 _SIZE = types.int64
-_OF_PACK = signature(types.void, *[_SIZE] * 8)
-_OF_MULTIPLY = signature(types.void, *[_SIZE] * 14)
+_OF_PACK = signature(types.void, *[_SIZE] * 9)
+_OF_MULTIPLY = signature(types.void, *[_SIZE] * 15)
 
 
 @address_for_c(_OF_PACK)
-def _pack_address(is_transposed, b, b_row, terms, columns, packed, first_term, all_terms):  # type: ignore[no-untyped-def]
-    _pack(is_transposed, b, b_row, terms, columns, packed, first_term, all_terms)
+def _pack_address(by, is_transposed, b, b_row, terms, columns, packed, first_term, all_terms):  # type: ignore[no-untyped-def]
+    helpers = crew.ask(by) if terms * columns >= _PACKED_ALONE else 0
+    job = (
+        _PACK, helpers + 1, is_transposed, b, b_row, terms, columns, packed, first_term, all_terms, columns, 0, 0, 0, 0, 0,
+    )  # fmt: skip
+    if helpers:
+        crew.give(by, job)
+    _pack_share(0, job)
+    if helpers:
+        crew.wait_for_all(by, helpers)
 
 
 @address_for_c(_OF_MULTIPLY)
 def _multiply_address(  # type: ignore[no-untyped-def]
-    is_transposed, M, N, K, a, a_row, packed, first_term, first_column, all_terms, all_columns, adds, c, c_row
+    by, is_transposed, M, N, K, a, a_row, packed, first_term, first_column, all_terms, all_columns, adds, c, c_row
 ):
-    _multiply(
-        is_transposed, M, N, K, a, a_row, packed, first_term, first_column, all_terms, all_columns, adds, c, c_row
-    )
+    helpers = crew.ask(by) if M * N * K >= _MULTIPLIED_ALONE else 0
+    job = (
+        _MULTIPLY, helpers + 1, is_transposed, M, N, K, a, a_row, packed, first_term, first_column, all_terms,
+        all_columns, adds, c, c_row,
+    )  # fmt: skip
+    if helpers:
+        crew.give(by, job)
+    _multiply_share(0, job)
+    if helpers:
+        crew.wait_for_all(by, helpers)
+
+
+@compiled
+def _help(by):  # type: ignore[no-untyped-def]
+    """Does shares of jobs until the crew is closed."""
+    helper = crew.join(by)
+    while helper >= 0 and crew.next_job(by, helper):
+        job = crew.job_of(by)
+        if job[0] == _PACK:
+            _pack_share(helper + 1, job)
+        else:
+            _multiply_share(helper + 1, job)
+        crew.job_is_done(by, helper)
 
 
 llvmlite.binding.add_symbol("handgrad_bfloat16_pack", _pack_address)
 llvmlite.binding.add_symbol("handgrad_bfloat16_multiply", _multiply_address)
 pack = types.ExternalFunction("handgrad_bfloat16_pack", _OF_PACK)
-"""As ``blocks.Multiplier.pack``."""
+"""``pack(crew, is_transposed, b, b_row, terms, columns, packed, first_term, all_terms)``: as
+``blocks.Multiplier.pack``, of all columns. The crew helps with large matrices.
+"""
 multiply = types.ExternalFunction("handgrad_bfloat16_multiply", _OF_MULTIPLY)
-"""As ``blocks.Multiplier.multiply``."""
+"""As ``blocks.Multiplier.multiply``, after a crew that helps with large products."""

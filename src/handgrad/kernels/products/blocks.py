@@ -30,15 +30,15 @@ class Multiplier(NamedTuple):
     """Compiled functions for one kind of processor. All arguments are integers; addresses are those of float32."""
 
     pack: Callable[..., None]
-    """``pack(is_transposed, b, b_row, terms, columns, packed, first_term, all_terms)`` writes the rows from
-    ``first_term`` on of a second matrix (all_terms, columns) into its packed form. They are b (terms, columns), whose
-    rows are ``b_row`` elements apart; b may be stored transposed. ``first_term`` must be even.
+    """``pack(is_transposed, b, b_row, terms, columns, packed, first_term, first_column, all_terms, all_columns)``
+    writes the rows from ``first_term`` on, and the columns from ``first_column`` on, of a second matrix (all_terms,
+    all_columns) into its packed form. They are b (terms, columns), whose rows are ``b_row`` elements apart; b may be
+    stored transposed. ``first_term`` must be even, ``first_column`` a multiple of ``COLUMNS``.
     """
     multiply: Callable[..., None]
     """``multiply(is_transposed, M, N, K, a, a_row, packed, first_term, first_column, all_terms, all_columns, adds, c,
     c_row)`` computes c ← a b, or c ← c + a b if ``adds``. a is (M, K) and may be stored transposed. b is the K rows
     from ``first_term`` on, and the N columns from ``first_column`` on, of a packed matrix (all_terms, all_columns).
-    ``first_term`` must be even, ``first_column`` a multiple of ``COLUMNS``.
     """
     size: Callable[[int, int], int]
     """``size(terms, columns)``: how many groups a packed matrix takes."""
@@ -56,8 +56,8 @@ def multiplier(lanes: int, bfloat16: bool) -> Multiplier:
     group, width, rounds = 2 if bfloat16 else 1, 2 * lanes, not bfloat16
 
     @called
-    def pack(is_transposed, b, b_row, terms, columns, packed, first_term, all_terms):  # type: ignore[no-untyped-def]
-        all_columns = (columns + lanes - 1) // lanes * lanes
+    def pack(is_transposed, b, b_row, terms, columns, packed, first_term, first_column, all_terms, all_columns):  # type: ignore[no-untyped-def]
+        all_columns = (all_columns + lanes - 1) // lanes * lanes
         done = 0
         while done < terms:
             chunk = (first_term + done) // _TERMS * _TERMS
@@ -65,8 +65,9 @@ def multiplier(lanes: int, bfloat16: bool) -> Multiplier:
             steps = (min(all_terms - chunk, _TERMS) + group - 1) // group
             count = min(terms - done, _TERMS - inside)
             for panel in range(0, columns, width):
-                wide = min(all_columns - panel, width)
-                target = packed + 4 * (chunk // group * all_columns + panel * steps + inside // group * wide)
+                place = first_column + panel
+                wide = min(all_columns - place, width)
+                target = packed + 4 * (chunk // group * all_columns + place * steps + inside // group * wide)
                 some = min(columns - panel, width)
                 if is_transposed:
                     pack_transposed(b + 4 * (panel * b_row + done), b_row, some, count, target, wide, wide)

@@ -16,9 +16,9 @@ from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import inlined
 
-CODES: dict[Precision, int] = {"float32": 0, "bfloat16": 1}
-"""The precisions as compiled code takes them."""
-_BFLOAT16 = CODES["bfloat16"]
+_FLOAT32 = 0
+CODES: dict[Precision, int] = {"float32": _FLOAT32, "bfloat16": bfloat16.CREW}
+"""The precisions as compiled code takes them: bfloat16 is the address of the crew that helps with its products."""
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _pack, _multiply = bfloat16.pack, bfloat16.multiply
 
@@ -27,7 +27,7 @@ __all__ = ["CODES", "COLUMNS"]
 
 def new_packed(terms: int, columns: int, precision: int) -> Array:
     """Memory for a packed matrix (terms, columns)."""
-    return np.empty(bfloat16.size_of_packed(terms, columns) if precision == _BFLOAT16 else 0, np.uint32)
+    return np.empty(bfloat16.size_of_packed(terms, columns) if precision != _FLOAT32 else 0, np.uint32)
 
 
 @inlined
@@ -35,28 +35,28 @@ def rows_at_once(rows, precision):  # type: ignore[no-untyped-def]
     """How many rows of the first matrix a kernel should take at a time, so that what it computes of them stays in the
     core's cache. BLAS, which packs both matrices itself, takes all.
     """
-    return STRIP if precision == _BFLOAT16 else max(rows, 1)
+    return STRIP if precision != _FLOAT32 else max(rows, 1)
 
 
 @inlined
 def pack(b, packed, precision):  # type: ignore[no-untyped-def]
     """Packs b (K, N), a float32 matrix whose rows are contiguous."""
-    if precision == _BFLOAT16:
-        _pack(0, b.ctypes.data, _row_length(b), b.shape[0], b.shape[1], packed.ctypes.data, 0, b.shape[0])
+    if precision != _FLOAT32:
+        _pack(precision, 0, b.ctypes.data, _row_length(b), b.shape[0], b.shape[1], packed.ctypes.data, 0, b.shape[0])
 
 
 @inlined
 def pack_t(b, packed, precision):  # type: ignore[no-untyped-def]
     """Packs the transpose of b (N, K)."""
-    if precision == _BFLOAT16:
-        _pack(1, b.ctypes.data, _row_length(b), b.shape[1], b.shape[0], packed.ctypes.data, 0, b.shape[1])
+    if precision != _FLOAT32:
+        _pack(precision, 1, b.ctypes.data, _row_length(b), b.shape[1], b.shape[0], packed.ctypes.data, 0, b.shape[1])
 
 
 @inlined
 def pack_rows(b, first, rows, packed, precision):  # type: ignore[no-untyped-def]
     """Packs b, the rows from ``first`` on, an even number, of a matrix with so many rows."""
-    if precision == _BFLOAT16:
-        _pack(0, b.ctypes.data, _row_length(b), b.shape[0], b.shape[1], packed.ctypes.data, first, rows)
+    if precision != _FLOAT32:
+        _pack(precision, 0, b.ctypes.data, _row_length(b), b.shape[0], b.shape[1], packed.ctypes.data, first, rows)
 
 
 @inlined
@@ -69,9 +69,9 @@ def multiply(a, b, packed, c, keep, precision):  # type: ignore[no-untyped-def]
 def multiply_part(a, b, packed, first, c, keep, precision):  # type: ignore[no-untyped-def]
     """c ← keep · c + a b', of the rows b' of b from ``first`` on, an even number; as many as a has columns."""
     K = a.shape[1]
-    if precision == _BFLOAT16 and K > 0:
+    if precision != _FLOAT32 and K > 0:
         _multiply(
-            0, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, first, 0, b.shape[0],
+            precision, 0, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, first, 0, b.shape[0],
             b.shape[1], keep != _ZERO, c.ctypes.data, _row_length(c),
         )  # fmt: skip
     else:
@@ -88,9 +88,9 @@ def multiply_bt(a, b, packed, c, keep, precision):  # type: ignore[no-untyped-de
 def multiply_bt_part(a, b, packed, first, c, keep, precision):  # type: ignore[no-untyped-def]
     """c ← keep · c + a b'ᵀ, of the rows b' of b from ``first`` on, a multiple of COLUMNS; as many as c has columns."""
     K = a.shape[1]
-    if precision == _BFLOAT16 and K > 0:
+    if precision != _FLOAT32 and K > 0:
         _multiply(
-            0, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, 0, first, K, b.shape[0],
+            precision, 0, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, 0, first, K, b.shape[0],
             keep != _ZERO, c.ctypes.data, _row_length(c),
         )  # fmt: skip
     else:
@@ -101,9 +101,9 @@ def multiply_bt_part(a, b, packed, first, c, keep, precision):  # type: ignore[n
 def multiply_at(a, b, packed, c, keep, precision):  # type: ignore[no-untyped-def]
     """c ← keep · c + aᵀ b. In bfloat16, b itself is not read, only what was packed."""
     K = a.shape[0]
-    if precision == _BFLOAT16 and K > 0:
+    if precision != _FLOAT32 and K > 0:
         _multiply(
-            1, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, 0, 0, K, c.shape[1],
+            precision, 1, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, 0, 0, K, c.shape[1],
             keep != _ZERO, c.ctypes.data, _row_length(c),
         )  # fmt: skip
     else:
@@ -114,9 +114,9 @@ def multiply_at(a, b, packed, c, keep, precision):  # type: ignore[no-untyped-de
 def multiply_at_part(a, b, packed, first, c, keep, precision):  # type: ignore[no-untyped-def]
     """c ← keep · c + aᵀ b', of the rows b' of b from ``first`` on, an even number; as many as a has."""
     K = a.shape[0]
-    if precision == _BFLOAT16 and K > 0:
+    if precision != _FLOAT32 and K > 0:
         _multiply(
-            1, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, first, 0, b.shape[0],
+            precision, 1, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, first, 0, b.shape[0],
             b.shape[1], keep != _ZERO, c.ctypes.data, _row_length(c),
         )  # fmt: skip
     else:
