@@ -25,7 +25,8 @@ def linear_gelu(
 ) -> tuple[Array, LinearGeluSaved]:
     """``y = gelu(x @ weight + bias)``: x (..., I), weight (I, O), bias (O,) or None; returns y (..., O).
 
-    It is one operation so that compiled code can add the bias in the loop that applies gelu. ``precision``: as in linear.
+    It is one operation so that compiled code can add the bias in the loop that applies gelu.
+    ``precision``: as in linear.
 
     Raises ValueError as linear and gelu do.
     """

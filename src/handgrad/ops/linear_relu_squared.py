@@ -24,7 +24,8 @@ def linear_relu_squared(
 ) -> tuple[Array, LinearReluSquaredSaved]:
     """``y = max(x @ weight + bias, 0)²``: x (..., I), weight (I, O), bias (O,) or None; returns y (..., O).
 
-    It is one operation so that compiled code can add the bias in the loop that applies relu and squares. ``precision``: as in linear.
+    It is one operation so that compiled code can add the bias in the loop that applies relu and squares.
+    ``precision``: as in linear.
 
     Raises ValueError as linear does.
     """

@@ -32,8 +32,8 @@ def newton_schulz(
     of up to 485. A matrix of zeros stays one.
 
     The products are taken on the smaller side: of a tall matrix, on the transpose. The result is new, in the dtype of
-    ``matrix``; it may be a transposed view. ``precision``: of all products, see ``ops.precision``. There is no backward:
-    nobody takes its gradient.
+    ``matrix``; it may be a transposed view. ``precision``: of all products, see ``ops.precision``. There is no
+    backward: nobody takes its gradient.
 
     Raises ValueError for an unknown precision.
     """
