@@ -1,26 +1,13 @@
 """The tests of the lessons use what makes them; those of the site share one build."""
 
-import os
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from site_build import ROOT, build
 
-ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "scripts" / "lessons"))
-
-
-def build(source: Path, config: str, out: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--config-file", source / config, "--site-dir", out],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
 
 
 @pytest.fixture(scope="session")

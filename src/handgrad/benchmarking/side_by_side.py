@@ -25,7 +25,7 @@ from handgrad.benchmarking.floor import flops_of, products_contender
 from handgrad.benchmarking.peak_memory import Memory, measure_memory
 from handgrad.benchmarking.timing import Times, alternate
 from handgrad.runs import choose_replicas
-from handgrad.runs.environment import installed_versions
+from handgrad.runs.environment import installed_versions, name_of_blas
 from handgrad.system.backend_setting import current_backend
 from handgrad.system.errors import InputError
 from handgrad.system.processor import available_cores
@@ -145,6 +145,7 @@ def machine() -> dict[str, Any]:
         "handgrad": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
+        "blas": name_of_blas(),
         **installed_versions("numba", "torch", "transformers"),
     }
 

@@ -25,7 +25,7 @@ from handgrad.benchmarking import (
 from handgrad.benchmarking.peak_memory import Memory
 from handgrad.benchmarking.tokenizing import encoders
 from handgrad.cli.arguments import parse
-from handgrad.cli.console import counted, make_console, warn
+from handgrad.cli.console import counted, make_console, warn, warn_of_slow_products
 from handgrad.cli.main import OK
 from handgrad.system.errors import InputError
 from handgrad.system.files import write_json
@@ -77,6 +77,7 @@ def run(argv: list[str]) -> int:
     cases = [case_of(name) for name in arguments.sizes]
     console = make_console(stderr=to_output)
     console.print(", ".join(f"{name} {value}" for name, value in machine().items()))
+    warn_of_slow_products()
     if arguments.profile:
         return _profile(arguments, console)
     if not has_torch():

@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 
 from handgrad.cli.arguments import given_fields, parse, parse_known
-from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, warn
+from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, warn, warn_of_slow_products
 from handgrad.cli.help import Help
 from handgrad.cli.interrupts import Interrupts
 from handgrad.cli.invocation import command
@@ -321,6 +321,7 @@ def _asked_to_resume(source: Source, argv: list[str]) -> tuple[Run, TrainConfig]
 
 
 def _train(the_run: Run, data: TokenData, console: Console) -> int:
+    warn_of_slow_products()
     with compiling_is_said():
         compile_kernels(the_run)
     display = TrainingDisplay(the_run, console, best_is_sampled=True)
