@@ -61,7 +61,8 @@ class Architecture:
     zero_init: bool = False
     """Start at zero the matrices that write to the residual stream, and an output head of its own."""
     precision: Precision = "float32"
-    """What the operands of matrix products are rounded to; sums, weights and everything else stay float32."""
+    """What the operands of matrix products are rounded to; sums, weights and everything else stay float32. As a
+    flag, auto takes bfloat16 if this processor has instructions for it."""
 
 
 class LinearMap(NamedTuple):
