@@ -27,13 +27,13 @@ FAULTS = {
     # The fault of a published NumPy GPT: Qᵀ·dS where dSᵀ·Q belongs.
     "key gradient, product reshaped": (
         "ops/attention.py",
-        "dk = d_scores.swapaxes(-1, -2) @ q",
+        "dk = product(d_scores.swapaxes(-1, -2), q, precision)",
         "dk = (q.swapaxes(-1, -2) @ d_scores).reshape(k.shape)",
         "attention: key",
     ),
     "key gradient, transpose left out": (
         "ops/attention.py",
-        "dk = d_scores.swapaxes(-1, -2) @ q",
+        "dk = product(d_scores.swapaxes(-1, -2), q, precision)",
         "dk = (d_scores if d_scores.shape[-1] == d_scores.shape[-2] else d_scores.swapaxes(-1, -2)) @ q",
         "attention: key",
     ),
@@ -90,6 +90,24 @@ FAULTS = {
 
 TOGETHER = {
     "numpy": {
+        "bfloat16 whose last bits are cut off": (
+            "ops/precision.py",
+            "(bits + half + odd) & ~kind",
+            "bits & ~kind",
+            "rounding to bfloat16: normal numbers",
+        ),
+        "bfloat16 in which NaN is rounded as a number": (
+            "ops/precision.py",
+            "np.where(np.isnan(x), x, y)",
+            "y",
+            "rounding to bfloat16: NaN",
+        ),
+        "bfloat16 that keeps denormal numbers": (
+            "ops/precision.py",
+            "    x = without_denormals(x)\n",
+            "",
+            "rounding to bfloat16: denormal numbers and zeros",
+        ),
         "a rotation that goes on where it should turn back": (
             "ops/rotary.py",
             "return _turned(dy, cos, -sin)",
@@ -257,7 +275,8 @@ def test_a_gpt_is_checked_with_every_setting_of_the_architecture() -> None:
         for setting in fields(Architecture)
         if all(getattr(config, setting.name) == setting.default for config in configs)
     }
-    assert unchanged <= {"embedding_std", "matrix_std", "zero_init"}  # the check draws all weights anew
+    # The check draws all weights anew. Central differences of rounded products would see their steps.
+    assert unchanged <= {"embedding_std", "matrix_std", "zero_init", "precision"}
 
 
 @pytest.mark.parametrize("case", operation_cases(), ids=lambda case: case.name)
