@@ -62,6 +62,26 @@ def compiled(function: Callable[..., Any], fastmath: set[str] = _FAST) -> Callab
     return cast("Callable[..., Any]", machine_code)
 
 
+def address_for_c(signature: Any) -> Callable[[Callable[..., Any]], int]:
+    """Compiles a function for arguments of these types at once, and gives its address, as C calls it.
+
+    Compiled code that calls the address does not contain the function: it is compiled once, and not with each caller.
+    """
+
+    def compile_now(function: Callable[..., Any]) -> int:
+        machine_code: Any = compiled(function)
+        machine_code.compile(signature)
+        result = machine_code.overloads[signature.args]
+        _kept.append(machine_code)
+        return cast("int", result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))
+
+    return compile_now
+
+
+_kept: list[Any] = []
+"""Functions whose addresses were given: their memory is freed with them."""
+
+
 @cache
 def folder_of_last_resort() -> Path | None:
     """A folder for machine code that only this user can write; None if there is none.
@@ -134,6 +154,15 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     text: Callable[..., Any] = numba.njit(inline="always", error_model="numpy", fastmath=_FAST)(function)
     return text
+
+
+def called(function: Callable[..., Any]) -> Callable[..., Any]:
+    """For functions that compiled functions call, and that compute no sums or products of floats.
+
+    They are compiled once, not with each caller, and their results do not depend on what calls them.
+    """
+    machine_code: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy")(function)
+    return machine_code
 
 
 @contextmanager

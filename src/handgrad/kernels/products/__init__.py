@@ -1,9 +1,5 @@
-"""Matrix products inside compiled code."""
+"""Matrix products inside compiled code, in each precision."""
 
-from handgrad.kernels.products.blas import multiply, multiply_at, multiply_bt
-from handgrad.ops.precision import Precision
-
-CODES: dict[Precision, int] = {"float32": 0, "bfloat16": 1}
-"""The precisions as compiled code takes them."""
+from handgrad.kernels.products.calls import CODES, multiply, multiply_at, multiply_bt
 
 __all__ = ["CODES", "multiply", "multiply_at", "multiply_bt"]
