@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,36 @@ TOGETHER = {
         "a sigmoid that is taken for a constant": ("ops/silu.py", "    slope *= x\n", "    slope *= 0\n", "silu: x"),
     },
     "numba": {
+        "compiled bfloat16 whose last bits are cut off": (
+            "kernels/products/packing.py",
+            "np.uint32(bits + _JUST_BELOW_HALF + ((bits >> _SIXTEEN) & _ONE))",
+            "np.uint32(bits)",
+            "kernel linear, bfloat16, rounding: normal numbers, x",
+        ),
+        "compiled bfloat16 in which NaN becomes infinite": (
+            "kernels/products/packing.py",
+            "rounded = np.uint32(bits | _QUIET)",
+            "rounded = np.uint32(_EXPONENT)",
+            "kernel linear, bfloat16, rounding: NaN, weight",
+        ),
+        "compiled bfloat16 that keeps denormal numbers": (
+            "kernels/products/packing.py",
+            "rounded = np.uint32(bits & _SIGN)",
+            "rounded = np.uint32(bits + _JUST_BELOW_HALF)",
+            "kernel linear, bfloat16, rounding: denormal numbers and zeros, dy, for x",
+        ),
+        "a gradient of values in float32": (
+            "kernels/attention.py",
+            "dy[start:end], dv[start:stop], keep, precision)",
+            "dy[start:end], dv[start:stop], keep, 0)",
+            "kernel attention, bfloat16: gradient 3",
+        ),
+        "a product of Newton-Schulz in float32": (
+            "kernels/newton_schulz.py",
+            "multiply(polynomial, x, following, _ZERO, precision)",
+            "multiply(polynomial, x, following, _ZERO, 0)",
+            "kernel newton_schulz, bfloat16: wide, 1 step",
+        ),
         "a compiled rotation that goes on where it should turn back": (
             "kernels/rotary.py",
             "_turn_all(matrices_of(dy), *saved, True, matrices_of(dx))",
@@ -238,6 +269,10 @@ def test_every_kernel_is_checked(results: list[Result]) -> None:
     # Attention without elements is left to the NumPy code.
     heads = {"attention", "multi_head_attention"}
     assert {f"kernel {name}, float32, no elements" for name in names - heads} <= subjects
+    forwards = {name: kernel.forward for name, kernel in kernels.KERNELS.items()} | kernels.UPDATES
+    multiply = {name for name, forward in forwards.items() if "precision" in signature(forward).parameters}
+    assert len(multiply) == 8
+    assert {f"kernel {name}, bfloat16" for name in multiply} <= subjects
 
 
 def test_a_case_that_a_kernel_does_not_take_is_no_check_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

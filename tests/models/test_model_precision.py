@@ -218,6 +218,30 @@ def test_a_model_of_bfloat16_has_another_loss_within_a_few_hundredths(numpy_alon
     assert losses[1] == evaluate(gpt("float32"), tokens)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_kernels_and_numpy_agree_on_a_whole_model(kind: str) -> None:
+    """Numbers that lie near the middle of two of bfloat16 may be rounded to either, so the bound is a few units."""
+    pytest.importorskip("numba")
+    x, y = some_ids(29)
+    found = []
+    try:
+        for backend in ("numpy", "numba"):
+            use_backend(backend)
+            model = gpt(**KINDS[kind])
+            found.append((model.loss(x, y), model.arena.grad))
+            model.backward()
+    finally:
+        use_backend(None)
+    (loss, gradient), (other_loss, other_gradient) = found
+    assert loss == pytest.approx(other_loss, abs=2e-3)
+    assert np.abs(gradient - other_gradient).max() < 0.02 * np.abs(gradient).max()
+    exact = gpt("float32", **KINDS[kind])
+    exact.loss(x, y)
+    exact.backward()
+    away, apart = (np.linalg.norm(each - gradient) for each in (exact.arena.grad, other_gradient))
+    assert apart < away / 2  # by far nearer to each other than to float32
+
+
 # Configurations
 
 

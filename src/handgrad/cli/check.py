@@ -167,11 +167,12 @@ def _verdict(results: Sequence[Result]) -> list[str]:
             f"all {len(kernels)} results of compiled kernels agree with both: largest difference {max(kernels):.1e}; "
             f"above {COMPILED_TOLERANCE:.0e}, in float32, is wrong"
         )
-    rounded = [result.bfloat16 for result in results if result.bfloat16 is not None]
-    sentences.append(
-        f"all {len(rounded)} results in bfloat16 are as exact as float32 sums of its products: largest error "
-        f"{max(rounded):.2f} of what their rounding allows"
-    )
+    shares = [result.bfloat16 for result in results if result.bfloat16 is not None]
+    if kernels and shares:
+        sentences.append(
+            f"all {len(shares)} results in bfloat16 are as exact as the rounding of float32 sums allows: largest error "
+            f"{max(shares):.2f} of that"
+        )
     return sentences
 
 
