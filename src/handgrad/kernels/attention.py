@@ -11,7 +11,16 @@ import numpy as np
 
 from handgrad.kernels.array_arguments import matrices_of
 from handgrad.kernels.exponential import exp32
-from handgrad.kernels.products import CODES, multiply, multiply_at, multiply_bt
+from handgrad.kernels.products import (
+    CODES,
+    COLUMNS,
+    multiply_at_part,
+    multiply_bt_part,
+    multiply_part,
+    new_packed,
+    pack,
+    pack_t,
+)
 from handgrad.ops.attention import check_attention, default_scale
 from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
@@ -83,7 +92,8 @@ def attention(
         np.float32(default_scale(q.shape[-1]) if scale is None else scale),
     )
     saved = Saved(matrices_of(q), matrices_of(k), matrices_of(v), weights, sight, CODES[precision])
-    _forward(*saved[:4], *sight, CODES[precision], matrices_of(y))
+    packed = packed_for_heads(q.shape[-2], q.shape[-1], v.shape[-1], saved.precision)
+    _forward(*saved[:3], packed, weights, *sight, saved.precision, matrices_of(y))
     return y, saved
 
 
@@ -92,7 +102,8 @@ def attention_backward(dy: Array, saved: Saved) -> tuple[Array | None, ...]:
     q, k, v, weights, sight, precision = saved
     T = weights.shape[-1]
     gradients = [np.empty_like(x) for x in (q, k, v)]
-    _backward(matrices_of(dy), q, k, v, weights, np.empty((T, T), dy.dtype), *sight, precision, *gradients)
+    packed = packed_for_heads(T, q.shape[-1], v.shape[-1], precision)
+    _backward(matrices_of(dy), q, k, v, packed, weights, np.empty((T, T), dy.dtype), *sight, precision, *gradients)
     dq, dk, dv = (gradient.reshape(*dy.shape[:-1], gradient.shape[-1]) for gradient in gradients)
     return dq, dk, dv
 
@@ -106,23 +117,36 @@ def new_weights(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 def block_size(T: int) -> int:
-    """How many queries form a block: small blocks waste less, large ones multiply faster."""
-    return min(max(T // 8, 32), 128)
+    """How many queries form a block: small blocks waste less, large ones multiply faster. A multiple of COLUMNS."""
+    return min(-(-max(T // 8, 1) // COLUMNS) * COLUMNS, 128)
+
+
+def packed_for_heads(T: int, D: int, E: int, precision: int) -> tuple[Array, Array]:
+    """Memory in which the kernels pack, in turn, keys, queries (T, D), values and gradients (T, E), as they are or
+    transposed.
+    """
+    sizes = ((T, D), (D, T), (T, E), (E, T))
+    first, second = (max((new_packed(*size, precision) for size in sizes), key=len) for _ in range(2))
+    return first, second
 
 
 @inlined
-def attend(q, k, v, weights, block, window, scale, precision, y):  # type: ignore[no-untyped-def]
+def attend(q, k, v, packed, weights, block, window, scale, precision, y):  # type: ignore[no-untyped-def]
     """One head: writes P (T, T) into weights and P v into y."""
     T = q.shape[0]
+    packed_k, packed_v = packed
+    pack_t(k, packed_k, precision)
+    pack(v, packed_v, precision)
     bits = weights.view(np.int32)
     for start in range(0, T, block):
         stop = min(start + block, T)
         first = _first_key(start, block, window)
-        multiply_bt(q[start:stop], k[first:stop], weights[start:stop, first:stop], _ZERO, precision)
+        seen = weights[start:stop, first:stop]
+        multiply_bt_part(q[start:stop], k, packed_k, first, seen, _ZERO, precision)
         for t in range(start, stop):
             unseen = max(t + 1 - window - first, 0)
             softmax_of_row(weights[t, first:stop], bits[t, first:stop], unseen, t + 1 - first, scale)
-        multiply(weights[start:stop, first:stop], v[first:stop], y[start:stop], _ZERO, precision)
+        multiply_part(seen, v, packed_v, first, y[start:stop], _ZERO, precision)
 
 
 @inlined
@@ -156,27 +180,34 @@ def softmax_of_row(row, bits, unseen, stop, scale):  # type: ignore[no-untyped-d
 
 
 @inlined
-def attend_backward(dy, q, k, v, weights, d_scores, block, window, scale, precision, keep, dq, dk, dv):  # type: ignore[no-untyped-def]
+def attend_backward(dy, q, k, v, packed, weights, d_scores, block, window, scale, precision, keep, dq, dk, dv):  # type: ignore[no-untyped-def]
     """One head: writes dq, and dk and dv, to whose contents it adds if ``keep`` is 1.
 
     ``d_scores`` (T, T) is scratch memory.
     """
     T = q.shape[0]
+    first_packed, second_packed = packed
+    pack_t(v, first_packed, precision)
+    pack(k, second_packed, precision)
     for start in range(0, T, block):
         stop = min(start + block, T)
         first = _first_key(start, block, window)
-        multiply_bt(dy[start:stop], v[first:stop], d_scores[start:stop, first:stop], _ZERO, precision)
+        of_block = d_scores[start:stop, first:stop]
+        multiply_bt_part(dy[start:stop], v, first_packed, first, of_block, _ZERO, precision)
         for t in range(start, stop):
             _softmax_backward(weights[t, first:stop], d_scores[t, first:stop], t + 1 - first, scale)
-        multiply(d_scores[start:stop, first:stop], k[first:stop], dq[start:stop], _ZERO, precision)
+        multiply_part(of_block, k, second_packed, first, dq[start:stop], _ZERO, precision)
+    pack(dy, first_packed, precision)
+    pack(q, second_packed, precision)
     for start in range(0, T, block):
         stop = min(start + block, T)
         # The queries of this block and of later ones attend to these keys: those whose first key is not after them.
         end = stop
         while end < T and _first_key(end, block, window) <= start:
             end = min(end + block, T)
-        multiply_at(weights[start:end, start:stop], dy[start:end], dv[start:stop], keep, precision)
-        multiply_at(d_scores[start:end, start:stop], q[start:end], dk[start:stop], keep, precision)
+        P, dS = weights[start:end, start:stop], d_scores[start:end, start:stop]
+        multiply_at_part(P, dy, first_packed, start, dv[start:stop], keep, precision)
+        multiply_at_part(dS, q, second_packed, start, dk[start:stop], keep, precision)
 
 
 @inlined
@@ -191,15 +222,15 @@ def _softmax_backward(P, dS, stop, scale):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _forward(q, k, v, weights, block, window, scale, precision, y):  # type: ignore[no-untyped-def]
+def _forward(q, k, v, packed, weights, block, window, scale, precision, y):  # type: ignore[no-untyped-def]
     for n in range(q.shape[0]):
-        attend(q[n], k[n], v[n], weights[n], block, window, scale, precision, y[n])
+        attend(q[n], k[n], v[n], packed, weights[n], block, window, scale, precision, y[n])
 
 
 @compiled
-def _backward(dy, q, k, v, weights, d_scores, block, window, scale, precision, dq, dk, dv):  # type: ignore[no-untyped-def]
+def _backward(dy, q, k, v, packed, weights, d_scores, block, window, scale, precision, dq, dk, dv):  # type: ignore[no-untyped-def]
     for n in range(q.shape[0]):
-        P = weights[n]
+        P, d = weights[n], dy[n]
         attend_backward(
-            dy[n], q[n], k[n], v[n], P, d_scores, block, window, scale, precision, _ZERO, dq[n], dk[n], dv[n]
+            d, q[n], k[n], v[n], packed, P, d_scores, block, window, scale, precision, _ZERO, dq[n], dk[n], dv[n]
         )

@@ -7,7 +7,7 @@ import numpy as np
 
 from handgrad.kernels.attention import block_size, softmax_of_row
 from handgrad.kernels.multi_head_attention import prepare_part
-from handgrad.kernels.products import CODES, multiply, multiply_bt
+from handgrad.kernels.products import CODES, multiply, multiply_bt, new_packed
 from handgrad.ops.attention import default_scale
 from handgrad.ops.cached_attention import KeysAndValues, check_cached_attention
 from handgrad.ops.rotary import angles_at, check_rotary
@@ -51,6 +51,7 @@ def cached_attention(
         cos,
         sin,
         np.empty((block, S), np.float32),
+        new_packed(0, 0, _FLOAT32),
         y := np.empty((B, T, H * D), np.float32),
     )
     return y
@@ -70,7 +71,7 @@ def _prepare_and_keep(row, H, K, D, norms, eps, turns, cos, sin, keys, values, s
 
 
 @inlined
-def attend_to_slots(q, keys, values, first, stop, scale, scores, y):  # type: ignore[no-untyped-def]
+def attend_to_slots(q, keys, values, first, stop, scale, scores, nothing, y):  # type: ignore[no-untyped-def]
     """One query (D,) to the slots from ``first`` to before ``stop`` of keys and values (S, D).
 
     Four slots go into a sum at a time: a sum that waits in memory for each costs more.
@@ -105,7 +106,7 @@ def attend_to_slots(q, keys, values, first, stop, scale, scores, y):  # type: ig
 
 
 @compiled
-def _forward(qkv, keys, values, texts, used, heads, sight, scale, norms, eps, cos, sin, scores, y):  # type: ignore[no-untyped-def]
+def _forward(qkv, keys, values, texts, used, heads, sight, scale, norms, eps, cos, sin, scores, nothing, y):  # type: ignore[no-untyped-def]
     H, K, D = heads
     window, block = sight
     T, turns = qkv.shape[1], cos.size > 0
@@ -125,8 +126,8 @@ def _forward(qkv, keys, values, texts, used, heads, sight, scale, norms, eps, co
                     attend_to_slots(qkv[b, start, part], k, v, first, end, scale, scores[0], y[b, start, part])
                 else:
                     P = scores[: stop - start, : end - first]
-                    multiply_bt(qkv[b, start:stop, part], k[first:end], P, _ZERO, _FLOAT32)
+                    multiply_bt(qkv[b, start:stop, part], k[first:end], nothing, P, _ZERO, _FLOAT32)
                     for t in range(start, stop):
                         row, unseen = P[t - start], max(before + t + 1 - window, 0) - first
                         softmax_of_row(row, row.view(np.int32), unseen, before + t + 1 - first, scale)
-                    multiply(P, v[first:end], y[b, start:stop, part], _ZERO, _FLOAT32)
+                    multiply(P, v[first:end], nothing, y[b, start:stop, part], _ZERO, _FLOAT32)

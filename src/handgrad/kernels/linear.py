@@ -5,7 +5,17 @@ from typing import NamedTuple
 import numpy as np
 
 from handgrad.kernels.array_arguments import NOTHING, Into, gradient_arrays, row, rows_of
-from handgrad.kernels.products import CODES, multiply, multiply_at, multiply_bt
+from handgrad.kernels.products import (
+    CODES,
+    multiply,
+    multiply_at,
+    multiply_bt,
+    new_packed,
+    pack,
+    pack_rows,
+    pack_t,
+    rows_at_once,
+)
 from handgrad.ops.linear import check_linear
 from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
@@ -45,16 +55,29 @@ def linear(
     check_linear(x, weight, bias)
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     y = np.empty((len(rows), weight.shape[1]), x.dtype)
-    _forward(rows, weight, row(bias), CODES[precision], y)
-    return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, CODES[precision])
+    code = CODES[precision]
+    _forward(rows, weight, new_packed(*weight.shape, code), row(bias), code, y)
+    return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, code)
 
 
 def linear_backward(dy: Array, saved: Saved, into: Into = NOTHING) -> tuple[Array | None, Array | None, Array | None]:
     """As ``ops.linear_backward``."""
     rows, weight, bias, precision = saved
     dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
-    _backward(rows_of(dy), rows, weight, precision, dx, d_weight, row(d_bias))
+    packed, packed_dy = packed_for_backward(rows, weight, precision)
+    _backward(rows_of(dy), rows, weight, packed, packed_dy, precision, dx, d_weight, row(d_bias))
     return dx.reshape(*dy.shape[:-1], dx.shape[1]), d_weight, d_bias
+
+
+def packed_for_backward(x: Array, weight: Array, precision: int) -> tuple[Array, Array]:
+    """Memory for what the backward packs: the transpose of weight (I, O), and the gradient (N, O) for x (N, I)."""
+    inputs, outputs = weight.shape
+    return new_packed(outputs, inputs, precision), new_packed(len(x), outputs, precision)
+
+
+def gradient_of_strip(h: Array, precision: int) -> Array:
+    """Memory for the gradient of as many rows of h as a backward takes at a time."""
+    return np.empty((min(rows_at_once.py_func(len(h), precision), len(h)), h.shape[1]), h.dtype)
 
 
 @inlined
@@ -76,13 +99,22 @@ def add_rows(dy, d_bias):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _forward(x, weight, bias, precision, y):  # type: ignore[no-untyped-def]
-    multiply(x, weight, y, _ZERO, precision)
-    add_bias(y, bias)
+def _forward(x, weight, packed, bias, precision, y):  # type: ignore[no-untyped-def]
+    pack(weight, packed, precision)
+    size = rows_at_once(x.shape[0], precision)
+    for start in range(0, x.shape[0], size):
+        stop = min(start + size, x.shape[0])
+        multiply(x[start:stop], weight, packed, y[start:stop], _ZERO, precision)
+        add_bias(y[start:stop], bias)
 
 
 @compiled
-def _backward(dy, x, weight, precision, dx, d_weight, d_bias):  # type: ignore[no-untyped-def]
-    multiply_bt(dy, weight, dx, _ZERO, precision)
-    multiply_at(x, dy, d_weight, _ONE, precision)
-    add_rows(dy, d_bias)
+def _backward(dy, x, weight, packed, packed_dy, precision, dx, d_weight, d_bias):  # type: ignore[no-untyped-def]
+    pack_t(weight, packed, precision)
+    size = rows_at_once(x.shape[0], precision)
+    for start in range(0, x.shape[0], size):
+        stop = min(start + size, x.shape[0])
+        multiply_bt(dy[start:stop], weight, packed, dx[start:stop], _ZERO, precision)
+        pack_rows(dy[start:stop], start, x.shape[0], packed_dy, precision)
+        add_rows(dy[start:stop], d_bias)
+    multiply_at(x, dy, packed_dy, d_weight, _ONE, precision)

@@ -6,7 +6,18 @@ import numpy as np
 
 from handgrad.kernels.array_arguments import NOTHING, Into, gradient_arrays, row, rows_of
 from handgrad.kernels.gelu import slope_of, value_of
-from handgrad.kernels.products import CODES, multiply, multiply_at, multiply_bt
+from handgrad.kernels.linear import gradient_of_strip, packed_for_backward
+from handgrad.kernels.products import (
+    CODES,
+    multiply,
+    multiply_at,
+    multiply_bt,
+    new_packed,
+    pack,
+    pack_rows,
+    pack_t,
+    rows_at_once,
+)
 from handgrad.ops.gelu import Approximate
 from handgrad.ops.linear import check_linear
 from handgrad.ops.precision import Precision
@@ -50,8 +61,9 @@ def linear_gelu(
     check_linear(x, weight, bias)
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     h, y = np.empty((2, len(rows), weight.shape[1]), x.dtype)
-    _forward(rows, weight, row(bias), CODES[precision], h, y)
-    return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, h, CODES[precision])
+    code = CODES[precision]
+    _forward(rows, weight, new_packed(*weight.shape, code), row(bias), code, h, y)
+    return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, h, code)
 
 
 def linear_gelu_backward(
@@ -60,34 +72,47 @@ def linear_gelu_backward(
     """As ``ops.linear_gelu_backward``."""
     rows, weight, bias, h, precision = saved
     dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
-    _backward(rows_of(dy), rows, weight, row(bias), h, precision, np.empty_like(h), dx, d_weight, row(d_bias))
+    dh = gradient_of_strip(h, precision)
+    packed = packed_for_backward(rows, weight, precision)
+    _backward(rows_of(dy), rows, weight, *packed, row(bias), h, precision, dh, dx, d_weight, row(d_bias))
     return dx.reshape(*dy.shape[:-1], dx.shape[1]), d_weight, d_bias
 
 
 @compiled
-def _forward(x, weight, bias, precision, h, y):  # type: ignore[no-untyped-def]
-    multiply(x, weight, h, _ZERO, precision)
-    for n in range(h.shape[0]):
-        if bias.size:
-            for c in range(h.shape[1]):
-                value = h[n, c] + bias[c]
-                h[n, c] = value
-                y[n, c] = value_of(value)
-        else:
-            for c in range(h.shape[1]):
-                y[n, c] = value_of(h[n, c])
+def _forward(x, weight, packed, bias, precision, h, y):  # type: ignore[no-untyped-def]
+    pack(weight, packed, precision)
+    size = rows_at_once(x.shape[0], precision)
+    for start in range(0, x.shape[0], size):
+        stop = min(start + size, x.shape[0])
+        multiply(x[start:stop], weight, packed, h[start:stop], _ZERO, precision)
+        for n in range(start, stop):
+            if bias.size:
+                for c in range(h.shape[1]):
+                    value = h[n, c] + bias[c]
+                    h[n, c] = value
+                    y[n, c] = value_of(value)
+            else:
+                for c in range(h.shape[1]):
+                    y[n, c] = value_of(h[n, c])
 
 
 @compiled
-def _backward(dy, x, weight, bias, h, precision, dh, dx, d_weight, d_bias):  # type: ignore[no-untyped-def]
-    for n in range(h.shape[0]):
-        if bias.size:
-            for c in range(h.shape[1]):
-                slope = dy[n, c] * slope_of(h[n, c])
-                dh[n, c] = slope
-                d_bias[c] += slope
-        else:
-            for c in range(h.shape[1]):
-                dh[n, c] = dy[n, c] * slope_of(h[n, c])
-    multiply_bt(dh, weight, dx, _ZERO, precision)
-    multiply_at(x, dh, d_weight, _ONE, precision)
+def _backward(dy, x, weight, packed, packed_dh, bias, h, precision, dh, dx, d_weight, d_bias):  # type: ignore[no-untyped-def]
+    pack_t(weight, packed, precision)
+    size = rows_at_once(x.shape[0], precision)
+    for start in range(0, x.shape[0], size):
+        stop = min(start + size, x.shape[0])
+        of_strip = dh[: stop - start]
+        for n in range(start, stop):
+            row = of_strip[n - start]
+            if bias.size:
+                for c in range(h.shape[1]):
+                    slope = dy[n, c] * slope_of(h[n, c])
+                    row[c] = slope
+                    d_bias[c] += slope
+            else:
+                for c in range(h.shape[1]):
+                    row[c] = dy[n, c] * slope_of(h[n, c])
+        multiply_bt(of_strip, weight, packed, dx[start:stop], _ZERO, precision)
+        pack_rows(of_strip, start, x.shape[0], packed_dh, precision)
+    multiply_at(x, dh, packed_dh, d_weight, _ONE, precision)

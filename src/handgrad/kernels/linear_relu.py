@@ -6,7 +6,18 @@ from typing import NamedTuple
 import numpy as np
 
 from handgrad.kernels.array_arguments import NOTHING, Into, gradient_arrays, row, rows_of
-from handgrad.kernels.products import CODES, multiply, multiply_at, multiply_bt
+from handgrad.kernels.linear import gradient_of_strip, packed_for_backward
+from handgrad.kernels.products import (
+    CODES,
+    multiply,
+    multiply_at,
+    multiply_bt,
+    new_packed,
+    pack,
+    pack_rows,
+    pack_t,
+    rows_at_once,
+)
 from handgrad.ops.linear import check_linear
 from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
@@ -57,40 +68,53 @@ def linear_relu_backward(
 def forward_with(
     loop: Callable[..., None], x: Array, weight: Array, bias: Array | None, precision: Precision
 ) -> tuple[Array, Saved]:
-    """The output of a linear map with a nonlinearity, which ``loop(rows, weight, bias, precision, y)`` fills."""
+    """A linear map and a nonlinearity; ``loop(rows, weight, packed, bias, precision, y)`` fills the output."""
     check_linear(x, weight, bias)
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     y = np.empty((len(rows), weight.shape[1]), x.dtype)
-    loop(rows, weight, row(bias), CODES[precision], y)
-    return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, y, CODES[precision])
+    code = CODES[precision]
+    loop(rows, weight, new_packed(*weight.shape, code), row(bias), code, y)
+    return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, y, code)
 
 
 def backward_with(
     loop: Callable[..., None], dy: Array, saved: Saved, into: Into
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """Its gradients, which ``loop(dy, rows, weight, y, precision, dh, dx, d_weight, d_bias)`` fills."""
+    """Its gradients; ``loop(dy, rows, weight, packed, packed_dh, y, precision, dh, dx, d_weight, d_bias)`` fills them."""
     rows, weight, bias, y, precision = saved
     dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
-    loop(rows_of(dy), rows, weight, y, precision, np.empty_like(y), dx, d_weight, row(d_bias))
+    packed, dh = packed_for_backward(rows, weight, precision), gradient_of_strip(y, precision)
+    loop(rows_of(dy), rows, weight, *packed, y, precision, dh, dx, d_weight, row(d_bias))
     return dx.reshape(*dy.shape[:-1], dx.shape[1]), d_weight, d_bias
 
 
 @compiled
-def _forward(x, weight, bias, precision, y):  # type: ignore[no-untyped-def]
-    multiply(x, weight, y, _ZERO, precision)
-    for n in range(y.shape[0]):
-        for c in range(y.shape[1]):
-            value = y[n, c] + bias[c] if bias.size else y[n, c]
-            y[n, c] = _ZERO if value <= _ZERO else value  # NaN is not below 0 and stays
+def _forward(x, weight, packed, bias, precision, y):  # type: ignore[no-untyped-def]
+    pack(weight, packed, precision)
+    size = rows_at_once(x.shape[0], precision)
+    for start in range(0, x.shape[0], size):
+        stop = min(start + size, x.shape[0])
+        multiply(x[start:stop], weight, packed, y[start:stop], _ZERO, precision)
+        for n in range(start, stop):
+            for c in range(y.shape[1]):
+                value = y[n, c] + bias[c] if bias.size else y[n, c]
+                y[n, c] = _ZERO if value <= _ZERO else value  # NaN is not below 0 and stays
 
 
 @compiled
-def _backward(dy, x, weight, y, precision, dh, dx, d_weight, d_bias):  # type: ignore[no-untyped-def]
-    for n in range(y.shape[0]):
-        for c in range(y.shape[1]):
-            dh[n, c] = _ZERO if y[n, c] <= _ZERO else dy[n, c]
-        if d_bias.size:
+def _backward(dy, x, weight, packed, packed_dh, y, precision, dh, dx, d_weight, d_bias):  # type: ignore[no-untyped-def]
+    pack_t(weight, packed, precision)
+    size = rows_at_once(x.shape[0], precision)
+    for start in range(0, x.shape[0], size):
+        stop = min(start + size, x.shape[0])
+        of_strip = dh[: stop - start]
+        for n in range(start, stop):
+            row = of_strip[n - start]
             for c in range(y.shape[1]):
-                d_bias[c] += dh[n, c]
-    multiply_bt(dh, weight, dx, _ZERO, precision)
-    multiply_at(x, dh, d_weight, _ONE, precision)
+                row[c] = _ZERO if y[n, c] <= _ZERO else dy[n, c]
+            if d_bias.size:
+                for c in range(y.shape[1]):
+                    d_bias[c] += row[c]
+        multiply_bt(of_strip, weight, packed, dx[start:stop], _ZERO, precision)
+        pack_rows(of_strip, start, x.shape[0], packed_dh, precision)
+    multiply_at(x, dh, packed_dh, d_weight, _ONE, precision)

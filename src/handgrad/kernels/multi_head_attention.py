@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from handgrad.kernels.array_arguments import matrices_of
-from handgrad.kernels.attention import Sight, attend, attend_backward, block_size, new_weights
+from handgrad.kernels.attention import Sight, attend, attend_backward, block_size, new_weights, packed_for_heads
 from handgrad.kernels.products import CODES
 from handgrad.kernels.rotary import turn
 from handgrad.ops.attention import check_attention, default_scale
@@ -94,8 +94,9 @@ def multi_head_attention(
         _prepare(qkv, D, np.float32(qk_norm_eps or 0), inverse_rms, cos, sin, qk)
     y, weights = np.empty((N, T, H * D), dtype), new_weights((N, H, T), dtype)
     sight = Sight(block_size(T), window or T, np.float32(default_scale(D) if scale is None else scale))
-    _forward(qk, qkv, H, K, D, weights, *sight, CODES[precision], y)
-    return y.reshape(*leading, T, H * D), Saved(H, K, qk, qkv, weights, sight, inverse_rms, cos, sin, CODES[precision])
+    code = CODES[precision]
+    _forward(qk, qkv, H, K, D, packed_for_heads(T, D, D, code), weights, *sight, code, y)
+    return y.reshape(*leading, T, H * D), Saved(H, K, qk, qkv, weights, sight, inverse_rms, cos, sin, code)
 
 
 def multi_head_attention_backward(dy: Array, saved: Saved) -> Array:
@@ -103,7 +104,8 @@ def multi_head_attention_backward(dy: Array, saved: Saved) -> Array:
     H, K, qk, qkv, weights, sight, inverse_rms, cos, sin, precision = saved
     T, d_qkv = weights.shape[-1], np.empty_like(qkv)
     D = qkv.shape[-1] // (H + 2 * K)
-    _backward(matrices_of(dy), qk, qkv, H, K, D, weights, np.empty((T, T), dy.dtype), *sight, precision, d_qkv)
+    packed, d_scores = packed_for_heads(T, D, D, precision), np.empty((T, T), dy.dtype)
+    _backward(matrices_of(dy), qk, qkv, H, K, D, packed, weights, d_scores, *sight, precision, d_qkv)
     if qk is not qkv:
         _prepare_backward(d_qkv, qk, D, inverse_rms, cos, sin)
     return d_qkv.reshape(*dy.shape[:-1], qkv.shape[-1])
@@ -172,16 +174,16 @@ def _head(x, n, part, D):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _forward(qk, qkv, H, K, D, weights, block, window, scale, precision, y):  # type: ignore[no-untyped-def]
+def _forward(qk, qkv, H, K, D, packed, weights, block, window, scale, precision, y):  # type: ignore[no-untyped-def]
     for n in range(qkv.shape[0]):
         for h in range(H):
             shared = h // (H // K)
             q, k, v = _head(qk, n, h, D), _head(qk, n, H + shared, D), _head(qkv, n, H + K + shared, D)
-            attend(q, k, v, weights[n * H + h], block, window, scale, precision, _head(y, n, h, D))
+            attend(q, k, v, packed, weights[n * H + h], block, window, scale, precision, _head(y, n, h, D))
 
 
 @compiled
-def _backward(dy, qk, qkv, H, K, D, weights, d_scores, block, window, scale, precision, d_qkv):  # type: ignore[no-untyped-def]
+def _backward(dy, qk, qkv, H, K, D, packed, weights, d_scores, block, window, scale, precision, d_qkv):  # type: ignore[no-untyped-def]
     for n in range(qkv.shape[0]):
         for h in range(H):
             shared = h // (H // K)
@@ -189,5 +191,5 @@ def _backward(dy, qk, qkv, H, K, D, weights, d_scores, block, window, scale, pre
             dq, dk, dv = _head(d_qkv, n, h, D), _head(d_qkv, n, H + shared, D), _head(d_qkv, n, H + K + shared, D)
             # The first query head of a group writes the gradients of the shared key and value, the others add to them.
             keep = _ZERO if h % (H // K) == 0 else _ONE
-            P = weights[n * H + h]
-            attend_backward(_head(dy, n, h, D), q, k, v, P, d_scores, block, window, scale, precision, keep, dq, dk, dv)
+            P, d_heads = weights[n * H + h], _head(dy, n, h, D)
+            attend_backward(d_heads, q, k, v, packed, P, d_scores, block, window, scale, precision, keep, dq, dk, dv)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from handgrad.kernels.products import CODES, multiply, multiply_bt
+from handgrad.kernels.products import CODES, multiply, multiply_bt_part, new_packed, pack, pack_t
 from handgrad.ops.newton_schulz import COEFFICIENTS
 from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
@@ -23,24 +23,28 @@ def newton_schulz(
     x = (matrix.T if is_tall else matrix).astype(np.float32, order="C")
     gram, polynomial = np.empty((2, len(x), len(x)), np.float32)
     numbers = (np.float32(coefficient) for coefficient in coefficients)
-    result = _iterate(x, np.empty_like(x), gram, polynomial, steps, eps, CODES[precision], *numbers)
+    code = CODES[precision]
+    packed = new_packed(*x.shape[::-1], code), new_packed(*gram.shape, code), new_packed(*x.shape, code)
+    result = _iterate(x, np.empty_like(x), gram, polynomial, packed, steps, eps, code, *numbers)
     return result.T if is_tall else result
 
 
 @inlined
-def _by_own_transpose(x, product, precision):  # type: ignore[no-untyped-def]
+def _by_own_transpose(x, packed, product, precision):  # type: ignore[no-untyped-def]
     """product ← x xᵀ. It is symmetric, so that one of its four blocks is copied from another."""
     n = x.shape[0]
     half = n // 2
-    multiply_bt(x[:half], x[:half], product[:half, :half], _ZERO, precision)
-    multiply_bt(x[half:], x, product[half:], _ZERO, precision)
+    pack_t(x, packed, precision)
+    multiply_bt_part(x[:half], x, packed, 0, product[:half, :half], _ZERO, precision)
+    multiply_bt_part(x[half:], x, packed, 0, product[half:], _ZERO, precision)
     for i in range(half):
         for j in range(half, n):
             product[i, j] = product[j, i]
 
 
 @compiled
-def _iterate(x, following, gram, polynomial, steps, eps, precision, a, b, c):  # type: ignore[no-untyped-def]
+def _iterate(x, following, gram, polynomial, packed, steps, eps, precision, a, b, c):  # type: ignore[no-untyped-def]
+    packed_xt, packed_gram, packed_x = packed
     squares = 0.0  # in float64, where squares of float32 do not overflow
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
@@ -50,12 +54,13 @@ def _iterate(x, following, gram, polynomial, steps, eps, precision, a, b, c):  #
         for j in range(x.shape[1]):
             x[i, j] *= factor
     for _ in range(steps):
-        _by_own_transpose(x, gram, precision)
-        _by_own_transpose(gram, polynomial, precision)  # which is its square, as it is symmetric
+        _by_own_transpose(x, packed_xt, gram, precision)
+        _by_own_transpose(gram, packed_gram, polynomial, precision)  # which is its square, as it is symmetric
         for i in range(x.shape[0]):
             for j in range(x.shape[0]):
                 polynomial[i, j] = c * polynomial[i, j] + b * gram[i, j]
             polynomial[i, i] += a
-        multiply(polynomial, x, following, _ZERO, precision)
+        pack(x, packed_x, precision)
+        multiply(polynomial, x, packed_x, following, _ZERO, precision)
         x, following = following, x
     return x

@@ -6,7 +6,7 @@ import numpy as np
 
 from handgrad.kernels.array_arguments import NOTHING, Into, gradient_arrays, row, rows_of
 from handgrad.kernels.linear import add_bias, add_rows
-from handgrad.kernels.products import CODES, multiply, multiply_at, multiply_bt
+from handgrad.kernels.products import CODES, multiply, multiply_at, multiply_bt, new_packed, pack, pack_t, rows_at_once
 from handgrad.ops.precision import Precision
 from handgrad.ops.unembedding import check_unembedding
 from handgrad.system.arrays import Array
@@ -31,26 +31,34 @@ def unembedding(
     check_unembedding(x, weight, bias)
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     logits = np.empty((len(rows), len(weight)), x.dtype)
-    _forward(rows, weight, row(bias), CODES[precision], logits)
-    return logits.reshape(*x.shape[:-1], len(weight)), Saved(rows, weight, bias, CODES[precision])
+    code = CODES[precision]
+    _forward(rows, weight, new_packed(*weight.shape[::-1], code), row(bias), code, logits)
+    return logits.reshape(*x.shape[:-1], len(weight)), Saved(rows, weight, bias, code)
 
 
 def unembedding_backward(dy: Array, saved: Saved, into: Into = NOTHING) -> tuple[Array, Array | None, Array | None]:
     """As ``ops.unembedding_backward``."""
     rows, weight, bias, precision = saved
     dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
-    _backward(rows_of(dy), rows, weight, precision, dx, d_weight, row(d_bias))
+    packed = (new_packed(*each.shape, precision) for each in (weight, rows))
+    _backward(rows_of(dy), rows, weight, *packed, precision, dx, d_weight, row(d_bias))
     return dx.reshape(*dy.shape[:-1], dx.shape[1]), d_weight, d_bias
 
 
 @compiled
-def _forward(x, weight, bias, precision, logits):  # type: ignore[no-untyped-def]
-    multiply_bt(x, weight, logits, _ZERO, precision)
-    add_bias(logits, bias)
+def _forward(x, weight, packed, bias, precision, logits):  # type: ignore[no-untyped-def]
+    pack_t(weight, packed, precision)
+    size = rows_at_once(x.shape[0], precision)
+    for start in range(0, x.shape[0], size):
+        stop = min(start + size, x.shape[0])
+        multiply_bt(x[start:stop], weight, packed, logits[start:stop], _ZERO, precision)
+        add_bias(logits[start:stop], bias)
 
 
 @compiled
-def _backward(dy, x, weight, precision, dx, d_weight, d_bias):  # type: ignore[no-untyped-def]
-    multiply(dy, weight, dx, _ZERO, precision)
-    multiply_at(dy, x, d_weight, _ONE, precision)
+def _backward(dy, x, weight, packed, packed_x, precision, dx, d_weight, d_bias):  # type: ignore[no-untyped-def]
+    pack(weight, packed, precision)
+    multiply(dy, weight, packed, dx, _ZERO, precision)
+    pack(x, packed_x, precision)
+    multiply_at(dy, x, packed_x, d_weight, _ONE, precision)
     add_rows(dy, d_bias)

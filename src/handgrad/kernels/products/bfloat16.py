@@ -1,4 +1,4 @@
-"""The product in bfloat16 as one function of C, for all kernels."""
+"""Products in bfloat16 as functions of C, which all kernels call."""
 
 import llvmlite.binding
 from numba import types
@@ -10,19 +10,30 @@ from handgrad.system.processor import has_bfloat16_products
 
 _FEATURES = llvmlite.binding.get_host_cpu_features()
 _LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("fma") else 4
-
-_ROUNDS = not has_bfloat16_products()
-"""Whether operands are rounded and then multiplied as float32, because the processor cannot multiply bfloat16."""
-_multiply = multiplier(_LANES, bfloat16=not _ROUNDS)
+_IS_NATIVE = _LANES == 16 and has_bfloat16_products()
+_pack, _multiply, size_of_packed = multiplier(_LANES, bfloat16=_IS_NATIVE)
 _SIZE = types.int64
-# Whether a and b are transposed, M, N, K, a and its row length, b, whether to add, c.
-_SIGNATURE = signature(types.void, *[_SIZE] * 12)
+_OF_PACK = signature(types.void, *[_SIZE] * 8)
+_OF_MULTIPLY = signature(types.void, *[_SIZE] * 14)
 
 
-@address_for_c(_SIGNATURE)
-def _address(a_is_transposed, b_is_transposed, M, N, K, a, a_row, b, b_row, adds, c, c_row):  # type: ignore[no-untyped-def]
-    _multiply(a_is_transposed != 0, b_is_transposed != 0, M, N, K, a, a_row, b, b_row, adds != 0, c, c_row, _ROUNDS)
+@address_for_c(_OF_PACK)
+def _pack_address(is_transposed, b, b_row, terms, columns, packed, first_term, all_terms):  # type: ignore[no-untyped-def]
+    _pack(is_transposed, b, b_row, terms, columns, packed, first_term, all_terms)
 
 
-llvmlite.binding.add_symbol("handgrad_bfloat16_product", _address)
-bfloat16_product = types.ExternalFunction("handgrad_bfloat16_product", _SIGNATURE)
+@address_for_c(_OF_MULTIPLY)
+def _multiply_address(  # type: ignore[no-untyped-def]
+    is_transposed, M, N, K, a, a_row, packed, first_term, first_column, all_terms, all_columns, adds, c, c_row
+):
+    _multiply(
+        is_transposed, M, N, K, a, a_row, packed, first_term, first_column, all_terms, all_columns, adds, c, c_row
+    )
+
+
+llvmlite.binding.add_symbol("handgrad_bfloat16_pack", _pack_address)
+llvmlite.binding.add_symbol("handgrad_bfloat16_multiply", _multiply_address)
+pack = types.ExternalFunction("handgrad_bfloat16_pack", _OF_PACK)
+"""As ``blocks.Multiplier.pack``."""
+multiply = types.ExternalFunction("handgrad_bfloat16_multiply", _OF_MULTIPLY)
+"""As ``blocks.Multiplier.multiply``."""

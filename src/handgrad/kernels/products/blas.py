@@ -10,7 +10,6 @@ import numpy as np
 from numba import types
 from numba.core.typing import signature
 
-
 # cblas_sgemm with 64-bit sizes: in NumPy's wheels, and in Apple's Accelerate.
 _NAMES = ("scipy_cblas_sgemm64_", "cblas_sgemm64_", "cblas_sgemm$NEWLAPACK$ILP64")
 # As cblas.h numbers them.

@@ -1,8 +1,8 @@
 """The innermost loops of matrix products, generated as LLVM code, because Numba cannot be led to write them.
 
-A product is made of tiles, which stay in the processor's registers while the loop runs over the terms of their sums. One
-step of this loop adds a *group* of terms to each number of a tile: one product of float32, or two products of bfloat16,
-which lie together in 32 bits. The loop is the same for both; only the instruction differs.
+A product is made of tiles, which stay in the processor's registers while the loop runs over the terms of their sums.
+One step of this loop adds a *group* of terms to each number of a tile: one product of float32, or two products of
+bfloat16, which lie together in 32 bits. The loop is the same for both; only the instruction differs.
 
     a    a strip: for each step the groups of all its rows, side by side, of which a tile reads some, one at a time
     b    a panel: for each step the groups of all columns of a tile, side by side
@@ -134,9 +134,7 @@ def _tile(
     groups.add_incoming(a, before)
     panel.add_incoming(b, before)
     sums = [[builder.phi(_floats(lanes)) for _ in range(vectors)] for _ in range(rows)]
-    columns = [
-        _load(builder, builder.add(panel, number(4 * lanes * j)), _integers(lanes)) for j in range(vectors)
-    ]
+    columns = [_load(builder, builder.add(panel, number(4 * lanes * j)), _integers(lanes)) for j in range(vectors)]
     for i in range(rows):
         group = _everywhere(builder, _load(builder, builder.add(groups, number(4 * i)), _int32), lanes)
         for j in range(vectors):

@@ -62,10 +62,10 @@ def rounded_bits(bits):  # type: ignore[no-untyped-def]
 
 
 @called
-def round_all(groups):  # type: ignore[no-untyped-def]
-    """Rounds float32 numbers, as bits, to bfloat16 in place."""
-    for i in range(groups.size):
-        groups[i] = rounded_bits(groups[i])
+def round_all(address, count):  # type: ignore[no-untyped-def]
+    """Rounds so many float32 numbers to bfloat16 in place."""
+    for i in range(count):
+        _write_bits(address + 4 * i, rounded_bits(_bits_at(address + 4 * i)))
 
 
 @called
