@@ -642,7 +642,7 @@ def test_products_are_right_where_the_library_of_numpy_is_not_found() -> None:
         "from handgrad.system.threads import Team\n"
         "use_backend('numba')\n"
         "import importlib\n"
-        "assert importlib.import_module('handgrad.kernels.sgemm')._of_numpy() is None\n"
+        "assert importlib.import_module('handgrad.kernels.products.blas')._of_numpy() is None\n"
         "x = np.random.default_rng(0).standard_normal((2, 70, 36)).astype(np.float32)\n"
         "dy = x[..., :12].copy()\n"
         "def error(_):\n"

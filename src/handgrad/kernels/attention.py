@@ -11,8 +11,9 @@ import numpy as np
 
 from handgrad.kernels.array_arguments import matrices_of
 from handgrad.kernels.exponential import exp32
-from handgrad.kernels.sgemm import multiply, multiply_at, multiply_bt
+from handgrad.kernels.products import CODES, multiply, multiply_at, multiply_bt
 from handgrad.ops.attention import check_attention, default_scale
+from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled, inlined
 
@@ -32,13 +33,16 @@ class Sight(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What the backward needs: every head as a matrix (heads, T, size), and the weights (heads, T, T)."""
+    """What the backward needs: every head as a matrix (heads, T, size), the weights (heads, T, T), and the
+    precision's code.
+    """
 
     q: Array
     k: Array
     v: Array
     weights: Array
     sight: Sight
+    precision: int
 
 
 def takes(
@@ -51,6 +55,7 @@ def takes(
     rng: np.random.Generator | None = None,
     window: int = 0,
     scale: float | None = None,
+    precision: Precision = "float32",
 ) -> bool:
     """Takes causal attention without mask and dropout, with one key and one value for each query."""
     is_plain = mask is None and causal and dropout_p == 0
@@ -67,6 +72,7 @@ def attention(
     rng: np.random.Generator | None = None,
     window: int = 0,
     scale: float | None = None,
+    precision: Precision = "float32",
 ) -> tuple[Array, Saved]:
     """As ``ops.attention``."""
     check_attention("attention", causal, window, scale)
@@ -76,17 +82,17 @@ def attention(
         window or q.shape[-2],
         np.float32(default_scale(q.shape[-1]) if scale is None else scale),
     )
-    saved = Saved(matrices_of(q), matrices_of(k), matrices_of(v), weights, sight)
-    _forward(*saved[:4], *sight, matrices_of(y))
+    saved = Saved(matrices_of(q), matrices_of(k), matrices_of(v), weights, sight, CODES[precision])
+    _forward(*saved[:4], *sight, CODES[precision], matrices_of(y))
     return y, saved
 
 
 def attention_backward(dy: Array, saved: Saved) -> tuple[Array | None, ...]:
     """As ``ops.attention_backward``."""
-    q, k, v, weights, sight = saved
+    q, k, v, weights, sight, precision = saved
     T = weights.shape[-1]
     gradients = [np.empty_like(x) for x in (q, k, v)]
-    _backward(matrices_of(dy), q, k, v, weights, np.empty((T, T), dy.dtype), *sight, *gradients)
+    _backward(matrices_of(dy), q, k, v, weights, np.empty((T, T), dy.dtype), *sight, precision, *gradients)
     dq, dk, dv = (gradient.reshape(*dy.shape[:-1], gradient.shape[-1]) for gradient in gradients)
     return dq, dk, dv
 
@@ -105,18 +111,18 @@ def block_size(T: int) -> int:
 
 
 @inlined
-def attend(q, k, v, weights, block, window, scale, y):  # type: ignore[no-untyped-def]
+def attend(q, k, v, weights, block, window, scale, precision, y):  # type: ignore[no-untyped-def]
     """One head: writes P (T, T) into weights and P v into y."""
     T = q.shape[0]
     bits = weights.view(np.int32)
     for start in range(0, T, block):
         stop = min(start + block, T)
         first = _first_key(start, block, window)
-        multiply_bt(q[start:stop], k[first:stop], weights[start:stop, first:stop], _ZERO)
+        multiply_bt(q[start:stop], k[first:stop], weights[start:stop, first:stop], _ZERO, precision)
         for t in range(start, stop):
             unseen = max(t + 1 - window - first, 0)
             softmax_of_row(weights[t, first:stop], bits[t, first:stop], unseen, t + 1 - first, scale)
-        multiply(weights[start:stop, first:stop], v[first:stop], y[start:stop], _ZERO)
+        multiply(weights[start:stop, first:stop], v[first:stop], y[start:stop], _ZERO, precision)
 
 
 @inlined
@@ -150,7 +156,7 @@ def softmax_of_row(row, bits, unseen, stop, scale):  # type: ignore[no-untyped-d
 
 
 @inlined
-def attend_backward(dy, q, k, v, weights, d_scores, block, window, scale, keep, dq, dk, dv):  # type: ignore[no-untyped-def]
+def attend_backward(dy, q, k, v, weights, d_scores, block, window, scale, precision, keep, dq, dk, dv):  # type: ignore[no-untyped-def]
     """One head: writes dq, and dk and dv, to whose contents it adds if ``keep`` is 1.
 
     ``d_scores`` (T, T) is scratch memory.
@@ -159,18 +165,18 @@ def attend_backward(dy, q, k, v, weights, d_scores, block, window, scale, keep, 
     for start in range(0, T, block):
         stop = min(start + block, T)
         first = _first_key(start, block, window)
-        multiply_bt(dy[start:stop], v[first:stop], d_scores[start:stop, first:stop], _ZERO)
+        multiply_bt(dy[start:stop], v[first:stop], d_scores[start:stop, first:stop], _ZERO, precision)
         for t in range(start, stop):
             _softmax_backward(weights[t, first:stop], d_scores[t, first:stop], t + 1 - first, scale)
-        multiply(d_scores[start:stop, first:stop], k[first:stop], dq[start:stop], _ZERO)
+        multiply(d_scores[start:stop, first:stop], k[first:stop], dq[start:stop], _ZERO, precision)
     for start in range(0, T, block):
         stop = min(start + block, T)
         # The queries of this block and of later ones attend to these keys: those whose first key is not after them.
         end = stop
         while end < T and _first_key(end, block, window) <= start:
             end = min(end + block, T)
-        multiply_at(weights[start:end, start:stop], dy[start:end], dv[start:stop], keep)
-        multiply_at(d_scores[start:end, start:stop], q[start:end], dk[start:stop], keep)
+        multiply_at(weights[start:end, start:stop], dy[start:end], dv[start:stop], keep, precision)
+        multiply_at(d_scores[start:end, start:stop], q[start:end], dk[start:stop], keep, precision)
 
 
 @inlined
@@ -185,13 +191,15 @@ def _softmax_backward(P, dS, stop, scale):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _forward(q, k, v, weights, block, window, scale, y):  # type: ignore[no-untyped-def]
+def _forward(q, k, v, weights, block, window, scale, precision, y):  # type: ignore[no-untyped-def]
     for n in range(q.shape[0]):
-        attend(q[n], k[n], v[n], weights[n], block, window, scale, y[n])
+        attend(q[n], k[n], v[n], weights[n], block, window, scale, precision, y[n])
 
 
 @compiled
-def _backward(dy, q, k, v, weights, d_scores, block, window, scale, dq, dk, dv):  # type: ignore[no-untyped-def]
+def _backward(dy, q, k, v, weights, d_scores, block, window, scale, precision, dq, dk, dv):  # type: ignore[no-untyped-def]
     for n in range(q.shape[0]):
         P = weights[n]
-        attend_backward(dy[n], q[n], k[n], v[n], P, d_scores, block, window, scale, _ZERO, dq[n], dk[n], dv[n])
+        attend_backward(
+            dy[n], q[n], k[n], v[n], P, d_scores, block, window, scale, precision, _ZERO, dq[n], dk[n], dv[n]
+        )

@@ -7,7 +7,7 @@ import numpy as np
 
 from handgrad.kernels.attention import block_size, softmax_of_row
 from handgrad.kernels.multi_head_attention import prepare_part
-from handgrad.kernels.sgemm import multiply, multiply_bt
+from handgrad.kernels.products import CODES, multiply, multiply_bt
 from handgrad.ops.attention import default_scale
 from handgrad.ops.cached_attention import KeysAndValues, check_cached_attention
 from handgrad.ops.rotary import angles_at, check_rotary
@@ -15,6 +15,7 @@ from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled, inlined
 
 _ZERO = np.float32(0)
+_FLOAT32 = CODES["float32"]
 _FEW = 4
 """So many new tokens go one by one: products of so few rows would take longer."""
 
@@ -124,8 +125,8 @@ def _forward(qkv, keys, values, texts, used, heads, sight, scale, norms, eps, co
                     attend_to_slots(qkv[b, start, part], k, v, first, end, scale, scores[0], y[b, start, part])
                 else:
                     P = scores[: stop - start, : end - first]
-                    multiply_bt(qkv[b, start:stop, part], k[first:end], P, _ZERO)
+                    multiply_bt(qkv[b, start:stop, part], k[first:end], P, _ZERO, _FLOAT32)
                     for t in range(start, stop):
                         row, unseen = P[t - start], max(before + t + 1 - window, 0) - first
                         softmax_of_row(row, row.view(np.int32), unseen, before + t + 1 - first, scale)
-                    multiply(P, v[first:end], y[b, start:stop, part], _ZERO)
+                    multiply(P, v[first:end], y[b, start:stop, part], _ZERO, _FLOAT32)

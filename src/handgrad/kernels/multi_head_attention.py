@@ -9,9 +9,11 @@ import numpy as np
 
 from handgrad.kernels.array_arguments import matrices_of
 from handgrad.kernels.attention import Sight, attend, attend_backward, block_size, new_weights
+from handgrad.kernels.products import CODES
 from handgrad.kernels.rotary import turn
 from handgrad.ops.attention import check_attention, default_scale
 from handgrad.ops.multi_head_attention import check_heads
+from handgrad.ops.precision import Precision
 from handgrad.ops.rotary import angles, check_rotary
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled, inlined
@@ -36,6 +38,8 @@ class Saved(NamedTuple):
     cos: Array
     """(T, D/2), empty without a rotation."""
     sin: Array
+    precision: int
+    """Its code."""
 
 
 def takes(
@@ -51,6 +55,7 @@ def takes(
     rope_base: float | None = None,
     dropout_p: float = 0.0,
     rng: np.random.Generator | None = None,
+    precision: Precision = "float32",
 ) -> bool:
     """Takes causal attention without mask and dropout."""
     return mask is None and causal and dropout_p == 0 and qkv.size > 0
@@ -69,6 +74,7 @@ def multi_head_attention(
     rope_base: float | None = None,
     dropout_p: float = 0.0,
     rng: np.random.Generator | None = None,
+    precision: Precision = "float32",
 ) -> tuple[Array, Saved]:
     """As ``ops.multi_head_attention``."""
     H, K = check_heads(qkv.shape[-1], n_head, n_kv_head)
@@ -88,16 +94,16 @@ def multi_head_attention(
         _prepare(qkv, D, np.float32(qk_norm_eps or 0), inverse_rms, cos, sin, qk)
     y, weights = np.empty((N, T, H * D), dtype), new_weights((N, H, T), dtype)
     sight = Sight(block_size(T), window or T, np.float32(default_scale(D) if scale is None else scale))
-    _forward(qk, qkv, H, K, D, weights, *sight, y)
-    return y.reshape(*leading, T, H * D), Saved(H, K, qk, qkv, weights, sight, inverse_rms, cos, sin)
+    _forward(qk, qkv, H, K, D, weights, *sight, CODES[precision], y)
+    return y.reshape(*leading, T, H * D), Saved(H, K, qk, qkv, weights, sight, inverse_rms, cos, sin, CODES[precision])
 
 
 def multi_head_attention_backward(dy: Array, saved: Saved) -> Array:
     """As ``ops.multi_head_attention_backward``."""
-    H, K, qk, qkv, weights, sight, inverse_rms, cos, sin = saved
+    H, K, qk, qkv, weights, sight, inverse_rms, cos, sin, precision = saved
     T, d_qkv = weights.shape[-1], np.empty_like(qkv)
     D = qkv.shape[-1] // (H + 2 * K)
-    _backward(matrices_of(dy), qk, qkv, H, K, D, weights, np.empty((T, T), dy.dtype), *sight, d_qkv)
+    _backward(matrices_of(dy), qk, qkv, H, K, D, weights, np.empty((T, T), dy.dtype), *sight, precision, d_qkv)
     if qk is not qkv:
         _prepare_backward(d_qkv, qk, D, inverse_rms, cos, sin)
     return d_qkv.reshape(*dy.shape[:-1], qkv.shape[-1])
@@ -166,16 +172,16 @@ def _head(x, n, part, D):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _forward(qk, qkv, H, K, D, weights, block, window, scale, y):  # type: ignore[no-untyped-def]
+def _forward(qk, qkv, H, K, D, weights, block, window, scale, precision, y):  # type: ignore[no-untyped-def]
     for n in range(qkv.shape[0]):
         for h in range(H):
             shared = h // (H // K)
             q, k, v = _head(qk, n, h, D), _head(qk, n, H + shared, D), _head(qkv, n, H + K + shared, D)
-            attend(q, k, v, weights[n * H + h], block, window, scale, _head(y, n, h, D))
+            attend(q, k, v, weights[n * H + h], block, window, scale, precision, _head(y, n, h, D))
 
 
 @compiled
-def _backward(dy, qk, qkv, H, K, D, weights, d_scores, block, window, scale, d_qkv):  # type: ignore[no-untyped-def]
+def _backward(dy, qk, qkv, H, K, D, weights, d_scores, block, window, scale, precision, d_qkv):  # type: ignore[no-untyped-def]
     for n in range(qkv.shape[0]):
         for h in range(H):
             shared = h // (H // K)
@@ -184,4 +190,4 @@ def _backward(dy, qk, qkv, H, K, D, weights, d_scores, block, window, scale, d_q
             # The first query head of a group writes the gradients of the shared key and value, the others add to them.
             keep = _ZERO if h % (H // K) == 0 else _ONE
             P = weights[n * H + h]
-            attend_backward(_head(dy, n, h, D), q, k, v, P, d_scores, block, window, scale, keep, dq, dk, dv)
+            attend_backward(_head(dy, n, h, D), q, k, v, P, d_scores, block, window, scale, precision, keep, dq, dk, dv)

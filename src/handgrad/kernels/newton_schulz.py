@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from handgrad.kernels.sgemm import multiply, multiply_bt
+from handgrad.kernels.products import CODES, multiply, multiply_bt
 from handgrad.ops.newton_schulz import COEFFICIENTS
+from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled, inlined
 
@@ -15,30 +16,31 @@ def newton_schulz(
     steps: int = 5,
     coefficients: tuple[float, float, float] = COEFFICIENTS,
     eps: float = 1e-7,
+    precision: Precision = "float32",
 ) -> Array:
     """As ``ops.newton_schulz``."""
     is_tall = matrix.shape[0] > matrix.shape[1]
     x = (matrix.T if is_tall else matrix).astype(np.float32, order="C")
     gram, polynomial = np.empty((2, len(x), len(x)), np.float32)
     numbers = (np.float32(coefficient) for coefficient in coefficients)
-    result = _iterate(x, np.empty_like(x), gram, polynomial, steps, eps, *numbers)
+    result = _iterate(x, np.empty_like(x), gram, polynomial, steps, eps, CODES[precision], *numbers)
     return result.T if is_tall else result
 
 
 @inlined
-def _by_own_transpose(x, product):  # type: ignore[no-untyped-def]
+def _by_own_transpose(x, product, precision):  # type: ignore[no-untyped-def]
     """product ← x xᵀ. It is symmetric, so that one of its four blocks is copied from another."""
     n = x.shape[0]
     half = n // 2
-    multiply_bt(x[:half], x[:half], product[:half, :half], _ZERO)
-    multiply_bt(x[half:], x, product[half:], _ZERO)
+    multiply_bt(x[:half], x[:half], product[:half, :half], _ZERO, precision)
+    multiply_bt(x[half:], x, product[half:], _ZERO, precision)
     for i in range(half):
         for j in range(half, n):
             product[i, j] = product[j, i]
 
 
 @compiled
-def _iterate(x, following, gram, polynomial, steps, eps, a, b, c):  # type: ignore[no-untyped-def]
+def _iterate(x, following, gram, polynomial, steps, eps, precision, a, b, c):  # type: ignore[no-untyped-def]
     squares = 0.0  # in float64, where squares of float32 do not overflow
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
@@ -48,12 +50,12 @@ def _iterate(x, following, gram, polynomial, steps, eps, a, b, c):  # type: igno
         for j in range(x.shape[1]):
             x[i, j] *= factor
     for _ in range(steps):
-        _by_own_transpose(x, gram)
-        _by_own_transpose(gram, polynomial)  # which is its square, as it is symmetric
+        _by_own_transpose(x, gram, precision)
+        _by_own_transpose(gram, polynomial, precision)  # which is its square, as it is symmetric
         for i in range(x.shape[0]):
             for j in range(x.shape[0]):
                 polynomial[i, j] = c * polynomial[i, j] + b * gram[i, j]
             polynomial[i, i] += a
-        multiply(polynomial, x, following, _ZERO)
+        multiply(polynomial, x, following, _ZERO, precision)
         x, following = following, x
     return x

@@ -1,8 +1,8 @@
 """How kernels are compiled. Importing this module needs Numba.
 
 Numba caches a kernel's machine code until the kernel's own file changes. It does not look at the other files that the
-kernel calls into. So each kernel carries a fingerprint of all files in its folder, which becomes part of Numba's
-cache key.
+kernel calls into. So each kernel carries a fingerprint of all files in its folder and below, which becomes part of
+Numba's cache key.
 """
 
 import hashlib
@@ -60,6 +60,26 @@ def compiled(function: Callable[..., Any], fastmath: set[str] = _FAST) -> Callab
             config.CACHE_DIR = before
     _keep_one_at_a_time(machine_code)
     return cast("Callable[..., Any]", machine_code)
+
+
+def address_for_c(signature: Any) -> Callable[[Callable[..., Any]], int]:
+    """Compiles a function for arguments of these types at once, and gives its address, as C calls it.
+
+    Compiled code that calls the address does not contain the function: it is compiled once, and not with each caller.
+    """
+
+    def compile_now(function: Callable[..., Any]) -> int:
+        machine_code: Any = compiled(function)
+        machine_code.compile(signature)
+        result = machine_code.overloads[signature.args]
+        _kept.append(machine_code)
+        return cast("int", result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))
+
+    return compile_now
+
+
+_kept: list[Any] = []
+"""Functions whose addresses were given: their memory is freed with them."""
 
 
 @cache
@@ -121,7 +141,7 @@ def _with_fingerprint(function: Callable[..., Any]) -> Callable[..., Any]:
 @cache
 def _fingerprint(folder: Path) -> str:
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -134,6 +154,15 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     text: Callable[..., Any] = numba.njit(inline="always", error_model="numpy", fastmath=_FAST)(function)
     return text
+
+
+def called(function: Callable[..., Any]) -> Callable[..., Any]:
+    """For functions that compiled functions call, and that compute no sums or products of floats.
+
+    They are compiled once, not with each caller, and their results do not depend on what calls them.
+    """
+    machine_code: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy")(function)
+    return machine_code
 
 
 @contextmanager
