@@ -6,8 +6,10 @@ PYTHON ?=
 TORCH ?=
 ARGS ?=
 BIN = $(VENV)/bin
+# Tests of one file stay together: they share objects that are expensive to make.
+PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 # These run compiled if Numba is installed, and are compared with PyTorch again without.
-WITH_KERNELS = tests/parity/test_gpt.py tests/parity/test_operations.py tests/parity/test_optimizers.py tests/parity/test_benchmark.py
+WITH_KERNELS = $(addprefix tests/parity/test_,gpt.py gpt_training.py operations.py optimizers.py benchmark.py)
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 export MPLCONFIGDIR ?= $(abspath $(VENV))/matplotlib
 
@@ -29,12 +31,11 @@ help:
 train: $(VENV)/.installed
 	$(BIN)/handgrad train $(ARGS)
 
-# Tests of one file stay together: they share objects that are expensive to make.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.test
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	$(PYTEST) $(ARGS)
 
 torture: $(VENV)/.test
 	$(BIN)/python -m pytest tests/reliability --torture --report docs/reliability.md $(ARGS)
@@ -42,8 +43,8 @@ torture: $(VENV)/.test
 parity: $(VENV)/.oracles
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.__version__.startswith("2."))' 2>/dev/null \
 		|| $(PIP) install -qq $(if $(TORCH),"$(TORCH)",--editable ".[parity]")
-	HANDGRAD_REQUIRE_TORCH=1 $(BIN)/python -m pytest tests/parity $(ARGS)
-	HANDGRAD_REQUIRE_TORCH=1 HANDGRAD_BACKEND=numpy $(BIN)/python -m pytest $(WITH_KERNELS) $(ARGS)
+	HANDGRAD_REQUIRE_TORCH=1 $(PYTEST) tests/parity $(ARGS)
+	HANDGRAD_REQUIRE_TORCH=1 HANDGRAD_BACKEND=numpy $(PYTEST) $(WITH_KERNELS) $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -26,10 +26,13 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The tests compile the kernels themselves, as an older cache may hold other code. They do so only once: workers of
-# pytest-xdist, and the processes that tests start, share the cache of the process that starts them.
+# pytest-xdist, and the processes that tests start, share the cache of the process that starts them. Several calls of
+# pytest on one state of the code may share HANDGRAD_KERNELS_OF_TESTS, a new folder.
 if "PYTEST_XDIST_WORKER" not in os.environ:
-    os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="handgrad-numba-")
-    atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
+    shared = os.environ.get("HANDGRAD_KERNELS_OF_TESTS")
+    os.environ["NUMBA_CACHE_DIR"] = shared or tempfile.mkdtemp(prefix="handgrad-numba-")
+    if not shared:
+        atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

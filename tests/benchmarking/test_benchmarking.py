@@ -17,10 +17,12 @@ from handgrad import Tensor, backend, nn
 from handgrad.backend import Call, watching
 from handgrad.benchmarking import (
     Contender,
+    Times,
     alternate,
     as_json,
     case_of,
     compare,
+    contenders,
     flops_of,
     handgrad_contender,
     profile,
@@ -28,7 +30,7 @@ from handgrad.benchmarking import (
 )
 from handgrad.benchmarking.cases import Case
 from handgrad.benchmarking.contenders import new_tokens
-from handgrad.benchmarking.peak_memory import measure_memory
+from handgrad.benchmarking.peak_memory import Memory, measure_memory
 from handgrad.benchmarking.profile import Clock
 from handgrad.cli import bench
 from handgrad.runs import PRESETS
@@ -116,8 +118,9 @@ def test_our_steps_learn() -> None:
 @pytest.mark.parametrize("work", ["training", "evaluation", "generation"])
 def test_a_comparison_without_pytorch(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(side_by_side, "has_torch", lambda: False)
+    monkeypatch.setattr(side_by_side, "has_jax", lambda: False)
     monkeypatch.setattr(side_by_side, "measure_memory", lambda *_: None)
-    options = {"rounds": 2, "compiled": True, "bfloat16": True, "replicas": 0, "say": lambda _: None}
+    options = {"rounds": 2, "compiled": True, "bfloat16": False, "replicas": 0, "say": lambda _: None}
     one = compare(TINY, work, **options)
     assert one.ratios == one.apart == one.memory == {}
     assert one.ratio_to_best is None
@@ -132,6 +135,100 @@ def test_a_comparison_without_pytorch(work: str, monkeypatch: pytest.MonkeyPatch
         assert (shown["tokens"], shown["tokens_per_second"]) == (None, {})
 
 
+@pytest.fixture
+def everyone(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Contenders of all kinds, which do nothing; their times in milliseconds."""
+    times = {
+        "handgrad": 10.0, "handgrad, bf16": 6.0, "matrix products alone": 8.0, "matrix products alone, bf16": 3.0,
+        "PyTorch eager": 20.0, "PyTorch eager, bf16": 9.0, "PyTorch compiled": 16.0, "PyTorch compiled, bf16": 12.0,
+        "JAX": 12.5,
+    }  # fmt: skip
+
+    def maker(name: str) -> Callable[..., Contender]:
+        return lambda *_, bfloat16=False: Contender(f"{name}, bf16" if bfloat16 else name, lambda: 0.0)
+
+    def pytorch(case: Case, work: str, *, compiled: bool, bfloat16: bool) -> Contender:
+        return maker("PyTorch compiled" if compiled else "PyTorch eager")(bfloat16=bfloat16)
+
+    def alternate(contenders: list[Contender], rounds: int, **_: Any) -> Times:
+        found = {contender.name: [times[contender.name] / 1000] * rounds for contender in contenders}
+        return Times(found, {name: [0.0] for name in found})
+
+    for name in ("has_torch", "has_jax"):
+        monkeypatch.setattr(side_by_side, name, lambda: True)
+    for name, contender in (("handgrad", "handgrad"), ("products", "matrix products alone"), ("jax", "JAX")):
+        monkeypatch.setattr(side_by_side, f"{name}_contender", maker(contender))
+    monkeypatch.setattr(side_by_side, "pytorch_contender", pytorch)
+    monkeypatch.setattr(side_by_side, "alternate", alternate)
+    memory = Memory(1 << 20, 3 << 20, 5 << 20, 7.0)
+    monkeypatch.setattr(side_by_side, "measure_memory", lambda *_: memory)
+    return times
+
+
+OF_EVERYONE: dict[str, Any] = {"rounds": 3, "compiled": True, "bfloat16": True, "replicas": 0, "say": lambda _: None}
+
+
+def test_each_precision_has_its_own_floor_and_its_own_best_of_pytorch(everyone: dict[str, float]) -> None:
+    one = compare(TINY, "training", **OF_EVERYONE)
+    assert list(one.seconds) == list(everyone)
+    assert one.ratio_to_best == pytest.approx(10 / 16)
+    assert one.ratio_to_best_bfloat16 == pytest.approx(6 / 9)
+    assert one.ratios["handgrad, bf16"] == pytest.approx(10 / 6)
+    assert one.ratios["JAX"] == pytest.approx(10 / 12.5)
+    assert one.ratios_bfloat16["PyTorch compiled"] == pytest.approx(6 / 16)
+    floors = {"handgrad": 8 / 10, "handgrad, bf16": 3 / 6, "PyTorch eager, bf16": 3 / 9, "JAX": 8 / 12.5}
+    assert {name: one.share_of_floor[name] for name in floors} == pytest.approx(floors)
+    assert not any(name.startswith("matrix products") for name in (*one.share_of_floor, *one.ratios, *one.memory))
+    flops = flops_of(TINY) / 1e9
+    assert one.gflops_per_second == pytest.approx(flops / 8e-3)
+    assert one.gflops_per_second_bfloat16 == pytest.approx(flops / 3e-3)
+    assert list(one.memory) == ["handgrad", "handgrad, bf16", "PyTorch eager", "PyTorch eager, bf16", "JAX"]
+    (shown,) = as_json([one])["comparisons"]
+    assert shown["ratio_to_best_float32"] == one.ratio_to_best
+    assert shown["ratio_to_best_bfloat16"] == one.ratio_to_best_bfloat16
+
+
+def test_the_table_shows_both_precisions(everyone: dict[str, float]) -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(bench._table(compare(TINY, "training", **OF_EVERYONE)))
+    text = console.export_text()
+    assert "to the best of PyTorch in the same precision: 0.62 in float32, 0.67 in bfloat16" in text
+    row = next(line.split() for line in text.splitlines() if line.lstrip().startswith("PyTorch compiled, bf16"))
+    assert row[3:6] == ["12.0", "0.83", "0.50"]
+    console.print(bench._table(compare(TINY, "training", **{**OF_EVERYONE, "bfloat16": False})))
+    assert "bf16" not in console.export_text()
+
+
+def test_bfloat16_and_jax_can_be_left_out(everyone: dict[str, float]) -> None:
+    one = compare(TINY, "training", **{**OF_EVERYONE, "bfloat16": False}, jax=False)
+    assert list(one.seconds) == ["handgrad", "matrix products alone", "PyTorch eager", "PyTorch compiled"]
+    assert one.ratios_bfloat16 == {}
+    assert one.ratio_to_best_bfloat16 is one.gflops_per_second_bfloat16 is None
+    written = compare(TINY, "generation", **OF_EVERYONE)
+    assert list(written.seconds)[:2] == ["handgrad", "PyTorch eager"]
+    assert written.ratios_bfloat16 == {}
+
+
+def test_who_cannot_multiply_bfloat16_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contenders, "HAS_PRECISION", True)
+    monkeypatch.setattr(contenders, "has_bfloat16_products", lambda: False)
+    monkeypatch.setattr(contenders, "current_backend", lambda: "numba")
+    with pytest.raises(InputError, match=r"^handgrad, bf16 is left out, because the processor has no instructions"):
+        handgrad_contender(TINY, bfloat16=True)
+    monkeypatch.setattr(contenders, "current_backend", lambda: "numpy")
+    assert contenders.why_no_bfloat16() == "NumPy alone only imitates it, slowly"
+    monkeypatch.setattr(contenders, "has_bfloat16_products", lambda: True)
+    monkeypatch.setattr(contenders, "current_backend", lambda: "numba")
+    assert contenders.why_no_bfloat16() is None
+    for name in ("has_torch", "has_jax"):
+        monkeypatch.setattr(side_by_side, name, lambda: False)
+    monkeypatch.setattr(contenders, "has_bfloat16_products", lambda: False)
+    said: list[str] = []
+    one = compare(TINY, "evaluation", **{**OF_EVERYONE, "say": said.append})
+    assert list(one.seconds) == ["handgrad"]
+    assert said[0].startswith("handgrad, bf16 is left out")
+
+
 def test_a_generation_fills_block_size_if_that_is_not_too_long() -> None:
     long = replace(TINY, train=replace(TINY.train, block_size=800))
     found = [new_tokens(case) for case in (TINY, case_of("shakespeare-cpu"), case_of("modern"), long, case_of("gpt2"))]
@@ -140,6 +237,7 @@ def test_a_generation_fills_block_size_if_that_is_not_too_long() -> None:
 
 def test_the_table_of_a_generation_names_tokens_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(side_by_side, "has_torch", lambda: False)
+    monkeypatch.setattr(side_by_side, "has_jax", lambda: False)
     monkeypatch.setattr(side_by_side, "measure_memory", lambda *_: None)
     options = {"rounds": 1, "compiled": False, "bfloat16": False, "replicas": 0, "say": lambda _: None}
     console = Console(width=100, record=True, file=io.StringIO())

@@ -17,17 +17,20 @@ from handgrad.data import Corpus, encode_corpus
 from handgrad.generation import Piece, Token, generate_texts, pieces_of, start_of
 from handgrad.runs import Run, create_run, open_run
 from handgrad.tokenizers import CharTokenizer
-from handgrad.training import train
+from handgrad.training import compile_kernels, train
 
 Handgrad = Callable[..., Output]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run that has hardly learned: its texts are various."""
+    """A run that has hardly learned: its texts are various. Its kernels are compiled first, as ``handgrad train`` does:
+    with them a sample compiles nothing, and says nothing, whether other tests ran before or not.
+    """
     data = encode_corpus(Corpus(TEXT, "test text"), CharTokenizer().train(TEXT))
     config = TINY.updated({"max_steps": 5, "n_layer": 1, "replicas": 1}, "test")
     made = create_run(tmp_path_factory.mktemp("runs") / "run", config, data, None, 1, None)
+    compile_kernels(made)
     train(made, data)
     return made
 

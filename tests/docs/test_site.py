@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from conftest import build
+from site_build import build
 
 import handgrad
 from handgrad import ops

@@ -3,21 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from support import TINY
+from small_comparison import BUDGETS, CORPUS, SMALL
 
-from handgrad.data import Corpus
-from handgrad.experiments import Budget, Measures, TokenizerComparison, create_comparison, measure, measures
+from handgrad.experiments import Measures, TokenizerComparison, create_comparison, measure, measures
 from handgrad.system.backend_setting import use_backend
 from handgrad.training import train
-
-SMALL = TINY.updated(
-    {"n_layer": 1, "n_embd": 8, "max_steps": 24, "eval_interval": 8, "log_interval": 1, "checkpoint_interval": 8},
-    "test",
-)
-# With capitals and, in the validation part at the end, a new word.
-VERSE = "Whether 'tis Nobler in the mind to suffer the slings and arrows, Or to take arms.\n"
-CORPUS = Corpus(VERSE * 40 + "Whether unaided in the mind the Whereas.\n" * 2 + VERSE, "verses | <b>.txt")
-BUDGETS = {"char": Budget(24), "word": Budget(900, "characters"), "word-lowercase": Budget(8)}
 
 
 @pytest.fixture(autouse=True)

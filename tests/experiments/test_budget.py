@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from conftest import CORPUS, SMALL
+from small_comparison import CORPUS, SMALL
 
 from handgrad.experiments import Budget, budget, budgets_for
 from handgrad.experiments.candidates import candidate

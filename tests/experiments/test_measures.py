@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import CORPUS, SMALL
+from small_comparison import CORPUS, SMALL
 from support import read_lines
 
 from handgrad.experiments import Measures, TokenizerComparison, Writing, compare_with, measure, measures

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CORPUS, SMALL
+from small_comparison import CORPUS, SMALL
 
 from handgrad.data import Corpus
 from handgrad.experiments import (

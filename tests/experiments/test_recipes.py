@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMALL
+from small_comparison import SMALL
 
 from handgrad.experiments import LADDER, Recipe, configs_of, read_recipes
 from handgrad.models import GPT, Architecture

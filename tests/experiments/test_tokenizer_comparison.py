@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BUDGETS, CORPUS, SMALL
+from small_comparison import BUDGETS, CORPUS, SMALL
 
 from handgrad.data import Corpus, load_text
 from handgrad.experiments import Budget, Measures, TokenizerComparison, create_comparison, measure, open_comparison

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from threadpoolctl import threadpool_limits
+
+from handgrad.system.processor import available_cores
 
 try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import torch  # noqa: F401
+        import torch
 except ImportError as error:
     missing_torch = f"torch is not importable ({error}): nothing to compare with"
 else:
@@ -29,6 +32,21 @@ class ModuleWithoutTorch(pytest.Module):
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
     return ModuleWithoutTorch.from_parent(parent, path=module_path) if missing_torch else None
+
+
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+
+
+@pytest.fixture(autouse=True)
+def share_of_the_cores() -> Iterator[None]:
+    """Workers of pytest-xdist share the cores: a test with a thread on each would wait for another worker's threads."""
+    if WORKERS == 1:
+        yield
+        return
+    threads = max(1, available_cores() // WORKERS)
+    torch.set_num_threads(threads)
+    with threadpool_limits(threads, user_api="blas"):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from report_table import Tally, write_table
 from scenes import Scene, result
 from support import TEXT
 
-Tally = Callable[[str, int, str], None]
 STEPS = 60
 
 
@@ -59,16 +59,6 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     report, rows = session.config.getoption("--report"), session.config.stash[ROWS]
     if report and exitstatus == 0:
         write_table(Path(report), rows)
-
-
-def write_table(path: Path, rows: dict[str, tuple[int, str]]) -> None:
-    """Writes the table between its two marks."""
-    lines = [f"| {fault} | {tried:,} | {outcome} |" for fault, (tried, outcome) in rows.items()]
-    table = "\n".join(["| what was done to a run or a file | times | result |", "|---|---|---|", *lines])
-    text = path.read_text(encoding="utf-8")
-    before, _, rest = text.partition("<!-- table -->\n")
-    _, _, after = rest.partition("<!-- end of table -->")
-    path.write_text(f"{before}<!-- table -->\n{table}\n<!-- end of table -->{after}", encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

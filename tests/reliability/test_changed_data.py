@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Tally
+from report_table import Tally
 from scenes import result
 from support import TEXT, Output
 from test_damaged import Listener

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Tally
 from mutations import mutated, strange_text
+from report_table import Tally
 from scenes import two_at_a_time
 from support import SMALLEST, TEXT, TINY, as_flags
 

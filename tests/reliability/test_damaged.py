@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Tally
+from report_table import Tally
 from scenes import check_nothing_is_broken, result
 from support import TINY, Output, read_lines
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Tally
+from report_table import Tally
 from scenes import Scene, check_goes_on, check_nothing_is_broken, check_nothing_is_left, result, two_at_a_time
 from test_ended import count_changes, wait_for_step
 

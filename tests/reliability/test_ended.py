@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Tally
+from report_table import Tally
 from scenes import (
     KINDS,
     Scene,

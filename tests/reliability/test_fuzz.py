@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Tally
 from mutations import mutated, strange_text
+from report_table import Tally
 from scenes import result
 from support import TEXT, Output
 

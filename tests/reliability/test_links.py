@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Tally
+from report_table import Tally
 from scenes import result
 from support import SMALLEST, Output, as_flags
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Tally
+from report_table import Tally
 from rich.console import Console
 from scenes import result
 from support import Output, read_lines

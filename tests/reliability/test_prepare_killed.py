@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Tally
+from report_table import Tally
 from scenes import HERE, two_at_a_time, was_killed
 from support import TEXT, Output
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import write_table
+from report_table import write_table
 from test_fuzz import TARGETS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Tally
+from report_table import Tally
 from scenes import Scene, check_goes_on, check_nothing_is_left, result, two_at_a_time, was_killed
 from support import Output
 

@@ -1,23 +1,42 @@
-"""Which kernels OpenBLAS is made to use, and that it multiplies correctly with them."""
+"""Which kernels OpenBLAS is made to use, that it multiplies correctly with them, and what the processor multiplies."""
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support import SMALLEST, Output
 
+from handgrad.runs import environment
 from handgrad.system import processor
 
-ZEN_4 = {"vendor_id": "AuthenticAMD", "cpu family": "25", "flags": "fpu avx2 avx512f fma"}
+AMD = {"vendor_id": "AuthenticAMD", "flags": "fpu avx2 fma avx512f avx512bw"}
+ZEN_3 = {**AMD, "cpu family": "25", "flags": "fpu avx2 fma"}
+ZEN_4 = {**AMD, "cpu family": "25"}
+ZEN_5 = {**AMD, "cpu family": "26"}
+XEON = {**AMD, "vendor_id": "GenuineIntel", "cpu family": "6"}
+WITH_BFLOAT16 = {**ZEN_4, "flags": "fpu avx512f avx512dq avx512bw avx512vl avx512_bf16"}
 
 
-def test_zen_4_is_known_by_family_and_avx_512() -> None:
-    assert processor.is_zen_4(ZEN_4)
-    assert not processor.is_zen_4({**ZEN_4, "flags": "fpu avx2 fma"})  # Zen 3
-    assert not processor.is_zen_4({**ZEN_4, "cpu family": "26"})
-    assert not processor.is_zen_4({**ZEN_4, "vendor_id": "GenuineIntel"})
-    assert not processor.is_zen_4({})
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        (ZEN_3, "Zen 3"),
+        (ZEN_4, "Zen 4"),
+        (ZEN_5, "Zen 5"),
+        (XEON, "Intel with AVX-512"),
+        ({**XEON, "flags": "fpu avx2 fma"}, None),
+        ({**ZEN_5, "flags": "fpu avx2 fma"}, None),  # a virtual machine may hide AVX-512
+        ({**ZEN_5, "cpu family": "27"}, None),
+        ({**ZEN_4, "vendor_id": "HygonGenuine"}, None),
+        ({}, None),
+    ],
+)
+def test_processors_are_known_by_vendor_family_and_avx_512(fields: dict[str, str], name: str | None) -> None:
+    kind = processor.kind_of(fields)
+    assert (kind.name if kind else None) == name
 
 
 @pytest.mark.parametrize(
@@ -26,6 +45,10 @@ def test_zen_4_is_known_by_family_and_avx_512() -> None:
         ('version = "2.4.6"', ZEN_4, None, "Haswell"),
         ("version = '2.0.0'", ZEN_4, None, "Haswell"),
         ('version = "2.4.6"', ZEN_4, "Zen", "Zen"),
+        ('version = "2.4.6"', ZEN_3, None, None),
+        ('version = "2.4.6"', ZEN_5, None, None),
+        ('version = "2.4.6"', ZEN_5, "Haswell", "Haswell"),
+        ('version = "2.4.6"', XEON, None, None),
         ('version = "2.4.6"', {}, None, None),
         ('version = "2.5.0.dev0+git1"', ZEN_4, None, None),
         ('version = "2.10.1"', ZEN_4, None, None),
@@ -57,6 +80,76 @@ def test_kernels_are_chosen_where_that_is_safe(
     processor.choose_blas_kernels()
     assert os.environ.get("OPENBLAS_CORETYPE") == chosen
     assert "numpy" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("fields", "given", "running", "is_slow"),
+    [
+        (ZEN_5, "Haswell", ["Haswell"], True),
+        (ZEN_5, "zen", ["Zen"], True),
+        (XEON, "Sandybridge", ["Sandybridge"], True),
+        (ZEN_5, None, ["SkylakeX"], False),
+        (ZEN_5, None, ["Haswell"], False),  # an OpenBLAS that has no others: nobody can unset it
+        (ZEN_5, "SkylakeX", ["SkylakeX"], False),
+        (ZEN_5, "Haswel", ["SkylakeX"], False),  # no name that OpenBLAS has: it chooses itself
+        (ZEN_5, "Haswell", [], False),  # NumPy multiplies with another library
+        (ZEN_4, "Haswell", ["Haswell"], False),
+        (ZEN_3, "Haswell", ["Haswell"], False),
+        ({}, "Haswell", ["Haswell"], False),
+    ],
+)
+def test_slow_kernels_are_named_if_the_environment_forces_them(
+    fields: dict[str, str], given: str | None, running: list[str], is_slow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "_first_processor", lambda: fields)
+    said = processor.slow_blas_kernels(running, {} if given is None else {"OPENBLAS_CORETYPE": given})
+    expected = (
+        f"OPENBLAS_CORETYPE={given} makes NumPy multiply matrices without AVX-512, at about half the speed of this "
+        "processor: unset OPENBLAS_CORETYPE"
+    )
+    assert said == (expected if is_slow else None)
+
+
+@pytest.mark.parametrize("command", ["train", "bench"])
+def test_commands_that_multiply_say_once_that_kernels_are_slow(
+    command: str, handgrad: Callable[..., Output], text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "_first_processor", lambda: ZEN_5)
+    monkeypatch.setattr(environment, "kernels_of_openblas", lambda: ["Haswell"])
+    monkeypatch.setitem(os.environ, "OPENBLAS_CORETYPE", "Haswell")
+    run = ("--text", text_file, "--out", tmp_path / "run", "--max-steps", 1, *SMALLEST)
+    done = handgrad(command, *(run if command == "train" else ("quick", "--profile", "--rounds", 1)))
+    assert done.code == 0, done.err
+    assert done.err.count("handgrad: warning: OPENBLAS_CORETYPE=Haswell makes NumPy") == 1
+
+
+def test_the_kernels_that_openblas_runs_are_read() -> None:
+    names = [name for name in environment.kernels_of_openblas() if name]
+    assert all(name in environment.name_of_blas() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("fields", "system", "machine", "has"),
+    [
+        (WITH_BFLOAT16, "linux", "x86_64", True),
+        (ZEN_4, "linux", "x86_64", False),
+        ({**WITH_BFLOAT16, "flags": "fpu avx512f avx512dq avx512vl avx512_bf16"}, "linux", "x86_64", False),
+        (WITH_BFLOAT16, "darwin", "x86_64", False),
+        (WITH_BFLOAT16, "linux", "aarch64", False),
+        ({}, "linux", "x86_64", False),
+    ],
+)
+def test_products_of_bfloat16_need_all_their_instructions(
+    fields: dict[str, str], system: str, machine: str, has: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "_first_processor", lambda: fields)
+    monkeypatch.setattr(processor.sys, "platform", system)
+    monkeypatch.setattr(processor.platform, "machine", lambda: machine)
+    processor.has_bfloat16_products.cache_clear()
+    try:
+        assert processor.has_bfloat16_products() is has
+    finally:
+        processor.has_bfloat16_products.cache_clear()
 
 
 def test_long_products_are_right_with_the_kernels_that_are_chosen() -> None:

@@ -1,4 +1,4 @@
-"""Comparison with PyTorch: a training step of each as a callable, times in turn, peaks of memory, profiles.
+"""Comparison with PyTorch and JAX: a training step of each as a callable, times in turn, peaks of memory, profiles.
 
 In a program:
     from handgrad.benchmarking import alternate, case_of, handgrad_contender, pytorch_contender
@@ -12,6 +12,7 @@ from handgrad.benchmarking.contenders import (
     Contender,
     handgrad_contender,
     has_torch,
+    jax_contender,
     pytorch_contender,
     transformers_contender,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "products_contender",
     "flops_of",
     "has_torch",
+    "jax_contender",
     "machine",
     "handgrad_contender",
     "profile",

@@ -1,7 +1,7 @@
 """What is timed: models of the sizes of the presets, on batches that are the same for every contender."""
 
 import pydoc_data.topics
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
 import numpy as np
@@ -15,6 +15,8 @@ from handgrad.system.errors import InputError
 _CHARACTERS = 69
 """The vocabulary of tiny Shakespeare, special tokens included."""
 _GPT2_VOCABULARY, _GPT2_TOKENS = 50257, 256
+
+HAS_PRECISION = any(field.name == "precision" for field in fields(TrainConfig))
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,17 @@ class Case:
     @property
     def batch_size(self) -> int:
         return self.train.batch_size
+
+    @property
+    def precision(self) -> str:
+        """Of the matrix products: float32 or bfloat16."""
+        return getattr(self.train, "precision", "float32")
+
+    def in_precision(self, precision: str) -> "Case":
+        """The same with matrix products in this precision: float32 or bfloat16."""
+        if not HAS_PRECISION and precision == "float32":
+            return self
+        return replace(self, train=self.train.updated({"precision": precision}, "bench"))
 
     def make_model(self) -> LanguageModel:
         """A new model, with the same weights at each call."""

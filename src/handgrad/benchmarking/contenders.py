@@ -1,4 +1,4 @@
-"""The contenders: handgrad, PyTorch and transformers, which do the same work, as callables."""
+"""The contenders: handgrad, PyTorch, JAX and transformers, which do the same work, as callables."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -6,20 +6,25 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from handgrad.benchmarking.cases import Case
+import numpy as np
+
+from handgrad.benchmarking.cases import HAS_PRECISION, Case
 from handgrad.generation import generate
 from handgrad.nn.parameter import Role
 from handgrad.optim.common_rate import CommonRate
 from handgrad.runs import choose_replicas
 from handgrad.system.arrays import Array
+from handgrad.system.backend_setting import current_backend
 from handgrad.system.errors import InputError
-from handgrad.system.processor import available_cores
+from handgrad.system.processor import available_cores, has_bfloat16_products
 from handgrad.training import evaluate
 from handgrad.training.evaluation import TOKENS_PER_BATCH
 from handgrad.training.replicas import Replicas, cores_for
 
 Work = Literal["training", "evaluation", "generation"]
-OURS, EAGER, TRANSFORMERS = "handgrad", "PyTorch eager", "transformers"
+OURS, EAGER, JAX, TRANSFORMERS = "handgrad", "PyTorch eager", "JAX", "transformers"
+BF16 = ", bf16"
+"""Ends the names of contenders that multiply in bfloat16."""
 _NEW_TOKENS, _NEW_TOKENS_OF_GPT2 = 500, 64  # a token of gpt2 takes long
 _EVALUATED_TOKENS = 8192
 
@@ -42,6 +47,11 @@ def has_torch() -> bool:
     return find_spec("torch") is not None
 
 
+def has_jax() -> bool:
+    """Whether JAX can be imported."""
+    return find_spec("jax") is not None
+
+
 def has_transformers() -> bool:
     """Whether Hugging Face's transformers can be imported."""
     return find_spec("transformers") is not None
@@ -53,11 +63,24 @@ def new_tokens(case: Case) -> int:
     return min(most, case.model_config.block_size - 1)
 
 
-def handgrad_contender(case: Case, work: Work = "training", replicas: int = 0) -> Contender:
+def why_no_bfloat16() -> str | None:
+    """Why handgrad is not timed in bfloat16 here, as the end of a sentence; None if it is."""
+    if not HAS_PRECISION:
+        return "it has only float32"
+    if current_backend() != "numba":
+        return "NumPy alone only imitates it, slowly"
+    return None if has_bfloat16_products() else "the processor has no instructions for it (AVX512-BF16)"
+
+
+def handgrad_contender(case: Case, work: Work = "training", replicas: int = 0, *, bfloat16: bool = False) -> Contender:
     """handgrad. A training step is the loss and gradient of a batch, clipping, and the optimizer, as in ``train``.
 
-    ``replicas``: 0 chooses their number as ``train`` does.
+    ``replicas``: 0 chooses their number as ``train`` does. ``bfloat16`` multiplies in bfloat16, else in float32,
+    whatever the preset says. Raises InputError if it is not timed here.
     """
+    if bfloat16 and (why := why_no_bfloat16()) is not None:
+        raise InputError(f"{OURS}{BF16} is left out, because {why}")
+    case = case.in_precision("bfloat16" if bfloat16 else "float32")
     model = case.make_model()
     count = choose_replicas(replicas, case.batch_size)
     shared = Replicas(model, count)
@@ -83,7 +106,7 @@ def handgrad_contender(case: Case, work: Work = "training", replicas: int = 0) -
     if work == "generation":
         model.eval()
     around = nullcontext if work == "generation" else lambda: cores_for(count)
-    return Contender(OURS, runs[work], around, close=shared.close)
+    return Contender(f"{OURS}{BF16}" if bfloat16 else OURS, runs[work], around, close=shared.close)
 
 
 def pytorch_contender(
@@ -152,8 +175,65 @@ def pytorch_contender(
         return float(ids[0, 1:].sum())
 
     runs: dict[Work, Callable[[], float]] = {"training": train, "evaluation": evaluate_all, "generation": write}
-    name = f"{'PyTorch compiled' if compiled else EAGER}{', bf16' if bfloat16 else ''}"
+    name = f"{'PyTorch compiled' if compiled else EAGER}{BF16 if bfloat16 else ''}"
     return Contender(name, runs[work], prepare=prepare)
+
+
+def jax_contender(case: Case, work: Work = "training") -> Contender:
+    """JAX on the processor, from the same weights, on all cores, compiled, in float32.
+
+    Raises InputError if it is not installed, if it lacks something that the run has, or for a generation, for which it
+    would be compiled anew for each length of the text.
+    """
+    if not has_jax():
+        raise InputError("JAX is not installed: pip install jax")
+    if work == "generation":
+        raise InputError("JAX is left out, because it would be compiled anew for each length of the text")
+    import jax
+
+    from handgrad.benchmarking.jax_gpt import jax_twin, loss_of
+    from handgrad.benchmarking.jax_training import corrections_of, new_state, step_of, why_not_jax
+
+    if (lacking := why_not_jax(case.train)) is not None:
+        raise InputError(f"JAX is left out, because its GPT does not have {lacking}")
+    model, config, processor = case.make_model(), case.model_config, jax.devices("cpu")[0]
+    with jax.default_device(processor):
+        parameters = jax_twin(model)
+        state = new_state(parameters)
+    schedule, step_in_jax = case.train.make_schedule(), step_of(case.train, config, model)
+    step = 0
+
+    def arguments(number: int) -> tuple[Any, ...]:
+        x, y = (array.astype(np.int32) for array in case.batch(number))
+        return parameters, state, x, y, schedule(number), corrections_of(case.train, number + 1)
+
+    def train() -> float:
+        nonlocal parameters, state, step
+        with jax.default_device(processor):
+            parameters, state, loss = step_in_jax(*arguments(step))
+        step += 1
+        return float(jax.block_until_ready((parameters, loss))[1])
+
+    stream, block_size = _evaluated(case).astype(np.int32), config.block_size
+    x, y = stream[:-1].reshape(-1, block_size), stream[1:].reshape(-1, block_size)
+    each = max(1, TOKENS_PER_BATCH // block_size)
+    mean = jax.jit(lambda parameters, ids, targets: loss_of(parameters, config, ids, targets))
+
+    def evaluate_all() -> float:
+        with jax.default_device(processor):
+            starts = range(0, len(x), each)
+            losses = [float(mean(parameters, x[i : i + each], y[i : i + each])) * len(x[i : i + each]) for i in starts]
+        return sum(losses) / len(x)
+
+    def prepare() -> None:
+        nonlocal step_in_jax
+        with jax.default_device(processor):
+            if work == "training":
+                step_in_jax = step_in_jax.lower(*arguments(0)).compile()
+            else:
+                evaluate_all()
+
+    return Contender(JAX, train if work == "training" else evaluate_all, prepare=prepare)
 
 
 def transformers_contender(case: Case) -> Contender:

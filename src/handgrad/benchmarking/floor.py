@@ -5,11 +5,14 @@ from collections.abc import Callable
 import numpy as np
 
 from handgrad.benchmarking.cases import Case
-from handgrad.benchmarking.contenders import Contender
+from handgrad.benchmarking.contenders import BF16, Contender
 from handgrad.models import Product
 from handgrad.runs import choose_replicas
+from handgrad.system.arrays import Array
 from handgrad.system.threads import Team
 from handgrad.training.replicas import cores_for
+
+PRODUCTS = "matrix products alone"
 
 
 def flops_of(case: Case) -> int:
@@ -17,28 +20,41 @@ def flops_of(case: Case) -> int:
     return sum(product.flops for product in case.products(1))
 
 
-def products_contender(case: Case, replicas: int = 0) -> Contender:
-    """Computes only the products of a step, in as many single-threaded callers as there are replicas."""
+def products_contender(case: Case, replicas: int = 0, *, bfloat16: bool = False) -> Contender:
+    """Computes only the products of a step, in as many single-threaded callers as there are replicas.
+
+    In bfloat16 our own kernel multiplies, as nobody else's can be called for each matrix: rounding its operands belongs
+    to a product.
+    """
     count = choose_replicas(replicas, case.batch_size)
-    work, team = multiplier(case.products(count), count), Team(count)
+    work, team = multiplier(case.products(count), count, "bfloat16" if bfloat16 else "float32"), Team(count)
 
     def run() -> float:
         team.map(work, range(count))
         return 0.0
 
-    return Contender("matrix products alone", run, lambda: cores_for(count), close=team.close)
+    return Contender(f"{PRODUCTS}{BF16}" if bfloat16 else PRODUCTS, run, lambda: cores_for(count), close=team.close)
 
 
-def multiplier(products: list[Product], callers: int) -> Callable[[int], None]:
+def multiplier(products: list[Product], callers: int, precision: str = "float32") -> Callable[[int], None]:
     """A function of a caller's number that computes all products once, in arrays of that caller's own."""
+    product_into = _product_into(precision)
     arrays = [[_arrays(product) for product in products] for _ in range(callers)]
 
     def multiply(caller: int) -> None:
         for product, (a, b, c) in zip(products, arrays[caller], strict=True):
             for _ in range(product.count):
-                np.matmul(a, b, out=c)
+                product_into(a, b, c)
 
     return multiply
+
+
+def _product_into(precision: str) -> Callable[[Array, Array, Array], object]:
+    if precision == "float32":
+        return lambda a, b, c: np.matmul(a, b, out=c)
+    from handgrad.kernels.products import multiply_arrays  # needs Numba
+
+    return lambda a, b, c: multiply_arrays(a, b, c, precision)
 
 
 def _arrays(product: Product) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

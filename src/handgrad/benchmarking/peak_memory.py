@@ -6,10 +6,21 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from handgrad.benchmarking.cases import case_of
-from handgrad.benchmarking.contenders import EAGER, handgrad_contender, pytorch_contender
+from handgrad.benchmarking.cases import Case, case_of
+from handgrad.benchmarking.contenders import (
+    BF16,
+    EAGER,
+    JAX,
+    OURS,
+    Contender,
+    handgrad_contender,
+    jax_contender,
+    pytorch_contender,
+)
 from handgrad.system.backend_setting import current_backend
 
+SIDES = (OURS, f"{OURS}{BF16}", EAGER, f"{EAGER}{BF16}", JAX)
+"""PyTorch compiled is not measured: its compiler runs in the same process."""
 STEPS = 12
 _EARLY = 4
 
@@ -29,7 +40,7 @@ class Memory:
 
 
 def measure_memory(case: str, side: str, replicas: int = 0) -> Memory | None:
-    """``side`` is handgrad or PyTorch eager. None if the system reports no peak, or if the process failed."""
+    """``side``: a contender's name, one of ``SIDES``. None if the system reports no peak, or if the process failed."""
     if not Path("/proc/self/status").exists():
         return None
     command = [sys.executable, "-m", __name__, case, side, str(replicas)]
@@ -39,12 +50,9 @@ def measure_memory(case: str, side: str, replicas: int = 0) -> Memory | None:
 
 def _main(name: str, side: str, replicas: str) -> None:
     case = case_of(name)
-    if side == EAGER:
-        import torch  # noqa: F401
-    else:
-        current_backend()  # imports Numba if it is the backend
+    _import_libraries(side)
     imported = _peak()
-    contender = pytorch_contender(case) if side == EAGER else handgrad_contender(case, replicas=int(replicas))
+    contender = _contender(side, case, int(replicas))
     early = faults = 0
     with contender.around():
         for step in range(STEPS):
@@ -54,6 +62,24 @@ def _main(name: str, side: str, replicas: str) -> None:
     contender.close()
     per_step = (_faults() - faults) / (STEPS - _EARLY)
     print(json.dumps({"imported": imported, "early": early, "peak": _peak(), "faults_per_step": per_step}))
+
+
+def _import_libraries(side: str) -> None:
+    if side.startswith(EAGER):
+        import torch  # noqa: F401
+    elif side == JAX:
+        import jax  # noqa: F401
+    else:
+        current_backend()  # imports Numba if it is the backend
+
+
+def _contender(side: str, case: Case, replicas: int) -> Contender:
+    bfloat16 = side.endswith(BF16)
+    if side == JAX:
+        return jax_contender(case)
+    if side.startswith(EAGER):
+        return pytorch_contender(case, bfloat16=bfloat16)
+    return handgrad_contender(case, replicas=replicas, bfloat16=bfloat16)
 
 
 def _peak() -> int:

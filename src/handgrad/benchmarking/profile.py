@@ -93,7 +93,7 @@ def _floors(case: Case, count: int) -> dict[str, float]:
     floors: dict[str, float] = defaultdict(float)
     with cores_for(count), Team(count) as team:
         for product in case.products(count):
-            work, times = multiplier([product], count), []
+            work, times = multiplier([product], count, case.precision), []
             for _ in range(5):
                 begun = time.perf_counter()
                 team.map(work, range(count))

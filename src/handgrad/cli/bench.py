@@ -1,4 +1,4 @@
-"""handgrad bench: measures the time and memory of handgrad beside PyTorch's, and where the time of a step goes."""
+"""handgrad bench: the time and memory of handgrad beside PyTorch's and JAX's, and where a step's time goes."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ from handgrad.benchmarking import (
 from handgrad.benchmarking.peak_memory import Memory
 from handgrad.benchmarking.tokenizing import encoders
 from handgrad.cli.arguments import parse
-from handgrad.cli.console import counted, make_console, warn
+from handgrad.cli.console import counted, make_console, warn, warn_of_slow_products
 from handgrad.cli.main import OK
 from handgrad.system.errors import InputError
 from handgrad.system.files import write_json
@@ -40,9 +40,9 @@ _PROFILE_CAPTION = (
 
 @dataclass
 class Arguments:
-    """Time handgrad and PyTorch on this machine, in turn, and measure the memory that each needs.
+    """Time handgrad, PyTorch and JAX on this machine, in turn, and measure the memory that each needs.
 
-    A ratio below 1 means that handgrad is faster. Without PyTorch, handgrad is timed alone.
+    A ratio below 1 means that handgrad is faster. Libraries that are not installed are left out.
     """
 
     sizes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PRESET ...")] = _SIZES
@@ -54,7 +54,10 @@ class Arguments:
     compiled: bool = True
     """Also time PyTorch compiled, which takes a minute or two to compile; not in a generation."""
     bfloat16: bool = True
-    """Also time PyTorch in bfloat16; not in a generation, as it writes other tokens."""
+    """Also time handgrad and PyTorch in bfloat16; not in a generation, as they write other tokens. handgrad needs a
+    processor that multiplies bfloat16."""
+    jax: bool = True
+    """Also time JAX, if it is installed; not in a generation."""
     replicas: int = 0
     """Threads that share each batch; 0 chooses as train does."""
     profile: bool = False
@@ -77,10 +80,11 @@ def run(argv: list[str]) -> int:
     cases = [case_of(name) for name in arguments.sizes]
     console = make_console(stderr=to_output)
     console.print(", ".join(f"{name} {value}" for name, value in machine().items()))
+    warn_of_slow_products()
     if arguments.profile:
         return _profile(arguments, console)
     if not has_torch():
-        warn("PyTorch is not installed, so handgrad is timed alone; `make parity` installs PyTorch")
+        warn("PyTorch is not installed and is left out; `make parity` installs it")
     comparisons: list[BenchmarkResult] = []
     tokenizing: Times | None = None
     for work in arguments.work:
@@ -95,6 +99,7 @@ def run(argv: list[str]) -> int:
                 rounds=arguments.rounds,
                 compiled=arguments.compiled,
                 bfloat16=arguments.bfloat16,
+                jax=arguments.jax,
                 replicas=arguments.replicas,
                 say=console.print,
             )
@@ -112,7 +117,7 @@ def _table(one: BenchmarkResult) -> Table:
     table = Table(caption=_caption(one), caption_justify="left", box=SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     rate = ("tokens/s",) if one.tokens_per_second else ()
-    for heading in ("ms", *rate, "ratio", "floor", "apart", "MiB", "own", "pages"):
+    for heading in ("ms", *rate, *_ratios(one), "floor", "apart", "MiB", "own", "pages"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, seconds in one.seconds.items():
         memory = one.memory.get(name)
@@ -120,12 +125,17 @@ def _table(one: BenchmarkResult) -> Table:
             name,
             _milliseconds(seconds),
             *([_rate(one.tokens_per_second[name])] if rate else []),
-            f"{one.ratios[name]:.2f}" if name in one.ratios else "",
+            *(f"{ratios[name]:.2f}" if name in ratios else "" for ratios in _ratios(one).values()),
             f"{one.share_of_floor[name]:.0%}" if name in one.share_of_floor else "",
             f"{one.apart[name]:.0e}" if name in one.apart else "",
             *([] if memory is None else _counted(memory)),
         )
     return table
+
+
+def _ratios(one: BenchmarkResult) -> dict[str, dict[str, float]]:
+    """The columns of ratios, by their headings."""
+    return {"ratio": one.ratios} | ({"bf16": one.ratios_bfloat16} if one.ratios_bfloat16 else {})
 
 
 def _milliseconds(seconds: float) -> str:
@@ -146,10 +156,17 @@ def _caption(one: BenchmarkResult) -> str:
     """What the columns mean."""
     rounds, replicas = counted(one.rounds, "round"), counted(one.replicas, "replica")
     lines = [f"medians of {rounds} in turn; {replicas}; ratio: handgrad's time ÷ this one's"]
+    if one.ratios_bfloat16:
+        lines.append("bf16: the same for handgrad in bfloat16")
+    best = {"float32": one.ratio_to_best, "bfloat16": one.ratio_to_best_bfloat16}
+    told = [f"{ratio:.2f} in {precision}" for precision, ratio in best.items() if ratio is not None]
+    if told:
+        lines.append(f"to the best of PyTorch in the same precision: {', '.join(told)}")
     if one.flops is not None:
+        rates = {"": one.gflops_per_second, " in bfloat16": one.gflops_per_second_bfloat16}
         lines.append(
-            f"floor: share of the time that the matrix products alone take, {one.flops / 1e9:.1f} GFLOP at "
-            f"{one.gflops_per_second:.0f} GFLOP/s"
+            f"floor: share of the matrix products alone, {one.flops / 1e9:.1f} GFLOP at "
+            + " and ".join(f"{rate:.0f} GFLOP/s{precision}" for precision, rate in rates.items() if rate is not None)
         )
     if one.tokens is not None:
         lines.append(f"each writes the likeliest {counted(one.tokens, 'token')} after the first, one by one")

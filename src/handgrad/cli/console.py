@@ -15,6 +15,7 @@ from rich.text import Text
 from handgrad.cli.terminal import printable, shown_as_text
 from handgrad.system.backend_setting import current_backend
 from handgrad.system.errors import InputError
+from handgrad.system.processor import slow_blas_kernels
 
 
 class _Console(Console):
@@ -103,6 +104,15 @@ def compiling_is_said() -> Iterator[None]:
 
     with told_when_compiling(tell):
         yield
+
+
+def warn_of_slow_products() -> None:
+    """Says if the environment makes NumPy multiply matrices slowly on this processor."""
+    from handgrad.runs.environment import kernels_of_openblas
+
+    slow = slow_blas_kernels(kernels_of_openblas())
+    if slow is not None:
+        warn(slow)
 
 
 def warn(sentence: str) -> None:

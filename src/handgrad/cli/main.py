@@ -22,7 +22,7 @@ COMMANDS = {
     "prepare": "turn texts into token files to train on",
     "tokenize": "show a text coloured by its tokens",
     "compare": "one text under several tokenizers, or several recipes, as a table",
-    "bench": "time handgrad beside PyTorch, and show where a step's time goes",
+    "bench": "time handgrad beside PyTorch and JAX, and show where a step's time goes",
     "check": "prove every gradient on this machine",
 }
 _FILES = {"eval": "evaluate"}  # the command's own name would hide a Python built-in

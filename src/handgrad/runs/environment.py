@@ -45,14 +45,13 @@ class Environment:
     def here(cls, replicas: int) -> "Environment":
         """The environment of this process."""
         blas = _blas_of_numpy()
-        names = (f"{library['internal_api']} {library['version']} {library.get('architecture')}" for library in blas)
         found = np.show_config(mode="dicts").get("SIMD Extensions", {})
         libraries = installed_versions("numpy", "safetensors", "threadpoolctl")
         return cls(
             replicas=replicas,
             backend=current_backend(),
             compiler=_compiler() if current_backend() == "numba" else "none",
-            blas=", ".join(dict.fromkeys(names)) or "unknown",
+            blas=name_of_blas(),
             blas_threads=1 if replicas > 1 else max((library["num_threads"] for library in blas), default=1),
             processor=" ".join([platform.machine(), *found.get("baseline", ()), *found.get("found", ())]),
             system=" ".join((platform.system(), *platform.libc_ver())),
@@ -98,6 +97,18 @@ def choose_replicas(wanted: int, batch_size: int) -> int:
         return min(wanted, batch_size)
     windows_each = math.ceil(batch_size / min(available_cores(), batch_size))
     return math.ceil(batch_size / windows_each)
+
+
+def name_of_blas() -> str:
+    """The library that multiplies NumPy's matrices, its version, and the processor that its kernels were made for."""
+    blas = _blas_of_numpy()
+    names = (f"{library['internal_api']} {library['version']} {library.get('architecture')}" for library in blas)
+    return ", ".join(dict.fromkeys(names)) or "unknown"
+
+
+def kernels_of_openblas() -> list[str]:
+    """The processors for which the kernels that OpenBLAS runs were made; empty if NumPy has another library."""
+    return [library.get("architecture") or "" for library in _blas_of_numpy() if library["internal_api"] == "openblas"]
 
 
 def _blas_of_numpy() -> list[dict[str, Any]]:

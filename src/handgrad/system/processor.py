@@ -2,16 +2,50 @@
 
 import importlib.util
 import os
+import platform
 import re
 import sys
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-_ZEN_3_AND_4 = "25"
-"""AMD's family number of both; only Zen 4 has AVX-512."""
 _FIRST_UNSAFE_NUMPY = (2, 5)
 """Its wheels contain OpenBLAS 0.3.34. If that version is made to use its AVX2 kernels on Zen 4, float64 products of
 more than 300 terms write past the end of the stack, and the process crashes."""
+
+
+class Processors(NamedTuple):
+    """A kind of processors, and what is known about OpenBLAS's kernels on them."""
+
+    name: str
+    vendor: str
+    family: str | None
+    """AMD's number of the family; None for any."""
+    has_avx512: bool
+    kernels: str | None
+    """The value of OPENBLAS_CORETYPE that makes NumPy fastest; None if OpenBLAS chooses well by itself."""
+    needs_avx512: bool
+    """Whether kernels without AVX-512 multiply at about half the speed."""
+
+
+PROCESSORS = (
+    Processors("Zen 3", "AuthenticAMD", "25", has_avx512=False, kernels=None, needs_avx512=False),
+    # Executes AVX-512 in two halves. The AVX-512 kernels, made for Intel's processors, are 3 to 8 % slower.
+    Processors("Zen 4", "AuthenticAMD", "25", has_avx512=True, kernels="Haswell", needs_avx512=False),
+    Processors("Zen 5", "AuthenticAMD", "26", has_avx512=True, kernels=None, needs_avx512=True),
+    Processors("Intel with AVX-512", "GenuineIntel", None, has_avx512=True, kernels=None, needs_avx512=True),
+)
+
+_WITHOUT_AVX512 = (
+    *("katmai", "coppermine", "northwood", "prescott", "banias", "atom", "core2", "penryn", "dunnington", "nehalem"),
+    *("athlon", "opteron", "opteron_sse3", "barcelona", "nano", "sandybridge", "bobcat", "bulldozer", "piledriver"),
+    *("haswell", "steamroller", "excavator", "zen"),
+)
+"""OpenBLAS's kernels without AVX-512, by their names in OPENBLAS_CORETYPE, whose case does not matter. OpenBLAS ignores
+a name that it does not have, and chooses itself."""
+
+_BFLOAT16_PRODUCTS = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16")
 
 
 def available_cores() -> int:
@@ -19,30 +53,64 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def choose_blas_kernels() -> None:
-    """Makes the OpenBLAS of NumPy before 2.5 multiply with AVX2 on AMD's Zen 4, unless OPENBLAS_CORETYPE is set.
-
-    Zen 4 executes AVX-512 in two halves. OpenBLAS's AVX-512 kernels, made for Intel's processors, are 3 to 8 % slower
-    there than its AVX2 kernels. Call this before NumPy is imported: OpenBLAS chooses its kernels when it is loaded.
+@cache
+def has_bfloat16_products() -> bool:
+    """Whether the processor has instructions that multiply bfloat16 and sum in float32 (AVX512-BF16), and the others
+    that our kernels use with them. Only Linux on x86 is asked; elsewhere the answer is False.
     """
-    if "numpy" in sys.modules or not is_zen_4(_first_processor()):
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    return set(_BFLOAT16_PRODUCTS) <= _flags(_first_processor())
+
+
+def choose_blas_kernels() -> None:
+    """Makes the OpenBLAS of NumPy use the kernels that are fastest on this processor, if it would choose others
+    (``PROCESSORS``), unless OPENBLAS_CORETYPE is set, or NumPy is 2.5 or later (see ``_FIRST_UNSAFE_NUMPY``).
+
+    Call this before NumPy is imported: OpenBLAS chooses its kernels when it is loaded.
+    """
+    if "numpy" in sys.modules:
+        return
+    kind = kind_of(_first_processor())
+    if kind is None or kind.kernels is None:
         return
     version = _numpy_version()
     if version is not None and version < _FIRST_UNSAFE_NUMPY:
-        os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
+        os.environ.setdefault("OPENBLAS_CORETYPE", kind.kernels)
 
 
-@cache
-def has_bfloat16_products() -> bool:
-    """Whether the processor has instructions for products of bfloat16 that the kernels use: those of AVX512-BF16."""
-    flags = _first_processor().get("flags", "").split()
-    return {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"} <= set(flags)
+def kind_of(fields: Mapping[str, str]) -> Processors | None:
+    """The kind of a processor by its fields in /proc/cpuinfo; None if it is in no line of the table."""
+    vendor, family, has_avx512 = fields.get("vendor_id"), fields.get("cpu family"), "avx512f" in _flags(fields)
+    return next(
+        (
+            kind
+            for kind in PROCESSORS
+            if kind.vendor == vendor and kind.family in (None, family) and kind.has_avx512 == has_avx512
+        ),
+        None,
+    )
 
 
-def is_zen_4(fields: dict[str, str]) -> bool:
-    """Whether a processor's fields in /proc/cpuinfo are those of a Zen 4."""
-    family = (fields.get("vendor_id"), fields.get("cpu family"))
-    return family == ("AuthenticAMD", _ZEN_3_AND_4) and "avx512f" in fields.get("flags", "").split()
+def slow_blas_kernels(running: Collection[str], environment: Mapping[str, str] = os.environ) -> str | None:
+    """A sentence if OPENBLAS_CORETYPE makes NumPy slow on this processor; None if it does not.
+
+    ``running``: the processors for which the kernels that OpenBLAS runs were made, as threadpoolctl tells them; the
+    variable has no effect on another library.
+    """
+    forced = environment.get("OPENBLAS_CORETYPE", "")
+    kind = kind_of(_first_processor())
+    runs_slow = any(name.lower() in _WITHOUT_AVX512 for name in running)
+    if kind is None or not kind.needs_avx512 or forced.lower() not in _WITHOUT_AVX512 or not runs_slow:
+        return None
+    return (
+        f"OPENBLAS_CORETYPE={forced} makes NumPy multiply matrices without AVX-512, at about half the speed of this "
+        "processor: unset OPENBLAS_CORETYPE"
+    )
+
+
+def _flags(fields: Mapping[str, str]) -> set[str]:
+    return set(fields.get("flags", "").split())
 
 
 def _numpy_version() -> tuple[int, int] | None:
