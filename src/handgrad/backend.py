@@ -8,7 +8,7 @@ comes from the same place. A user's own pair of functions runs as it is, with ch
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
@@ -21,6 +21,7 @@ import numpy as np
 from handgrad import ops
 from handgrad.ops.contract import checked_pair, name_of
 from handgrad.system.backend_setting import current_backend
+from handgrad.system.threads import Team
 
 Forward = Callable[..., tuple[Any, tuple[Any, ...]]]
 Backward = Callable[..., Any]
@@ -92,6 +93,17 @@ def whole_model(name: str) -> ModuleType | None:
     the model's operations one by one.
     """
     return None if current_backend() != "numba" or _watchers else _kernels().WHOLE_MODELS.get(name)
+
+
+def helped_by(team: Team) -> AbstractContextManager[None]:
+    """A context in which the other threads of a team help with the products of bfloat16 that this thread computes.
+
+    They do nothing else inside, so it is for a thread that has all the work. Results stay the same to the last bit.
+    """
+    if current_backend() != "numba" or team.size == 1:
+        return nullcontext()
+    helped: AbstractContextManager[None] = import_module("handgrad.kernels.products").helped_by(team)
+    return helped
 
 
 def _may_be_compiled(inputs: Sequence[Any], options: Mapping[str, Any]) -> bool:

@@ -210,7 +210,6 @@ def test_bfloat16_and_jax_can_be_left_out(everyone: dict[str, float]) -> None:
 
 
 def test_who_cannot_multiply_bfloat16_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contenders, "HAS_PRECISION", True)
     monkeypatch.setattr(contenders, "has_bfloat16_products", lambda: False)
     monkeypatch.setattr(contenders, "current_backend", lambda: "numba")
     with pytest.raises(InputError, match=r"^handgrad, bf16 is left out, because the processor has no instructions"):

@@ -1,13 +1,14 @@
 """What is timed: models of the sizes of the presets, on batches that are the same for every contender."""
 
 import pydoc_data.topics
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
 from handgrad.data.batches import Batch
 from handgrad.models import GPTConfig, LanguageModel, Product, new_model
+from handgrad.ops.precision import Precision
 from handgrad.runs import PRESETS, TrainConfig
 from handgrad.system.arrays import Array
 from handgrad.system.errors import InputError
@@ -15,8 +16,6 @@ from handgrad.system.errors import InputError
 _CHARACTERS = 69
 """The vocabulary of tiny Shakespeare, special tokens included."""
 _GPT2_VOCABULARY, _GPT2_TOKENS = 50257, 256
-
-HAS_PRECISION = any(field.name == "precision" for field in fields(TrainConfig))
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,13 @@ class Case:
         return self.train.batch_size
 
     @property
-    def precision(self) -> str:
-        """Of the matrix products: float32 or bfloat16."""
-        return getattr(self.train, "precision", "float32")
+    def precision(self) -> Precision:
+        """Of the matrix products."""
+        return self.train.precision
 
-    def in_precision(self, precision: str) -> "Case":
-        """The same with matrix products in this precision: float32 or bfloat16."""
-        if not HAS_PRECISION and precision == "float32":
-            return self
-        return replace(self, train=self.train.updated({"precision": precision}, "bench"))
+    def in_precision(self, precision: Precision) -> "Case":
+        """The same with matrix products in this precision."""
+        return replace(self, train=replace(self.train, precision=precision))
 
     def make_model(self) -> LanguageModel:
         """A new model, with the same weights at each call."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from handgrad.benchmarking.cases import HAS_PRECISION, Case
+from handgrad.benchmarking.cases import Case
 from handgrad.generation import generate
 from handgrad.nn.parameter import Role
 from handgrad.optim.common_rate import CommonRate
@@ -65,8 +65,6 @@ def new_tokens(case: Case) -> int:
 
 def why_no_bfloat16() -> str | None:
     """Why handgrad is not timed in bfloat16 here, as the end of a sentence; None if it is."""
-    if not HAS_PRECISION:
-        return "it has only float32"
     if current_backend() != "numba":
         return "NumPy alone only imitates it, slowly"
     return None if has_bfloat16_products() else "the processor has no instructions for it (AVX512-BF16)"

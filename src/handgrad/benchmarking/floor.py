@@ -7,6 +7,7 @@ import numpy as np
 from handgrad.benchmarking.cases import Case
 from handgrad.benchmarking.contenders import BF16, Contender
 from handgrad.models import Product
+from handgrad.ops.precision import Precision
 from handgrad.runs import choose_replicas
 from handgrad.system.arrays import Array
 from handgrad.system.threads import Team
@@ -36,7 +37,7 @@ def products_contender(case: Case, replicas: int = 0, *, bfloat16: bool = False)
     return Contender(f"{PRODUCTS}{BF16}" if bfloat16 else PRODUCTS, run, lambda: cores_for(count), close=team.close)
 
 
-def multiplier(products: list[Product], callers: int, precision: str = "float32") -> Callable[[int], None]:
+def multiplier(products: list[Product], callers: int, precision: Precision = "float32") -> Callable[[int], None]:
     """A function of a caller's number that computes all products once, in arrays of that caller's own."""
     product_into = _product_into(precision)
     arrays = [[_arrays(product) for product in products] for _ in range(callers)]
@@ -49,7 +50,7 @@ def multiplier(products: list[Product], callers: int, precision: str = "float32"
     return multiply
 
 
-def _product_into(precision: str) -> Callable[[Array, Array, Array], object]:
+def _product_into(precision: Precision) -> Callable[[Array, Array, Array], object]:
     if precision == "float32":
         return lambda a, b, c: np.matmul(a, b, out=c)
     from handgrad.kernels.products import multiply_arrays  # needs Numba

@@ -126,7 +126,7 @@ def packed_for_heads(T: int, D: int, E: int, precision: int) -> tuple[Array, Arr
     transposed.
     """
     sizes = ((T, D), (D, T), (T, E), (E, T))
-    first, second = (max((new_packed(*size, precision) for size in sizes), key=len) for _ in range(2))
+    first, second = (max((new_packed(size, precision) for size in sizes), key=len) for _ in range(2))
     return first, second
 
 

@@ -15,6 +15,7 @@ from handgrad.kernels.products import (
     pack_rows,
     pack_t,
     rows_at_once,
+    rows_of_strip,
 )
 from handgrad.ops.linear import check_linear
 from handgrad.ops.precision import Precision
@@ -56,7 +57,7 @@ def linear(
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     y = np.empty((len(rows), weight.shape[1]), x.dtype)
     code = CODES[precision]
-    _forward(rows, weight, new_packed(*weight.shape, code), row(bias), code, y)
+    _forward(rows, weight, new_packed(weight.shape, code), row(bias), code, y)
     return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, code)
 
 
@@ -72,12 +73,13 @@ def linear_backward(dy: Array, saved: Saved, into: Into = NOTHING) -> tuple[Arra
 def packed_for_backward(x: Array, weight: Array, precision: int) -> tuple[Array, Array]:
     """Memory for what the backward packs: the transpose of weight (I, O), and the gradient (N, O) for x (N, I)."""
     inputs, outputs = weight.shape
-    return new_packed(outputs, inputs, precision), new_packed(len(x), outputs, precision)
+    return new_packed((outputs, inputs), precision), new_packed((len(x), outputs), precision)
 
 
 def gradient_of_strip(h: Array, precision: int) -> Array:
     """Memory for the gradient of as many rows of h as a backward takes at a time."""
-    return np.empty((min(rows_at_once.py_func(len(h), precision), len(h)), h.shape[1]), h.dtype)
+    at_once = min(rows_of_strip(len(h), precision), len(h))
+    return np.empty((at_once, h.shape[1]), h.dtype)
 
 
 @inlined

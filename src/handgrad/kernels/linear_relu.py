@@ -73,14 +73,14 @@ def forward_with(
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     y = np.empty((len(rows), weight.shape[1]), x.dtype)
     code = CODES[precision]
-    loop(rows, weight, new_packed(*weight.shape, code), row(bias), code, y)
+    loop(rows, weight, new_packed(weight.shape, code), row(bias), code, y)
     return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, y, code)
 
 
 def backward_with(
     loop: Callable[..., None], dy: Array, saved: Saved, into: Into
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """Its gradients; ``loop(dy, rows, weight, packed, packed_dh, y, precision, dh, dx, d_weight, d_bias)`` fills them."""
+    """Its gradients, filled by ``loop(dy, rows, weight, packed, packed_dh, y, precision, dh, dx, d_weight, d_bias)``."""
     rows, weight, bias, y, precision = saved
     dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
     packed, dh = packed_for_backward(rows, weight, precision), gradient_of_strip(y, precision)

@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from handgrad import ops
 from handgrad.autograd import no_grad
-from handgrad.backend import function_for
+from handgrad.backend import function_for, helped_by
 from handgrad.data.batches import Batch, n_targets
 from handgrad.models import LanguageModel
 from handgrad.optim import Optimizer
@@ -56,7 +56,9 @@ class Replicas:
                     model.backward(weight)
             return loss
 
-        loss = sum(self.team.map(run, range(len(self.models))))
+        alone = len(self.models) == 1 and self.models[0].config.precision == "bfloat16"
+        with helped_by(self.team) if alone else nullcontext():
+            loss = sum(self.team.map(run, range(len(self.models))))
         return loss, self._add_gradients()
 
     def first_affected(self, batches: list[Batch], dropout_seed: tuple[int, ...] = ()) -> str | None:

@@ -1,5 +1,7 @@
 """Matrix products inside compiled code, in each precision."""
 
+from handgrad.kernels.products.arrays import multiply_arrays
+from handgrad.kernels.products.bfloat16 import helped_by
 from handgrad.kernels.products.calls import (
     CODES,
     COLUMNS,
@@ -14,12 +16,15 @@ from handgrad.kernels.products.calls import (
     pack_rows,
     pack_t,
     rows_at_once,
+    rows_of_strip,
 )
 
 __all__ = [
     "CODES",
     "COLUMNS",
+    "helped_by",
     "multiply",
+    "multiply_arrays",
     "multiply_at",
     "multiply_at_part",
     "multiply_bt",
@@ -30,4 +35,5 @@ __all__ = [
     "pack_rows",
     "pack_t",
     "rows_at_once",
+    "rows_of_strip",
 ]

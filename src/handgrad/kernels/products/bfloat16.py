@@ -77,7 +77,8 @@ _OF_MULTIPLY = signature(types.void, *[_SIZE] * 15)
 def _pack_address(by, is_transposed, b, b_row, terms, columns, packed, first_term, all_terms):  # type: ignore[no-untyped-def]
     helpers = crew.ask(by) if terms * columns >= _PACKED_ALONE else 0
     job = (
-        _PACK, helpers + 1, is_transposed, b, b_row, terms, columns, packed, first_term, all_terms, columns, 0, 0, 0, 0, 0,
+        _PACK, helpers + 1, is_transposed, b, b_row, terms, columns, packed, first_term, all_terms, columns,
+        0, 0, 0, 0, 0,
     )  # fmt: skip
     if helpers:
         crew.give(by, job)

@@ -25,17 +25,20 @@ _pack, _multiply = bfloat16.pack, bfloat16.multiply
 __all__ = ["CODES", "COLUMNS"]
 
 
-def new_packed(terms: int, columns: int, precision: int) -> Array:
-    """Memory for a packed matrix (terms, columns)."""
-    return np.empty(bfloat16.size_of_packed(terms, columns) if precision != _FLOAT32 else 0, np.uint32)
+def new_packed(shape: tuple[int, ...], precision: int) -> Array:
+    """Memory for a packed matrix of a shape (terms, columns)."""
+    return np.empty(bfloat16.size_of_packed(*shape) if precision != _FLOAT32 else 0, np.uint32)
 
 
-@inlined
-def rows_at_once(rows, precision):  # type: ignore[no-untyped-def]
+def rows_of_strip(rows: int, precision: int) -> int:
     """How many rows of the first matrix a kernel should take at a time, so that what it computes of them stays in the
     core's cache. BLAS, which packs both matrices itself, takes all.
     """
     return STRIP if precision != _FLOAT32 else max(rows, 1)
+
+
+rows_at_once = inlined(rows_of_strip)
+"""The same for compiled code."""
 
 
 @inlined
@@ -71,8 +74,8 @@ def multiply_part(a, b, packed, first, c, keep, precision):  # type: ignore[no-u
     K = a.shape[1]
     if precision != _FLOAT32 and K > 0:
         _multiply(
-            precision, 0, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, first, 0, b.shape[0],
-            b.shape[1], keep != _ZERO, c.ctypes.data, _row_length(c),
+            precision, 0, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, first, 0,
+            b.shape[0], b.shape[1], keep != _ZERO, c.ctypes.data, _row_length(c),
         )  # fmt: skip
     else:
         _by_blas(PLAIN, PLAIN, a, b[first : first + K], c, K, keep)
@@ -90,8 +93,8 @@ def multiply_bt_part(a, b, packed, first, c, keep, precision):  # type: ignore[n
     K = a.shape[1]
     if precision != _FLOAT32 and K > 0:
         _multiply(
-            precision, 0, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, 0, first, K, b.shape[0],
-            keep != _ZERO, c.ctypes.data, _row_length(c),
+            precision, 0, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, 0, first, K,
+            b.shape[0], keep != _ZERO, c.ctypes.data, _row_length(c),
         )  # fmt: skip
     else:
         _by_blas(PLAIN, TRANSPOSED, a, b[first : first + c.shape[1]], c, K, keep)
@@ -103,8 +106,8 @@ def multiply_at(a, b, packed, c, keep, precision):  # type: ignore[no-untyped-de
     K = a.shape[0]
     if precision != _FLOAT32 and K > 0:
         _multiply(
-            precision, 1, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, 0, 0, K, c.shape[1],
-            keep != _ZERO, c.ctypes.data, _row_length(c),
+            precision, 1, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, 0, 0, K,
+            c.shape[1], keep != _ZERO, c.ctypes.data, _row_length(c),
         )  # fmt: skip
     else:
         _by_blas(TRANSPOSED, PLAIN, a, b, c, K, keep)
@@ -116,8 +119,8 @@ def multiply_at_part(a, b, packed, first, c, keep, precision):  # type: ignore[n
     K = a.shape[0]
     if precision != _FLOAT32 and K > 0:
         _multiply(
-            precision, 1, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, first, 0, b.shape[0],
-            b.shape[1], keep != _ZERO, c.ctypes.data, _row_length(c),
+            precision, 1, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, first, 0,
+            b.shape[0], b.shape[1], keep != _ZERO, c.ctypes.data, _row_length(c),
         )  # fmt: skip
     else:
         _by_blas(TRANSPOSED, PLAIN, a, b[first : first + K], c, K, keep)

@@ -49,17 +49,17 @@ def _atomic(name: str) -> Callable[..., Any]:
 
     if name == "load":
 
-        @intrinsic  # type: ignore[untyped-decorator]
+        @intrinsic
         def load(context, at):  # type: ignore[no-untyped-def]
             return types.int64(types.int64), generate
 
-        return load  # type: ignore[no-any-return]
+        return load
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def write(context, at, value):  # type: ignore[no-untyped-def]
         return (types.int64 if name == "swap" else types.void)(types.int64, types.int64), generate
 
-    return write  # type: ignore[no-any-return]
+    return write
 
 
 _load, _store, _swap = _atomic("load"), _atomic("store"), _atomic("swap")

@@ -107,7 +107,7 @@ def tile(lanes: int, vectors: int, rows: int, strip: int, bfloat16: bool) -> Cal
     must be at least 1.
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def product_of_tile(context, a, b, steps, c, c_row, height, width, adds, flushes):  # type: ignore[no-untyped-def]
         def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
             _tile(builder, lanes, vectors, rows, strip, bfloat16, arguments)
@@ -115,7 +115,7 @@ def tile(lanes: int, vectors: int, rows: int, strip: int, bfloat16: bool) -> Cal
 
         return types.void(*[types.int64] * 9), generate
 
-    return product_of_tile  # type: ignore[no-any-return]
+    return product_of_tile
 
 
 def _tile(
@@ -228,7 +228,7 @@ def groups_of_columns(lanes: int, bfloat16: bool) -> Callable[..., None]:
     The terms of a group lie in one column: for bfloat16 in the rows at ``first`` and ``second``, else in the first.
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def pack_columns(context, first, second, target):  # type: ignore[no-untyped-def]
         def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
             if bfloat16:
@@ -244,7 +244,7 @@ def groups_of_columns(lanes: int, bfloat16: bool) -> Callable[..., None]:
 
         return types.void(*[types.int64] * 3), generate
 
-    return pack_columns  # type: ignore[no-any-return]
+    return pack_columns
 
 
 def square_of_groups(lanes: int, bfloat16: bool) -> Callable[..., None]:
@@ -254,7 +254,7 @@ def square_of_groups(lanes: int, bfloat16: bool) -> Callable[..., None]:
     ``target`` + 4 k ``step``.
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def pack_square(context, source, row, target, step):  # type: ignore[no-untyped-def]
         def generate(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
             source, row, target, step = arguments
@@ -271,7 +271,7 @@ def square_of_groups(lanes: int, bfloat16: bool) -> Callable[..., None]:
 
         return types.void(*[types.int64] * 4), generate
 
-    return pack_square  # type: ignore[no-any-return]
+    return pack_square
 
 
 def _transposed(builder: ir.IRBuilder, lines: list[Any]) -> list[Any]:

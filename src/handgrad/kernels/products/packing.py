@@ -31,7 +31,7 @@ class Packers(NamedTuple):
     """As ``columns``, of the transpose of a matrix (columns, terms)."""
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _bits_at(context, address):  # type: ignore[no-untyped-def]
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         kind = _context.get_value_type(types.uint32)
@@ -40,7 +40,7 @@ def _bits_at(context, address):  # type: ignore[no-untyped-def]
     return types.uint32(types.int64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _write_bits(context, address, bits):  # type: ignore[no-untyped-def]
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         address, bits = arguments
