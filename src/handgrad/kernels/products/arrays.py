@@ -11,7 +11,7 @@ _ZERO = np.float32(0)
 
 
 def multiply_arrays(a: Array, b: Array, c: Array, precision: Precision) -> None:
-    """c ← a b: float32, a (M, K), b (K, N), c (M, N). c is stored by rows; a or b may be the transpose of such an array.
+    """c ← a b: float32, a (M, K), b (K, N), c (M, N). c is stored by rows; a or b may be the transpose of such one.
 
     float32 is NumPy's own product. Raises ValueError if a and b are both stored transposed.
     """
