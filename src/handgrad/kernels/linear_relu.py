@@ -80,7 +80,9 @@ def forward_with(
 def backward_with(
     loop: Callable[..., None], dy: Array, saved: Saved, into: Into
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """Its gradients: ``loop(dy, rows, weight, packed, packed_dh, y, precision, dh, dx, d_weight, d_bias)`` fills them."""
+    """Its gradients. ``loop(dy, rows, weight, packed, packed_dh, y, precision, dh, dx, d_weight, d_bias)`` fills
+    them.
+    """
     rows, weight, bias, y, precision = saved
     dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
     packed, dh = packed_for_backward(rows, weight, precision), gradient_of_strip(y, precision)
