@@ -51,7 +51,7 @@ def test_by_hand_the_layer_is_told() -> None:
     assert forward.layer is layer
     assert backward.layer is layer
     assert [id(value) for value in forward.inputs] == [id(value) for value in (X, layer.weight.data, layer.bias.data)]
-    assert forward.options == {"approximate": "none"}
+    assert forward.options == {"approximate": "none", "precision": "float32"}
     output, saved = notes.results[0]
     assert output is y
     assert backward.inputs[0].tolist() == np.ones_like(y).tolist()
@@ -68,7 +68,7 @@ def test_on_the_tape_the_layer_is_told_and_functions_of_tensors_have_none() -> N
     assert notes.names == ["linear", "multiply", "sum", "sum backward", "multiply backward", "linear backward"]
     assert [call.layer is layer for call in notes.calls] == [True, False, False, False, False, True]
     assert [call.layer is None for call in notes.calls] == [False, True, True, True, True, False]
-    assert notes.calls[0].options == {"wanted": (False, True, True)}
+    assert notes.calls[0].options == {"wanted": (False, True, True), "precision": "float32"}
     assert notes.results[-1][0] is None
 
 

@@ -1,6 +1,7 @@
 """The proof itself: it covers everything, and it passes here."""
 
 from dataclasses import fields
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -41,6 +42,10 @@ def test_every_kernel_is_checked(results: list[Result]) -> None:
     # Attention without elements is left to the NumPy code.
     heads = {"attention", "multi_head_attention"}
     assert {f"kernel {name}, float32, no elements" for name in names - heads} <= subjects
+    forwards = {name: kernel.forward for name, kernel in kernels.KERNELS.items()} | kernels.UPDATES
+    multiply = {name for name, forward in forwards.items() if "precision" in signature(forward).parameters}
+    assert len(multiply) == 8
+    assert {f"kernel {name}, bfloat16" for name in multiply} <= subjects
 
 
 def test_a_case_that_a_kernel_does_not_take_is_no_check_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +83,8 @@ def test_a_gpt_is_checked_with_every_setting_of_the_architecture() -> None:
         for setting in fields(Architecture)
         if all(getattr(config, setting.name) == setting.default for config in configs)
     }
-    assert unchanged <= {"embedding_std", "matrix_std", "zero_init"}  # the check draws all weights anew
+    # The check draws all weights anew. Central differences of rounded products would see their steps.
+    assert unchanged <= {"embedding_std", "matrix_std", "zero_init", "precision"}
 
 
 @pytest.mark.parametrize("case", operation_cases(), ids=lambda case: case.name)

@@ -409,18 +409,22 @@ def test_check_prints_a_line_for_each_operation(handgrad: Handgrad, monkeypatch:
         Result("attention", "query", 1e-12, tape=0.0),
         Result("attention, masked", "key", math.nan, tape=0.0),
         Result("kernel gelu, float32", "output", None, compiled=1e-7),
+        Result("kernel linear, bfloat16", "output", None, bfloat16=0.25),
+        Result("kernel linear, bfloat16", "gradient 1", None, bfloat16=1.5),
     ]
     monkeypatch.setattr(check, "check_gradients", lambda: iter(results))
     wrong = handgrad("check")
     assert wrong.code == 1
     assert [re.sub(" {2,}", "  ", line) for line in wrong.out.splitlines()] == [
-        "largest error  by hand  on the tape  compiled",
+        "largest error  by hand  on the tape  compiled  bfloat16",
         "gelu  3.0e-12  1.0e-15  2.0e-07",
         "attention  nan  0.0e+00  1 WRONG",
         "  masked: key  nan  0.0e+00",
         "kernel gelu  1.0e-07",
+        "kernel linear  1.5e+00  1 WRONG",
+        "  bfloat16: gradient 1  1.5e+00",
         "",
-        "1 of 5 results are wrong: attention, masked: key",
+        "2 of 7 results are wrong: attention, masked: key; kernel linear, bfloat16: gradient 1",
     ]
     shown = handgrad("check", "-v").out
     for subject in ("gelu, tanh", "gelu, exact", "attention, masked", "kernel gelu, float32"):

@@ -541,7 +541,10 @@ def test_a_kernel_has_the_names_and_signatures_of_its_definition(name: str) -> N
 @pytest.mark.parametrize("name", table.UPDATES)
 def test_an_update_has_the_name_and_signature_of_its_definition(name: str) -> None:
     assert table.UPDATES[name].__name__ == name
-    assert described(table.UPDATES[name]) == described(getattr(ops, name))
+    text = described(getattr(ops, name))
+    if name == "cached_attention":  # compiled for float32 alone, in which texts are written
+        text = [parameter for parameter in text if parameter[0] != "precision"]
+    assert described(table.UPDATES[name]) == text
 
 
 def test_the_seam_chooses_by_backend_and_dtype() -> None:

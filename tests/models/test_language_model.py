@@ -89,6 +89,7 @@ def test_a_run_has_the_settings_of_the_architecture_as_they_are_described_once()
         "tie_weights": False,
         "embedding_std": 1.0,
         "matrix_std": 0.05,
+        "precision": "bfloat16",
         "zero_init": True,
     }
     assert set(given) == set(defaults)

@@ -9,6 +9,7 @@ checks a user's own pair of functions (``check_pair``), and a reader's gradients
 from collections.abc import Iterator
 
 from handgrad.checking.answers import check_answer, write_exercise
+from handgrad.checking.bfloat16 import check_kernels_in_bfloat16, check_rounding
 from handgrad.checking.exercises import Exercise, all_exercises, exercise_named
 from handgrad.checking.generation import check_generation
 from handgrad.checking.kernels import OTHER_CODE, check_kernel, check_kernel_at_the_edges, kernel_cases
@@ -36,12 +37,15 @@ def check_gradients() -> Iterator[Result]:
         yield from check_operation(case)
     for module in (*layer_cases(), *gpt_cases()):
         yield from check_module(module)
+    yield from check_rounding()
     if current_backend() == "numba":
+        in_bfloat16 = list(check_kernels_in_bfloat16())
         for name, (inputs, options) in kernel_cases().items():
             yield from check_kernel(name, inputs, options)
             if name in OTHER_CODE:
                 yield from check_kernel(name, inputs, {**options, **OTHER_CODE[name]})
             yield from check_kernel_at_the_edges(name, inputs, options)
+            yield from (result for result in in_bfloat16 if result.subject.partition(",")[0] == f"kernel {name}")
         yield from sorted(check_generation(), key=lambda result: result.subject)
 
 

@@ -79,8 +79,8 @@ def check_kernel_at_the_edges(name: str, inputs: Inputs, options: dict[str, Any]
     """
     for kind, cases in (
         ("large numbers", _large(inputs, options)),
-        ("no elements", _empty(inputs, options)),
-        ("views", _views(name, inputs, options)),
+        ("no elements", cases_without_elements(inputs, options)),
+        ("views", cases_with_views(name, inputs, options)),
     ):
         errors: dict[str, float] = {}
         for case, given, arrange in cases:
@@ -119,7 +119,7 @@ def _large(inputs: Inputs, options: dict[str, Any]) -> Iterator[Case]:
                 yield (*inputs[:i], changed, *inputs[i + 1 :]), options, _in_order
 
 
-def _empty(inputs: Inputs, options: dict[str, Any]) -> Iterator[Case]:
+def cases_without_elements(inputs: Inputs, options: dict[str, Any]) -> Iterator[Case]:
     """No row: the first axis of the first input, of arrays that are as long, and of ids, has size 0."""
     length = len(inputs[0])
     arrays = {name: value[:0] for name, value in options.items() if isinstance(value, np.ndarray)}
@@ -131,7 +131,7 @@ def _empty(inputs: Inputs, options: dict[str, Any]) -> Iterator[Case]:
         yield shorter, {**options, **arrays, **reduction}, _in_order
 
 
-def _views(name: str, inputs: Inputs, options: dict[str, Any]) -> Iterator[Case]:
+def cases_with_views(name: str, inputs: Inputs, options: dict[str, Any]) -> Iterator[Case]:
     """Arrays with gaps and in reverse, with the axes in another order, and views whose elements share memory."""
     for arrange in (_reversed_with_gaps, np.asfortranarray, _overlapping):
         given = {key: arrange(value) if isinstance(value, np.ndarray) else value for key, value in options.items()}

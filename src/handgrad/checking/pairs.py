@@ -127,7 +127,7 @@ class _Pair(UserPair):
             if taped is not None and (by_hand := floating_array(gradient)) is not None:
                 tape = relative_error(taped[i], by_hand)
             at = None if error <= TOLERANCE else _index_furthest(gradient, expected)
-            results.append(Result(self.name, name, error, tape, None, _at(name, at)))
+            results.append(Result(self.name, name, error, tape, furthest=_at(name, at)))
         faults = changed or self.other_dtypes(found, np.float64)
         faults = faults or [self._fault(result, found, numeric, dy) for result in results if not result.passed]
         faults = faults or [refused] * bool(refused)

@@ -31,6 +31,10 @@ class Result:
     """max|c - a| / max(1, max|a|) between the gradient by compiled code in float32 and by NumPy in float64, from
     the same float32 inputs; None without compiled code."""
 
+    bfloat16: float | None = None
+    """The error of a result in bfloat16, as a share of what rounding allows (``checking.bfloat16``); None if it was not
+    checked in bfloat16."""
+
     furthest: str = ""
     """The element of a wrong gradient that is furthest off, if it is known."""
 
@@ -40,6 +44,7 @@ class Result:
             _within(self.error, TOLERANCE)
             and _within(self.tape, TAPE_TOLERANCE)
             and _within(self.compiled, COMPILED_TOLERANCE)
+            and _within(self.bfloat16, 1.0)
         )
 
 
@@ -86,8 +91,9 @@ class Verdict:
 
 
 def in_columns(name: str, *errors: float | None) -> str:
-    """A row: a name, and the errors under "by hand  on the tape  compiled"."""
+    """A row: a name, and the errors under "by hand  on the tape  compiled  bfloat16"."""
     columns = [
-        f"{'' if value is None else f'{value:.1e}':{width}}" for value, width in zip(errors, (7, 11, 8), strict=False)
+        f"{'' if value is None else f'{value:.1e}':{width}}"
+        for value, width in zip(errors, (7, 11, 8, 8), strict=False)
     ]
     return "  ".join([name, *columns]).rstrip()

@@ -33,7 +33,7 @@ from handgrad.cli.main import FAILED, OK
 from handgrad.system.errors import InputError
 
 _OPERATION_WIDTH = 28
-_COLUMNS = "by hand  on the tape  compiled"
+_COLUMNS = "by hand  on the tape  compiled  bfloat16"
 
 
 @dataclass
@@ -41,7 +41,8 @@ class Arguments:
     """Prove every gradient on this machine. For each operation, each layer and a whole GPT, the gradients by hand are
     compared with central differences, in float64, on shapes whose sizes all differ. The gradients on the tape are
     compared with those by hand, and the compiled kernels, in float32, with both. The error of a gradient a that should
-    be n is max|a - n| / max(max|a|, max|n|, 1e-3). The exit code is 1 if one is wrong.
+    be n is max|a - n| / max(max|a|, max|n|, 1e-3). The column bfloat16 compares kernels with sums in float64 of the
+    same rounded numbers, as a share of the error that float32 sums may have. The exit code is 1 if one is wrong.
 
     With --pair, check a pair of functions of your own; with --exercise, an exercise's gradient that you write
     yourself."""
@@ -133,13 +134,15 @@ def _print_each(console: Console, results: Iterable[Result]) -> list[Result]:
 def _print_largest(console: Console, operation: str, results: Sequence[Result]) -> None:
     """One line for an operation; below it the gradients that are wrong, if any."""
     wrong = [result for result in results if not result.passed]
-    errors = [_largest(getattr(result, name) for result in results) for name in ("error", "tape", "compiled")]
+    errors = [
+        _largest(getattr(result, name) for result in results) for name in ("error", "tape", "compiled", "bfloat16")
+    ]
     line = in_columns(f"{operation:{_OPERATION_WIDTH}}", *errors)
     console.print(f"{line}  {len(wrong)} WRONG" if wrong else line, style="bold red" if wrong else "green")
     for result in wrong:
         case = result.subject.partition(", ")[2]
         part = f"  {case}: {result.part}" if case else f"  {result.part}"
-        line = in_columns(f"{part:{_OPERATION_WIDTH}}", result.error, result.tape, result.compiled)
+        line = in_columns(f"{part:{_OPERATION_WIDTH}}", result.error, result.tape, result.compiled, result.bfloat16)
         console.print(line, style="red")
 
 
@@ -164,12 +167,18 @@ def _verdict(results: Sequence[Result]) -> list[str]:
             f"all {len(kernels)} results of compiled kernels agree with both: largest difference {max(kernels):.1e}; "
             f"above {COMPILED_TOLERANCE:.0e}, in float32, is wrong"
         )
+    shares = [result.bfloat16 for result in results if result.bfloat16 is not None]
+    if kernels and shares:
+        sentences.append(
+            f"all {len(shares)} results in bfloat16 are as exact as the rounding of float32 sums allows: largest error "
+            f"{max(shares):.2f} of that"
+        )
     return sentences
 
 
 def _print_row(console: Console, result: Result) -> None:
     part = f"  {result.part}"
-    line = in_columns(f"{part:{PART_WIDTH}}", result.error, result.tape, result.compiled)
+    line = in_columns(f"{part:{PART_WIDTH}}", result.error, result.tape, result.compiled, result.bfloat16)
     console.print(line if result.passed else f"{line}  WRONG", style="green" if result.passed else "bold red")
 
 

@@ -16,6 +16,7 @@ from handgrad.cli.help import Help
 from handgrad.cli.interrupts import Interrupts, sigterm_raises
 from handgrad.cli.invocation import command
 from handgrad.cli.main import FAILED, INTERRUPTED, OK
+from handgrad.cli.precision_flag import slow_precision, with_chosen_precision
 from handgrad.cli.progress import TrainingDisplay
 from handgrad.cli.setting_groups import GROUPS
 from handgrad.data import DEFAULT_DATASET, load_dataset, load_text
@@ -126,6 +127,7 @@ _HELP = Help(
 def run(argv: list[str]) -> int:
     outlive_the_output()
     console = make_console()
+    argv = with_chosen_precision(argv)
     source, _ = parse_known(Source, argv, "compare")
     comparison = _new(source, argv, console) if source.resume is None else _asked_to_resume(source, argv)
     again = f"continue with: {command('compare', '--resume', comparison.path)}"
@@ -181,6 +183,8 @@ def _new(source: Source, argv: list[str], console: Console) -> Comparison[Any]:
             made = create_recipe_comparison(
                 out, corpus, config, recipes, configs, budgets, is_ladder=ladder, seeds=many, say=console.print
             )
+    if slow := slow_precision(config.precision):
+        moved.append(slow)
     for sentence in moved:
         warn(sentence)
     return made

@@ -15,6 +15,7 @@ from handgrad.cli.progress import describe_bits
 from handgrad.cli.terminal import show
 from handgrad.data import count_unknown
 from handgrad.data.token_files import why_not_lossless
+from handgrad.ops.precision import Precision
 from handgrad.runs import Run, choose_replicas, open_run
 from handgrad.system.arrays import Array
 from handgrad.system.errors import InputError
@@ -37,6 +38,8 @@ class Arguments:
     """best, last, or the name of a checkpoint."""
     stride: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Tokens from the beginning of one window to the next, at most block_size, the default; fewer give more context."""
+    precision: Precision | None = None
+    """Precision of the matrix products; that of the run by default."""
 
 
 def run(argv: list[str]) -> int:
@@ -50,6 +53,7 @@ def run(argv: list[str]) -> int:
         raise InputError(f"{what} has too few tokens, {len(tokens)}; at least 2 are needed, the second to be predicted")
     end = the_run.tokenizer().eos_id if the_run.config.boundaries == "respect" else None
     model, checkpoint = the_run.model(arguments.checkpoint, warn)
+    model = model.in_precision(arguments.precision or model.config.precision)
     threads = choose_replicas(0, len(tokens))
     with compiling_is_said(), cores_for(threads), Team(threads) as team:
         loss = evaluate(model, tokens, team, end=end, stride=stride)
@@ -61,6 +65,7 @@ def run(argv: list[str]) -> int:
         "tokens": f"{len(tokens):,}, of which {count_unknown(the_run.tokenizer(), tokens):,} unknown",
         "window": f"{counted(block_size, 'token')}, a new one every {counted(stride, 'token')}",
         "checkpoint": checkpoint.name,
+        "precision": model.config.precision,
         "loss": f"{loss:.4f} nats per token",
         "perplexity": f"{math.exp(min(loss, 700)):.4g} per token",
         "bits": why_not or describe_bits(bits_per_character(loss, tokens_per_character)),

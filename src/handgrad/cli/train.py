@@ -16,6 +16,7 @@ from handgrad.cli.help import Help
 from handgrad.cli.interrupts import Interrupts
 from handgrad.cli.invocation import command
 from handgrad.cli.main import FAILED, OK
+from handgrad.cli.precision_flag import slow_precision, with_chosen_precision
 from handgrad.cli.progress import SAMPLE_TOKENS, TrainingDisplay
 from handgrad.cli.setting_groups import GROUPS
 from handgrad.cli.texts import TextFlags, is_path, skipped_files, texts_of
@@ -105,6 +106,7 @@ _HELP = Help(
 def run(argv: list[str]) -> int:
     outlive_the_output()
     console = make_console()
+    argv = with_chosen_precision(argv)
     source, _ = parse_known(Source, argv, "train")
     if source.resume is None:
         return _train(*_new(source, argv, console), console)
@@ -321,6 +323,8 @@ def _asked_to_resume(source: Source, argv: list[str]) -> tuple[Run, TrainConfig]
 
 
 def _train(the_run: Run, data: TokenData, console: Console) -> int:
+    if slow := slow_precision(the_run.config.precision):
+        warn(slow)
     warn_of_slow_products()
     with compiling_is_said():
         compile_kernels(the_run)

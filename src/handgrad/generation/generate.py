@@ -124,7 +124,7 @@ def generate(
     in ``ends``, such as that of <eos>, ends the text and is not yielded. One seed gives one text. ``Strategy`` explains
     the other options; the repetition penalty is for every token of ``ids`` and of what is written, but not for those in
     ``ends``. ``cached=False`` reads the whole context again for each token, as is always done with a model that takes
-    no ``kv_cache``: the text is the same.
+    no ``kv_cache``: the text is the same. Matrix products are taken in float32, whatever ``model.config.precision`` is.
 
     Raises InputError for an invalid temperature, top_k, top_p, min_p or repetition_penalty, and for ids that are no
     integers. Raises ValueError if ``ids`` is empty, or if ``exclude`` contains an unknown id or every id.
@@ -199,5 +199,5 @@ def _begun(
     if not set(exclude) < set(range(vocab_size)):
         raise ValueError(f"generate: exclude must be some of the ids below {vocab_size}, not {sorted(exclude)}")
     rngs = [np.random.default_rng(seed) for seed in seeds]
-    contexts = Contexts(model, prompts, cached)
+    contexts = Contexts(model.in_precision("float32"), prompts, cached)
     return Generation(contexts, prompts, max_new_tokens, strategy, rngs, exclude, ends, logprobs)

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from handgrad.models.matrix_products import Product, products_of_attention, products_of_map
 from handgrad.nn.transformer import FeedForwardActivation, Norm, expanded_size, hidden_size, new_norm
+from handgrad.ops.precision import Precision
 from handgrad.ops.shapes import integer
 from handgrad.system.errors import InputError
 
@@ -59,6 +60,9 @@ class Architecture:
     """Standard deviation of the initial matrices; those that write to the residual stream have it over √(2 n_layer)."""
     zero_init: bool = False
     """Start at zero the matrices that write to the residual stream, and an output head of its own."""
+    precision: Precision = "float32"
+    """What the operands of matrix products are rounded to; sums, weights and everything else stay float32. As a
+    flag, auto takes bfloat16 if this processor has instructions for it."""
 
 
 class LinearMap(NamedTuple):
@@ -105,7 +109,8 @@ class GPTConfig(Architecture):
             self._check_number("attention_scale", math.ulp(0), "be a finite number above 0")
         for name in ("logit_cap", "embedding_std", "matrix_std"):
             self._check_number(name, 0, "be a finite number of at least 0")
-        for name, choices in (("activation", FeedForwardActivation), ("norm", Norm), ("positions", Positions)):
+        named = {"activation": FeedForwardActivation, "norm": Norm, "positions": Positions, "precision": Precision}
+        for name, choices in named.items():
             if getattr(self, name) not in get_args(choices):
                 raise InputError(f"{name} must be {' or '.join(get_args(choices))}, not {getattr(self, name)!r}")
 

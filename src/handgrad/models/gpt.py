@@ -55,6 +55,7 @@ class GPT(LanguageModel):
                 config.norm,
                 n_hidden=config.n_hidden,
                 norm_eps=config.norm_eps,
+                precision=config.precision,
                 **config.attention,
                 **made,
             )
@@ -62,9 +63,10 @@ class GPT(LanguageModel):
         ]
         self.norm = new_norm(config.norm, C, config.norm_eps, dtype=dtype)
         if config.tie_weights:
-            self.head = Unembedding(self.token_embedding.weight)
+            table, has_bias = self.token_embedding.weight, False
         else:
-            self.head = Unembedding(Parameter(np.empty((V, C), dtype), role="head"), config.bias)
+            table, has_bias = Parameter(np.empty((V, C), dtype), role="head"), config.bias
+        self.head = Unembedding(table, has_bias, precision=config.precision)
         self.cap = TanhCap(config.logit_cap) if config.logit_cap else None
         self._initialise(config, rng)
         super().__init__(config)

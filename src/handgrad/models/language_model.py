@@ -4,6 +4,7 @@ import copy
 import inspect
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from handgrad.models.matrix_products import Product
 from handgrad.nn import ArrayOrTensor, CrossEntropyLoss, Layer, Module, Parameter, is_on_tape
 from handgrad.nn.parameter import Role
 from handgrad.nn.state import Unfit
+from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
 
 
@@ -109,6 +111,22 @@ class LanguageModel(Module):
         twins = {id(parameter): Parameter.sharing(parameter) for parameter in self.arena.parameters}
         twin: Self = _rebuilt(self, dict(twins))
         twin.arena = self.arena.share(list(twins.values()))
+        return twin
+
+    def in_precision(self, precision: Precision) -> Self:
+        """A model that shares these parameters, as a replica does, and multiplies matrices in this precision; this
+        model itself if it does already.
+
+        Raises InputError for an unknown precision.
+        """
+        if precision == self.config.precision:
+            return self
+        config = replace(self.config, precision=precision)
+        twin = self.replica()
+        twin.config = config
+        for part in twin.modules():
+            if hasattr(part, "precision"):
+                part.precision = precision
         return twin
 
     def save(self, path: str | os.PathLike[str]) -> None:

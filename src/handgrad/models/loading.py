@@ -68,10 +68,14 @@ def load_checkpoint_of_run(checkpoint: Path, config: GPTConfig) -> LanguageModel
 
 
 def check_is_of(found: GPTConfig, config: GPTConfig, source: Path) -> None:
-    """Raises InputError if weights of ``found`` are not those of ``config``. Dropout may differ: it has no weights."""
+    """Raises InputError if weights of ``found`` are not those of ``config``. Dropout and precision may differ: they
+    have no weights.
+    """
     pairs = [(field.name, getattr(found, field.name), getattr(config, field.name)) for field in fields(config)]
     differences = [
-        f"{name} is {a} in the file and should be {b}" for name, a, b in pairs if a != b and name != "dropout"
+        f"{name} is {a} in the file and should be {b}"
+        for name, a, b in pairs
+        if a != b and name not in ("dropout", "precision")
     ]
     if differences:
         raise InputError(f"{source} does not fit its model: {', '.join(differences)}")

@@ -26,7 +26,7 @@ _WORTH_A_TEAM = 4 << 20
 _MOST_THREADS = 8
 """So many cores read as fast as memory delivers."""
 
-_SETTINGS = ("causal", "window", "scale", "qk_norm_eps", "rope_base", "eps", "cap")
+_SETTINGS = ("causal", "window", "scale", "qk_norm_eps", "rope_base", "eps", "cap", "precision")
 """Attributes of a model's parts that change what they compute; the kernel takes them from the configuration."""
 
 
@@ -76,10 +76,12 @@ class NextToken:
 
 
 def _is_known_to(model: LanguageModel, kernel: ModuleType) -> TypeGuard[GPT]:
-    """Whether the kernel computes this model: a GPT of float32, its nonlinearity known, no part of it replaced or set
-    to something else.
+    """Whether the kernel computes this model: a GPT of float32 that multiplies in float32, its nonlinearity known, no
+    part of it replaced or set to something else.
     """
     if type(model) is not GPT or model.config.activation not in kernel.ACTIVATIONS:
+        return False
+    if model.config.precision != "float32":
         return False
     is_array = type(model.arena.data) is np.ndarray and model.arena.data.dtype == np.float32
     in_arena = {id(parameter) for parameter in model.arena.parameters}

@@ -13,6 +13,7 @@ from handgrad.nn.base_layer import Layer
 from handgrad.nn.layers import Dropout, Linear
 from handgrad.nn.module import ArrayOrTensor, Module
 from handgrad.ops.cached_attention import KeysAndValues
+from handgrad.ops.precision import Precision, check_precision
 from handgrad.system.arrays import Array
 
 Generator = np.random.Generator
@@ -36,8 +37,10 @@ class Attend(Layer):
         scale: float | None = None,
         qk_norm_eps: float | None = None,
         rope_base: float | None = None,
+        precision: Precision = "float32",
         rng: Generator | None = None,
     ) -> None:
+        check_precision("Attend", precision)
         self.n_head = index(n_head)
         self.n_kv_head = self.n_head if n_kv_head is None else index(n_kv_head)
         self.causal = causal
@@ -46,6 +49,7 @@ class Attend(Layer):
         self.scale = scale
         self.qk_norm_eps = qk_norm_eps
         self.rope_base = rope_base
+        self.precision = precision
         self.rng = rng
 
     def forward(
@@ -68,6 +72,7 @@ class Attend(Layer):
             rope_base=self.rope_base,
             dropout_p=self.dropout if self.training else 0.0,
             rng=default_generator() if self.rng is None else self.rng,
+            precision=self.precision,
         )
 
     def _continue(self, qkv: ArrayOrTensor, mask: ArrayOrTensor | None, kv_cache: KeysAndValues) -> ArrayOrTensor:
@@ -75,16 +80,17 @@ class Attend(Layer):
             raise ValueError("Attend: kv_cache needs causal attention without a mask")
         if isinstance(qkv, Tensor):
             return Tensor(self._continue(qkv.data, mask, kv_cache))
-        return function_for(ops.cached_attention, qkv, kv_cache.keys)(
-            qkv,
-            kv_cache,
-            n_head=self.n_head,
-            n_kv_head=self.n_kv_head,
-            window=self.window,
-            scale=self.scale,
-            qk_norm_eps=self.qk_norm_eps,
-            rope_base=self.rope_base,
-        )
+        options: dict[str, Any] = {
+            "n_head": self.n_head,
+            "n_kv_head": self.n_kv_head,
+            "window": self.window,
+            "scale": self.scale,
+            "qk_norm_eps": self.qk_norm_eps,
+            "rope_base": self.rope_base,
+        }
+        if self.precision != "float32":  # which the kernel does not take: texts are written in float32
+            return ops.cached_attention(qkv, kv_cache, **options, precision=self.precision)
+        return function_for(ops.cached_attention, qkv, kv_cache.keys)(qkv, kv_cache, **options)
 
 
 class SplitHeads(Layer):
@@ -110,9 +116,18 @@ class SplitOne(Layer):
 class AttendHeads(Layer):
     """softmax(q kᵀ / √D + mask) v for each head: queries, keys and values (B, n_head, T, D) to (B, n_head, T, D)."""
 
-    def __init__(self, causal: bool = True, dropout: float = 0.0, *, rng: Generator | None = None) -> None:
+    def __init__(
+        self,
+        causal: bool = True,
+        dropout: float = 0.0,
+        *,
+        precision: Precision = "float32",
+        rng: Generator | None = None,
+    ) -> None:
+        check_precision("AttendHeads", precision)
         self.causal = causal
         self.dropout = dropout
+        self.precision = precision
         self.rng = rng
 
     def forward(
@@ -129,6 +144,7 @@ class AttendHeads(Layer):
             causal=self.causal,
             dropout_p=self.dropout if self.training else 0.0,
             rng=default_generator() if self.rng is None else self.rng,
+            precision=self.precision,
         )
 
 
@@ -142,7 +158,8 @@ class MergeHeads(Layer):
 class AttendBetween(Module):
     """Multi-head self-attention whose queries and keys each go through a module first: (B, T, 3C) to (B, T, C).
 
-    The modules take and return (B, n_head, T, D): a norm, a rotation by position.
+    The modules take and return (B, n_head, T, D): a norm, a rotation by position. ``precision``: of the matrix products
+    of attention, see ``ops.precision``.
     """
 
     def __init__(
@@ -153,12 +170,13 @@ class AttendBetween(Module):
         causal: bool = True,
         dropout: float = 0.0,
         *,
+        precision: Precision = "float32",
         rng: Generator | None = None,
     ) -> None:
         self.split = SplitHeads(n_head)
         self.on_queries = on_queries
         self.on_keys = on_keys
-        self.attend = AttendHeads(causal, dropout, rng=rng)
+        self.attend = AttendHeads(causal, dropout, precision=precision, rng=rng)
         self.merge = MergeHeads()
 
     def forward(self, qkv: ArrayOrTensor, mask: ArrayOrTensor | None = None) -> ArrayOrTensor:
@@ -178,12 +196,14 @@ class MultiHeadAttention(Module):
 
     ``n_kv_head`` heads of keys and values, by default n_head, are shared by all queries. A head has ``head_dim``
     components, by default n_embd / n_head. ``qk_norm_eps`` normalises queries and keys, ``rope_base`` turns them by
-    position; ``window`` and ``scale``: see ``ops.attention``.
+    position; ``window`` and ``scale``: see ``ops.attention``. ``precision``: of all matrix products, see
+    ``ops.precision``.
 
     ``on_queries`` and ``on_keys``, given together, are modules of your own that queries and keys (B, n_head, T, D) go
     through before attention, in place of these four options.
 
-    Raises ValueError if the numbers of heads do not fit together, or if only one of the two modules is given.
+    Raises ValueError if the numbers of heads do not fit together, if only one of the two modules is given, or for an
+    unknown precision.
     """
 
     attend: Attend | AttendBetween
@@ -204,9 +224,11 @@ class MultiHeadAttention(Module):
         rope_base: float | None = None,
         on_queries: Module | None = None,
         on_keys: Module | None = None,
+        precision: Precision = "float32",
         rng: Generator | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
+        made: dict[str, Any] = {"precision": precision, "rng": rng}
         self.n_embd, self.n_head = n_embd, n_head = index(n_embd), index(n_head)
         if n_head < 1 or (head_dim is None and n_embd % n_head):
             raise ValueError(f"MultiHeadAttention: n_embd {n_embd} must be a multiple of n_head {n_head}")
@@ -214,11 +236,11 @@ class MultiHeadAttention(Module):
         if K < 1 or n_head % K:
             raise ValueError(f"MultiHeadAttention: n_head {n_head} must be a multiple of n_kv_head {K}")
         self.head_dim = D = n_embd // n_head if head_dim is None else index(head_dim)
-        self.project_in = Linear(n_embd, (n_head + 2 * K) * D, bias, rng=rng, dtype=dtype)
+        self.project_in = Linear(n_embd, (n_head + 2 * K) * D, bias, dtype=dtype, **made)
         self.project_in.weight.widths = (n_head * D, K * D, K * D)
         options: dict[str, Any] = {"window": window, "scale": scale, "qk_norm_eps": qk_norm_eps, "rope_base": rope_base}
         if on_queries is None and on_keys is None:
-            self.attend = Attend(n_head, causal, dropout, n_kv_head=K, **options, rng=rng)
+            self.attend = Attend(n_head, causal, dropout, n_kv_head=K, **options, **made)
         elif on_queries is None or on_keys is None:
             raise ValueError("MultiHeadAttention: on_queries and on_keys must be given together")
         elif any(options.values()) or n_head != K:
@@ -226,8 +248,8 @@ class MultiHeadAttention(Module):
                 f"MultiHeadAttention: {', '.join(options)} and n_kv_head have no effect with on_queries and on_keys"
             )
         else:
-            self.attend = AttendBetween(on_queries, on_keys, n_head, causal, dropout, rng=rng)
-        self.project_out = Linear(n_head * D, n_embd, bias, rng=rng, dtype=dtype)
+            self.attend = AttendBetween(on_queries, on_keys, n_head, causal, dropout, **made)
+        self.project_out = Linear(n_head * D, n_embd, bias, dtype=dtype, **made)
         self.dropout = Dropout(dropout, rng=rng)
 
     def forward(
@@ -245,11 +267,12 @@ class CrossAttention(Module):
 
     Each has a projection of its own to n_head heads. ``forward(q)`` attends to q itself, ``forward(q, k)`` takes the
     values from k too. ``mask`` (broadcast to (B, n_head, T, S)) is true where attending is allowed, or is added to the
-    scores. kdim and vdim are n_embd by default. Not causal by default.
+    scores. kdim and vdim are n_embd by default. Not causal by default. ``precision``: of all matrix products, see
+    ``ops.precision``.
 
     By hand ``backward`` returns the gradients of the arrays that ``forward`` got: one, or a tuple of two or three.
 
-    Raises ValueError if n_head does not divide n_embd.
+    Raises ValueError if n_head does not divide n_embd, or for an unknown precision.
     """
 
     def __init__(
@@ -262,6 +285,7 @@ class CrossAttention(Module):
         *,
         kdim: int | None = None,
         vdim: int | None = None,
+        precision: Precision = "float32",
         rng: Generator | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
@@ -270,12 +294,12 @@ class CrossAttention(Module):
             raise ValueError(f"CrossAttention: n_embd {n_embd} must be a multiple of n_head {n_head}")
         sizes = (n_embd, n_embd if kdim is None else kdim, n_embd if vdim is None else vdim)
         self.project_q, self.project_k, self.project_v = (
-            Linear(size, n_embd, bias, rng=rng, dtype=dtype) for size in sizes
+            Linear(size, n_embd, bias, precision=precision, rng=rng, dtype=dtype) for size in sizes
         )
         self.split_q, self.split_k, self.split_v = (SplitOne(n_head) for _ in range(3))
-        self.attend = AttendHeads(causal, dropout, rng=rng)
+        self.attend = AttendHeads(causal, dropout, precision=precision, rng=rng)
         self.merge = MergeHeads()
-        self.project_out = Linear(n_embd, n_embd, bias, rng=rng, dtype=dtype)
+        self.project_out = Linear(n_embd, n_embd, bias, precision=precision, rng=rng, dtype=dtype)
         self.dropout = Dropout(dropout, rng=rng)
         self._given = 1
 

@@ -16,6 +16,7 @@ from handgrad.nn.base_layer import Layer
 from handgrad.nn.module import ArrayOrTensor
 from handgrad.nn.parameter import Parameter
 from handgrad.ops.conv2d import IntPair, pair
+from handgrad.ops.precision import Precision, check_precision
 from handgrad.ops.shapes import sizes_of
 
 Activation = Literal["gelu", "gelu_exact", "relu", "relu_squared"]
@@ -36,9 +37,9 @@ class Linear(Layer):
     """y = f(x W + b) over the last axis: (..., in_features) to (..., out_features).
 
     W (in_features, out_features) and b start uniform in ±1/√in_features, as in PyTorch. f is a nonlinearity that
-    belongs to the same operation, or nothing.
+    belongs to the same operation, or nothing. ``precision``: of the matrix products, see ``ops.precision``.
 
-    Raises ValueError for an unknown nonlinearity.
+    Raises ValueError for an unknown nonlinearity or precision.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Linear(Layer):
         bias: bool = True,
         activation: Activation | None = None,
         *,
+        precision: Precision = "float32",
         rng: Generator | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
         if activation not in _LINEAR:
             raise ValueError(f"activation must be {' or '.join(get_args(Activation))}, not {activation!r}")
-        self.activation = activation
+        check_precision("Linear", precision)
+        self.activation, self.precision = activation, precision
         self.in_features, self.out_features = in_features, out_features = index(in_features), index(out_features)
         bound = 1 / math.sqrt(in_features) if in_features else 0.0
         self.weight = Parameter(np.empty((in_features, out_features), dtype), role="matrix")
@@ -64,7 +67,7 @@ class Linear(Layer):
 
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
         operation, options = _LINEAR[self.activation]
-        return self.apply(operation, x, self.weight, self.bias, **options)
+        return self.apply(operation, x, self.weight, self.bias, **options, precision=self.precision)
 
 
 class Embedding(Layer):
@@ -87,14 +90,18 @@ class Embedding(Layer):
 
 
 class Unembedding(Layer):
-    """Logits (..., V) of x (..., C) against the rows of ``weight`` (V, C), which may be an embedding's own."""
+    """Logits (..., V) of x (..., C) against the rows of ``weight`` (V, C), which may be an embedding's own.
 
-    def __init__(self, weight: Parameter, bias: bool = False) -> None:
-        self.weight = weight
+    ``precision``: of the matrix products, see ``ops.precision``. Raises ValueError for an unknown one.
+    """
+
+    def __init__(self, weight: Parameter, bias: bool = False, *, precision: Precision = "float32") -> None:
+        check_precision("Unembedding", precision)
+        self.weight, self.precision = weight, precision
         self.bias = Parameter(np.zeros(weight.shape[0], weight.dtype)) if bias else None
 
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
-        return self.apply(ops.unembedding, x, self.weight, self.bias)
+        return self.apply(ops.unembedding, x, self.weight, self.bias, precision=self.precision)
 
 
 class LayerNorm(Layer):

@@ -16,6 +16,7 @@ from handgrad.nn.base_layer import Layer
 from handgrad.nn.layers import Activation, Dropout, LayerNorm, Linear, RMSNorm
 from handgrad.nn.module import ArrayOrTensor, Module, in_floats
 from handgrad.ops.cached_attention import KeysAndValues
+from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
 
 Generator = np.random.Generator
@@ -52,7 +53,7 @@ def expanded_size(n_hidden: int, activation: FeedForwardActivation) -> int:
 class FeedForward(Module):
     """Two linear maps with a nonlinearity between: (..., n_embd) to n_hidden and back; n_hidden: see ``hidden_size``.
 
-    y = f(x W + b) W' + b'.
+    y = f(x W + b) W' + b'. ``precision``: of the matrix products, see ``ops.precision``.
     """
 
     def __init__(
@@ -63,19 +64,21 @@ class FeedForward(Module):
         dropout: float = 0.0,
         activation: FeedForwardActivation = "gelu",
         *,
+        precision: Precision = "float32",
         rng: Generator | None = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
         if activation not in get_args(FeedForwardActivation):
             raise ValueError(f"activation must be {' or '.join(get_args(FeedForwardActivation))}, not {activation!r}")
+        made: dict[str, Any] = {"precision": precision, "rng": rng, "dtype": dtype}
         n_hidden = hidden_size(index(n_embd), activation) if n_hidden is None else n_hidden
         separate = SEPARATE.get(activation)
         fused = None if separate else cast("Activation", activation)
-        self.expand = Linear(n_embd, expanded_size(n_hidden, activation), bias, fused, rng=rng, dtype=dtype)
+        self.expand = Linear(n_embd, expanded_size(n_hidden, activation), bias, fused, **made)
         if activation == "swiglu":
             self.expand.weight.widths = (n_hidden, n_hidden)
         self.activation = separate() if separate else None
-        self.contract = Linear(n_hidden, n_embd, bias, rng=rng, dtype=dtype)
+        self.contract = Linear(n_hidden, n_embd, bias, **made)
         self.dropout = Dropout(dropout, rng=rng)
 
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
@@ -95,6 +98,7 @@ class TransformerBlock(Module):
     """Attention, then the feed-forward network, each on its normalised input, with the result added to that input.
 
     ``attention``: further options of MultiHeadAttention by their names there, such as n_kv_head or rope_base.
+    ``precision``: of all matrix products, see ``ops.precision``.
     """
 
     def __init__(
@@ -108,11 +112,12 @@ class TransformerBlock(Module):
         *,
         n_hidden: int | None = None,
         norm_eps: float = 1e-5,
+        precision: Precision = "float32",
         rng: Generator | None = None,
         dtype: npt.DTypeLike = np.float32,
         **attention: Any,
     ) -> None:
-        made: dict[str, Any] = {"rng": rng, "dtype": dtype}
+        made: dict[str, Any] = {"precision": precision, "rng": rng, "dtype": dtype}
         self.norm_1 = new_norm(norm, n_embd, norm_eps, dtype=dtype)
         self.attention = MultiHeadAttention(n_embd, n_head, bias, dropout, **attention, **made)
         self.norm_2 = new_norm(norm, n_embd, norm_eps, dtype=dtype)

@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from handgrad.ops.dropout import DropoutSaved, dropout, dropout_backward
+from handgrad.ops.precision import Precision, check_precision, product
 from handgrad.ops.shapes import Kind, kind_of, largest, unbroadcast
 from handgrad.ops.softmax import SoftmaxSaved, softmax_backward
 from handgrad.system.arrays import Array
 
 
 class AttentionSaved(NamedTuple):
-    """The inputs, the weights (..., T, S) as softmax gave them, the scale, the weights after dropout, and shape
-    and dtype of a floating mask.
+    """The inputs, the weights (..., T, S) as softmax gave them, the scale, the weights after dropout, shape and
+    dtype of a floating mask, and the precision of the products.
     """
 
     q: Array
@@ -25,6 +26,7 @@ class AttentionSaved(NamedTuple):
     dropped: Array
     dropout: DropoutSaved
     mask: Kind
+    precision: Precision
 
 
 def attention(
@@ -37,6 +39,7 @@ def attention(
     rng: np.random.Generator | None = None,
     window: int = 0,
     scale: float | None = None,
+    precision: Precision = "float32",
 ) -> tuple[Array, AttentionSaved]:
     """softmax(q kᵀ / √D + mask) v: each query averages the values, weighted by how well it matches their keys.
 
@@ -45,17 +48,19 @@ def attention(
     above 0 as well, it sees only the last so many of those keys (Beltagy et al. 2020). ``scale`` takes the place of
     1 / √D. ``mask`` broadcasts to (..., T, S). A boolean mask is true where attending is allowed; a floating mask is
     added to the scores, and is a differentiable input. A query that may attend to nothing gets zeros. Each weight is
-    dropped with probability ``dropout_p``, drawn by ``rng``.
+    dropped with probability ``dropout_p``, drawn by ``rng``. ``precision``: of all products, see ``ops.precision``.
 
-    Raises ValueError for more causal queries than keys, and for a window without ``causal`` or a scale that is not
-    above 0; TypeError for a mask that is neither boolean nor floating.
+    Raises ValueError for more causal queries than keys, for a window without ``causal``, a scale that is not above 0
+    or an unknown precision; TypeError for a mask that is neither boolean nor floating.
     """
     T, S = q.shape[-2], k.shape[-2]
     if T > S and causal:
         raise ValueError(f"attention: {T} queries cannot be the last of {S} positions")
     check_attention("attention", causal, window, scale)
+    check_precision("attention", precision)
     scale = default_scale(q.shape[-1]) if scale is None else scale
-    scores = (q * scale) @ k.swapaxes(-1, -2)
+    scores = product(q, k.swapaxes(-1, -2), precision)
+    scores *= scale
     if causal:
         scores += np.asarray(_causal_bias(T, S, window, scores.dtype.char), like=scores)
     if mask is not None:
@@ -65,7 +70,8 @@ def attention(
         scores = scores + bias.astype(scores.dtype)
     weights = _softmax_or_zero(scores)
     dropped, dropout_saved = dropout(weights, dropout_p, training=dropout_p > 0, rng=rng)
-    return dropped @ v, AttentionSaved(q, k, v, weights, scale, dropped, dropout_saved, kind_of(mask))
+    saved = AttentionSaved(q, k, v, weights, scale, dropped, dropout_saved, kind_of(mask), precision)
+    return product(dropped, v, precision), saved
 
 
 def attention_backward(dy: Array, saved: AttentionSaved) -> tuple[Any, ...]:
@@ -79,14 +85,14 @@ def attention_backward(dy: Array, saved: AttentionSaved) -> tuple[Any, ...]:
     dk has the transpose because a key's gradient sums over the queries that attended to it. Masked scores have P = 0,
     hence dS = 0. Dropout on P comes between the first line and the second. A floating mask is added to S: it gets dS.
     """
-    q, k, v, weights, scale, dropped, dropout_saved, mask = saved
-    dv = dropped.swapaxes(-1, -2) @ dy
-    d_weights = dropout_backward(dy @ v.swapaxes(-1, -2), dropout_saved)
+    q, k, v, weights, scale, dropped, dropout_saved, mask, precision = saved
+    dv = product(dropped.swapaxes(-1, -2), dy, precision)
+    d_weights = dropout_backward(product(dy, v.swapaxes(-1, -2), precision), dropout_saved)
     d_scores = softmax_backward(d_weights, SoftmaxSaved(weights, -1))
     d_mask = None if mask is None else unbroadcast(d_scores.copy(), mask)
     d_scores *= scale
-    dq = d_scores @ k
-    dk = d_scores.swapaxes(-1, -2) @ q
+    dq = product(d_scores, k, precision)
+    dk = product(d_scores.swapaxes(-1, -2), q, precision)
     # If leading axes were broadcast, as for heads that share keys, unbroadcast sums over all uses.
     gradients = tuple(unbroadcast(d, kind_of(x)) for d, x in ((dq, q), (dk, k), (dv, v)))
     return gradients if mask is None else (*gradients, d_mask)

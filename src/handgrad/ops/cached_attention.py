@@ -7,6 +7,7 @@ import numpy as np
 from handgrad.ops.attention import attention, check_attention
 from handgrad.ops.attention_heads import SplitHeadsSaved, merge_heads, share_heads, split_heads
 from handgrad.ops.multi_head_attention import check_heads
+from handgrad.ops.precision import Precision
 from handgrad.ops.rms_norm import rms_norm
 from handgrad.ops.rotary import check_rotary, turned_at
 from handgrad.system.arrays import Array
@@ -39,6 +40,7 @@ def cached_attention(
     scale: float | None = None,
     qk_norm_eps: float | None = None,
     rope_base: float | None = None,
+    precision: Precision = "float32",
 ) -> Array:
     """multi_head_attention of T new tokens of each of B texts, which follow those in the cache.
 
@@ -65,7 +67,7 @@ def cached_attention(
         keys, values = cache.keys[text, :, : used + T], cache.values[text, :, : used + T]
         keys[:, used:], values[:, used:] = k[b], v[b]
         (k_all, _), (v_all, _) = (share_heads(x, n_head // heads.n_kv_head) for x in (keys, values))
-        y[b] = attention(q[b], k_all, v_all, window=window, scale=scale)[0]
+        y[b] = attention(q[b], k_all, v_all, window=window, scale=scale, precision=precision)[0]
     return merge_heads(y)[0]
 
 

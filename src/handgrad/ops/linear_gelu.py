@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from handgrad.ops.gelu import Approximate, GeluSaved, gelu, gelu_backward
 from handgrad.ops.linear import LinearSaved, linear, linear_backward
+from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
 
 
@@ -20,14 +21,16 @@ def linear_gelu(
     bias: Array | None = None,
     approximate: Approximate = "tanh",
     wanted: tuple[bool, ...] = (True, True, True),
+    precision: Precision = "float32",
 ) -> tuple[Array, LinearGeluSaved]:
     """``y = gelu(x @ weight + bias)``: x (..., I), weight (I, O), bias (O,) or None; returns y (..., O).
 
     It is one operation so that compiled code can add the bias in the loop that applies gelu.
+    ``precision``: as in linear.
 
     Raises ValueError as linear and gelu do.
     """
-    h, linear_saved = linear(x, weight, bias, wanted)
+    h, linear_saved = linear(x, weight, bias, wanted, precision)
     y, gelu_saved = gelu(h, approximate)
     return y, LinearGeluSaved(linear_saved, gelu_saved)
 

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from handgrad.ops.linear import LinearSaved, linear, linear_backward
+from handgrad.ops.precision import Precision
 from handgrad.ops.relu import ReluSquaredSaved, relu_squared, relu_squared_backward
 from handgrad.system.arrays import Array
 
@@ -15,15 +16,20 @@ class LinearReluSquaredSaved(NamedTuple):
 
 
 def linear_relu_squared(
-    x: Array, weight: Array, bias: Array | None = None, wanted: tuple[bool, ...] = (True, True, True)
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    wanted: tuple[bool, ...] = (True, True, True),
+    precision: Precision = "float32",
 ) -> tuple[Array, LinearReluSquaredSaved]:
     """``y = max(x @ weight + bias, 0)²``: x (..., I), weight (I, O), bias (O,) or None; returns y (..., O).
 
     It is one operation so that compiled code can add the bias in the loop that applies relu and squares.
+    ``precision``: as in linear.
 
     Raises ValueError as linear does.
     """
-    h, linear_saved = linear(x, weight, bias, wanted)
+    h, linear_saved = linear(x, weight, bias, wanted, precision)
     y, relu_squared_saved = relu_squared(h)
     return y, LinearReluSquaredSaved(linear_saved, relu_squared_saved)
 

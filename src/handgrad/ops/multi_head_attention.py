@@ -16,6 +16,7 @@ from handgrad.ops.attention_heads import (
     split_heads,
     split_heads_backward,
 )
+from handgrad.ops.precision import Precision
 from handgrad.ops.rms_norm import RmsNormSaved, rms_norm, rms_norm_backward
 from handgrad.ops.rotary import RotarySaved, rotary, rotary_backward
 from handgrad.system.arrays import Array
@@ -51,6 +52,7 @@ def multi_head_attention(
     rope_base: float | None = None,
     dropout_p: float = 0.0,
     rng: np.random.Generator | None = None,
+    precision: Precision = "float32",
 ) -> tuple[Array, MultiHeadAttentionSaved]:
     """Attention in n_head subspaces of one fused projection.
 
@@ -68,7 +70,7 @@ def multi_head_attention(
     q, query_saved = _prepared(q, qk_norm_eps, rope_base)
     k, key_saved = _prepared(k, qk_norm_eps, rope_base)
     (k, _), (v, sharing) = (share_heads(x, n_head // heads.n_kv_head) for x in (k, v))
-    y, attention_saved = attention(q, k, v, mask, causal, dropout_p, rng, window, scale)
+    y, attention_saved = attention(q, k, v, mask, causal, dropout_p, rng, window, scale, precision)
     merged, _ = merge_heads(y)
     return merged, MultiHeadAttentionSaved(heads, query_saved, key_saved, sharing, attention_saved)
 

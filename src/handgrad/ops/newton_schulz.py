@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from handgrad.ops.precision import Precision, check_precision, product
 from handgrad.system.arrays import Array
 
 # Jordan's: as steep at 0 as can be while the values that have come near 1 stay near it.
@@ -15,6 +16,7 @@ def newton_schulz(
     steps: int = 5,
     coefficients: tuple[float, float, float] = COEFFICIENTS,
     eps: float = 1e-7,
+    precision: Precision = "float32",
 ) -> Array:
     """A matrix with the singular vectors of ``matrix`` (rows, columns), of any two sizes, and singular values near 1.
 
@@ -30,8 +32,12 @@ def newton_schulz(
     of up to 485. A matrix of zeros stays one.
 
     The products are taken on the smaller side: of a tall matrix, on the transpose. The result is new, in the dtype of
-    ``matrix``; it may be a transposed view. There is no backward: nobody takes its gradient.
+    ``matrix``; it may be a transposed view. ``precision``: of all products, see ``ops.precision``. There is no
+    backward: nobody takes its gradient.
+
+    Raises ValueError for an unknown precision.
     """
+    check_precision("newton_schulz", precision)
     a, b, c = coefficients
     is_tall = matrix.shape[0] > matrix.shape[1]
     x = (matrix.T if is_tall else matrix).copy()
@@ -43,14 +49,22 @@ def newton_schulz(
     gram = np.empty((n, n), dtype=x.dtype, like=x)
     polynomial = np.empty_like(gram)
     for _ in range(steps):
-        # np.dot computes a matrix times its own transpose in half the operations; the result is symmetric to the bit.
-        np.dot(x, x.T, out=gram)
-        np.dot(gram, gram.T, out=polynomial)
+        _multiply(x, x.T, gram, precision)
+        _multiply(gram, gram.T, polynomial, precision)
         polynomial *= c
         gram *= b
         polynomial += gram
         diagonal = polynomial.reshape(-1)[:: n + 1]
         diagonal += a
-        np.dot(polynomial, x, out=following)
+        _multiply(polynomial, x, following, precision)
         x, following = following, x
     return x.T if is_tall else x
+
+
+def _multiply(a: Array, b: Array, out: Array, precision: Precision) -> None:
+    """out ← a b."""
+    if precision == "float32":
+        # np.dot computes a matrix times its own transpose in half the operations; the result is symmetric to the bit.
+        np.dot(a, b, out=out)
+    else:
+        out[...] = product(a, b, precision)

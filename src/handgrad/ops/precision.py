@@ -50,7 +50,7 @@ def rounded_to_bfloat16(x: Array) -> Array:
     x = without_denormals(x)
     kind = _BITS[x.dtype.itemsize]
     dropped = np.finfo(x.dtype).nmant + 1 - _SIGNIFICANT_BITS
-    bits = np.ascontiguousarray(x).view(kind)
+    bits = x.view(kind)
     # Half of the last bit that stays, less one: adding this and that bit itself carries into it if the rest is more
     # than a half, or if it is a half and the bit is 1.
     half = kind((1 << (dropped - 1)) - 1)

@@ -9,6 +9,7 @@ from handgrad.backend import function_for
 from handgrad.nn import Parameter
 from handgrad.nn.parameter import Part
 from handgrad.ops.newton_schulz import COEFFICIENTS
+from handgrad.ops.precision import Precision, check_precision
 from handgrad.optim.optimizer import Group, Optimizer, Piece
 from handgrad.system.threads import Team
 
@@ -31,12 +32,14 @@ class Muon(Optimizer):
       transpose of the orthogonalised matrix; the scale √max(1, rows / columns) of PyTorch's matrix is
       √max(1, out / in) here. ``adjust_lr_fn="match_rms_adamw"`` means the scale 0.2 √max(in, out), which gives steps of
       AdamW's size (Liu et al. 2025, "Muon is scalable for LLM training").
-    - Newton-Schulz computes in the parameter's dtype; PyTorch's in bfloat16.
+    - Newton-Schulz computes in the parameter's dtype; PyTorch's in bfloat16. With ``precision="bfloat16"`` the operands
+      of its matrix products are rounded, see ``ops.precision``.
     - A fused matrix (``Parameter.widths``) is treated as the separate matrices that lie in it.
     - ``cautious``: weight decay shrinks only the coordinates that the step moves toward zero (Chen et al. 2025).
 
     Parameters must have two axes. Embeddings and the output head have them too, but belong to AdamW, as vectors do:
-    ``Combined`` makes one optimizer of both. Raises ValueError for any other shape, or widths that do not add up.
+    ``Combined`` makes one optimizer of both. Raises ValueError for any other shape, widths that do not add up, or an
+    unknown precision.
     """
 
     state_names = ("momentum_buffer",)
@@ -56,10 +59,12 @@ class Muon(Optimizer):
         adjust_lr_fn: AdjustLr | None = None,
         *,
         cautious: bool = False,
+        precision: Precision = "float32",
     ) -> None:
         options: Group = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov}
-        iteration = {"ns_coefficients": ns_coefficients, "eps": eps, "ns_steps": ns_steps}
-        super().__init__(params, {**options, **iteration, "adjust_lr_fn": adjust_lr_fn, "cautious": cautious})
+        iteration: Group = {"ns_coefficients": ns_coefficients, "eps": eps, "ns_steps": ns_steps}
+        others: Group = {"adjust_lr_fn": adjust_lr_fn, "cautious": cautious, "precision": precision}
+        super().__init__(params, {**options, **iteration, **others})
 
     @property
     def flops(self) -> int:
@@ -78,6 +83,7 @@ class Muon(Optimizer):
 
     def _check(self, group: Group) -> None:
         super()._check(group)
+        check_precision("Muon", group["precision"])
         for name in ("momentum", "eps", "ns_steps"):
             if not group[name] >= 0:
                 raise ValueError(f"Muon: {name} must be at least 0, not {group[name]}")
@@ -97,6 +103,7 @@ class Muon(Optimizer):
     def _update(self, piece: Piece, group: Group, grad_scale: float, team: Team) -> None:
         momentum, decay = group["momentum"], group["lr"] * group["weight_decay"]
         orthogonalise = function_for(ops.newton_schulz, piece.data, piece.grad)
+        iteration = (group["ns_steps"], group["ns_coefficients"], group["eps"], group["precision"])
 
         def update_map(item: tuple[Part, slice]) -> None:
             part, columns = item
@@ -109,7 +116,7 @@ class Muon(Optimizer):
                 direction += momentum * mean
             else:
                 direction = mean
-            step = orthogonalise(direction, group["ns_steps"], group["ns_coefficients"], group["eps"])
+            step = orthogonalise(direction, *iteration)
             if decay and group["cautious"]:
                 x -= decay * (x * (step * x >= 0))
             elif decay:

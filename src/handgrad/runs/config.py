@@ -19,7 +19,11 @@ _LARGEST_FILE = 1 << 20
 """Bytes of a TOML file; settings take a few hundred."""
 MODEL_FIELDS = tuple(field.name for field in fields(GPTConfig) if field.name != "vocab_size")
 
-GIVEN_BY_WEIGHTS = (*(name for name in MODEL_FIELDS if name != "dropout"), "tokenizer", "vocab_size")
+GIVEN_BY_WEIGHTS = (
+    *(name for name in MODEL_FIELDS if name not in ("dropout", "precision")),
+    "tokenizer",
+    "vocab_size",
+)
 """Settings that a run has from the weights that it starts with."""
 
 
@@ -209,7 +213,7 @@ def _of_adamw(config: TrainConfig) -> dict[str, Any]:
 
 
 def _of_muon(config: TrainConfig) -> dict[str, Any]:
-    return {"momentum": config.muon_momentum, "cautious": config.cautious}
+    return {"momentum": config.muon_momentum, "cautious": config.cautious, "precision": config.precision}
 
 
 def _of_sgd(config: TrainConfig) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def compile_kernels_of(config: TrainConfig, model_config: GPTConfig) -> None:
         replicas.update(optimizer, grad_norm, grad_clip=1.0)
     finally:
         replicas.close()
-    cache = KVCache(model.config)  # for samples
+    writer = model.in_precision("float32").eval()  # which writes samples
+    cache = KVCache(writer.config)
     with no_grad():
-        model.eval()(ids[:1, :1], kv_cache=cache)
-        NextToken(model, threads=1)(ids[0, :1], cache)
+        writer(ids[:1, :1], kv_cache=cache)
+        NextToken(writer, threads=1)(ids[0, :1], cache)

@@ -1,0 +1,35 @@
+"""``--precision auto``, and what a user should know about bfloat16 on this machine."""
+
+from handgrad.ops.precision import Precision
+from handgrad.system.backend_setting import current_backend
+from handgrad.system.processor import has_bfloat16_products
+
+FLAG = "--precision"
+
+
+def with_chosen_precision(argv: list[str]) -> list[str]:
+    """The arguments with the precision that suits this machine in place of ``auto``."""
+    chosen = list(argv)
+    for place, word in enumerate(argv):
+        if word == f"{FLAG}=auto":
+            chosen[place] = f"{FLAG}={best_precision()}"
+        elif word == "auto" and place and argv[place - 1] == FLAG:
+            chosen[place] = best_precision()
+    return chosen
+
+
+def best_precision() -> Precision:
+    """bfloat16 if compiled kernels run and the processor multiplies such numbers faster; else float32."""
+    return "bfloat16" if current_backend() == "numba" and has_bfloat16_products() else "float32"
+
+
+def slow_precision(precision: Precision) -> str | None:
+    """A sentence if bfloat16 is slower than float32 here; None otherwise."""
+    if precision != "bfloat16" or best_precision() == "bfloat16":
+        return None
+    why = (
+        "this processor has no instructions for it (AVX512-BF16)"
+        if current_backend() == "numba"
+        else "the backend is numpy, which rounds numbers before each product"
+    )
+    return f"precision bfloat16 is slower than float32 here, with the same rounding as elsewhere: {why}"
