@@ -71,7 +71,7 @@ def _prepare_and_keep(row, H, K, D, norms, eps, turns, cos, sin, keys, values, s
 
 
 @inlined
-def attend_to_slots(q, keys, values, first, stop, scale, scores, nothing, y):  # type: ignore[no-untyped-def]
+def attend_to_slots(q, keys, values, first, stop, scale, scores, y):  # type: ignore[no-untyped-def]
     """One query (D,) to the slots from ``first`` to before ``stop`` of keys and values (S, D).
 
     Four slots go into a sum at a time: a sum that waits in memory for each costs more.
