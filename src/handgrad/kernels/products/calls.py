@@ -31,9 +31,9 @@ _pack, _multiply = bfloat16.pack, bfloat16.multiply
 __all__ = ["CODES", "COLUMNS"]
 
 
-def new_packed(shape: tuple[int, ...], precision: int) -> Array:
-    """Memory for a packed matrix of a shape (terms, columns)."""
-    return np.empty(bfloat16.size_of_packed(*shape) if precision != _FLOAT32 else 0, np.uint32)
+def new_packed(precision: int, *shapes: tuple[int, ...]) -> Array:
+    """Memory for a packed matrix of any of these shapes (terms, columns)."""
+    return np.empty(0 if precision == _FLOAT32 else max(bfloat16.size_of_packed(*each) for each in shapes), np.uint32)
 
 
 def rows_of_strip(rows: int, precision: int) -> int:
