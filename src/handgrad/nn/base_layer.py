@@ -86,10 +86,7 @@ class Layer(Module):
         return False
 
     def _owns(self, parameter: Parameter) -> bool:
-        for mine in vars(self).values():
-            if mine is parameter:
-                return True
-        return False
+        return any(mine is parameter for mine in vars(self).values())
 
     def _keep(self, kept: Kept | None) -> None:
         vars(self)["_kept"] = kept  # not by __setattr__, which checks the type of all it sets

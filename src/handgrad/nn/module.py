@@ -238,7 +238,7 @@ def in_floats(x: ArrayOrTensor) -> ArrayOrTensor:
 
 def is_on_tape(*values: Any) -> bool:
     """Whether one of them is a Tensor, so that what is computed from them belongs on the tape."""
-    for value in values:  # a loop, as this runs for every operation
+    for value in values:  # noqa: SIM110, as this runs for every operation and any() takes longer
         if isinstance(value, Tensor):
             return True
     return False
