@@ -72,11 +72,18 @@ def check_operation(operation: Any) -> None:
         raise TypeError(
             f"apply: an operation is a pair of functions, (f, f_backward), not a {type(operation).__name__}"
         )
+    if operation in _known:
+        return
     if not str(getattr(operation, "__module__", "")).startswith("handgrad.ops"):
         name = name_of(operation)
         raise TypeError(
             f"apply: {name} is no operation of handgrad.ops; pass it with its backward, ({name}, {name}_backward)"
         )
+    _known.add(operation)
+
+
+_known: set[Any] = set()
+"""Operations of ``ops`` that were checked."""
 
 
 def function_for(operation: Function, *inputs: Any) -> Function:

@@ -57,24 +57,6 @@ FAULTS = {
             "dx[index] = dy",
             "getitem, repeated integers: x",
         ),
-        "bfloat16 whose last bits are cut off": (
-            "ops/precision.py",
-            "(bits + half + odd) & ~kind",
-            "bits & ~kind",
-            "rounding to bfloat16: normal numbers",
-        ),
-        "bfloat16 in which NaN is rounded as a number": (
-            "ops/precision.py",
-            "np.where(np.isnan(x), x, y)",
-            "y",
-            "rounding to bfloat16: NaN",
-        ),
-        "bfloat16 that keeps denormal numbers": (
-            "ops/precision.py",
-            "    x = without_denormals(x)\n",
-            "",
-            "rounding to bfloat16: denormal numbers and zeros",
-        ),
         "a rotation that goes on where it should turn back": (
             "ops/rotary.py",
             "return _turned(dy, cos, -sin)",
@@ -185,36 +167,6 @@ FAULTS = {
             "dx[i] = dy[i] * slope_of(x[i])",
             "dx[i] = dy[i]",
             "gelu, tanh: x",
-        ),
-        "compiled bfloat16 whose last bits are cut off": (
-            "kernels/products/packing.py",
-            "np.uint32(bits + _JUST_BELOW_HALF + ((bits >> _SIXTEEN) & _ONE))",
-            "np.uint32(bits)",
-            "kernel linear, bfloat16, rounding: normal numbers, x",
-        ),
-        "compiled bfloat16 in which NaN becomes infinite": (
-            "kernels/products/packing.py",
-            "rounded = np.uint32(bits | _QUIET)",
-            "rounded = np.uint32(_EXPONENT)",
-            "kernel linear, bfloat16, rounding: NaN, weight",
-        ),
-        "compiled bfloat16 that keeps denormal numbers": (
-            "kernels/products/packing.py",
-            "rounded = np.uint32(bits & _SIGN)",
-            "rounded = np.uint32(bits + _JUST_BELOW_HALF)",
-            "kernel linear, bfloat16, rounding: denormal numbers and zeros, dy, for x",
-        ),
-        "a gradient of values in float32": (
-            "kernels/attention.py",
-            "dy[start:end], dv[start:stop], keep, precision)",
-            "dy[start:end], dv[start:stop], keep, 0)",
-            "kernel attention, bfloat16: gradient 3",
-        ),
-        "a product of Newton-Schulz in float32": (
-            "kernels/newton_schulz.py",
-            "multiply(polynomial, x, following, _ZERO, precision)",
-            "multiply(polynomial, x, following, _ZERO, 0)",
-            "kernel newton_schulz, bfloat16: wide, 1 step",
         ),
         "a compiled rotation that goes on where it should turn back": (
             "kernels/rotary.py",

@@ -17,7 +17,7 @@ from handgrad.data import Corpus, encode_corpus
 from handgrad.generation import Piece, Token, generate_texts, pieces_of, start_of
 from handgrad.runs import Run, create_run, open_run
 from handgrad.tokenizers import CharTokenizer
-from handgrad.training import compile_kernels, train
+from handgrad.training import compile_generation, train
 
 Handgrad = Callable[..., Output]
 
@@ -30,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     data = encode_corpus(Corpus(TEXT, "test text"), CharTokenizer().train(TEXT))
     config = TINY.updated({"max_steps": 5, "n_layer": 1, "replicas": 1}, "test")
     made = create_run(tmp_path_factory.mktemp("runs") / "run", config, data, None, 1, None)
-    compile_kernels(made)
+    compile_generation(made)
     train(made, data)
     return made
 

@@ -89,10 +89,10 @@ def promoted_arrays(values: Sequence[Any]) -> list[Any]:
 
     For layers that are driven by hand. Arrays of another library than NumPy pass through if they share a dtype.
     """
-    given = [value for value in values if value is not None]
-    dtypes = {getattr(value, "dtype", None) for value in given}
+    dtypes = {getattr(value, "dtype", None) for value in values if value is not None}
     if len(dtypes) <= 1 and dtypes <= _FLOATS:
         return list(values)  # the usual case
+    given = [value for value in values if value is not None]
     arrays = [as_tensor_array(value) for value in given]
     common = _common(arrays)
     if common.kind != "f":

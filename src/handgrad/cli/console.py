@@ -88,7 +88,7 @@ def standard_input() -> BinaryIO:
 
 
 @contextlib.contextmanager
-def compiling_is_said() -> Iterator[None]:
+def compiling_is_said(kernels: str = "the kernels") -> Iterator[None]:
     """While entered, says when kernels are compiled, which happens once on a machine and takes time."""
     if current_backend() != "numba":
         yield
@@ -98,9 +98,9 @@ def compiling_is_said() -> Iterator[None]:
     def tell() -> None:
         place = where_kernels_are_kept()
         if place is None:
-            say("handgrad: compiling the kernels for this machine, once; this takes a few seconds")
+            say(f"handgrad: compiling {kernels} for this machine, once; this takes a few seconds")
         else:
-            say(f"handgrad: compiling the kernels for this machine; {place}")
+            say(f"handgrad: compiling {kernels} for this machine; {place}")
 
     with told_when_compiling(tell):
         yield

@@ -47,7 +47,15 @@ from handgrad.runs.resuming import was_cut_off
 from handgrad.system.errors import InputError
 from handgrad.system.locks import locked
 from handgrad.tokenizers import Tokenizer, load_tokenizer, make_tokenizer
-from handgrad.training import DivergedError, check_fits_memory, compile_kernels, measure_pace, slow_first_step, train
+from handgrad.training import (
+    DivergedError,
+    check_fits_memory,
+    compile_generation,
+    compile_kernels,
+    measure_pace,
+    slow_first_step,
+    train,
+)
 
 _FINAL_TOKENS = 300
 _SAMPLE_LINES = 10
@@ -349,6 +357,8 @@ def _train(the_run: Run, data: TokenData, console: Console) -> int:
     from handgrad.plotting import plot_runs  # matplotlib is slow to import
 
     plot_runs({the_run.path.name: the_run}, the_run.curves_path)
+    with compiling_is_said("the kernels that write texts"):
+        compile_generation(the_run)
     _print_result(the_run, data, console)
     return OK
 

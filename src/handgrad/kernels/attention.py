@@ -125,9 +125,8 @@ def packed_for_heads(T: int, D: int, E: int, precision: int) -> tuple[Array, Arr
     """Memory in which the kernels pack, in turn, keys, queries (T, D), values and gradients (T, E), as they are or
     transposed.
     """
-    sizes = ((T, D), (D, T), (T, E), (E, T))
-    first, second = (max((new_packed(size, precision) for size in sizes), key=len) for _ in range(2))
-    return first, second
+    shapes = ((T, D), (D, T), (T, E), (E, T))
+    return new_packed(precision, *shapes), new_packed(precision, *shapes)
 
 
 @inlined

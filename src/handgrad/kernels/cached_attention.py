@@ -51,7 +51,7 @@ def cached_attention(
         cos,
         sin,
         np.empty((block, S), np.float32),
-        new_packed((0, 0), _FLOAT32),
+        new_packed(_FLOAT32, (0, 0)),
         y := np.empty((B, T, H * D), np.float32),
     )
     return y

@@ -57,7 +57,7 @@ def linear(
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     y = np.empty((len(rows), weight.shape[1]), x.dtype)
     code = CODES[precision]
-    _forward(rows, weight, new_packed(weight.shape, code), row(bias), code, y)
+    _forward(rows, weight, new_packed(code, weight.shape), row(bias), code, y)
     return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, code)
 
 
@@ -73,7 +73,7 @@ def linear_backward(dy: Array, saved: Saved, into: Into = NOTHING) -> tuple[Arra
 def packed_for_backward(x: Array, weight: Array, precision: int) -> tuple[Array, Array]:
     """Memory for what the backward packs: the transpose of weight (I, O), and the gradient (N, O) for x (N, I)."""
     inputs, outputs = weight.shape
-    return new_packed((outputs, inputs), precision), new_packed((len(x), outputs), precision)
+    return new_packed(precision, (outputs, inputs)), new_packed(precision, (len(x), outputs))
 
 
 def gradient_of_strip(h: Array, precision: int) -> Array:

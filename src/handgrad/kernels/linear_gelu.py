@@ -62,7 +62,7 @@ def linear_gelu(
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     h, y = np.empty((2, len(rows), weight.shape[1]), x.dtype)
     code = CODES[precision]
-    _forward(rows, weight, new_packed(weight.shape, code), row(bias), code, h, y)
+    _forward(rows, weight, new_packed(code, weight.shape), row(bias), code, h, y)
     return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, h, code)
 
 

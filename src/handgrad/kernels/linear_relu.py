@@ -73,7 +73,7 @@ def forward_with(
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     y = np.empty((len(rows), weight.shape[1]), x.dtype)
     code = CODES[precision]
-    loop(rows, weight, new_packed(weight.shape, code), row(bias), code, y)
+    loop(rows, weight, new_packed(code, weight.shape), row(bias), code, y)
     return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, y, code)
 
 

@@ -24,7 +24,7 @@ def newton_schulz(
     gram, polynomial = np.empty((2, len(x), len(x)), np.float32)
     numbers = (np.float32(coefficient) for coefficient in coefficients)
     code = CODES[precision]
-    packed = new_packed(x.shape[::-1], code), new_packed(gram.shape, code), new_packed(x.shape, code)
+    packed = new_packed(code, x.shape[::-1]), new_packed(code, gram.shape), new_packed(code, x.shape)
     result = _iterate(x, np.empty_like(x), gram, polynomial, packed, steps, eps, code, *numbers)
     return result.T if is_tall else result
 

@@ -32,7 +32,7 @@ def unembedding(
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     logits = np.empty((len(rows), len(weight)), x.dtype)
     code = CODES[precision]
-    _forward(rows, weight, new_packed(weight.shape[::-1], code), row(bias), code, logits)
+    _forward(rows, weight, new_packed(code, weight.shape[::-1]), row(bias), code, logits)
     return logits.reshape(*x.shape[:-1], len(weight)), Saved(rows, weight, bias, code)
 
 
@@ -40,7 +40,7 @@ def unembedding_backward(dy: Array, saved: Saved, into: Into = NOTHING) -> tuple
     """As ``ops.unembedding_backward``."""
     rows, weight, bias, precision = saved
     dx, d_weight, d_bias = np.empty_like(rows), *gradient_arrays((weight, bias), into)
-    packed = (new_packed(each.shape, precision) for each in (weight, rows))
+    packed = (new_packed(precision, each.shape) for each in (weight, rows))
     _backward(rows_of(dy), rows, weight, *packed, precision, dx, d_weight, row(d_bias))
     return dx.reshape(*dy.shape[:-1], dx.shape[1]), d_weight, d_bias
 

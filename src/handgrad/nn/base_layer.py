@@ -80,11 +80,13 @@ class Layer(Module):
 
     def _is_given_tensors(self, inputs: tuple[Any, ...]) -> bool:
         """Whether a Tensor is among them that is not one of this layer's own Parameters."""
-        own = vars(self).values()
-        return any(
-            isinstance(value, Tensor) and not any(value is mine for mine in own if isinstance(mine, Parameter))
-            for value in inputs
-        )
+        for value in inputs:  # a loop, as this runs for every operation
+            if isinstance(value, Tensor) and not (isinstance(value, Parameter) and self._owns(value)):
+                return True
+        return False
+
+    def _owns(self, parameter: Parameter) -> bool:
+        return any(mine is parameter for mine in vars(self).values())
 
     def _keep(self, kept: Kept | None) -> None:
         vars(self)["_kept"] = kept  # not by __setattr__, which checks the type of all it sets

@@ -161,7 +161,9 @@ def called(function: Callable[..., Any]) -> Callable[..., Any]:
 
     They are compiled once, not with each caller, and their results do not depend on what calls them.
     """
-    machine_code: Callable[..., Any] = numba.njit(nogil=True, error_model="numpy")(function)
+    machine_code: Callable[..., Any] = numba.njit(
+        nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+    )(function)
     return machine_code
 
 

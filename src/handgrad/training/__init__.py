@@ -1,7 +1,7 @@
 """Training: the loop, a single step, replicas, evaluation, and the handling of NaN and infinity."""
 
 from handgrad.runs import TrainConfig
-from handgrad.training.compile_first import compile_kernels
+from handgrad.training.compile_first import compile_generation, compile_kernels
 from handgrad.training.evaluation import bits_per_character, evaluate
 from handgrad.training.loop import DivergedError, Outcome, Reporter, train
 from handgrad.training.memory_estimate import check_fits_memory, slow_first_step
@@ -14,6 +14,7 @@ __all__ = [
     "TrainConfig",
     "bits_per_character",
     "check_fits_memory",
+    "compile_generation",
     "compile_kernels",
     "evaluate",
     "measure_pace",

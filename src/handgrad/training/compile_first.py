@@ -12,8 +12,8 @@ from handgrad.training.replicas import Replicas
 
 
 def compile_kernels(run: Run) -> None:
-    """Makes a step with the smallest model of the run's kind, and writes a token with it: this compiles or loads all
-    kernels that the run needs.
+    """Makes a step with the smallest model of the run's kind: this compiles or loads all kernels that training needs.
+    Those that write texts are only needed if the run shows samples.
     """
     compile_kernels_of(run.config, run.model_config)
 
@@ -31,8 +31,20 @@ def compile_kernels_of(config: TrainConfig, model_config: GPTConfig) -> None:
         replicas.update(optimizer, grad_norm, grad_clip=1.0)
     finally:
         replicas.close()
-    writer = model.in_precision("float32").eval()  # which writes samples
+    if config.sample_interval:
+        _compile_generation(model_config)
+
+
+def compile_generation(run: Run) -> None:
+    """Writes a token with the smallest model of the run's kind: this compiles or loads the kernels that write texts."""
+    if current_backend() == "numba":
+        _compile_generation(run.model_config)
+
+
+def _compile_generation(model_config: GPTConfig) -> None:
+    ids = np.zeros((1, 1), np.int64)
+    writer = new_model(model_config.smallest()).in_precision("float32").eval()
     cache = KVCache(writer.config)
     with no_grad():
-        writer(ids[:1, :1], kv_cache=cache)
-        NextToken(writer, threads=1)(ids[0, :1], cache)
+        writer(ids, kv_cache=cache)
+        NextToken(writer, threads=1)(ids[0], cache)

@@ -19,7 +19,7 @@ def multiply_arrays(a: Array, b: Array, c: Array, precision: Precision) -> None:
         np.matmul(a, b, out=c)
         return
     code = CODES[precision]
-    packed = new_packed(b.shape, code)
+    packed = new_packed(code, b.shape)
     if a.flags.c_contiguous and b.flags.c_contiguous:
         _plain(a, b, packed, code, c)
     elif b.flags.c_contiguous:

@@ -7,14 +7,20 @@ In bfloat16 the second matrix of a product is packed first, into memory from ``n
 one likes. In float32 that memory is empty, and packing does nothing. So the kernels are written once for both.
 """
 
+from typing import Any
+
 import numpy as np
+from numba import types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 
 from handgrad.kernels.products import bfloat16
 from handgrad.kernels.products.blas import PLAIN, ROW_MAJOR, TRANSPOSED, sgemm
 from handgrad.kernels.products.blocks import COLUMNS, STRIP
+from handgrad.kernels.products.packing import write_zeros
 from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
-from handgrad.system.compiling import inlined
+from handgrad.system.compiling import called, inlined
 
 _FLOAT32 = 0
 CODES: dict[Precision, int] = {"float32": _FLOAT32, "bfloat16": bfloat16.CREW}
@@ -25,9 +31,9 @@ _pack, _multiply = bfloat16.pack, bfloat16.multiply
 __all__ = ["CODES", "COLUMNS"]
 
 
-def new_packed(shape: tuple[int, ...], precision: int) -> Array:
-    """Memory for a packed matrix of a shape (terms, columns)."""
-    return np.empty(bfloat16.size_of_packed(*shape) if precision != _FLOAT32 else 0, np.uint32)
+def new_packed(precision: int, *shapes: tuple[int, ...]) -> Array:
+    """Memory for a packed matrix of any of these shapes (terms, columns)."""
+    return np.empty(0 if precision == _FLOAT32 else max(bfloat16.size_of_packed(*each) for each in shapes), np.uint32)
 
 
 def rows_of_strip(rows: int, precision: int) -> int:
@@ -41,25 +47,42 @@ rows_at_once = inlined(rows_of_strip)
 """The same for compiled code."""
 
 
-@inlined
+@intrinsic
+def _at(context, x):  # type: ignore[no-untyped-def]
+    """The address of an array's first element, as an integer."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.ptrtoint(data, context.get_value_type(types.int64))
+
+    return types.int64(x), generate
+
+
+@called
+def _row(x):  # type: ignore[no-untyped-def]
+    """Elements from one row to the next. NumPy may give an axis of size 1 any stride, so a single row's is not used."""
+    return x.strides[0] // 4 if x.shape[0] > 1 else max(x.shape[1], 1)
+
+
+@called
 def pack(b, packed, precision):  # type: ignore[no-untyped-def]
     """Packs b (K, N), a float32 matrix whose rows are contiguous."""
     if precision != _FLOAT32:
-        _pack(precision, 0, b.ctypes.data, _row_length(b), b.shape[0], b.shape[1], packed.ctypes.data, 0, b.shape[0])
+        _pack(precision, 0, _at(b), _row(b), b.shape[0], b.shape[1], _at(packed), 0, b.shape[0])
 
 
-@inlined
+@called
 def pack_t(b, packed, precision):  # type: ignore[no-untyped-def]
     """Packs the transpose of b (N, K)."""
     if precision != _FLOAT32:
-        _pack(precision, 1, b.ctypes.data, _row_length(b), b.shape[1], b.shape[0], packed.ctypes.data, 0, b.shape[1])
+        _pack(precision, 1, _at(b), _row(b), b.shape[1], b.shape[0], _at(packed), 0, b.shape[1])
 
 
-@inlined
+@called
 def pack_rows(b, first, rows, packed, precision):  # type: ignore[no-untyped-def]
     """Packs b, the rows from ``first`` on, an even number, of a matrix with so many rows."""
     if precision != _FLOAT32:
-        _pack(precision, 0, b.ctypes.data, _row_length(b), b.shape[0], b.shape[1], packed.ctypes.data, first, rows)
+        _pack(precision, 0, _at(b), _row(b), b.shape[0], b.shape[1], _at(packed), first, rows)
 
 
 @inlined
@@ -68,17 +91,13 @@ def multiply(a, b, packed, c, keep, precision):  # type: ignore[no-untyped-def]
     multiply_part(a, b, packed, 0, c, keep, precision)
 
 
-@inlined
+@called
 def multiply_part(a, b, packed, first, c, keep, precision):  # type: ignore[no-untyped-def]
     """c ← keep · c + a b', of the rows b' of b from ``first`` on, an even number; as many as a has columns."""
-    K = a.shape[1]
-    if precision != _FLOAT32 and K > 0:
-        _multiply(
-            precision, 0, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, first, 0,
-            b.shape[0], b.shape[1], keep != _ZERO, c.ctypes.data, _row_length(c),
-        )  # fmt: skip
-    else:
-        _by_blas(PLAIN, PLAIN, a, b[first : first + K], c, K, keep)
+    _product(
+        precision, PLAIN, PLAIN, c.shape[0], c.shape[1], a.shape[1], _at(a), _row(a), _at(b) + 4 * first * _row(b),
+        _row(b), _at(packed), first, 0, b.shape[0], b.shape[1], keep, _at(c), _row(c),
+    )  # fmt: skip
 
 
 @inlined
@@ -87,60 +106,48 @@ def multiply_bt(a, b, packed, c, keep, precision):  # type: ignore[no-untyped-de
     multiply_bt_part(a, b, packed, 0, c, keep, precision)
 
 
-@inlined
+@called
 def multiply_bt_part(a, b, packed, first, c, keep, precision):  # type: ignore[no-untyped-def]
     """c ← keep · c + a b'ᵀ, of the rows b' of b from ``first`` on, a multiple of COLUMNS; as many as c has columns."""
-    K = a.shape[1]
-    if precision != _FLOAT32 and K > 0:
-        _multiply(
-            precision, 0, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, 0, first, K,
-            b.shape[0], keep != _ZERO, c.ctypes.data, _row_length(c),
-        )  # fmt: skip
-    else:
-        _by_blas(PLAIN, TRANSPOSED, a, b[first : first + c.shape[1]], c, K, keep)
+    _product(
+        precision, PLAIN, TRANSPOSED, c.shape[0], c.shape[1], a.shape[1], _at(a), _row(a),
+        _at(b) + 4 * first * _row(b), _row(b), _at(packed), 0, first, b.shape[1], b.shape[0], keep, _at(c), _row(c),
+    )  # fmt: skip
 
 
-@inlined
+@called
 def multiply_at(a, b, packed, c, keep, precision):  # type: ignore[no-untyped-def]
     """c ← keep · c + aᵀ b. In bfloat16, b itself is not read, only what was packed."""
-    K = a.shape[0]
-    if precision != _FLOAT32 and K > 0:
-        _multiply(
-            precision, 1, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, 0, 0, K,
-            c.shape[1], keep != _ZERO, c.ctypes.data, _row_length(c),
-        )  # fmt: skip
-    else:
-        _by_blas(TRANSPOSED, PLAIN, a, b, c, K, keep)
+    _product(
+        precision, TRANSPOSED, PLAIN, c.shape[0], c.shape[1], a.shape[0], _at(a), _row(a), _at(b), _row(b), _at(packed),
+        0, 0, a.shape[0], b.shape[1], keep, _at(c), _row(c),
+    )  # fmt: skip
 
 
-@inlined
+@called
 def multiply_at_part(a, b, packed, first, c, keep, precision):  # type: ignore[no-untyped-def]
     """c ← keep · c + aᵀ b', of the rows b' of b from ``first`` on, an even number; as many as a has."""
-    K = a.shape[0]
-    if precision != _FLOAT32 and K > 0:
+    _product(
+        precision, TRANSPOSED, PLAIN, c.shape[0], c.shape[1], a.shape[0], _at(a), _row(a),
+        _at(b) + 4 * first * _row(b), _row(b), _at(packed), first, 0, b.shape[0], b.shape[1], keep, _at(c), _row(c),
+    )  # fmt: skip
+
+
+@called
+def _product(  # type: ignore[no-untyped-def]
+    precision, trans_a, trans_b, M, N, K, a, a_row, b, b_row, packed, first_term, first_column, all_terms, all_columns,
+    keep, c, c_row,
+):  # fmt: skip
+    if M == 0 or N == 0:
+        return
+    if K == 0:
+        if keep == _ZERO:
+            for i in range(M):
+                write_zeros(c + 4 * i * c_row, N)
+    elif precision != _FLOAT32:
         _multiply(
-            precision, 1, c.shape[0], c.shape[1], K, a.ctypes.data, _row_length(a), packed.ctypes.data, first, 0,
-            b.shape[0], b.shape[1], keep != _ZERO, c.ctypes.data, _row_length(c),
+            precision, trans_a == TRANSPOSED, M, N, K, a, a_row, packed, first_term, first_column, all_terms,
+            all_columns, keep != _ZERO, c, c_row,
         )  # fmt: skip
     else:
-        _by_blas(TRANSPOSED, PLAIN, a, b[first : first + K], c, K, keep)
-
-
-@inlined
-def _by_blas(trans_a, trans_b, a, b, c, K, keep):  # type: ignore[no-untyped-def]
-    M, N = c.shape
-    if K == 0:
-        for i in range(M):
-            for j in range(N):
-                c[i, j] = keep * c[i, j] if keep else _ZERO
-    elif M and N:
-        sgemm(
-            ROW_MAJOR, trans_a, trans_b, M, N, K, _ONE, a.ctypes.data, _row_length(a), b.ctypes.data, _row_length(b),
-            keep, c.ctypes.data, _row_length(c),
-        )  # fmt: skip
-
-
-@inlined
-def _row_length(x):  # type: ignore[no-untyped-def]
-    """Elements from one row to the next. NumPy may give an axis of size 1 any stride, so a single row's is not used."""
-    return x.strides[0] // 4 if x.shape[0] > 1 else max(x.shape[1], 1)
+        sgemm(ROW_MAJOR, trans_a, trans_b, M, N, K, _ONE, a, a_row, b, b_row, keep, c, c_row)

@@ -69,6 +69,13 @@ def round_all(address, count):  # type: ignore[no-untyped-def]
 
 
 @called
+def write_zeros(address, count):  # type: ignore[no-untyped-def]
+    """Writes so many zeros of float32."""
+    for i in range(count):
+        _write_bits(address + 4 * i, _NOTHING)
+
+
+@called
 def _write_one(first, second, has_second, target):  # type: ignore[no-untyped-def]
     _write_bits(target, _bits_at(first))
 
