@@ -5,13 +5,12 @@ from typing import Any
 
 import numba
 import numpy as np
-import pytest
 from numba import types
 
+from handgrad.kernels import products
+from handgrad.kernels.products.blocks import Multiplier, multiplier
 from handgrad.ops.precision import product
 from handgrad.system.arrays import Array
-
-products = pytest.importorskip("handgrad.kernels.products", reason="Numba is not installed")
 
 SMALLEST_NORMAL, LARGEST = 2.0**-126, float(np.finfo(np.float32).max)
 NAN_BITS = (0x7F800001, 0x7F80FFFF, 0x7FBFFFFF, 0x7FC00000, 0x7FFF8000, 0x7FFFFFFF, 0xFF800001, 0xFFC00000, 0xFFFFFFFF)
@@ -158,6 +157,26 @@ def compiled_ways() -> dict[str, Any]:
 def code_of(precision: Any) -> int:
     code: int = products.CODES[precision]
     return code
+
+
+def callable_code(lanes: int, has_instructions: bool) -> Multiplier:
+    """``blocks.multiplier``, whose functions compiled code alone can call, as calls from Python."""
+    pack, multiply, size = multiplier(lanes, has_instructions)
+    whole = types.int64
+
+    def call_pack(is_transposed, b, row, terms, columns, packed, first, column, all_terms, all_columns):  # type: ignore[no-untyped-def]
+        pack(is_transposed, b, row, terms, columns, packed, first, column, all_terms, all_columns)
+
+    def call_multiply(  # type: ignore[no-untyped-def]
+        is_transposed, M, N, K, a, row, packed, first, column, all_terms, all_columns, adds, c, c_row
+    ):
+        multiply(is_transposed, M, N, K, a, row, packed, first, column, all_terms, all_columns, adds, c, c_row)
+
+    return Multiplier(
+        numba.njit(types.void(*[whole] * 10), nogil=True)(call_pack),
+        numba.njit(types.void(*[whole] * 14), nogil=True)(call_multiply),
+        size,
+    )
 
 
 def by_multiplier(functions: Any, a_is_transposed: bool, b_is_transposed: bool) -> Way:

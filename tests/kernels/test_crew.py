@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("numba", reason="Numba is not installed")
-
 BEGIN = """
 import os, sys, threading
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +46,7 @@ def run(scene: str, limit: float = 60) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_help_changes_no_bit() -> None:
     """Of one product after another, in all layouts, and of small ones, which a thread computes alone, between them."""
     scene = """
@@ -69,7 +68,7 @@ def test_help_adds_once_to_what_was_there() -> None:
 from product_cases import code_of, compiled_ways, products
 way, code = compiled_ways()["plain"], code_of("bfloat16")
 a, b = operands(200, 400, 128)
-packed, before = products.new_packed(b.shape, code), rng.standard_normal((200, 400)).astype(np.float32)
+packed, before = products.new_packed(code, b.shape), rng.standard_normal((200, 400)).astype(np.float32)
 def added(times):
     c = before.copy()
     for _ in range(times):

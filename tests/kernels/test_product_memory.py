@@ -9,13 +9,10 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("numba", reason="Numba is not installed")
-
 PROGRAM = """
 import ctypes, faulthandler, mmap, sys
 import numpy as np
-from product_cases import assert_is_product, code_of, compiled_ways, by_multiplier, products, sizes
-from handgrad.kernels.products.blocks import multiplier
+from product_cases import assert_is_product, by_multiplier, callable_code, code_of, compiled_ways, products, sizes
 
 faulthandler.enable()
 system = ctypes.CDLL(None, use_errno=True)
@@ -40,7 +37,7 @@ def filled(rng, rows, columns, at_end):
 
 rng, code, ways = np.random.default_rng(0), code_of("bfloat16"), compiled_ways()
 lanes = int(sys.argv[1])
-functions = multiplier(lanes, False) if lanes else None
+functions = callable_code(lanes, False) if lanes else None
 for M, N, K in sizes():
     if 0 in (M, N, K) or M * N * K > 1 << 18:
         continue
@@ -53,7 +50,7 @@ for M, N, K in sizes():
                 by_multiplier(functions, *turned)(x, y, c, 0)
                 assert_is_product(c, x, y)
         else:
-            packed = between_guards(1, len(products.new_packed((K, N), code)), at_end, np.uint32)[0]
+            packed = between_guards(1, len(products.new_packed(code, (K, N))), at_end, np.uint32)[0]
             zero = np.float32(0)
             ways["plain"](a, b, packed, c, zero, code)
             assert_is_product(c, a, b)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from product_cases import (
@@ -12,6 +13,7 @@ from product_cases import (
     Way,
     assert_is_product,
     by_multiplier,
+    callable_code,
     code_of,
     compiled_ways,
     numbers,
@@ -23,7 +25,6 @@ from product_cases import (
 )
 
 from handgrad.kernels.products.bfloat16 import _IS_NATIVE
-from handgrad.kernels.products.blocks import multiplier
 from handgrad.kernels.products.packing import rounded_bits
 from handgrad.ops.precision import rounded_to_bfloat16
 from handgrad.system.arrays import Array
@@ -49,7 +50,7 @@ def functions(request: Any) -> Any:
 
 @cache
 def code_for(lanes: int, is_native: bool) -> Any:
-    return multiplier(lanes, is_native)
+    return callable_code(lanes, is_native)
 
 
 # -- the rounding
@@ -60,9 +61,15 @@ def test_all_numbers_are_rounded_as_the_definition_rounds_them() -> None:
     rng = np.random.default_rng(0)
     upper = np.arange(1 << 16, dtype=np.uint32) << np.uint32(16)
     lower = [0, 1, 0x7FFE, 0x7FFF, 0x8000, 0x8001, 0xFFFF, *rng.integers(0, 1 << 16, 5)]
+
+    @numba.njit
+    def all_rounded(bits):  # type: ignore[no-untyped-def]
+        return np.array([rounded_bits(each) for each in bits])
+
     for half in lower:
         bits = upper | np.uint32(half)
-        found = np.array([rounded_bits(each) for each in bits], np.uint32)
+        found = all_rounded(bits)
+        assert found.dtype == np.uint32
         x = bits.view(np.float32)
         with np.errstate(invalid="ignore"):
             expected = rounded_to_bfloat16(x)
@@ -90,7 +97,7 @@ def check(multiply: Way, M: int, N: int, K: int, a: Array, b: Array) -> None:
 def test_each_function_multiplies_matrices_of_all_sizes(ways: dict[str, Any]) -> None:
     rng = np.random.default_rng(1)
     for M, N, K in sizes():
-        packed = products.new_packed((K, N), CODE)
+        packed = products.new_packed(CODE, (K, N))
         plain, turned = numbers(rng, M, K), numbers(rng, M, K, is_transposed=True)
         b, b_turned = numbers(rng, K, N), numbers(rng, K, N, is_transposed=True)
         check(lambda a, b, c, keep: ways["plain"](a, b, packed, c, keep, CODE), M, N, K, plain, b)  # noqa: B023
@@ -102,7 +109,7 @@ def test_each_function_multiplies_matrices_of_all_sizes(ways: dict[str, Any]) ->
 def test_a_matrix_may_be_packed_by_parts_of_its_rows(ways: dict[str, Any], rows: int) -> None:
     rng = np.random.default_rng(2)
     for M, N, K in ((5, 7, 1), (5, 33, 35), (13, 17, 192), (3, 70, 1153), (5, 9, 1249)):
-        packed = np.full(len(products.new_packed((K, N), CODE)), 0x7FC07FC0, np.uint32)
+        packed = np.full(len(products.new_packed(CODE, (K, N))), 0x7FC07FC0, np.uint32)
         turned, b = numbers(rng, M, K, is_transposed=True), numbers(rng, K, N)
         check(lambda a, b, c, keep: ways["at_of_rows"](a.T, b, packed, c, keep, CODE, rows), M, N, K, turned.T, b)  # noqa: B023
 
@@ -114,7 +121,7 @@ def test_a_product_of_some_rows_of_the_second_matrix(ways: dict[str, Any], first
     for M, N, terms, some in ((5, 7, 1, 1), (13, 33, 6, 4), (13, 33, 7, 7), (97, 17, 40, 40), (5, 65, 1201, 1200)):
         b = numbers(rng, first + terms, N)
         b[:first], b[first + some :] = np.nan, np.nan  # all other rows must not count
-        packed, of_b = products.new_packed(b.shape, CODE), b[first : first + some]
+        packed, of_b = products.new_packed(CODE, b.shape), b[first : first + some]
         a, turned = numbers(rng, M, some), numbers(rng, M, some, is_transposed=True).T
         check(lambda a, _, c, keep: ways["part"](a, b, packed, c, keep, CODE, first), M, N, some, a, of_b)  # noqa: B023
         check(lambda a, _, c, keep: ways["at_part"](a.T, b, packed, c, keep, CODE, first), M, N, some, turned, of_b)  # noqa: B023
@@ -127,13 +134,13 @@ def test_a_product_of_some_columns_of_the_second_matrix(ways: dict[str, Any], fi
     for M, columns, some, K in ((5, 1, 1, 3), (13, 33, 17, 40), (12, 47, 47, 33), (97, 80, 33, 1154), (3, 40, 0, 5)):
         b = numbers(rng, K, first + columns, is_transposed=True)
         b[:first], b[first + some :] = np.nan, np.nan
-        packed, of_b, a = products.new_packed(b.shape[::-1], CODE), b[first : first + some].T, numbers(rng, M, K)
+        packed, of_b, a = products.new_packed(CODE, b.shape[::-1]), b[first : first + some].T, numbers(rng, M, K)
         check(lambda a, _, c, keep: ways["bt_part"](a, b, packed, c, keep, CODE, first), M, some, K, a, of_b)  # noqa: B023
 
 
 def test_the_same_functions_multiply_in_float32(ways: dict[str, Any]) -> None:
     rng, nothing = np.random.default_rng(6), np.empty(0, np.uint32)
-    assert products.new_packed((7, 5), code_of("float32")).size == 0
+    assert products.new_packed(code_of("float32"), (7, 5)).size == 0
     a, b = numbers(rng, 13, 7), numbers(rng, 7, 5)
     calls: dict[str, Callable[[Array, float], None]] = {
         "plain": lambda c, keep: ways["plain"](a, b, nothing, c, keep, 0),
