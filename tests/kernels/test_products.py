@@ -1,7 +1,11 @@
 """Products in bfloat16 inside compiled code, against their definition in ``ops.precision`` in float64."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -259,6 +263,26 @@ def test_other_processors_get_what_instructions_for_bfloat16_give(lanes: int) ->
         assert (np.abs(ours.astype(np.float64) - theirs) <= bound).all()
 
 
+@pytest.mark.slow
+def test_code_for_another_processor_has_no_instructions_of_this_one() -> None:
+    """If the user makes Numba compile for one without them; LLVM would end the process."""
+    program = """
+import numpy as np
+from handgrad.kernels.products import bfloat16, multiply_arrays
+from product_cases import assert_is_product
+a, b, c = (np.random.default_rng(0).standard_normal(shape).astype(np.float32) for shape in ((13, 9), (9, 33), (13, 33)))
+multiply_arrays(a, b, c, "bfloat16")
+assert_is_product(c, a, b)
+print(bfloat16._IS_NATIVE)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parent, env={**os.environ, "NUMBA_CPU_NAME": "generic"}, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert done.stdout.strip() == "False", done.stderr[-2000:]
+
+
 # -- products of arrays
 
 
@@ -273,3 +297,32 @@ def test_products_of_arrays(layout: tuple[bool, bool]) -> None:
         assert_is_product(c, a, b)
         products.multiply_arrays(a, b, c, "float32")
         np.testing.assert_array_equal(c, a @ b)
+
+
+def test_rows_of_arrays_may_lie_apart() -> None:
+    rng = np.random.default_rng(14)
+    a, b, c = numbers(rng, 13, 35), numbers(rng, 35, 33), Guarded(13, 33)
+    for x, y in ((a, b), (a, numbers(rng, 35, 33, is_transposed=True).T), (numbers(rng, 13, 35, True).T, b)):
+        products.multiply_arrays(x, y, c.matrix, "bfloat16")
+        assert_is_product(c.matrix, x, y)
+        c.check()
+
+
+def test_arrays_of_another_kind_are_refused() -> None:
+    a, b, c = np.ones((3, 5), np.float32), np.ones((5, 7), np.float32), np.ones((3, 7), np.float32)
+    locked = c.copy()
+    locked.flags.writeable = False
+    wrong = {
+        "must be float32": [(a.astype(np.float64), b, c), (a, b, c.astype(np.float64))],
+        "no product of": [(a, b[:4], c), (a, b, c.T), (a, b, c[:2]), (a[0], b, c)],
+        "c must be stored by rows, and writeable": [(a, b, np.ones((7, 3), np.float32).T), (a, b, locked)],
+        "a and b must be stored by rows": [
+            (np.asarray(a, order="F"), np.asarray(b, order="F"), c),
+            (np.ones((3, 10), np.float32)[:, ::2], b, c),
+            (a, np.ones((5, 14), np.float32)[:, ::2], c),
+        ],
+    }
+    for message, calls in wrong.items():
+        for call in calls:
+            with pytest.raises(ValueError, match=message):
+                products.multiply_arrays(*call, "bfloat16")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Lock
 
 import llvmlite.binding
-from numba import types
+from numba import config, types
 from numba.core.typing import signature
 
 from handgrad.kernels.products import crew
@@ -18,7 +18,9 @@ from handgrad.system.threads import Team
 
 _FEATURES = llvmlite.binding.get_host_cpu_features()
 _LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("fma") else 4
-_IS_NATIVE = _LANES == 16 and has_bfloat16_products()
+_MAY_BE_NATIVE = config.CPU_NAME is None and config.CPU_FEATURES is None
+"""Not if NUMBA_CPU_NAME or NUMBA_CPU_FEATURES makes Numba compile for another processor: LLVM would end the process."""
+_IS_NATIVE = _LANES == 16 and _MAY_BE_NATIVE and has_bfloat16_products()
 _pack, _multiply, size_of_packed = multiplier(_LANES, bfloat16=_IS_NATIVE)
 
 _PACK, _MULTIPLY = 0, 1
