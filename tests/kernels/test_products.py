@@ -264,6 +264,20 @@ def test_other_processors_get_what_instructions_for_bfloat16_give(lanes: int) ->
 
 
 @pytest.mark.slow
+def test_a_packed_matrix_is_filled_up_with_zeros(functions: Any) -> None:
+    """To whole vectors, and to whole groups. No result shows this, but what memory held before would be multiplied."""
+    for K, N in ((1, 1), (7, 5), (8, 37), (33, 16), (1153, 3)):
+        for is_transposed in (0, 1):
+            ones = np.ones((N, K) if is_transposed else (K, N), np.float32)
+            packed = np.full(functions.size(K, N) + 50, 0x7FC07FC0, np.uint32)
+            functions.pack(is_transposed, ones.ctypes.data, row_of(ones), K, N, packed.ctypes.data, 0, 0, K, N)
+            assert (packed[-50:] == 0x7FC07FC0).all()
+            halves = packed[:-50].view(np.uint16)
+            assert set(halves.tolist()) <= {0, 0x3F80}
+            assert (halves == 0x3F80).sum() == K * N
+
+
+@pytest.mark.slow
 def test_code_for_another_processor_has_no_instructions_of_this_one() -> None:
     """If the user makes Numba compile for one without them; LLVM would end the process."""
     program = """
