@@ -210,6 +210,15 @@ def test_each_number_enters_a_product_rounded(functions: Any) -> None:
 
 
 @pytest.mark.slow
+def test_a_sum_that_is_denormal_becomes_zero(functions: Any) -> None:
+    """The bound of errors alone would allow it to stay."""
+    a, b = np.full((17, 3), 2.0**-65, np.float32), np.full((3, 33), -(2.0**-65), np.float32)
+    c = np.full((17, 33), np.nan, np.float32)
+    by_multiplier(functions, False, False)(a, b, c, 0)
+    assert (c == 0).all()
+
+
+@pytest.mark.slow
 def test_a_result_does_not_depend_on_what_is_beside_it(functions: Any) -> None:
     """A row of a times a column of b has the same bits in every product that contains both."""
     rng, multiply = np.random.default_rng(10), by_multiplier(functions, False, False)
