@@ -29,7 +29,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
 PAGES = (
-    *("backprop", "modern", "by-hand-and-tape", "tokenizers", "optimizers", "attention", "generation"),
+    *("backprop", "modern", "by-hand-and-tape", "tokenizers", "optimizers", "attention", "generation", "bfloat16"),
     *("experiments/tokenizers", "experiments/recipes"),
 )
 

@@ -296,9 +296,10 @@ def test_linear_layers_of_one_shape_are_told_apart(is_taped: bool) -> None:
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_and_its_pages_are_kept() -> None:
+@pytest.mark.parametrize("side", ["handgrad", "handgrad, bf16"])
+def test_memory_does_not_grow_and_its_pages_are_kept(side: str) -> None:
     # Small arrays: whether the peaks of two replicas meet must not matter.
-    memory = measure_memory("shakespeare-cpu", "handgrad")
+    memory = measure_memory("shakespeare-cpu", side)
     if memory is None:
         pytest.skip("this system tells no peak of memory")
     assert 0 < memory.imported < memory.peak

@@ -12,22 +12,35 @@ _ZERO = np.float32(0)
 
 def multiply_arrays(a: Array, b: Array, c: Array, precision: Precision) -> None:
     """c ← a b: float32, a (M, K), b (K, N), c (M, N). c is stored by rows; a or b may be the transpose of such one.
+    Rows may lie apart. c shares no memory with a and b.
 
-    float32 is NumPy's own product. Raises ValueError if a and b are both stored transposed.
+    float32 is NumPy's own product. Raises ValueError if an array has another shape, dtype or order than these, or if a
+    and b are both stored transposed.
     """
+    if {a.dtype, b.dtype, c.dtype} != {np.dtype(np.float32)}:
+        raise ValueError(f"multiply_arrays: a, b and c must be float32, not {a.dtype}, {b.dtype} and {c.dtype}")
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0] or c.shape != (a.shape[0], b.shape[1]):
+        raise ValueError(f"multiply_arrays: no product of {a.shape} and {b.shape} has the shape {c.shape}")
     if precision == "float32":
         np.matmul(a, b, out=c)
         return
     code = CODES[precision]
     packed = new_packed(code, b.shape)
-    if a.flags.c_contiguous and b.flags.c_contiguous:
+    if not _is_by_rows(c) or not c.flags.writeable:
+        raise ValueError("multiply_arrays: c must be stored by rows, and writeable")
+    if _is_by_rows(a) and _is_by_rows(b):
         _plain(a, b, packed, code, c)
-    elif b.flags.c_contiguous:
+    elif _is_by_rows(a.T) and _is_by_rows(b):
         _a_transposed(a.T, b, packed, code, c)
-    elif a.flags.c_contiguous:
+    elif _is_by_rows(a) and _is_by_rows(b.T):
         _b_transposed(a, b.T, packed, code, c)
     else:
-        raise ValueError("multiply_arrays: a and b are both stored transposed")
+        raise ValueError("multiply_arrays: a and b must be stored by rows, or one of them transposed")
+
+
+def _is_by_rows(x: Array) -> bool:
+    """Whether the numbers of each row lie side by side."""
+    return x.size == 0 or x.shape[1] == 1 or x.strides[1] == x.itemsize
 
 
 @compiled

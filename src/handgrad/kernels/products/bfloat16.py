@@ -1,10 +1,13 @@
 """Products in bfloat16 as functions of C, which all kernels call. A crew may help with large ones."""
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from threading import Lock
 
 import llvmlite.binding
-from numba import types
+from numba import config, types
 from numba.core.typing import signature
 
 from handgrad.kernels.products import crew
@@ -15,7 +18,9 @@ from handgrad.system.threads import Team
 
 _FEATURES = llvmlite.binding.get_host_cpu_features()
 _LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("fma") else 4
-_IS_NATIVE = _LANES == 16 and has_bfloat16_products()
+_MAY_BE_NATIVE = config.CPU_NAME is None and config.CPU_FEATURES is None
+"""Not if NUMBA_CPU_NAME or NUMBA_CPU_FEATURES makes Numba compile for another processor: LLVM would end the process."""
+_IS_NATIVE = _LANES == 16 and _MAY_BE_NATIVE and has_bfloat16_products()
 _pack, _multiply, size_of_packed = multiplier(_LANES, bfloat16=_IS_NATIVE)
 
 _PACK, _MULTIPLY = 0, 1
@@ -27,17 +32,43 @@ _crew = crew.new_crew()
 CREW = int(_crew.ctypes.data)
 
 
+_is_open = Lock()
+"""Held while a team helps: if helpers of two teams joined, two of them could have the same number."""
+
+
 @contextmanager
 def helped_by(team: Team) -> Iterator[None]:
-    """Inside, the other threads of a team help with products of bfloat16; they do nothing else."""
-    crew.open_crew(_crew)
-    helpers = [team.start(lambda: _help(CREW)) for _ in range(min(team.size - 1, crew.MOST))]
+    """Inside, the other threads of a team help with products of bfloat16; they do nothing else.
+
+    The process has one crew. If another team is that crew already, this one does nothing.
+    """
+    if not _is_open.acquire(blocking=False):
+        yield
+        return
+    process, helpers = os.getpid(), list[Future[None]]()
     try:
+        crew.open_crew(_crew)
+        while len(helpers) < min(team.size - 1, crew.MOST):
+            helpers.append(team.start(lambda: _help(CREW)))
         yield
     finally:
-        crew.close_crew(_crew)
-        for helper in helpers:
-            helper.result()
+        if os.getpid() == process:  # else this is a copy of it, without helpers, that was forked inside
+            crew.close_crew(_crew)
+            wait(helpers)
+            _is_open.release()
+            for helper in helpers:
+                helper.result()
+
+
+def _begin_anew() -> None:
+    """Closes the crew of a process that was just forked: its helpers are in the first process alone."""
+    global _is_open
+    _is_open = Lock()
+    crew.clear(_crew)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 @called

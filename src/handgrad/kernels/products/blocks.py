@@ -3,6 +3,15 @@ Multiplication").
 
 The second matrix is packed whole, so that several products can use it. The first is packed strip by strip, which stays
 in the core's cache while it is multiplied, tile by tile, with one panel of the second after another.
+
+    for each strip of 96 rows of the first matrix
+        for each chunk of 1,152 terms           packs the strip's terms
+            for each panel of 32 columns        packed before
+                for each tile of 12 rows        adds up 12 × 32 numbers in registers, then writes them
+
+A packed matrix is one chunk after another; a chunk is one panel after another; a panel has, for each group of terms,
+the groups of its columns side by side. So a tile reads memory from front to back. The last panel may be half as wide:
+columns are filled up with zeros to whole vectors, not to whole panels.
 """
 
 from collections.abc import Callable
@@ -33,12 +42,14 @@ class Multiplier(NamedTuple):
     """``pack(is_transposed, b, b_row, terms, columns, packed, first_term, first_column, all_terms, all_columns)``
     writes the rows from ``first_term`` on, and the columns from ``first_column`` on, of a second matrix (all_terms,
     all_columns) into its packed form. They are b (terms, columns), whose rows are ``b_row`` elements apart; b may be
-    stored transposed. ``first_term`` must be even, ``first_column`` a multiple of ``COLUMNS``.
+    stored transposed. ``first_term`` must be even, ``first_column`` a multiple of ``COLUMNS``. If ``terms`` is odd,
+    they are the last of the matrix.
     """
     multiply: Callable[..., None]
     """``multiply(is_transposed, M, N, K, a, a_row, packed, first_term, first_column, all_terms, all_columns, adds, c,
     c_row)`` computes c ← a b, or c ← c + a b if ``adds``. a is (M, K) and may be stored transposed. b is the K rows
-    from ``first_term`` on, and the N columns from ``first_column`` on, of a packed matrix (all_terms, all_columns).
+    from ``first_term`` on, and the N columns from ``first_column`` on, of a packed matrix (all_terms, all_columns),
+    with the conditions of ``pack``. K must be at least 1.
     """
     size: Callable[[int, int], int]
     """``size(terms, columns)``: how many groups a packed matrix takes."""

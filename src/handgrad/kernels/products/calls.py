@@ -5,6 +5,13 @@ that each wait for Python's. float32 is multiplied by NumPy's own BLAS, bfloat16
 
 In bfloat16 the second matrix of a product is packed first, into memory from ``new_packed``, and then used as often as
 one likes. In float32 that memory is empty, and packing does nothing. So the kernels are written once for both.
+
+All matrices are float32, and the numbers of a row lie side by side; rows may lie apart. Nothing here checks shapes:
+these functions pass addresses on, so that a wrong shape reads or writes other memory.
+
+The products of a part of b begin at an even row of it, because the packed matrix holds rows in pairs. They end at an
+even row too, or with b: else the row after the last one would count, times zero, which is NaN if that row has infinity
+or NaN.
 """
 
 from typing import Any
@@ -80,7 +87,9 @@ def pack_t(b, packed, precision):  # type: ignore[no-untyped-def]
 
 @called
 def pack_rows(b, first, rows, packed, precision):  # type: ignore[no-untyped-def]
-    """Packs b, the rows from ``first`` on, an even number, of a matrix with so many rows."""
+    """Packs b, the rows from ``first`` on, an even number, of a matrix with ``rows`` rows. An odd number of rows ends
+    with the matrix.
+    """
     if precision != _FLOAT32:
         _pack(precision, 0, _at(b), _row(b), b.shape[0], b.shape[1], _at(packed), first, rows)
 
@@ -93,7 +102,10 @@ def multiply(a, b, packed, c, keep, precision):  # type: ignore[no-untyped-def]
 
 @called
 def multiply_part(a, b, packed, first, c, keep, precision):  # type: ignore[no-untyped-def]
-    """c ← keep · c + a b', of the rows b' of b from ``first`` on, an even number; as many as a has columns."""
+    """c ← keep · c + a b', of the rows b' of b from ``first`` on, an even number; as many as a has columns.
+
+    An odd number of rows ends with b.
+    """
     _product(
         precision, PLAIN, PLAIN, c.shape[0], c.shape[1], a.shape[1], _at(a), _row(a), _at(b) + 4 * first * _row(b),
         _row(b), _at(packed), first, 0, b.shape[0], b.shape[1], keep, _at(c), _row(c),
@@ -126,7 +138,10 @@ def multiply_at(a, b, packed, c, keep, precision):  # type: ignore[no-untyped-de
 
 @called
 def multiply_at_part(a, b, packed, first, c, keep, precision):  # type: ignore[no-untyped-def]
-    """c ← keep · c + aᵀ b', of the rows b' of b from ``first`` on, an even number; as many as a has."""
+    """c ← keep · c + aᵀ b', of the rows b' of b from ``first`` on, an even number; as many as a has.
+
+    An odd number of rows ends with b.
+    """
     _product(
         precision, TRANSPOSED, PLAIN, c.shape[0], c.shape[1], a.shape[0], _at(a), _row(a),
         _at(b) + 4 * first * _row(b), _row(b), _at(packed), first, 0, b.shape[0], b.shape[1], keep, _at(c), _row(c),

@@ -68,8 +68,14 @@ _load, _store, _swap = _atomic("load"), _atomic("store"), _atomic("swap")
 def new_crew() -> Array:
     """The memory of a crew without helpers, which is closed."""
     crew: Array = np.zeros(_SIZE, np.int64)
-    crew[_LEAVE] = 1
+    clear(crew)
     return crew
+
+
+def clear(crew: Array) -> None:
+    """Makes it a crew without helpers, which is closed. No other thread may use it."""
+    crew[:] = 0
+    crew[_LEAVE] = 1
 
 
 @called
@@ -117,10 +123,10 @@ def wait_for_all(crew, present):  # type: ignore[no-untyped-def]
 
 @called
 def join(crew):  # type: ignore[no-untyped-def]
-    """Makes this thread a helper; returns its number among them, or -1 if the crew is closed."""
+    """Makes this thread a helper; returns its number among them, or -1 if the crew is closed or full."""
     _take(crew)
     helper = _load(crew + 8 * _PRESENT)
-    if _load(crew + 8 * _LEAVE) != 0:
+    if _load(crew + 8 * _LEAVE) != 0 or helper >= MOST:
         helper = -1
     else:
         _store(crew + 8 * (_DONE + helper * _LINE), _load(crew + 8 * _JOB))
