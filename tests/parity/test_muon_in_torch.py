@@ -133,6 +133,7 @@ def test_muon_has_torchs_defaults() -> None:
     expected = torch.optim.Muon(theirs).param_groups[0]
     own = optim.Muon(ours).param_groups[0]
     assert own.pop("cautious") is False
+    assert own.pop("precision") == "float32"  # torch's computes in bfloat16, and has no such setting
     assert own.keys() == {name for name in expected if name in own}
     assert {name: own[name] for name in own if name != "params"} == {
         name: expected[name] for name in own if name != "params"
