@@ -1,15 +1,18 @@
 """The floor of a training step: the time of its matrix products alone, on the same shapes."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 
+from handgrad.backend import helped_by
 from handgrad.benchmarking.cases import Case
 from handgrad.benchmarking.contenders import BF16, Contender
 from handgrad.models import Product
 from handgrad.ops.precision import Precision
 from handgrad.runs import choose_replicas
 from handgrad.system.arrays import Array
+from handgrad.system.processor import available_cores
 from handgrad.system.threads import Team
 from handgrad.training.replicas import cores_for
 
@@ -28,10 +31,13 @@ def products_contender(case: Case, replicas: int = 0, *, bfloat16: bool = False)
     to a product.
     """
     count = choose_replicas(replicas, case.batch_size)
-    work, team = multiplier(case.products(count), count, "bfloat16" if bfloat16 else "float32"), Team(count)
+    work = multiplier(case.products(count), count, "bfloat16" if bfloat16 else "float32")
+    team = Team(max(count, available_cores()))
 
     def run() -> float:
-        team.map(work, range(count))
+        # As in training: BLAS gives the products of a single caller to all cores, and so does our own kernel.
+        with helped_by(team) if count == 1 and bfloat16 else nullcontext():
+            team.map(work, range(count))
         return 0.0
 
     return Contender(f"{PRODUCTS}{BF16}" if bfloat16 else PRODUCTS, run, lambda: cores_for(count), close=team.close)
