@@ -57,7 +57,7 @@ FAULTS = {
             "dx[index] = dy",
             "getitem, repeated integers: x",
         ),
-        "a rotation that goes on where it should turn back": (
+        "a rotation whose backward turns forward": (
             "ops/rotary.py",
             "return _turned(dy, cos, -sin)",
             "return _turned(dy, cos, sin)",
@@ -168,7 +168,7 @@ FAULTS = {
             "dx[i] = dy[i]",
             "gelu, tanh: x",
         ),
-        "a compiled rotation that goes on where it should turn back": (
+        "a compiled rotation whose backward turns forward": (
             "kernels/rotary.py",
             "_turn_all(matrices_of(dy), *saved, True, matrices_of(dx))",
             "_turn_all(matrices_of(dy), *saved, False, matrices_of(dx))",

@@ -38,11 +38,11 @@ from handgrad.kernels.kernel import Kernel, everything
 KERNELS = {
     "linear": Kernel(linear.linear, linear.linear_backward, linear.takes, adds_into=True),
     "linear_gelu": Kernel(linear_gelu.linear_gelu, linear_gelu.linear_gelu_backward, linear_gelu.takes, adds_into=True),
-    "linear_relu": Kernel(linear_relu.linear_relu, linear_relu.linear_relu_backward, linear_relu.takes, adds_into=True),
+    "linear_relu": Kernel(linear_relu.linear_relu, linear_relu.linear_relu_backward, linear.takes, adds_into=True),
     "linear_relu_squared": Kernel(
         linear_relu_squared.linear_relu_squared,
         linear_relu_squared.linear_relu_squared_backward,
-        linear_relu_squared.takes,
+        linear.takes,
         adds_into=True,
     ),
     "unembedding": Kernel(unembedding.unembedding, unembedding.unembedding_backward, everything, adds_into=True),

@@ -36,17 +36,6 @@ class Saved(NamedTuple):
     precision: int
 
 
-def takes(
-    x: Array,
-    weight: Array,
-    bias: Array | None = None,
-    wanted: tuple[bool, ...] = (True, True, True),
-    precision: Precision = "float32",
-) -> bool:
-    """Takes a call if all gradients are wanted, as the backward computes them all."""
-    return all(wanted)
-
-
 def linear_relu(
     x: Array,
     weight: Array,

@@ -6,14 +6,12 @@ The slope is 2 max(h, 0) = 2 √y. The next layer keeps y anyway, so h need not 
 import numpy as np
 
 from handgrad.kernels.array_arguments import NOTHING, Into
-from handgrad.kernels.linear_relu import Saved, backward_with, forward_with, takes
+from handgrad.kernels.linear_relu import Saved, backward_with, forward_with
 from handgrad.kernels.products import multiply, multiply_at, multiply_bt, pack, pack_rows, pack_t, rows_at_once
 from handgrad.kernels.relu_squared import positive_part
 from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled
-
-__all__ = ["linear_relu_squared", "linear_relu_squared_backward", "takes"]
 
 _ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
 

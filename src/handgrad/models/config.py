@@ -16,6 +16,10 @@ Positions = Literal["learned", "rotary", "none"]
 """How a model knows the order of its tokens."""
 
 
+WITHOUT_WEIGHTS = ("dropout", "precision")
+"""Settings that a user may choose anew for weights that exist. All others belong to the weights."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """The settings of a GPT apart from its sizes. Every default is what GPT-2 does."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from handgrad.models.config import GPTConfig
+from handgrad.models.config import WITHOUT_WEIGHTS, GPTConfig
 from handgrad.models.formats.model_in_checkpoint import MODEL, STATE, config_of_run, last_checkpoint, read_model
 from handgrad.models.formats.weights import read_weights
 from handgrad.models.gpt import GPT
@@ -73,9 +73,7 @@ def check_is_of(found: GPTConfig, config: GPTConfig, source: Path) -> None:
     """
     pairs = [(field.name, getattr(found, field.name), getattr(config, field.name)) for field in fields(config)]
     differences = [
-        f"{name} is {a} in the file and should be {b}"
-        for name, a, b in pairs
-        if a != b and name not in ("dropout", "precision")
+        f"{name} is {a} in the file and should be {b}" for name, a, b in pairs if a != b and name not in WITHOUT_WEIGHTS
     ]
     if differences:
         raise InputError(f"{source} does not fit its model: {', '.join(differences)}")

@@ -63,16 +63,6 @@ class Module:
             elif isinstance(value, list | tuple | dict) and name != "_kept":  # what a layer keeps holds no module
                 yield from _held(Module, name, value)
 
-    def _children(self) -> list["Module"]:
-        """The same without names, which a model that is driven by hand asks for at each call."""
-        children: list[Module] = []
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                children.append(value)
-            elif isinstance(value, list | tuple | dict) and name != "_kept":
-                children += [child for _, child in _held(Module, name, value)]
-        return children
-
     def __setattr__(self, name: str, value: Any) -> None:
         """A Buffer that is assigned new values stays a Buffer; a Parameter cannot be replaced by a Tensor."""
         if isinstance(value, Tensor | np.ndarray) and not isinstance(value, Parameter | Buffer):
@@ -110,7 +100,7 @@ class Module:
             if id(module) not in seen:
                 seen.add(id(module))
                 yield module
-                waiting.extend(reversed(module._children()))
+                waiting.extend(reversed([child for _, child in module.named_children()]))
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Every parameter once, under the first name it is found by, in the order of the attributes."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from handgrad.models import Architecture, GPTConfig
+from handgrad.models.config import WITHOUT_WEIGHTS
 from handgrad.optim import SGD, Adam, AdamW, Combined, Muon, Optimizer, WeightAverage, schedules
 from handgrad.optim.schedules import DecayShape
 from handgrad.system.arrays import Array
@@ -20,7 +21,7 @@ _LARGEST_FILE = 1 << 20
 MODEL_FIELDS = tuple(field.name for field in fields(GPTConfig) if field.name != "vocab_size")
 
 GIVEN_BY_WEIGHTS = (
-    *(name for name in MODEL_FIELDS if name not in ("dropout", "precision")),
+    *(name for name in MODEL_FIELDS if name not in WITHOUT_WEIGHTS),
     "tokenizer",
     "vocab_size",
 )

@@ -2,9 +2,9 @@
 
 from handgrad.kernels.products.arrays import multiply_arrays
 from handgrad.kernels.products.bfloat16 import helped_by
+from handgrad.kernels.products.blocks import COLUMNS
 from handgrad.kernels.products.calls import (
     CODES,
-    COLUMNS,
     multiply,
     multiply_at,
     multiply_at_part,

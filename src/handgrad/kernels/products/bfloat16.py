@@ -73,7 +73,7 @@ if hasattr(os, "register_at_fork"):
 
 @called
 def _share_of(columns, share, shares):  # type: ignore[no-untyped-def]
-    """The columns of one of so many shares: where they begin, and where they end."""
+    """The first column of one of so many shares, and the column after its last."""
     panels = (columns + COLUMNS - 1) // COLUMNS
     return share * panels // shares * COLUMNS, min((share + 1) * panels // shares * COLUMNS, columns)
 

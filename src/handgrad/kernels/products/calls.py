@@ -23,7 +23,7 @@ from numba.np.arrayobj import make_array
 
 from handgrad.kernels.products import bfloat16
 from handgrad.kernels.products.blas import PLAIN, ROW_MAJOR, TRANSPOSED, sgemm
-from handgrad.kernels.products.blocks import COLUMNS, STRIP
+from handgrad.kernels.products.blocks import STRIP
 from handgrad.kernels.products.packing import write_zeros
 from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
@@ -34,8 +34,6 @@ CODES: dict[Precision, int] = {"float32": _FLOAT32, "bfloat16": bfloat16.CREW}
 """The precisions as compiled code takes them: bfloat16 is the address of the crew that helps with its products."""
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _pack, _multiply = bfloat16.pack, bfloat16.multiply
-
-__all__ = ["CODES", "COLUMNS"]
 
 
 def new_packed(precision: int, *shapes: tuple[int, ...]) -> Array:

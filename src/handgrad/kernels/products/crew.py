@@ -80,8 +80,8 @@ def clear(crew: Array) -> None:
 
 @called
 def ask(crew):  # type: ignore[no-untyped-def]
-    """The number of helpers who wait for a job of this thread, at the address ``crew``; 0 if there are none, or if
-    another thread has a job for them. After more than 0, the thread must call ``give`` and ``wait_for_all``.
+    """How many helpers wait for a job, in the crew at this address; 0 if another thread uses the crew. If there are
+    helpers, the thread that asked must call ``give`` and ``wait_for_all``.
     """
     if _load(crew + 8 * _PRESENT) == 0 or _swap(crew + 8 * _LOCK, 1) != 0:
         return 0
