@@ -31,7 +31,7 @@ from handgrad.runs import choose_replicas
 from handgrad.runs.environment import installed_versions, name_of_blas
 from handgrad.system.backend_setting import current_backend
 from handgrad.system.errors import InputError
-from handgrad.system.processor import available_cores
+from handgrad.system.processor import available_cores, processor_name
 from handgrad.system.version import __version__
 
 
@@ -182,7 +182,7 @@ def _memory(case: Case, replicas: int, names: list[str]) -> dict[str, Memory]:
 def machine() -> dict[str, Any]:
     """The machine on which the figures were measured."""
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": available_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "backend": current_backend(),
@@ -206,11 +206,3 @@ def as_json(comparisons: list[BenchmarkResult], tokenizing: Times | None = None)
     ]
     encoding = {} if tokenizing is None else {"tokenizing": {"seconds": tokenizing.medians()}}
     return {"format": "handgrad-bench", "version": 1, "machine": machine(), "comparisons": cases, **encoding}
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"

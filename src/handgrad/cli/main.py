@@ -22,6 +22,7 @@ COMMANDS = {
     "prepare": "turn texts into token files to train on",
     "tokenize": "show a text coloured by its tokens",
     "compare": "one text under several tokenizers, or several recipes, as a table",
+    "speedrun": "train to a loss in the least time, by the recipe of a record",
     "bench": "time handgrad beside PyTorch and JAX, and show where a step's time goes",
     "check": "prove every gradient on this machine",
 }

@@ -53,6 +53,14 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def processor_name() -> str:
+    """What the processor calls itself, and its kind if the table has it: AMD EPYC 9R14 (Zen 4)."""
+    fields = _first_processor()
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    kind = kind_of(fields)
+    return name if kind is None else f"{name} ({kind.name})"
+
+
 @cache
 def has_bfloat16_products() -> bool:
     """Whether the processor has instructions that multiply bfloat16 and sum in float32 (AVX512-BF16), and the others
