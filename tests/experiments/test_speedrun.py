@@ -310,8 +310,15 @@ class TestLadders:
         for rung in read_rungs(track):
             page, _, anchor = rung.learn.partition("#")
             assert not rung.learn or (docs / page).is_file(), rung.file
-            headings = [line for line in (docs / page).read_text(encoding="utf-8").splitlines() if line.startswith("#")] if page else []
-            ids = {"".join(c for c in line.lstrip("# ").lower().replace(" ", "-") if c.isalnum() or c == "-") for line in headings}
+            headings = (
+                [line for line in (docs / page).read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+                if page
+                else []
+            )
+            ids = {
+                "".join(c for c in line.lstrip("# ").lower().replace(" ", "-") if c.isalnum() or c == "-")
+                for line in headings
+            }
             assert not anchor or anchor in ids, f"{rung.file}: {anchor} is not in {sorted(ids)}"
 
 

@@ -17,6 +17,7 @@ GROUPS = {
             "minutes",
             "batch_size",
             "boundaries",
+            "sampling",
             "grad_accum_steps",
             "optimizer",
             "lr",

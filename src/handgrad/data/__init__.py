@@ -5,6 +5,7 @@ from handgrad.data.batches import IGNORED, n_targets, random_batch, sequential_b
 from handgrad.data.checksums import BlockChecksums
 from handgrad.data.corpora import DATASETS, DEFAULT_DATASET, Corpus, load_dataset, load_text
 from handgrad.data.document_windows import DocumentWindows
+from handgrad.data.epochs import Epochs
 from handgrad.data.finding import Choices, Skipped, Stream
 from handgrad.data.preparing import Prepared, check_is_empty, prepare_in_memory, prepare_token_files
 from handgrad.data.token_files import TokenData, count_unknown, encode_corpus, open_token_files, write_token_files
@@ -18,6 +19,7 @@ __all__ = [
     "Choices",
     "Corpus",
     "DocumentWindows",
+    "Epochs",
     "Prepared",
     "Skipped",
     "Stream",

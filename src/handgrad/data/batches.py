@@ -34,7 +34,7 @@ def random_batch(
     if len(tokens) <= block_size:
         raise ValueError(f"random_batch: {len(tokens)} tokens, too few for a window of {block_size} and its next token")
     starts = rng.integers(0, len(tokens) - block_size, size=batch_size)
-    batch = _windows(tokens, starts, block_size)
+    batch = windows_at(tokens, starts, block_size)
     check(starts, block_size + 1)
     return batch
 
@@ -54,11 +54,11 @@ def sequential_batches(tokens: Array, batch_size: int, block_size: int, stride: 
     n_full = max(0, (n_predicted - block_size) // stride + 1)
     for first in range(0, n_full, batch_size):
         starts = np.arange(first, min(first + batch_size, n_full)) * stride
-        yield _ignoring_repeated(_windows(tokens, starts, block_size), starts, block_size, stride)
+        yield _ignoring_repeated(windows_at(tokens, starts, block_size), starts, block_size, stride)
     reached = (n_full - 1) * stride + block_size if n_full else 0
     if reached < n_predicted:
         starts = np.array([n_full * stride])
-        yield _ignoring_repeated(_windows(tokens, starts, n_predicted - n_full * stride), starts, block_size, stride)
+        yield _ignoring_repeated(windows_at(tokens, starts, n_predicted - n_full * stride), starts, block_size, stride)
 
 
 def _ignoring_repeated(batch: Batch, starts: Array, block_size: int, stride: int) -> Batch:
@@ -68,7 +68,8 @@ def _ignoring_repeated(batch: Batch, starts: Array, block_size: int, stride: int
     return x, y
 
 
-def _windows(tokens: Array, starts: Array, length: int) -> Batch:
+def windows_at(tokens: Array, starts: Array, length: int) -> Batch:
+    """(x, y): the windows of ``length`` tokens that begin at ``starts``, and the tokens that follow."""
     # Kernels take contiguous int64, so nothing has to convert or copy the ids later.
     windows = tokens[starts[:, None] + np.arange(length + 1)]
     return windows[:, :-1].astype(np.int64, order="C"), windows[:, 1:].astype(np.int64, order="C")

@@ -52,10 +52,15 @@ class DocumentWindows:
         chosen = np.searchsorted(self.up_to, rng.integers(0, self.n_windows, size=batch_size), side="right")
         room = np.maximum(self.lengths[chosen] + 1 - self.block_size, 0)
         offsets = (rng.random(batch_size) * (room + 1)).astype(np.int64)
-        batch = self._batch(chosen, offsets)
-        length = min(self.block_size + 1, len(self.tokens))
-        check(np.minimum(self.starts[chosen] + np.maximum(offsets - 1, 0), len(self.tokens) - length), length)
-        return batch
+        return self._checked_batch(chosen, offsets, check)
+
+    def batch_of(self, numbers: Array, check: Callable[[Array, int], None] = lambda starts, length: None) -> Batch:
+        """The windows of these numbers, 0 … n_windows - 1 in the order of the text, of which no two overlap.
+
+        ``check`` is called as by ``random_batch``.
+        """
+        chosen, offsets = self._places_of(numbers, self.up_to, self.block_size)
+        return self._checked_batch(chosen, offsets, check)
 
     def sequential_batches(self, batch_size: int, stride: int | None = None) -> Iterator[Batch]:
         """All windows in order, so that every target is predicted exactly once.
@@ -68,9 +73,7 @@ class DocumentWindows:
         n_windows = int(up_to[-1]) if len(up_to) else 0
         for first in range(0, n_windows, batch_size):
             number = np.arange(first, min(first + batch_size, n_windows))
-            chosen = np.searchsorted(up_to, number, side="right")
-            before = np.where(chosen > 0, up_to[chosen - 1], 0)
-            offsets = (number - before) * stride
+            chosen, offsets = self._places_of(number, up_to, stride)
             x, y = self._batch(chosen, offsets)
             y[offsets > 0, : self.block_size - stride] = IGNORED
             yield x, y
@@ -80,6 +83,18 @@ class DocumentWindows:
         # A document of n tokens has n + 1 targets. The first window holds block_size of them, each other one adds some.
         after_the_first = np.maximum(self.lengths + 1 - self.block_size, 0)
         return np.cumsum(1 + -(-after_the_first // stride))
+
+    def _places_of(self, numbers: Array, up_to: Array, stride: int) -> tuple[Array, Array]:
+        """The document of each window, and where the window begins in it."""
+        chosen = np.searchsorted(up_to, numbers, side="right")
+        before = np.where(chosen > 0, up_to[chosen - 1], 0)
+        return chosen, (numbers - before) * stride
+
+    def _checked_batch(self, documents: Array, offsets: Array, check: Callable[[Array, int], None]) -> Batch:
+        batch = self._batch(documents, offsets)
+        length = min(self.block_size + 1, len(self.tokens))
+        check(np.minimum(self.starts[documents] + np.maximum(offsets - 1, 0), len(self.tokens) - length), length)
+        return batch
 
     def _batch(self, documents: Array, offsets: Array) -> Batch:
         lengths = self.lengths[documents]

@@ -55,6 +55,8 @@ class TrainConfig(Architecture):
     """Sequences of block_size tokens in a batch."""
     boundaries: Literal["ignore", "respect"] = "ignore"
     """respect joins no document to another: each is a sequence of its own, from position 0. Short ones are padded."""
+    sampling: Literal["random", "epochs"] = "random"
+    """random draws each sequence anywhere in the text; epochs shows all of it once before any part a second time."""
     grad_accum_steps: int = 1
     """Batches whose gradients are averaged for one step."""
     max_steps: int = 1500

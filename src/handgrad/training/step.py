@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from handgrad.data import TokenData, n_targets, random_batch
+from handgrad.data import Epochs, TokenData, n_targets, random_batch
 from handgrad.data.batches import Batch
 from handgrad.models import LanguageModel
 from handgrad.optim import Optimizer, WeightAverage
@@ -18,7 +18,7 @@ from handgrad.training.stability import first_gradient, first_weight
 
 # The purposes of random numbers. Seed, purpose and step seed a generator of their own, so that a resumed run draws the
 # same numbers.
-_BATCHES, _DROPOUT = 1, 2
+_BATCHES, _DROPOUT, _EPOCHS = 1, 2, 3
 
 
 class Stepper:
@@ -40,6 +40,9 @@ class Stepper:
         self.rate, self.average = CommonRate(optimizer, config.lr), average
         respects = config.boundaries == "respect"
         self.windows = data.windows(data.train, config.block_size) if respects else None
+        self.epochs: Epochs | None = None
+        if config.sampling == "epochs":
+            self.epochs = Epochs(self.windows or data.train, config.block_size, (config.seed, _EPOCHS))
         self.replicas = Replicas(model, replicas)
 
     @property
@@ -91,6 +94,10 @@ class Stepper:
 
     def _batches(self, number: int) -> list[Batch]:
         config = self.config
+        if self.epochs is not None:
+            first = number * config.grad_accum_steps
+            numbers = range(first, first + config.grad_accum_steps)
+            return [self.epochs.batch(each, config.batch_size, self.check_windows) for each in numbers]
         rng = np.random.default_rng([config.seed, _BATCHES, number])
         if self.windows is not None:
             return [
