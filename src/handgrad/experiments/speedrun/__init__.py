@@ -1,7 +1,7 @@
 """The speedrun: the least time to a loss on tiny Shakespeare. Each rung of its ladders is a TOML file in ``rungs``."""
 
 from handgrad.experiments.speedrun.records import Record, matching_record, record_as_toml, spread_of
-from handgrad.experiments.speedrun.replay import (
+from handgrad.experiments.speedrun.replaying import (
     Replayed,
     check_is_the_text,
     in_minutes,
