@@ -18,6 +18,7 @@ import neuron
 import pages
 import recipes
 import singular_values
+import speedrun
 import style
 import valley
 
@@ -28,6 +29,7 @@ FIGURES: dict[str, ModuleType] = {
     "heads": heads,
     "bits": bits,
     "recipes": recipes,
+    "speedrun": speedrun,
     "neuron": neuron,
 }
 

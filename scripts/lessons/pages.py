@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
 PAGES = (
     *("backprop", "modern", "by-hand-and-tape", "tokenizers", "optimizers", "attention", "generation", "bfloat16"),
-    *("experiments/tokenizers", "experiments/recipes"),
+    *("experiments/tokenizers", "experiments/recipes", "experiments/speedrun"),
 )
 
 _BLOCK = re.compile(

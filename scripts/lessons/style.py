@@ -50,6 +50,11 @@ def plain(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> No
         axes.legend(frameon=False, labelcolor=INK, fontsize=8.5)
 
 
+def between(share: float) -> tuple[float, ...]:
+    """A colour on the way from the second to the first of ``COLORS``, for curves that follow one another."""
+    return tuple(((1 - share) * np.array(to_rgb(COLORS[1])) + share * np.array(to_rgb(COLORS[0]))).tolist())
+
+
 def shaded(shares: Any) -> Any:
     """Shares from 0 to 1 as a picture: one colour, more transparent for smaller shares."""
     picture = np.empty((*np.shape(shares), 4))

@@ -29,6 +29,7 @@ from handgrad.experiments.speedrun import (
     spread_of,
     track_called,
     trained_member,
+    write_records,
 )
 from handgrad.experiments.speedrun import rungs as rungs_module
 from handgrad.models import GPT, GPTConfig
@@ -189,6 +190,24 @@ def test_a_record_is_written_and_read(tmp_path: Path) -> None:
     (rung,) = read_rungs(TRACKS[0], tmp_path)
     assert rung.records == (RECORD, unreached)
     assert rung.config == TrainConfig(lr=1e-3)
+
+
+def test_new_records_replace_those_of_the_same_kind(tmp_path: Path) -> None:
+    place = tmp_path / "nanogpt-cpu"
+    place.mkdir()
+    (place / "0-first.toml").write_text('# why\nsays = "Says."\nlearn = ""\n\n[changes]\nlr = 1e-3\n')
+    bfloat16 = replace(RECORD, precision="bfloat16")
+    another = replace(RECORD, processor="another", loss=1.25)
+    for written, left in (
+        ([bfloat16], [bfloat16]),
+        ([RECORD, replace(RECORD, seed=8)], [RECORD, replace(RECORD, seed=8), bfloat16]),
+        ([another], [another, RECORD, replace(RECORD, seed=8), bfloat16]),
+        ([replace(RECORD, loss=2.0)], [replace(RECORD, loss=2.0), another, bfloat16]),
+    ):
+        write_records(read_rungs(TRACKS[0], tmp_path)[0], written)
+        assert list(read_rungs(TRACKS[0], tmp_path)[0].records) == left
+    text = (place / "0-first.toml").read_text()
+    assert text.startswith('# why\nsays = "Says."\nlearn = ""\n\n[changes]\nlr = 1e-3\n\n[[record]]\n')
 
 
 def test_a_rung_has_the_changes_of_those_before(tmp_path: Path) -> None:

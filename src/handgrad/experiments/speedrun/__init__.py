@@ -11,7 +11,7 @@ from handgrad.experiments.speedrun.replaying import (
     replay,
     trained_member,
 )
-from handgrad.experiments.speedrun.rungs import Rung, read_rungs, rung_called
+from handgrad.experiments.speedrun.rungs import Rung, read_rungs, rung_called, write_records
 from handgrad.experiments.speedrun.stopwatch import Evaluated, Stopwatch
 from handgrad.experiments.speedrun.tracks import TRACKS, Track, track_called
 
@@ -36,4 +36,5 @@ __all__ = [
     "spread_of",
     "track_called",
     "trained_member",
+    "write_records",
 ]

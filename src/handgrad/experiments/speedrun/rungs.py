@@ -1,16 +1,16 @@
 """The rungs of a track: settings that change one thing at a time, each with the records of its runs."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handgrad.experiments.speedrun.records import Record, record_in
+from handgrad.experiments.speedrun.records import Record, record_as_toml, record_in
 from handgrad.experiments.speedrun.tracks import Track
 from handgrad.runs import TrainConfig
 from handgrad.system.errors import InputError
-from handgrad.system.files import read_text
+from handgrad.system.files import read_text, write_atomically
 
 DIRECTORY = Path(__file__).with_name("rungs")
 _FIELDS = {"says", "learn", "changes", "members", "record"}
@@ -67,6 +67,16 @@ def rung_called(rungs: tuple[Rung, ...], wanted: str | None) -> Rung:
         if wanted in (str(rung.number), rung.name):
             return rung
     raise InputError(f"there is no rung {wanted!r}; the rungs are 0 to {len(rungs) - 1}, by number or name")
+
+
+def write_records(rung: Rung, records: Sequence[Record]) -> None:
+    """Writes records into a rung's file. They replace those of the same precision and processor; others stay."""
+    kinds = {(record.precision, record.processor) for record in records}
+    others = [one for one in rung.records if (one.precision, one.processor) not in kinds]
+    own = rung.config.precision
+    kept = sorted((*records, *others), key=lambda record: record.precision != own)
+    head = read_text(rung.file).partition("[[record]]")[0].rstrip()
+    write_atomically(rung.file, "\n\n".join([head, *map(record_as_toml, kept)]).encode())
 
 
 def _number(file: Path) -> int:
