@@ -69,6 +69,12 @@ FAULTS = {
             "dx = d_x_hat + 0 * along_x_hat",
             "rms_norm: x",
         ),
+        "a shift whose backward looks back": (
+            "ops/token_shift.py",
+            "np.concatenate([d_previous, last], axis=-2)[..., 1:, :]",
+            "np.concatenate([last, d_previous], axis=-2)[..., :-1, :]",
+            "token_shift: x",
+        ),
         "a shared head that gets the gradient of one use": (
             "ops/attention_heads.py",
             "dy.reshape(*leading, H // n, n, T, D).sum(axis=-3)",
@@ -179,6 +185,12 @@ FAULTS = {
             "(dy[n, c] * weight[c] - x[n, c] * scale * along) * scale",
             "dy[n, c] * weight[c] * scale",
             "rms_norm: x",
+        ),
+        "a compiled shift whose weight learns nothing from the second token": (
+            "kernels/token_shift.py",
+            "d_weight[c] += dy[n, t, c] * previous[c]",
+            "d_weight[c] += dy[n, t, c] * previous[c] if t != 1 else 0",
+            "token_shift: weight",
         ),
         "a shared key that gets the gradient of its last use": (
             "kernels/multi_head_attention.py",

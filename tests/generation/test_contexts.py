@@ -28,6 +28,8 @@ KINDS: dict[str, dict[str, Any]] = {
         "window": 9,
         "logit_cap": 8.0,
     },
+    "token shift": {"token_shift": True},
+    "token shift, rotary window": {"token_shift": True, "positions": "rotary", "window": 5, "embedding_norm": True},
     "gelu_exact": {"activation": "gelu_exact", "positions": "none", "norm": "rms", "n_kv_head": 1},
 }
 PROMPTS = ([3], [5, 1, 4, 1, 5, 9, 2, 6, 5, 3], [3], [0, 1], list(range(11)) * 3)

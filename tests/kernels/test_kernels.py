@@ -235,6 +235,8 @@ def cases_not_taken() -> Iterator[tuple[str, list[Any], Callable[[], dict[str, A
     yield "tanh_cap", [x], lambda: {"cap": 1e31}
     for given in ([x, single(4, 6, seed=1)], [x]):
         yield "rms_norm", given, lambda: {"axes": 2}
+    yield "token_shift", [x, single(6)], lambda: {"before": np.ones(6)}
+    yield "token_shift", [x, single(6)], lambda: {"before": [0.5] * 6}
     yield "softmax", [x], lambda: {"axis": 0}
     yield "softmax", [x], lambda: {"axis": -2}
     q, k, v = single(2, 3, 6, 5), single(2, 3, 6, 5, seed=1), single(2, 3, 6, 4)
@@ -333,7 +335,7 @@ def test_a_backward_is_only_given_what_its_own_forward_saved(monkeypatch: pytest
         (Linear(12, 5), (x,)), (Linear(12, 5, activation="gelu"), (x,)), (Linear(12, 5, activation="relu"), (x,)),
         (Linear(12, 5, activation="gelu_exact"), (x,)), (GELU(), (x,)), (GELU("none"), (x,)), (LayerNorm(12), (x,)),
         (Linear(12, 5, activation="relu_squared"), (x,)), (nn.RMSNorm(12), (x,)), (nn.ReLUSquared(), (x,)),
-        (nn.SiLU(), (x,)), (nn.SwiGLU(), (x,)), (nn.TanhCap(2.0), (x,)),
+        (nn.SiLU(), (x,)), (nn.SwiGLU(), (x,)), (nn.TanhCap(2.0), (x,)), (nn.TokenShift(12), (x,)),
         (nn.Softmax(), (x,)), (nn.Softmax(1), (x,)), (nn.Embedding(4, 3), (ids,)),
         (nn.Unembedding(nn.Parameter(single(7, 12))), (x,)), (nn.Attend(2), (x,)), (nn.Attend(2, causal=False), (x,)),
         (nn.Attend(2), (x, mask)), (nn.CrossEntropyLoss(), (single(2, 3, 4), ids)),

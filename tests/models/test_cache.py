@@ -34,6 +34,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "no biases": {"bias": False, "tie_weights": False},
     "capped": {"logit_cap": 2.0, "attention_scale": 0.9},
     "scaled": {"embedding_scale": 3.0, "embedding_norm": True},
+    "token shift": {"token_shift": True},
+    "token shift after a norm": {"token_shift": True, "embedding_norm": True, "positions": "none", "n_kv_head": 2},
+    "token shift, rotary window": {"token_shift": True, "positions": "rotary", "window": 7},
     "modern": {
         "positions": "rotary",
         "norm": "rms",
@@ -114,7 +117,7 @@ def test_bits_of_a_text_do_not_depend_on_others_or_on_threads(
         np.testing.assert_array_equal(logits(slice(1, 5), threads), together[1:])
 
 
-@pytest.mark.parametrize("kind", ["rotary window", "modern"])
+@pytest.mark.parametrize("kind", ["rotary window", "modern", "token shift, rotary window"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_with_a_window_a_text_goes_on_and_memory_stays(kind: str, dtype: Any) -> None:
     model, ids = model_of(kind, dtype), texts(2, 200)
@@ -139,8 +142,9 @@ def test_without_a_window_block_size_is_the_end() -> None:
             model(texts(1, BLOCK + 1))
 
 
-def test_texts_of_different_lengths_are_continued_together() -> None:
-    model, ids, lengths = model_of("rotary"), texts(3, 12), [7, 2, 4]
+@pytest.mark.parametrize("kind", ["rotary", "token shift"])
+def test_texts_of_different_lengths_are_continued_together(kind: str) -> None:
+    model, ids, lengths = model_of(kind), texts(3, 12), [7, 2, 4]
     whole, cache = model(ids), KVCache(model.config, 3, np.float64)
     for b, length in enumerate(lengths):
         cache.make_room(length)
@@ -151,8 +155,9 @@ def test_texts_of_different_lengths_are_continued_together() -> None:
             np.testing.assert_allclose(logits[b, 0], whole[b, length + step], rtol=0, atol=1e-12)
 
 
-def test_texts_are_copied_cleared_and_dropped() -> None:
-    model, ids = model_of("gpt2"), texts(4, 12)
+@pytest.mark.parametrize("kind", ["gpt2", "token shift"])
+def test_texts_are_copied_cleared_and_dropped(kind: str) -> None:
+    model, ids = model_of(kind), texts(4, 12)
     whole, cache = model(ids), KVCache(model.config, 4, np.float64)
     model(ids[:, :6], kv_cache=cache)
     cache.drop(1)  # text 3 takes its place
@@ -177,10 +182,12 @@ def test_memory_grows_and_keeps_what_it_holds() -> None:
     assert slots == {64, 128, 256, 300}
 
 
-def test_a_tensor_gives_a_tensor() -> None:
-    model, ids = model_of("modern"), texts(2, 5)
+@pytest.mark.parametrize("kind", ["modern", "token shift"])
+def test_a_tensor_gives_a_tensor(kind: str) -> None:
+    model, ids = model_of(kind), texts(2, 5)
     cache = KVCache(model.config, 2, np.float64)
-    logits = model(Tensor(ids), kv_cache=cache)
+    model(Tensor(ids[:, :3]), kv_cache=cache)
+    logits = model(Tensor(ids[:, 3:]), kv_cache=cache)
     assert isinstance(logits, Tensor)
     np.testing.assert_allclose(logits.data[:, 0], model(ids)[:, -1], rtol=0, atol=1e-12)
 
@@ -269,12 +276,30 @@ def assert_not_compiled_and_right(model: GPT) -> None:
     np.testing.assert_allclose(logits, model(ids)[:, -1], rtol=0, atol=1e-5)
 
 
-def test_the_memory_of_a_text_is_that_of_its_keys_and_values() -> None:
-    model = model_of("shared heads", np.float32)
+@pytest.mark.parametrize("kind", ["shared heads", "token shift"])
+def test_the_memory_of_a_text_is_that_of_what_is_kept(kind: str) -> None:
+    model = model_of(kind, np.float32)
     cache = KVCache(model.config, 1)
     model(texts(1, BLOCK), kv_cache=cache)
     every = cache.all_layers
-    assert KVCache.bytes_of_text(model.config) == every.keys.nbytes + every.values.nbytes
+    before = 0 if cache.before is None else cache.before.nbytes
+    assert (before > 0) is model.config.token_shift
+    assert KVCache.bytes_of_text(model.config) == every.keys.nbytes + every.values.nbytes + before
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_call_that_fails_leaves_the_vector_before_as_it_was(dtype: Any) -> None:
+    """So that the same tokens can be read again."""
+    model, ids = model_of("token shift", dtype), texts(2, 6)
+    whole, cache = model(ids), KVCache(model.config, 2, dtype)
+    model(ids[:, :3], kv_cache=cache)
+    forward = model.blocks[1].forward
+    model.blocks[1].forward = lambda *_, **__: 1 / 0  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        model(ids[:, 3:], kv_cache=cache)
+    model.blocks[1].forward = forward  # type: ignore[method-assign]
+    logits = model(ids[:, 3:], kv_cache=cache)
+    np.testing.assert_allclose(logits[:, 0], whole[:, -1], rtol=0, atol=1e-12 if dtype == np.float64 else 1e-4)
 
 
 def test_a_text_dropped_from_a_part_stays_in_the_whole() -> None:

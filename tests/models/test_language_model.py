@@ -19,6 +19,7 @@ VARIANTS = [
     replace(SMALL, bias=False),
     replace(SMALL, norm="rms", positions="rotary", qk_norm=True, n_head=4, n_kv_head=2, head_dim=6, window=3),
     replace(SMALL, activation="swiglu", positions="none", tie_weights=False, logit_cap=5.0, embedding_norm=True),
+    replace(SMALL, token_shift=True, positions="rotary"),
     replace(SMALL, activation="silu", n_hidden=7, n_kv_head=1, embedding_scale=2.0),
     replace(SMALL, n_layer=3, n_head=3, n_embd=9, vocab_size=5, bias=False, tie_weights=False, activation="relu"),
 ]
@@ -85,6 +86,7 @@ def test_a_run_has_the_settings_of_the_architecture_as_they_are_described_once()
         "n_hidden": 50,
         "embedding_scale": 3.0,
         "embedding_norm": True,
+        "token_shift": True,
         "logit_cap": 15.0,
         "tie_weights": False,
         "embedding_std": 1.0,
@@ -144,7 +146,7 @@ def test_every_parameter_has_its_role(config: GPTConfig) -> None:
     ends = ("project_in.weight", "project_out.weight", "expand.weight", "contract.weight")
     assert len(roles["matrix"]) == 4 * config.n_layer
     assert all(name.endswith(ends) for name in roles["matrix"])
-    assert all("norm" in name or name.endswith("bias") for name in roles["vector"])
+    assert all("norm" in name or name.endswith("bias") or name == "token_shift.weight" for name in roles["vector"])
     assert sum(map(len, roles.values())) == len(names)
 
 

@@ -119,6 +119,7 @@ def test_all_contenders_of_a_generation_write_the_same_tokens() -> None:
         ({"activation": "swiglu"}, "activation swiglu"),
         ({"embedding_scale": 2.0}, "embedding_scale 2"),
         ({"embedding_norm": True}, "embedding_norm"),
+        ({"token_shift": True}, "token_shift"),
         ({"logit_cap": 15.0}, "logit_cap 15"),
         ({"bias": True, "tie_weights": False}, "a bias in its output head"),
     ],

@@ -45,6 +45,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "embedding scale": {"embedding_scale": 2.5},
     "embedding norm": {"embedding_norm": True},
     "embedding norm, another eps": {"embedding_norm": True, "norm_eps": 0.1, "embedding_scale": 0.5},
+    "token shift": {"token_shift": True},
+    "token shift after scale and norm": {"token_shift": True, "embedding_scale": 0.5, "embedding_norm": True},
     "no biases": {"bias": False},
     "untied": {"tie_weights": False},
     "untied, no biases": {"tie_weights": False, "bias": False},
@@ -64,7 +66,7 @@ MIXTURES: dict[str, dict[str, Any]] = {
     },
     "as the speedrun": {
         "norm": "rms", "positions": "rotary", "activation": "relu_squared", "qk_norm": True, "embedding_norm": True,
-        "logit_cap": 15.0, "bias": False, "tie_weights": False, "window": 5,
+        "logit_cap": 15.0, "bias": False, "tie_weights": False, "window": 5, "token_shift": True,
     },
     "layer norm with all the rest": {
         "positions": "rotary", "activation": "silu", "n_kv_head": 2, "head_dim": 4, "qk_norm": True, "window": 6,
@@ -108,6 +110,7 @@ def mixtures(draw: st.DrawFn) -> dict[str, Any]:
         **some(draw, "logit_cap", 0.5, 20.0),
         **some(draw, "embedding_scale", 0.1, 4.0),
         **some(draw, "embedding_norm", True),
+        **some(draw, "token_shift", True),
         **some(draw, "bias", False),
         **some(draw, "tie_weights", False),
     }

@@ -101,6 +101,20 @@ def test_rms_norm_of_two_axes(leading: Shape, rows: int, size: int, seed: int) -
 
 
 @repeatedly
+@given(LEADING, SIZE, SIZE, st.booleans(), SEED)
+def test_token_shift(leading: Shape, T: int, size: int, has_before: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, weight = rng.standard_normal((*leading, T, size)), rng.standard_normal(size)
+    before = rng.standard_normal((*leading, size)) if has_before else None
+    first = torch.zeros((*leading, 1, size)) if before is None else torch.tensor(before).unsqueeze(-2)
+
+    def oracle(x: Tensor, weight: Tensor) -> Tensor:
+        return x + weight * torch.cat([first, x], dim=-2)[..., :T, :]
+
+    compare(ops.token_shift, [x, weight], oracle, before=before)
+
+
+@repeatedly
 @given(LEADING, st.integers(0, 40), st.sampled_from([0.1, 1.0, 5.0, 1e3]), SEED)
 def test_silu(leading: Shape, size: int, scale: float, seed: int) -> None:
     x = np.random.default_rng(seed).standard_normal((*leading, size)) * scale
@@ -342,6 +356,9 @@ def _float32_cases() -> dict[str, tuple[Callable[..., Any], list[Array | None], 
         q, k, v = (part.unflatten(-1, (2, 4)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
         return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(-2)
 
+    def shifted(x: Tensor, weight: Tensor) -> Tensor:
+        return x + weight * F.pad(x, (0, 0, 1, 0))[..., :-1, :]
+
     return {
         "linear": (ops.linear, [x, normal(5, 7), normal(7)], lambda x, w, b: F.linear(x, w.T, b), {}),
         "unembedding": (ops.unembedding, [x, normal(7, 5), normal(7)], F.linear, {}),
@@ -364,6 +381,8 @@ def _float32_cases() -> dict[str, tuple[Callable[..., Any], list[Array | None], 
         ),
         "rms_norm": (ops.rms_norm, [x, normal(5)], lambda x, weight: F.rms_norm(x, (5,), weight, 1e-5), {}),
         "rms_norm, no weight": (ops.rms_norm, [x], lambda x: F.rms_norm(x, (5,), None, 1e-5), {}),
+        "token_shift": (ops.token_shift, [x, normal(5)], shifted, {}),
+        "token_shift, before in float64": (ops.token_shift, [x, normal(5)], shifted, {"before": np.zeros((2, 5))}),
         "silu": (ops.silu, [2 * x], F.silu, {}),
         "swiglu": (ops.swiglu, [normal(2, 3, 8)], lambda x: F.silu(x[..., :4]) * x[..., 4:], {}),
         "tanh_cap": (ops.tanh_cap, [2 * x], lambda x: torch.tanh(x / 1.7) * 1.7, {"cap": np.float64(1.7)}),
@@ -419,6 +438,12 @@ SPECIAL_CASES: dict[str, tuple[Callable[..., Any], list[Array], Callable[..., Te
     "silu": (ops.silu, [], F.silu, {}),
     "tanh_cap": (ops.tanh_cap, [], lambda x: torch.tanh(x / 2) * 2, {"cap": 2.0}),
     "rms_norm": (ops.rms_norm, [np.full(5, 1.5)], lambda x, g: F.rms_norm(x, (5,), g, 1e-5), {}),
+    "token_shift": (
+        ops.token_shift,
+        [np.full(5, 1.5)],
+        lambda x, w: x + w * F.pad(x, (0, 0, 1, 0))[:-1],
+        {},
+    ),
     "softmax": (ops.softmax, [], lambda x: F.softmax(x, dim=-1), {}),
     "layer_norm": (ops.layer_norm, [np.full(5, 1.5), np.ones(5)], lambda x, g, b: F.layer_norm(x, (5,), g, b), {}),
     "cross_entropy": (

@@ -166,6 +166,19 @@ def test_rms_norm_of_other_axes_is_refused() -> None:
 
 
 @repeatedly
+@given(SHAPES, st.integers(1, 4), st.integers(1, 5), st.booleans(), FLOATS, SEED)
+def test_token_shift(leading: Shape, T: int, size: int, has_before: bool, dtype: str, seed: int) -> None:
+    x, weight = draw_array(seed, (*leading, T, size), dtype), draw_array(seed + 1, (size,), dtype)
+    first = draw_array(seed + 2, (*leading, size), dtype) if has_before else np.zeros((*leading, size), dtype)
+    previous = torch.tensor(first).unsqueeze(-2)
+    agree(
+        lambda x, w: handgrad.token_shift(x, w, first if has_before else None),
+        lambda x, w: x + w * torch.cat([previous, x], dim=-2)[..., :-1, :],
+        [x, weight],
+    )
+
+
+@repeatedly
 @given(SHAPES, st.sampled_from(["mean", "sum", "none"]), FLOATS, SEED)
 def test_losses(shape: Shape, reduction: Any, dtype: str, seed: int) -> None:
     logits = draw_array(seed, (*shape, 5), dtype)

@@ -36,6 +36,8 @@ def logits_of(parameters: Parameters, config: GPTConfig, ids: Any) -> Any:
         x = x + parameters["position_embedding.weight"][:T]
     if config.embedding_norm:
         x = _root_mean_square_norm(x, config.norm_eps)
+    if config.token_shift:
+        x = x.at[:, 1:].add(parameters["token_shift.weight"] * x[:, :-1])
     rotate = _rotation(config, T)
     for block in range(config.n_layer):
         part = _Part(parameters, config, f"blocks.{block}.")

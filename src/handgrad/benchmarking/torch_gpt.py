@@ -109,6 +109,15 @@ class Block(nn.Module):
         return x + self.feed_forward(self.norm_2(x))
 
 
+class TokenShift(nn.Module):
+    def __init__(self, n_embd: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(n_embd))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.weight * F.pad(x, (0, 0, 1, 0))[:, :-1]
+
+
 class TorchGPT(nn.Module):
     """A GPT with the options of ours except dropout, whose random numbers cannot be compared."""
 
@@ -119,6 +128,7 @@ class TorchGPT(nn.Module):
         self.token_embedding = nn.Embedding(config.vocab_size, config.n_embd)
         learned = config.positions == "learned"
         self.position_embedding = nn.Embedding(config.block_size, config.n_embd) if learned else None
+        self.token_shift = TokenShift(config.n_embd) if config.token_shift else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm = NORMS[config.norm](config.n_embd, eps=config.norm_eps)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=config.bias and not config.tie_weights)
@@ -134,6 +144,8 @@ class TorchGPT(nn.Module):
             x = x + self.position_embedding(torch.arange(ids.shape[1]))
         if config.embedding_norm:
             x = F.rms_norm(x, (config.n_embd,), eps=config.norm_eps)
+        if self.token_shift is not None:
+            x = self.token_shift(x)
         for block in self.blocks:
             x = block(x)
         logits = self.head(self.norm(x))

@@ -28,6 +28,7 @@ def why_not_gpt2(config: GPTConfig) -> str | None:
         f"activation {config.activation}": config.activation not in _ACTIVATIONS,
         f"embedding_scale {config.embedding_scale:g}": config.embedding_scale != 1,
         "embedding_norm": config.embedding_norm,
+        "token_shift": config.token_shift,
         f"logit_cap {config.logit_cap:g}": config.logit_cap > 0,
         "a bias in its output head": config.bias and not config.tie_weights,
     }

@@ -15,9 +15,11 @@ _KINDS: dict[str, dict[str, Any]] = {
     "GPT-2": {},
     "a modern GPT": {
         "positions": "rotary", "norm": "rms", "qk_norm": True, "activation": "relu_squared", "n_kv_head": 2,
-        "window": 7, "bias": False, "tie_weights": False, "logit_cap": 5.0,
+        "window": 7, "bias": False, "tie_weights": False, "logit_cap": 5.0, "token_shift": True,
     },
-    "SwiGLU": {"activation": "swiglu", "positions": "none", "n_kv_head": 1, "embedding_norm": True},
+    "SwiGLU": {
+        "activation": "swiglu", "positions": "none", "n_kv_head": 1, "embedding_norm": True, "token_shift": True,
+    },
 }  # fmt: skip
 _TEXTS, _PROMPT, _TOKENS = 3, 11, 29
 

@@ -45,6 +45,7 @@ def kernel_cases() -> dict[str, tuple[Inputs, dict[str, Any]]]:
         "add_gradients": ((normal(1001), normal(1001), normal(1001)), {}),
         "linear_relu_squared": ((x, weight, bias), {}),
         "rms_norm": ((x, normal(67)), {}),
+        "token_shift": ((x, normal(67)), {}),
         "relu_squared": ((3 * x,), {}),
         "silu": ((3 * x,), {}),
         "swiglu": ((3 * normal(3, 5, 134),), {}),

@@ -54,6 +54,7 @@ def layer_cases() -> list[ModuleCase]:
         ("RMSNorm", nn.RMSNorm(3, dtype=np.float64), x, {}),
         ("RMSNorm, two axes", nn.RMSNorm((5, 3), dtype=np.float64), x, {}),
         ("RMSNorm, no gain", nn.RMSNorm(3, eps=0.1, elementwise_affine=False), x, {}),
+        ("TokenShift", nn.TokenShift(3, dtype=np.float64), x, {}),
         ("ReLUSquared", nn.ReLUSquared(), away_from_kink, {}),
         ("SiLU", nn.SiLU(), x, {}),
         ("SwiGLU", nn.SwiGLU(), wide, {}),
@@ -106,6 +107,7 @@ def gpt_cases() -> list[ModuleCase]:
         "GPT, squared relu, scaled embeddings": {**small, "activation": "relu_squared", "embedding_scale": 3.0},
         "GPT, silu, capped logits": {**small, "activation": "silu", "logit_cap": 1.5},
         "GPT, swiglu, normalised embeddings": {**small, "activation": "swiglu", "embedding_norm": True},
+        "GPT, token shift": {**small, "token_shift": True, "embedding_scale": 2.0},
         "GPT, modern": {**small, **MODERN},
     }
     cases = []
@@ -133,6 +135,7 @@ MODERN: dict[str, Any] = {
     "logit_cap": 5.0,
     "tie_weights": False,
     "embedding_norm": True,
+    "token_shift": True,
 }
 """Nearly all that differs from GPT-2 in one small model."""
 

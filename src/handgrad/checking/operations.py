@@ -156,10 +156,18 @@ def _norms_and_nonlinearities() -> list[OperationCase]:
     kept_away = {"x": away_from_the_kink(rng, (2, 3, 5), weight, bias), "weight": weight, "bias": bias}
     without_bias = {"x": away_from_the_kink(rng, (2, 3, 5), weight, 0 * bias), "weight": weight}
     gated, eps = 2 * normal(2, 5, 8), 0.1  # so large an eps shows in every gradient
+    before = normal(2, 5)
     return [
         OperationCase("rms_norm", ops.rms_norm, {"x": x, "weight": normal(5)}),
         OperationCase("rms_norm, no weight", ops.rms_norm, {"x": x}, lambda: {"eps": eps}),
         OperationCase("rms_norm, two axes", ops.rms_norm, {"x": x, "weight": normal(3, 5)}, lambda: {"axes": 2}),
+        OperationCase("token_shift", ops.token_shift, {"x": x, "weight": normal(5)}),
+        OperationCase(
+            "token_shift, a vector before",
+            ops.token_shift,
+            {"x": x, "weight": normal(5)},
+            lambda: {"before": before},
+        ),
         OperationCase("relu_squared", ops.relu_squared, {"x": np.where(np.abs(x) < 0.05, 0.5, x)}),
         OperationCase("linear_relu_squared", ops.linear_relu_squared, kept_away),
         OperationCase("linear_relu_squared, no bias", ops.linear_relu_squared, without_bias),

@@ -31,6 +31,7 @@ from handgrad.kernels import (
     softmax,
     swiglu,
     tanh_cap,
+    token_shift,
     unembedding,
 )
 from handgrad.kernels.kernel import Kernel, everything
@@ -54,6 +55,7 @@ KERNELS = {
     "silu": Kernel(silu.silu, silu.silu_backward, everything),
     "swiglu": Kernel(swiglu.swiglu, swiglu.swiglu_backward, everything),
     "tanh_cap": Kernel(tanh_cap.tanh_cap, tanh_cap.tanh_cap_backward, tanh_cap.takes),
+    "token_shift": Kernel(token_shift.token_shift, token_shift.token_shift_backward, token_shift.takes, adds_into=True),
     "softmax": Kernel(softmax.softmax, softmax.softmax_backward, softmax.takes),
     "attention": Kernel(attention.attention, attention.attention_backward, attention.takes),
     "multi_head_attention": Kernel(

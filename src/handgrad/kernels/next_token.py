@@ -43,6 +43,7 @@ OF_BLOCK = (
 """A block's parameters, in the order of ``Weights.of_blocks``."""
 OF_MODEL = (
     "token_embedding.weight", "position_embedding.weight", "norm.weight", "norm.bias", "head.weight", "head.bias",
+    "token_shift.weight",
 )  # fmt: skip
 """The other parameters, in the order of ``Weights.of_model``."""
 
@@ -52,7 +53,7 @@ class Weights(NamedTuple):
 
     data: Array
     of_model: Array
-    """(6,)"""
+    """(7,)"""
     of_blocks: Array
     """(n_layer, 12)"""
 
@@ -83,9 +84,17 @@ class Kind(NamedTuple):
 
 
 def next_token_logits(
-    weights: Weights, kind: Kind, ids: Array, cache: KeysAndValues, window: int, rope_base: float | None, team: Team
-) -> Array:
-    """Logits (B, V) after one further token ``ids`` (B,), int64, of each text.
+    weights: Weights,
+    kind: Kind,
+    ids: Array,
+    cache: KeysAndValues,
+    before: Array | None,
+    window: int,
+    rope_base: float | None,
+    team: Team,
+) -> tuple[Array, Array | None]:
+    """Logits (B, V) after one further token ``ids`` (B,), int64, of each text; and, for a model with ``token_shift``,
+    the embedding (B, C) of this token, which takes the place of ``before``, that of the token before it.
 
     ``cache`` has all layers, keys and values (n_layer, N, K, S, D), and room for the token, whose slots are written;
     the caller counts the token. The threads of ``team`` share the columns of every matrix; or the texts, if these are
@@ -93,9 +102,13 @@ def next_token_logits(
     """
     if team.size > 1 and len(ids) >= 2 * team.size and kind.n_embd < _MANY_COLUMNS:
         parts = np.array_split(np.arange(len(ids)), team.size)
-        share = [(ids[some], cache._replace(texts=cache.texts[some])) for some in parts]
-        rows = team.map(lambda part: next_token_logits(weights, kind, *part, window, rope_base, ALONE), share)
-        return np.concatenate(rows)
+        share = [
+            (ids[some], cache._replace(texts=cache.texts[some]), None if before is None else before[some])
+            for some in parts
+        ]
+        found = team.map(lambda part: next_token_logits(weights, kind, *part, window, rope_base, ALONE), share)
+        together = np.concatenate([logits for logits, _ in found])
+        return together, None if before is None else np.concatenate([last for _, last in found])
     B, S, C, H, K, D = len(ids), cache.values.shape[-2], kind.n_embd, kind.n_head, kind.n_kv_head, kind.head_dim
     positions = cache.positions[cache.texts]
     cos = sin = np.empty((0, 0), np.float32)
@@ -106,20 +119,22 @@ def next_token_logits(
         for columns in (C, (H + 2 * K) * D, H * D, kind.expanded, kind.hidden, kind.vocab_size)
     )
     normed, branch = np.empty((2, team.size, B, C), np.float32)
+    previous = np.empty((0, C), np.float32) if before is None else before
+    embedded = np.empty_like(previous)
     scores = np.empty((team.size, S), np.float32)
     counters = new_counters(team.size)
 
     def run(thread: int) -> None:
         _forward(
-            *weights, kind, ids, *cache[:4], positions, window or S, cos, sin, x, qkv, y, expanded, activated,
-            normed[thread], branch[thread], scores[thread], counters, thread, team.size, logits,
+            *weights, kind, ids, *cache[:4], positions, window or S, cos, sin, previous, embedded, x, qkv, y, expanded,
+            activated, normed[thread], branch[thread], scores[thread], counters, thread, team.size, logits,
         )  # fmt: skip
 
     if team.size == 1:
         run(0)
     else:
         team.together(run, give_up=lambda: cancel(counters))
-    return logits
+    return logits, None if before is None else embedded
 
 
 @compiled_in_order
@@ -209,8 +224,8 @@ def _add(x, y, begin, end):  # type: ignore[no-untyped-def]
 
 @compiled
 def _forward(  # type: ignore[no-untyped-def]
-    data, of_model, of_blocks, kind, ids, keys, values, texts, used, positions, window, cos, sin, x, qkv, y, expanded,
-    activated, normed, branch, scores, counters, thread, threads, logits,
+    data, of_model, of_blocks, kind, ids, keys, values, texts, used, positions, window, cos, sin, previous, embedded, x,
+    qkv, y, expanded, activated, normed, branch, scores, counters, thread, threads, logits,
 ):  # fmt: skip
     B, C, H, K, D, V = ids.size, kind.n_embd, kind.n_head, kind.n_kv_head, kind.head_dim, kind.vocab_size
     hidden, turns, width = kind.hidden, cos.size > 0, (H + 2 * K) * D
@@ -224,14 +239,19 @@ def _forward(  # type: ignore[no-untyped-def]
             if of_model[1] >= 0:
                 value += data[position + c]
             x[b, c] = value
-    meet(counters, thread, threads)
     if kind.embedding_norm:
+        meet(counters, thread, threads)
         _normalise(x, data, -1, -1, True, kind.norm_eps, normed)
         meet(counters, thread, threads)
         for b in range(B):
             for c in range(begin, end):
                 x[b, c] = normed[b, c]
-        meet(counters, thread, threads)
+    if of_model[6] >= 0:
+        for b in range(B):
+            for c in range(begin, end):
+                embedded[b, c] = x[b, c]
+                x[b, c] += data[of_model[6] + c] * previous[b, c]
+    meet(counters, thread, threads)
     for layer in range(of_blocks.shape[0]):
         at = of_blocks[layer]
         _normalise(x, data, at[0], at[1], kind.rms, kind.norm_eps, normed)

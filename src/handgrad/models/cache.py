@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from handgrad.models.config import GPTConfig
+from handgrad.nn import ArrayOrTensor
 from handgrad.ops.cached_attention import KeysAndValues
 from handgrad.system.arrays import Array
 
@@ -19,7 +20,8 @@ class KVCache:
     A text may have at most ``config.block_size`` tokens, unless the model reads any length: then the tokens before its
     window are forgotten, and memory stays as it is.
 
-    The cache takes 2 n_layer n_kv_head head_dim numbers for a token. Memory grows with the longest text.
+    The cache takes 2 n_layer n_kv_head head_dim numbers for a token. Memory grows with the longest text. For a model
+    with ``token_shift`` it also keeps the embedding of each text's last token, n_embd numbers.
     """
 
     def __init__(self, config: GPTConfig, batch_size: int = 1, dtype: npt.DTypeLike = np.float32) -> None:
@@ -31,7 +33,8 @@ class KVCache:
     @staticmethod
     def bytes_of_text(config: GPTConfig) -> int:
         """The memory of a whole block of one text, in float32."""
-        return 8 * config.n_layer * config.kv_heads * config.head_size * config.block_size
+        keys_and_values = 2 * config.n_layer * config.kv_heads * config.head_size * config.block_size
+        return 4 * (keys_and_values + config.n_embd * config.token_shift)
 
     @property
     def batch_size(self) -> int:
@@ -52,6 +55,13 @@ class KVCache:
     def positions(self) -> Array:
         """How many tokens of each text the model has read, (B,)."""
         return self._memory.positions[self.texts]
+
+    @property
+    def before(self) -> Array | None:
+        """The embedding of each text's last token, (B, C), zeros for a text without tokens; None for a model without
+        ``token_shift``.
+        """
+        return None if self._memory.before is None else self._memory.before[self.texts]
 
     @property
     def all_layers(self) -> KeysAndValues:
@@ -91,10 +101,15 @@ class KVCache:
             most = max(2 * self.config.window, needed, _FEWEST_SLOTS) if reads_any_length else block_size
             self._memory.grow(self.config, min(max(2 * self.slots, needed, _FEWEST_SLOTS), most))
 
-    def advance(self, tokens: int) -> None:
-        """Counts so many tokens of each text as read, once all layers have written their keys and values."""
+    def advance(self, tokens: int, last: ArrayOrTensor | None = None) -> None:
+        """Counts so many tokens of each text as read, once all layers have written their keys and values.
+
+        ``last`` (B, C) has the embedding of each text's last token, if the model has ``token_shift``.
+        """
         self._memory.used[self.texts] += tokens
         self._memory.positions[self.texts] += tokens
+        if self._memory.before is not None:
+            self._memory.before[self.texts] = last
 
     def part(self, texts: slice) -> "KVCache":
         """The cache of some of the texts, in the same memory."""
@@ -106,6 +121,8 @@ class KVCache:
         """Forgets all tokens of a text."""
         place = self.texts[text]
         self._memory.used[place] = self._memory.positions[place] = 0
+        if self._memory.before is not None:
+            self._memory.before[place] = 0
 
     def copy(self, text: int, other: int) -> None:
         """Gives one text the tokens of another."""
@@ -134,6 +151,7 @@ class _Memory:
     def __init__(self, config: GPTConfig, texts: int, slots: int, dtype: npt.DTypeLike) -> None:
         self.used = np.zeros(texts, np.int64)
         self.positions = np.zeros(texts, np.int64)
+        self.before: Array | None = np.zeros((texts, config.n_embd), dtype) if config.token_shift else None
         self._allocate(config, slots, dtype)
 
     def _allocate(self, config: GPTConfig, slots: int, dtype: npt.DTypeLike) -> None:
@@ -151,3 +169,5 @@ class _Memory:
         self.positions[text] = self.positions[other]
         for each in (self.keys, self.values):
             each[:, text, :, :used] = each[:, other, :, :used]
+        if self.before is not None:
+            self.before[text] = self.before[other]

@@ -54,6 +54,8 @@ class Architecture:
     """Factor of the token embedding."""
     embedding_norm: bool = False
     """Bring the embeddings to a root mean square of 1 before the first block."""
+    token_shift: bool = False
+    """Add to each token's embedding a learned share, for each component, of that of the token before it."""
     logit_cap: float = 0.0
     """Soft limit of the logits: cap · tanh(logits / cap); 0 for none."""
     tie_weights: bool = True
@@ -103,7 +105,7 @@ class GPTConfig(Architecture):
                 self._check_size(name, 1)
         self._check_size("window", 0)
         self._check_heads()
-        for name in ("bias", "tie_weights", "qk_norm", "embedding_norm", "zero_init"):
+        for name in ("bias", "tie_weights", "qk_norm", "embedding_norm", "token_shift", "zero_init"):
             if type(getattr(self, name)) is not bool:
                 raise InputError(f"{name} must be true or false, not {str(getattr(self, name))[:80]!r}")
         self._check_number("dropout", 0, "lie in [0, 1)", below=1)
@@ -198,7 +200,7 @@ class GPTConfig(Architecture):
         tables = (self.vocab_size + (self.block_size if self.positions == "learned" else 0)) * C
         vectors = sum(parameter.size for parameter in new_norm(self.norm, 1).parameters())  # gain, perhaps a bias
         norms = (2 * self.n_layer + 1) * vectors * C
-        return in_maps - shared + tables + norms
+        return in_maps - shared + tables + norms + C * self.token_shift
 
     @property
     def n_in_matrices(self) -> int:

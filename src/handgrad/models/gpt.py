@@ -22,6 +22,7 @@ from handgrad.nn import (
     Parameter,
     RMSNorm,
     TanhCap,
+    TokenShift,
     TransformerBlock,
     Unembedding,
     init,
@@ -44,6 +45,7 @@ class GPT(LanguageModel):
         self.token_embedding = Embedding(V, C, **made)
         self.position_embedding = Embedding(config.block_size, C, **made) if config.positions == "learned" else None
         self.embedding_norm = RMSNorm(C, config.norm_eps, elementwise_affine=False) if config.embedding_norm else None
+        self.token_shift = TokenShift(C, dtype=dtype) if config.token_shift else None
         self.dropout = Dropout(config.dropout, rng=rng)
         self.blocks = [
             TransformerBlock(
@@ -91,11 +93,17 @@ class GPT(LanguageModel):
             x = x + self.position_embedding(Tensor(positions) if isinstance(ids, Tensor) else positions)
         if self.embedding_norm is not None:
             x = self.embedding_norm(x)
+        last = None
+        if self.token_shift is not None:
+            if kv_cache is None:
+                x = self.token_shift(x)
+            else:
+                last, x = x[:, -1], self.token_shift(x, kv_cache.before)
         x = self.dropout(x)
         for number, block in enumerate(self.blocks):
             x = block(x) if kv_cache is None else block(x, kv_cache=kv_cache.layer(number))
         if kv_cache is not None:
-            kv_cache.advance(T)
+            kv_cache.advance(T, last)
             x = x[:, -1:]
         x = self.norm(x)
         logits = self.head(x)
@@ -111,6 +119,8 @@ class GPT(LanguageModel):
         for block in reversed(self.blocks):
             dx = block.backward(dx)
         dx = self.dropout.backward(dx)
+        if self.token_shift is not None:
+            dx = self.token_shift.backward(dx)
         if self.embedding_norm is not None:
             dx = self.embedding_norm.backward(dx)
         # x is a sum of both embeddings, so both receive dx; all sequences of the batch share the position embeddings.

@@ -70,8 +70,10 @@ class NextToken:
         cache.make_room(1)
         base = config.rope_base if config.positions == "rotary" else None
         team = self._team if len(ids) * self.model.n_parameters >= _WORTH_A_TEAM else ALONE
-        logits = kernel.next_token_logits(weights, kind, ids, cache.all_layers, config.window, base, team)
-        cache.advance(1)
+        logits, last = kernel.next_token_logits(
+            weights, kind, ids, cache.all_layers, cache.before, config.window, base, team
+        )
+        cache.advance(1, last)
         return logits
 
 

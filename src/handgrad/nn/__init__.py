@@ -31,6 +31,7 @@ from handgrad.nn.layers import (
     Linear,
     MaxPool2d,
     RMSNorm,
+    TokenShift,
     Unembedding,
 )
 from handgrad.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, cross_entropy_loss, mse_loss
@@ -82,6 +83,7 @@ __all__ = [
     "TanhCap",
     "TensorDataset",
     "TokenDataset",
+    "TokenShift",
     "TransformerBlock",
     "Unembedding",
     "cross_entropy_loss",

@@ -32,6 +32,7 @@ from handgrad.autograd.functions import (
     swiglu,
     tanh,
     tanh_cap,
+    token_shift,
 )
 from handgrad.autograd.tensor import Tensor, TensorLike
 
@@ -85,4 +86,5 @@ __all__ = [
     "swiglu",
     "tanh",
     "tanh_cap",
+    "token_shift",
 ]

@@ -18,6 +18,7 @@ from handgrad.nn.parameter import Parameter
 from handgrad.ops.conv2d import IntPair, pair
 from handgrad.ops.precision import Precision, check_precision
 from handgrad.ops.shapes import sizes_of
+from handgrad.system.arrays import Array
 
 Activation = Literal["gelu", "gelu_exact", "relu", "relu_squared"]
 """The name of a nonlinearity: gelu is GPT-2's tanh form."""
@@ -154,6 +155,21 @@ class RMSNorm(Layer):
     def forward(self, x: ArrayOrTensor) -> ArrayOrTensor:
         axes = _axes_to_normalise(self, x)
         return self.apply(ops.rms_norm, x, self.weight, eps=self.eps, **axes)
+
+
+class TokenShift(Layer):
+    """Each token's vector plus a share of the one before it: (..., T, num_features) to the same shape.
+
+    The share of each component, ``weight``, starts at 0, so that the layer begins as the identity. ``before``
+    (..., num_features) is the vector before the first one, if the text began earlier; it gets no gradient.
+    """
+
+    def __init__(self, num_features: int, *, dtype: npt.DTypeLike = np.float32) -> None:
+        self.num_features = index(num_features)
+        self.weight = Parameter(np.zeros(self.num_features, dtype))
+
+    def forward(self, x: ArrayOrTensor, before: Array | None = None) -> ArrayOrTensor:
+        return self.apply(ops.token_shift, x, self.weight, before=before)
 
 
 class Conv2d(Layer):

@@ -52,6 +52,7 @@ from handgrad.ops.silu import *
 from handgrad.ops.softmax import *
 from handgrad.ops.swiglu import *
 from handgrad.ops.tanh_cap import *
+from handgrad.ops.token_shift import *
 from handgrad.ops.unembedding import *
 from handgrad.ops.weighted_cross_entropy import *
 

@@ -155,6 +155,15 @@ def rotary(x: TensorLike, offset: int = 0, base: float = 10000.0) -> Tensor:
     return apply(ops.rotary, floating(x), offset=offset, base=base)
 
 
+def token_shift(x: TensorLike, weight: TensorLike, before: TensorLike | None = None) -> Tensor:
+    """y_t = x_t + weight · x_{t-1} for x (..., T, C) and weight (C,).
+
+    x_{-1} is ``before`` (..., C), which gets no gradient, or 0.
+    """
+    constant = None if before is None else as_tensor(before)
+    return apply(ops.token_shift, *promoted_tensors(floating(x), weight), before=constant)
+
+
 def share_heads(x: TensorLike, n_query: int) -> Tensor:
     """Each head of keys or values (..., K, T, D) n_query times in a row, for so many query heads."""
     return apply(ops.share_heads, floating(x), n_query=n_query)
