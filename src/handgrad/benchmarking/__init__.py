@@ -18,7 +18,7 @@ from handgrad.benchmarking.contenders import (
 )
 from handgrad.benchmarking.floor import flops_of, products_contender
 from handgrad.benchmarking.profile import Row, profile
-from handgrad.benchmarking.side_by_side import BenchmarkResult, as_json, compare, machine
+from handgrad.benchmarking.side_by_side import BenchmarkResult, as_json, compare, machine, pytorch_contenders
 from handgrad.benchmarking.timing import Times, alternate
 
 __all__ = [
@@ -39,5 +39,6 @@ __all__ = [
     "handgrad_contender",
     "profile",
     "pytorch_contender",
+    "pytorch_contenders",
     "transformers_contender",
 ]

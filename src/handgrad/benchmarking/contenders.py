@@ -40,6 +40,8 @@ class Contender:
     prepare: Callable[[], None] = field(default=lambda: None)
     """Compiles the code, if there is any to compile, and changes nothing else."""
     close: Callable[[], None] = field(default=lambda: None)
+    model: Any = None
+    """PyTorch's model; None for the others."""
 
 
 def has_torch() -> bool:
@@ -123,7 +125,7 @@ def pytorch_contender(
 
     torch.set_num_threads(available_cores())
     same = case.make_model()
-    model: Any = torch_twin(same)
+    model: Any = torch_twin(same).train(work == "training")
     optimizer = _torch_optimizer(case, model, {name: p.role for name, p in same.named_parameters()})
     schedule = case.train.make_schedule()
     shares = [group["lr"] / case.train.lr for group in optimizer.param_groups]  # Muon has a rate of its own
@@ -174,7 +176,7 @@ def pytorch_contender(
 
     runs: dict[Work, Callable[[], float]] = {"training": train, "evaluation": evaluate_all, "generation": write}
     name = f"{'PyTorch compiled' if compiled else EAGER}{BF16 if bfloat16 else ''}"
-    return Contender(name, runs[work], prepare=prepare)
+    return Contender(name, runs[work], prepare=prepare, model=model)
 
 
 def jax_contender(case: Case, work: Work = "training") -> Contender:

@@ -106,7 +106,7 @@ def compare(
     floors = [products_contender(case, replicas, bfloat16=each) for each in precisions if work == "training"]
     others: list[Contender] = []
     if has_torch():
-        others += _pytorch_contenders(case, work, compiled and not generates, bfloat16, say)
+        others += pytorch_contenders(case, work, compiled and not generates, bfloat16, say)
         if generates and has_transformers():
             others += _if_possible(lambda: transformers_contender(case), say)
     if jax and has_jax() and not generates:
@@ -150,9 +150,13 @@ def _if_possible(make: Callable[[], Contender], say: Callable[[str], None]) -> l
     return [contender]
 
 
-def _pytorch_contenders(
+def pytorch_contenders(
     case: Case, work: Work, compiled: bool, bfloat16: bool, say: Callable[[str], None]
 ) -> list[Contender]:
+    """PyTorch, eager and perhaps compiled, in float32 and perhaps bfloat16, ready to run. ``say`` reports who cannot.
+
+    Raises InputError if PyTorch is not installed.
+    """
     found = []
     for is_compiled in (False, True)[: 1 + compiled]:
         for is_bfloat16 in (False, True)[: 1 + bfloat16]:

@@ -61,6 +61,7 @@ class Attention(nn.Module):
         self.project_in = nn.Linear(config.n_embd, inner + 2 * self.n_kv_head * self.head_dim, bias=config.bias)
         self.project_out = nn.Linear(inner, config.n_embd, bias=config.bias)
         self.scale, self.qk_norm, self.eps = config.attention_scale, config.qk_norm, config.norm_eps
+        self.dropout = nn.Dropout(config.dropout)
         rotary = config.positions == "rotary"
         self.rotary = Rotary(self.head_dim, config.block_size, config.rope_base) if rotary else None
         distance = torch.arange(config.block_size)[:, None] - torch.arange(config.block_size)
@@ -77,10 +78,11 @@ class Attention(nn.Module):
             q, k = self.rotary(q), self.rotary(k)
         seen = None if self.seen is None else self.seen[:T, :T]
         shared = self.n_kv_head != self.n_head  # then query head h uses key head h // (n_head / n_kv_head)
+        dropped = self.dropout.p if self.training else 0.0
         y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=seen, is_causal=seen is None, scale=self.scale, enable_gqa=shared
+            q, k, v, attn_mask=seen, dropout_p=dropped, is_causal=seen is None, scale=self.scale, enable_gqa=shared
         )
-        return self.project_out(y.transpose(1, 2).flatten(2))
+        return self.dropout(self.project_out(y.transpose(1, 2).flatten(2)))
 
 
 class FeedForward(nn.Module):
@@ -91,9 +93,10 @@ class FeedForward(nn.Module):
         self.expand = nn.Linear(config.n_embd, 2 * n_hidden if gated else n_hidden, bias=config.bias)
         self.activation = ACTIVATIONS[config.activation]
         self.contract = nn.Linear(n_hidden, config.n_embd, bias=config.bias)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.contract(self.activation(self.expand(x)))
+        return self.dropout(self.contract(self.activation(self.expand(x))))
 
 
 class Block(nn.Module):
@@ -119,16 +122,16 @@ class TokenShift(nn.Module):
 
 
 class TorchGPT(nn.Module):
-    """A GPT with the options of ours except dropout, whose random numbers cannot be compared."""
+    """A GPT with the options of ours. Dropout stands in the same places, but PyTorch draws other random numbers."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        assert config.dropout == 0
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.n_embd)
         learned = config.positions == "learned"
         self.position_embedding = nn.Embedding(config.block_size, config.n_embd) if learned else None
         self.token_shift = TokenShift(config.n_embd) if config.token_shift else None
+        self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm = NORMS[config.norm](config.n_embd, eps=config.norm_eps)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=config.bias and not config.tie_weights)
@@ -146,6 +149,7 @@ class TorchGPT(nn.Module):
             x = F.rms_norm(x, (config.n_embd,), eps=config.norm_eps)
         if self.token_shift is not None:
             x = self.token_shift(x)
+        x = self.dropout(x)
         for block in self.blocks:
             x = block(x)
         logits = self.head(self.norm(x))

@@ -21,6 +21,11 @@ from handgrad.training.stability import first_gradient, first_weight
 _BATCHES, _DROPOUT, _EPOCHS = 1, 2, 3
 
 
+def batch_generator(seed: int, number: int) -> np.random.Generator:
+    """The generator that draws the batches of a run's step; ``number`` counts from 0."""
+    return np.random.default_rng([seed, _BATCHES, number])
+
+
 class Stepper:
     """Makes the steps of a run. The random numbers of a step depend on the seed and the step's number alone."""
 
@@ -98,7 +103,7 @@ class Stepper:
             first = number * config.grad_accum_steps
             numbers = range(first, first + config.grad_accum_steps)
             return [self.epochs.batch(each, config.batch_size, self.check_windows) for each in numbers]
-        rng = np.random.default_rng([config.seed, _BATCHES, number])
+        rng = batch_generator(config.seed, number)
         if self.windows is not None:
             return [
                 self.windows.random_batch(config.batch_size, rng, self.check_windows)
