@@ -18,6 +18,8 @@ _DRAWN = ("nanogpt-cpu", "nanogpt-gpu")
 def _own(rung: Rung) -> list[Record]:
     """The records in the rung's own precision, on the processor that comes first in the file."""
     own = [record for record in rung.records if record.precision == rung.config.precision]
+    if not own:
+        return []
     return [record for record in own if record.processor == own[0].processor]
 
 
@@ -76,9 +78,13 @@ def _ladder(track: Track, rungs: Sequence[Rung]) -> list[list[str]]:
         own = _own(rung)
         name = f"[{rung.number} {rung.name}](../{rung.learn})" if rung.learn else f"{rung.number} {rung.name}"
         seconds = [record.seconds for record in own if record.seconds is not None]
-        now = statistics.fmean(seconds) if len(seconds) == len(own) else None
-        cells = [name, rung.says, f"{rung.config.max_steps * rung.members:,}", _spread([one.loss for one in own], 3)]
-        cells.append(_spread(seconds, 1) if now is not None else f"{len(seconds)} of {len(own)} reach it")
+        now = statistics.fmean(seconds) if own and len(seconds) == len(own) else None
+        cells = [name, rung.says, f"{rung.config.max_steps * rung.members:,}"]
+        if own:
+            cells.append(_spread([one.loss for one in own], 3))
+            cells.append(_spread(seconds, 1) if now is not None else f"{len(seconds)} of {len(own)} seeds reach it")
+        else:
+            cells += ["not run whole", ""]
         if track.target is not None:
             cells.append(f"{before - now:,.1f}" if before is not None and now is not None else "")
         before = now
