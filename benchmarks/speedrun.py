@@ -29,7 +29,7 @@ from handgrad.data.batches import Batch
 from handgrad.experiments.speedrun import Rung, Track, check_is_the_text, read_rungs, track_called
 from handgrad.models import new_model
 from handgrad.ops.precision import Precision
-from handgrad.runs import PRESETS, TrainConfig, choose_replicas
+from handgrad.runs import TrainConfig, choose_replicas
 from handgrad.system.errors import InputError
 from handgrad.system.files import write_json
 from handgrad.tokenizers import CharTokenizer
@@ -37,16 +37,6 @@ from handgrad.training.evaluation import TOKENS_PER_BATCH
 from handgrad.training.replicas import cores_for
 from handgrad.training.step import Stepper, batch_generator
 
-NANOGPT_GPU = replace(
-    PRESETS["shakespeare-cpu"],
-    n_layer=6,
-    n_head=6,
-    n_embd=384,
-    block_size=256,
-    batch_size=64,
-    dropout=0.2,
-    max_steps=5000,
-)
 ROUNDS = {"nanogpt-cpu": 9, "nanogpt-gpu": 2}
 STEPS_OF_A_TURN = {"nanogpt-cpu": None, "nanogpt-gpu": 1}
 
@@ -92,26 +82,19 @@ class Trained:
 
 
 def recipe_of(track: Track, corpus: Corpus, seed: int) -> Recipe:
-    """nanoGPT's recipe, which the track is named after."""
-    train = NANOGPT_GPU if track.name == "nanogpt-gpu" else read_rungs(track)[0].config
+    """nanoGPT's recipe, which the track is named after: the first rung of its ladder."""
     data = encode_corpus(corpus, CharTokenizer().train(corpus.split()[0]))
-    return recipe_with(replace(train, seed=seed), data)
+    return recipe_with(replace(read_rungs(track)[0].config, seed=seed), data)
 
 
 def recipe_with(train: TrainConfig, data: TokenData) -> Recipe:
     return Recipe("nanoGPT's recipe", train, data.tokenizer.vocab_size, train.block_size, data)
 
 
-def rungs_beside(track: Track, say: Callable[[str], None]) -> tuple[Rung, ...]:
-    """The first and the last rung of the CPU's ladder, and the last of the GPU's, if there is that ladder."""
-    if track.name == "nanogpt-cpu":
-        first, *others = read_rungs(track)
-        return first, *others[-1:]
-    try:
-        return read_rungs(track)[-1:]
-    except InputError as error:
-        say(f"{OURS} is left out: {error}")
-        return ()
+def rungs_beside(track: Track) -> tuple[Rung, ...]:
+    """Those that are timed beside PyTorch: the record, and the first rung if its steps are short."""
+    first, *_, record = read_rungs(track)
+    return (first, record) if track.name == "nanogpt-cpu" else (record,)
 
 
 def rung_contender(rung: Rung, data: TokenData, seed: int, precision: Precision) -> Contender:
@@ -248,7 +231,7 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         timed = time_in_turn(
             recipe,
-            rungs_beside(track, print),
+            rungs_beside(track),
             rounds=arguments.rounds or ROUNDS[track.name],
             steps=arguments.steps or STEPS_OF_A_TURN[track.name],
             compiled=track.name == "nanogpt-cpu" if arguments.compiled is None else arguments.compiled,
