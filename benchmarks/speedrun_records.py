@@ -12,6 +12,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from handgrad.system.processor import choose_blas_kernels
+
+choose_blas_kernels()  # before NumPy is imported, as the command line does: other kernels give other bits
+
 from handgrad.data import TokenData, load_text
 from handgrad.experiments.speedrun import (
     Record,
