@@ -34,6 +34,7 @@ class Replicas:
     """
 
     def __init__(self, model: LanguageModel, count: int) -> None:
+        keep_freed_memory()  # before there are threads: one that has begun keeps a heap of its own
         self.models = [model, *(model.replica() for _ in range(count - 1))]
         self.team = Team(max(count, available_cores()))
 
