@@ -33,7 +33,7 @@ from handgrad.runs import TrainConfig, choose_replicas
 from handgrad.system.errors import InputError
 from handgrad.system.files import write_json
 from handgrad.tokenizers import CharTokenizer
-from handgrad.training.evaluation import TOKENS_PER_BATCH
+from handgrad.training.evaluation import windows_per_batch
 from handgrad.training.replicas import cores_for
 from handgrad.training.step import Stepper, batch_generator
 
@@ -93,8 +93,8 @@ def recipe_with(train: TrainConfig, data: TokenData) -> Recipe:
 
 def rungs_beside(track: Track) -> tuple[Rung, ...]:
     """Those that are timed beside PyTorch: the record, and the first rung if its steps are short."""
-    first, *_, record = read_rungs(track)
-    return (first, record) if track.name == "nanogpt-cpu" else (record,)
+    rungs = read_rungs(track)
+    return (*rungs[:1], *rungs[1:][-1:]) if track.name == "nanogpt-cpu" else rungs[-1:]
 
 
 def rung_contender(rung: Rung, data: TokenData, seed: int, precision: Precision) -> Contender:
@@ -181,7 +181,7 @@ def loss_in_pytorch(model: Any, data: TokenData) -> float:
     block_size, total = model.config.block_size, 0.0
     model.eval()
     with torch.no_grad():
-        for x, y in sequential_batches(data.validation, max(1, TOKENS_PER_BATCH // block_size), block_size):
+        for x, y in sequential_batches(data.validation, windows_per_batch(block_size), block_size):
             total += float(model.loss(torch.from_numpy(x), torch.from_numpy(y))) * y.size
     return total / (len(data.validation) - 1)
 

@@ -16,7 +16,7 @@ from handgrad.system.processor import choose_blas_kernels
 
 choose_blas_kernels()  # before NumPy is imported, as the command line does: other kernels give other bits
 
-from handgrad.data import TokenData, load_text
+from handgrad.data import Corpus, TokenData, load_text
 from handgrad.experiments.speedrun import (
     Record,
     Rung,
@@ -39,9 +39,7 @@ def trained(the_run: Run, data: TokenData) -> Stopwatch | None:
     return trained_member(the_run, data, Reporter())
 
 
-def recorded(track: Track, rung: Rung, config: TrainConfig, text: Path) -> Record:
-    corpus = load_text(text)
-    check_is_the_text(corpus)
+def recorded(track: Track, rung: Rung, config: TrainConfig, corpus: Corpus) -> Record:
     with tempfile.TemporaryDirectory(prefix="handgrad-") as directory:
         result = replay(track, rung, config, corpus, Path(directory) / "run", trained)
     assert result is not None  # nothing stops it
@@ -57,12 +55,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     track = track_called(arguments.track)
+    corpus = load_text(arguments.text)
+    check_is_the_text(corpus)
     rungs = read_rungs(track)
     for rung in [rung_called(rungs, name) for name in arguments.rungs] if arguments.rungs else rungs:
         config = replace(rung.config, precision=arguments.precision or rung.config.precision)
         records = []
         for seed in range(config.seed, config.seed + arguments.seeds):
-            records.append(record := recorded(track, rung, replace(config, seed=seed), arguments.text))
+            records.append(record := recorded(track, rung, replace(config, seed=seed), corpus))
             print(f"{rung}, {config.precision}, seed {seed}: {record.loss:.4f}, {record.seconds} s", flush=True)
         write_records(rung, records)
 

@@ -8,6 +8,7 @@ import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from handgrad.experiments.recipe_table import as_toml
 from handgrad.experiments.report import markdown_table
 from handgrad.experiments.speedrun import TRACKS, Record, Rung, read_rungs, spread_of
 from handgrad.experiments.speedrun.tracks import Track, track_called
@@ -102,11 +103,7 @@ def _settings() -> list[list[str]]:
     rows = [["", "settings"]]
     for track in TRACKS:
         for rung in read_rungs(track):
-            settings = [f"`{name} = {_as_toml(value)}`" for name, value in rung.changes.items()]
+            settings = [f"`{name} = {as_toml(value)}`" for name, value in rung.changes.items()]
             members = [f"`members = {rung.members}`"] if rung.members > 1 else []
             rows.append([f"{track.name} {rung.number}", ", ".join(members + settings)])
     return rows
-
-
-def _as_toml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else f"{value}"

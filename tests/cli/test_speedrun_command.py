@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -209,4 +208,4 @@ def test_the_ladders_of_the_repository_are_shown(handgrad: Handgrad) -> None:
     assert done.code == 0
     for rung in read_rungs(track_called("nanogpt-cpu")):
         assert rung.name in done.out
-    assert replace(rung.config) == rung.config
+        assert rung.says.split()[0] in done.out

@@ -102,7 +102,7 @@ def trained(the_run: Run, data: TokenData) -> Stopwatch | None:
 
 
 def replayed(path: Path, target: float | None, members: int = 1, config: TrainConfig = SMALL) -> Replayed:
-    result = replay(Track("t", "Says.", target), rung_of(config, members), config, CORPUS, path, trained)
+    result = replay(Track("t", target), rung_of(config, members), config, CORPUS, path, trained)
     assert result is not None
     return result
 
@@ -312,6 +312,9 @@ class TestLadders:
             for record in rung.records:
                 assert record.losses[-1] == record.loss
                 assert record.steps[-1] == rung.config.max_steps * rung.members
+                if track.minutes is not None:
+                    assert record.seconds is not None
+                    assert record.seconds <= 60 * track.minutes
                 if track.target is not None and record.seconds is not None:
                     first = next(i for i, loss in enumerate(record.losses) if i and loss <= track.target)
                     assert record.seconds == record.training_seconds[first]

@@ -139,7 +139,7 @@ def _settings(arguments: Arguments, rung: Rung) -> tuple[TrainConfig, list[str]]
 def _run_seeds(
     arguments: Arguments, track: Track, rung: Rung, config: TrainConfig, corpus: Corpus, console: Console
 ) -> int:
-    results: list[Replayed] = []
+    records: list[Record] = []
     taken = nullcontext(arguments.out) if arguments.out else taking_next_free(Path("runs"), track.name)
     with taken as directory, Interrupts() as interrupts:
 
@@ -156,9 +156,9 @@ def _run_seeds(
             if result is None:
                 console.print("stopped; a speedrun counts in one sitting, so begin it again")
                 return interrupts.exit_code if interrupts.asked else INTERRUPTED
-            results.append(result)
-            _print_result(track, rung, result, arguments.minutes is None, console)
-    _print_means(track, rung, results, console)
+            records.append(record := result.record)
+            _print_result(track, rung, result, record, arguments.minutes is None, console)
+    _print_means(track, rung, records, console)
     return OK
 
 
@@ -172,9 +172,10 @@ def _trained(the_run: Run, data: TokenData, console: Console, should_stop: Calla
         display.close()
 
 
-def _print_result(track: Track, rung: Rung, result: Replayed, is_replayed: bool, console: Console) -> None:
+def _print_result(
+    track: Track, rung: Rung, result: Replayed, record: Record, is_replayed: bool, console: Console
+) -> None:
     """``is_replayed``: whether the run has the length of the record."""
-    record = result.record
     last = result.evaluations[-1]
     console.print(f"\nseed {record.seed}, {record.precision}: {result.loss:.4f} nats per character at the end")
     if track.target is not None and result.reached is None:
@@ -204,8 +205,7 @@ def _compared(mine: Record, recorded: Record | None) -> str:
     return f"the final weights differ from the record's: {why}"
 
 
-def _print_means(track: Track, rung: Rung, results: Sequence[Replayed], console: Console) -> None:
-    records = [result.record for result in results]
+def _print_means(track: Track, rung: Rung, records: Sequence[Record], console: Console) -> None:
     console.print()
     if len(records) > 1:
         console.print(f"mean of {counted(len(records), 'seed')}: {_in_words(track, records)}")

@@ -46,15 +46,15 @@ def changes_table(results: RecipeResults) -> list[list[str]]:
     rows = [["", "what changes", "settings"]]
     for recipe in results.recipes:
         settings = ", ".join(
-            f"`{name}` unset" if value is None else f"`{name} = {_value(value)}`"
+            f"`{name}` unset" if value is None else f"`{name} = {as_toml(value)}`"
             for name, value in recipe.changes.items()
         )
         rows.append([recipe.name, recipe.says, settings.replace("|", "\\|") or "none"])
     return rows
 
 
-def _value(value: object) -> str:
-    """As TOML writes it."""
+def as_toml(value: object) -> str:
+    """A setting as TOML writes it."""
     return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else f"{value}"
 
 

@@ -53,7 +53,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        batch_size = _windows_per_batch(block_size)
+        batch_size = windows_per_batch(block_size)
         if end is None:
             windows = sequential_batches(tokens, batch_size, block_size, stride)
         else:
@@ -77,12 +77,12 @@ def check_stride(stride: int, block_size: int) -> None:
 def tokens_used(model: LanguageModel, tokens: Array, batches: int) -> int:
     """How many tokens from the beginning ``evaluate`` reads without a stride, the last predicted one included."""
     block_size = model.config.block_size
-    return min(len(tokens), batches * _windows_per_batch(block_size) * block_size + 1) if batches else len(tokens)
+    return min(len(tokens), batches * windows_per_batch(block_size) * block_size + 1) if batches else len(tokens)
 
 
 def n_batches(tokens: Array, block_size: int, batches: int = 0, end: int | None = None) -> int:
     """How many batches ``evaluate`` computes for these arguments, without a stride."""
-    each = _windows_per_batch(block_size)
+    each = windows_per_batch(block_size)
     if end is not None:
         every = -(-DocumentWindows(tokens, end, block_size).n_windows // each)
     else:
@@ -91,7 +91,8 @@ def n_batches(tokens: Array, block_size: int, batches: int = 0, end: int | None 
     return min(every, batches) if batches else every
 
 
-def _windows_per_batch(block_size: int) -> int:
+def windows_per_batch(block_size: int) -> int:
+    """How many windows ``evaluate`` computes at a time."""
     return max(1, TOKENS_PER_BATCH // block_size)
 
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from handgrad import ops
 from handgrad.autograd import no_grad
-from handgrad.data import Corpus, TokenData, encode_corpus, sequential_batches
+from handgrad.data import Corpus, TokenData, sequential_batches
 from handgrad.data.corpora import SHAKESPEARE_SHA256
 from handgrad.experiments.budget import Budget
+from handgrad.experiments.comparison import encoded_with, replicas_for
 from handgrad.experiments.speedrun.records import Record
 from handgrad.experiments.speedrun.rungs import Rung
 from handgrad.experiments.speedrun.stopwatch import Evaluated, Stopwatch
@@ -27,7 +28,7 @@ from handgrad.system.processor import available_cores, processor_name
 from handgrad.system.threads import Team
 from handgrad.tokenizers import make_tokenizer
 from handgrad.training import Reporter, train
-from handgrad.training.evaluation import TOKENS_PER_BATCH
+from handgrad.training.evaluation import windows_per_batch
 from handgrad.training.replicas import cores_for
 
 _BETWEEN_MEMBERS = 1000
@@ -121,7 +122,7 @@ def predicted_by(model: LanguageModel, tokens: Array, threads: int | None = None
     block_size tokens that do not overlap: what ``training.evaluate`` takes the mean of.
     """
     block_size = model.config.block_size
-    batches = list(sequential_batches(tokens, max(1, TOKENS_PER_BATCH // block_size), block_size))
+    batches = list(sequential_batches(tokens, windows_per_batch(block_size), block_size))
 
     def log_probabilities(batch: tuple[Array, Array]) -> Array:
         x, y = batch
@@ -167,19 +168,18 @@ def check_is_the_text(corpus: Corpus) -> None:
 
 def libraries_here(config: TrainConfig) -> str:
     """Names and versions of what the bits of a run depend on, in one line."""
-    here = Environment.here(choose_replicas(config.replicas, config.batch_size))
+    here = Environment.here(replicas_for(config))
     return f"handgrad {here.versions['handgrad']}, numpy {here.versions['numpy']}, {here.compiler}, {here.blas}"
 
 
 def _new_run(path: Path, config: TrainConfig, corpus: Corpus) -> tuple[Run, TokenData]:
     data = _encoded(config, corpus)
-    the_run = create_run(path, config, data, None, choose_replicas(config.replicas, config.batch_size), None)
+    the_run = create_run(path, config, data, None, replicas_for(config), None)
     return the_run, the_run.data()
 
 
 def _encoded(config: TrainConfig, corpus: Corpus) -> TokenData:
-    tokenizer = make_tokenizer(config.tokenizer, config.vocab_size, config.byte_fallback)
-    return encode_corpus(corpus, tokenizer.train(corpus.split()[0]))
+    return encoded_with(corpus, make_tokenizer(config.tokenizer, config.vocab_size, config.byte_fallback), config)
 
 
 def _bytes_of(model: LanguageModel) -> bytes:

@@ -1,6 +1,5 @@
 """The rungs of a track: settings that change one thing at a time, each with the records of its runs."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from handgrad.experiments.speedrun.records import Record, record_as_toml, record_in
 from handgrad.experiments.speedrun.tracks import Track
-from handgrad.runs import TrainConfig
+from handgrad.runs import TrainConfig, read_config_file
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_text, write_atomically
 
@@ -60,7 +59,7 @@ def read_rungs(track: Track, directory: Path | None = None) -> tuple[Rung, ...]:
 
 
 def rung_called(rungs: tuple[Rung, ...], wanted: str | None) -> Rung:
-    """The rung with this number or name; the last one for None. Raises InputError if there is none."""
+    """The rung with this number or name; with None the last one. Raises InputError if no rung has it."""
     if wanted is None:
         return rungs[-1]
     for rung in rungs:
@@ -87,10 +86,7 @@ def _number(file: Path) -> int:
 
 
 def _read(file: Path, number: int, before: TrainConfig) -> Rung:
-    try:
-        content = tomllib.loads(read_text(file))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{file} is not valid TOML: {error}") from None
+    content = read_config_file(file)
     if unknown := sorted(set(content) - _FIELDS):
         raise InputError(f"{file}: unknown field {unknown[0]!r}; choose from {', '.join(sorted(_FIELDS))}")
     try:

@@ -10,24 +10,23 @@ class Track:
     """A loss to reach, or a time to use."""
 
     name: str
-    says: str
-    """What it aims at, in one sentence."""
     target: float | None
     """Loss in nats per character over the whole validation split; None if the lowest loss wins."""
     minutes: float | None = None
     """Time of training, without evaluations, that a run may take."""
 
 
+# The two losses are those that nanoGPT states for its recipes for a CPU and for a GPU.
 TRACKS: tuple[Track, ...] = (
-    Track("nanogpt-cpu", "The least time to the loss that nanoGPT states for its recipe for a CPU.", 1.886),
-    Track("nanogpt-gpu", "The least time to the loss that nanoGPT states for its recipe for a GPU.", 1.4697),
-    Track("five-minutes", "The lowest loss that five minutes give.", None, 5),
-    Track("lowest", "The lowest loss that an hour gives.", None, 60),
+    Track("nanogpt-cpu", 1.886),
+    Track("nanogpt-gpu", 1.4697),
+    Track("five-minutes", None, 5),
+    Track("lowest", None, 60),
 )
 
 
 def track_called(name: str) -> Track:
-    """The track of that name. Raises InputError if there is none."""
+    """The track of that name. Raises InputError if no track has it."""
     for track in TRACKS:
         if track.name == name:
             return track
