@@ -17,7 +17,7 @@ export MPLCONFIGDIR ?= $(abspath $(VENV))/matplotlib
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make train    environment, install, train a GPT on functions of Python's standard library (two to three minutes)"
+	@echo "make train    environment, install, train a GPT on functions of Python's standard library (one to two minutes)"
 	@echo "make test     the fast tests, in three minutes (tests that are marked slow need make test-all)"
 	@echo "make test-all every test but the long torture: ten minutes"
 	@echo "make torture  kill runs hundreds of times, damage files thousands of times: writes the table of docs/reliability.md"

@@ -93,7 +93,7 @@ def test_every_flag_of_a_run_is_in_one_group() -> None:
 
 
 def test_switches_say_on_and_off_and_aliases_come_first(handgrad: Handgrad) -> None:
-    assert re.search(r"--bias, --no-bias .*\(default: on\)", handgrad("train", "--help").out)
+    assert re.search(r"--bias, --no-bias .*\(default: off\)", handgrad("train", "--help").out)
     assert re.search(r"^  -v, --verbose +Show ", handgrad("check", "--help").out, re.M)
 
 
@@ -155,10 +155,10 @@ def test_a_default_that_contradicts_a_flag_moves_along(handgrad: Handgrad, text_
     [
         (
             ["--lr", "0.01", "--min-lr", "0.1"],
-            "min_lr must be at most lr, 0.01, not 0.1: the cosine schedule would rise",
+            "min_lr must be at most lr, 0.01, not 0.1: the trapezoid schedule would rise",
         ),
         (["--preset", "gpt2", "--warmup-steps", "10000"], "warmup_steps must be less than max_steps, 10000, not 10000"),
-        (["--step-gamma", "0.1"], "step_gamma has no effect with schedule cosine, only with schedule step"),
+        (["--step-gamma", "0.1"], "step_gamma has no effect with schedule trapezoid, only with schedule step"),
         (["--preset", "autograd-char", "--min-lr", "1e-5"], "min_lr has no effect with schedule constant"),
     ],
 )
@@ -188,7 +188,7 @@ def test_a_file_may_list_settings_without_effect(handgrad: Handgrad, text_file: 
     settings.write_text("step_size = 7\nwarmup_steps = 2\n")
     done = handgrad("train", "--text", text_file, "--out", tmp_path / "run", *SMALL, "--config", settings)
     assert done.code == 0
-    assert "handgrad: warning: step_size has no effect with schedule cosine, only with schedule step\n" in done.err
+    assert "handgrad: warning: step_size has no effect with schedule trapezoid, only with schedule step\n" in done.err
 
 
 def test_two_trainings_are_the_same(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
@@ -705,7 +705,7 @@ def test_resume_names_every_setting_that_is_another(handgrad: Handgrad, run: Pat
     (tmp_path / "more.toml").write_text("max_steps = 15\ngrad_clip = 0.5\n")
     done = handgrad("train", "--resume", run, "--config", tmp_path / "more.toml", "--lr", 0.001)
     assert done.code == 0, done.err
-    assert "continuing with max_steps 12 → 15, lr 0.005 → 0.001, grad_clip 1.0 → 0.5" in done.out
+    assert "continuing with max_steps 12 → 15, lr 0.02 → 0.001, grad_clip 0.0 → 0.5" in done.out
     config = open_run(run).config
     assert (config.max_steps, config.lr, config.grad_clip) == (15, 0.001, 0.5)
 

@@ -47,7 +47,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("files")
     (root / "text.txt").write_text(TEXT)
     (root / "plain.toml").write_text("")
-    (root / "mine.toml").write_text("bias = false\nlr = 1e-4\n")
+    (root / "mine.toml").write_text("bias = true\nlr = 5e-5\n")
     return root
 
 
@@ -59,7 +59,7 @@ def begin(handgrad: Handgrad, files: Path, tmp_path: Path) -> Callable[..., Outp
 
 @pytest.fixture
 def two(files: Path) -> tuple[object, ...]:
-    return ("--recipes", files / "plain.toml", files / "mine.toml", "--seeds", 2)
+    return ("--recipes", files / "plain.toml", files / "mine.toml", "--seeds", 2, "--preset", "shakespeare-cpu")
 
 
 def results(out: Path) -> dict[str, Any]:
@@ -77,7 +77,10 @@ def results(out: Path) -> dict[str, Any]:
 def undisturbed(files: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The results of a comparison that is not interrupted."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    two = ("--recipes", str(files / "plain.toml"), str(files / "mine.toml"), "--seeds", "2")
+    two = (
+        *("--recipes", str(files / "plain.toml"), str(files / "mine.toml"), "--seeds", "2"),
+        *("--preset", "shakespeare-cpu"),
+    )
     with pytest.MonkeyPatch.context() as patch:
         quickly(patch)
         assert main(["compare", "--text", str(files / "text.txt"), "--out", str(out), *SMALL, *two]) == 0
@@ -110,14 +113,14 @@ def test_recipes_of_files_with_seeds(
 ) -> None:
     done = begin(*two)
     assert done.code == 0
-    assert "warning: recipe mine: min_lr becomes 1e-05 instead of 0.0005: the default is above lr 0.0001" in done.err
+    assert "warning: recipe mine: min_lr becomes 5e-06 instead of 0.0001: the default is above lr 5e-05" in done.err
     assert results(tmp_path / "out") == undisturbed
     names = ["plain-seed-1337", "plain-seed-1338", "mine-seed-1337", "mine-seed-1338"]
     assert [one["run"] for one in undisturbed["measures"]] == names
     assert re.search(r"^plain +\S+ +6 .*±", done.out, re.M)
     configs = [open_run(tmp_path / "out" / "runs" / name).config for name in names]
     assert [(config.bias, config.lr, config.seed) for config in configs] == [
-        (True, 5e-3, 1337), (True, 5e-3, 1338), (False, 1e-4, 1337), (False, 1e-4, 1338),
+        (False, 1e-3, 1337), (False, 1e-3, 1338), (True, 5e-5, 1337), (True, 5e-5, 1338),
     ]  # fmt: skip
     assert {config.min_lr for config in configs} == {5e-4, 1e-5}
 
@@ -200,8 +203,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     "of all": (["--recipes", "a.toml", "--no-bias"], "recipe a sets bias, so that it cannot be given for all recipes"),
     "of all, in a file": (["--recipes", "a.toml", "--config", "a.toml"], "recipe a sets bias, so that it cannot be"),
     "of the ladder": (["--recipes", "--activation", "relu"], "recipe gpt2 sets activation, so that it cannot be given"),
-    "useless": (["--recipes", "useless.toml"], "recipe useless: step_size has no effect with schedule cosine"),
-    "useless for all": (["--recipes", "a.toml", "--step-size", "3"], "step_size has no effect with schedule cosine"),
+    "useless": (["--recipes", "useless.toml"], "recipe useless: step_size has no effect with schedule trapezoid"),
+    "useless for all": (["--recipes", "a.toml", "--step-size", "3"], "step_size has no effect with schedule trapezoid"),
     "unknown": (["--recipes", "unknown.toml"], "recipe unknown: unknown field 'layers'; choose from "),
     "budget of none": (["--recipes", "a.toml", "--budget", "b=5"], "is for 'b', which is not compared; choose from a"),
     "resume": (["--resume", ".", "--recipes"], "only --allow-inexact can be given with it"),

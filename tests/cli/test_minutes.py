@@ -30,11 +30,11 @@ def test_the_run_is_that_of_as_many_steps(handgrad: Handgrad, text_file: Path, t
         "0.75 minutes: 31 steps, because on this machine a step takes 1.0 s, an evaluation 2.0 s and a checkpoint 4.0 s"
     )
     assert second.startswith("training ")
-    assert "warning: warmup_steps becomes 3 instead of 100" in done.err
-    assert "checkpoint_interval becomes 31 instead of 250: the run has 31 steps instead of 1,000" in done.err
+    assert "warning: warmup_steps becomes 1 instead of 20" in done.err
+    assert "checkpoint_interval becomes 31 instead of 150: the run has 31 steps instead of 600" in done.err
     config = open_run(tmp_path / "run").config
-    assert (config.max_steps, config.warmup_steps, config.eval_interval) == (31, 3, 24)
-    same = as_flags(max_steps=31, warmup_steps=3, eval_interval=24, checkpoint_interval=31)
+    assert (config.max_steps, config.warmup_steps, config.eval_interval) == (31, 1, 24)
+    same = as_flags(max_steps=31, warmup_steps=1, eval_interval=24, checkpoint_interval=31)
     assert handgrad("train", "--text", text_file, "--out", tmp_path / "same", *SMALL, *same).code == 0
     assert contents(tmp_path / "run") == contents(tmp_path / "same")
     assert open_run(tmp_path / "same").config == config

@@ -33,7 +33,7 @@ from handgrad.experiments.speedrun import (
 )
 from handgrad.experiments.speedrun import rungs as rungs_module
 from handgrad.models import GPT, GPTConfig
-from handgrad.runs import Metrics, Run, TrainConfig, open_run
+from handgrad.runs import Metrics, Run, TrainConfig, open_run, preset
 from handgrad.runs.checkpoint import Progress
 from handgrad.system.errors import InputError
 from handgrad.training import Reporter, evaluate, train
@@ -287,6 +287,13 @@ def test_only_tiny_shakespeare_is_the_text(shakespeare: Path) -> None:
     check_is_the_text(Corpus(shakespeare.read_text(encoding="utf-8"), "the file"))
     with pytest.raises(InputError, match="a made-up text is another text"):
         check_is_the_text(CORPUS)
+
+
+def test_the_preset_modern_is_the_record_to_1_4697() -> None:
+    """But for the precision, which not every processor multiplies fast, and for the number of threads."""
+    record = read_rungs(track_called("nanogpt-gpu"))[-1].config
+    modern = preset("modern")
+    assert replace(record, precision=modern.precision, replicas=modern.replicas) == modern
 
 
 def test_an_unknown_track_is_named() -> None:

@@ -274,7 +274,6 @@ def test_presets_are_the_published_ones() -> None:
     )
     assert (cpu.batch_size, cpu.block_size, cpu.max_steps, cpu.bias, cpu.beta2) == (12, 64, 2000, False, 0.99)
     assert preset("gpt2").model_config(50257).n_layer == 12
-    assert GPT(preset("modern").model_config(69)).n_parameters == pytest.approx(4.75e6, rel=3e-3)
     sizes = ("n_layer", "n_head", "n_embd", "block_size")
     assert [getattr(preset("modern-cpu"), name) for name in sizes] == [getattr(cpu, name) for name in sizes]
 

@@ -33,9 +33,10 @@ _GPT2: dict[str, Any] = {
     "norm": "layer", "positions": "learned", "qk_norm": False, "attention_scale": None, "activation": "gelu",
     "bias": True, "tie_weights": True,
     "optimizer": "adamw", "lr": 1e-3, "min_lr": 1e-4, "beta2": 0.99, "weight_decay": 0.1,
-    "grad_clip": 1.0, "schedule": "cosine", "warmup_steps": 100,
+    "grad_clip": 1.0, "schedule": "cosine", "warmup_steps": 100, "sampling": "random", "token_shift": False,
+    "embedding_std": 0.02,
 }  # fmt: skip
-"""Every setting that a later rung changes; decay_fraction would have no effect yet."""
+"""Every setting that a later rung changes; decay_fraction and those of Muon would have no effect yet."""
 
 LADDER: tuple[Recipe, ...] = (
     Recipe(
@@ -58,12 +59,24 @@ LADDER: tuple[Recipe, ...] = (
         "The learning rate is six times as high and falls to zero, with nothing to hold it: no decay, no clipping.",
         {"lr": 6e-3, "min_lr": 0.0, "beta2": 0.95, "weight_decay": 0.0, "grad_clip": 0.0},
     ),
-    Recipe("muon", "Muon moves the matrices.", {"optimizer": "muon"}),
+    Recipe("muon", "Muon moves the matrices.", {"optimizer": "muon", "muon_lr": 0.02, "muon_momentum": 0.95}),
     Recipe(
         "trapezoid",
         "The rate stays at its peak for a tenth of the steps and then falls in a line.",
         {"schedule": "trapezoid", "decay_fraction": 0.9, "warmup_steps": 20},
     ),
+    Recipe(
+        "momentum",
+        "Muon's mean gradient forgets twice as fast: a run of few steps has no use for old gradients.",
+        {"muon_momentum": 0.9},
+    ),
+    Recipe(
+        "larger-embeddings",
+        "Embeddings start ten times as large, so that tokens differ at once, and AdamW's rate is two thirds higher.",
+        {"embedding_std": 0.2, "lr": 1e-2},
+    ),
+    Recipe("token-shift", "Each vector gets a learned share of the one before it.", {"token_shift": True}),
+    Recipe("epochs", "Batches show all of the text once before any part a second time.", {"sampling": "epochs"}),
 )
 """From GPT-2 to a modern model, one change at a time. A test checks each rung against the settings that there are."""
 
