@@ -40,7 +40,7 @@ from handgrad.training import Reporter, evaluate, train
 
 CORPUS = Corpus("the quick brown fox jumps over the lazy dog, and the dog sleeps on.\n" * 30, "a made-up text")
 SMALL = TrainConfig(
-    block_size=8, n_layer=1, n_head=2, n_embd=12, batch_size=4, replicas=2, max_steps=6, warmup_steps=1,
+    block_size=8, n_layer=1, n_head=2, n_embd=12, batch_size=4, shards=2, max_steps=6, warmup_steps=1,
     eval_interval=2, checkpoint_interval=3, log_interval=1,
 )  # fmt: skip
 RECORD = Record(
