@@ -12,6 +12,9 @@ from handgrad.kernels.products import FLOAT32, code_of, crew, helping, shared_by
 from handgrad.system.threads import ALONE, Team
 
 R, C, ways, rng = tiles.ROWS, tiles.COLUMNS, compiled_ways(), np.random.default_rng(0)
+assert [tiles.columns_of_tile(*size) for size in ((9, 100), (9, 130), (256, 768), (257, 768), (700, 769))] == [
+    112, 80, 192, 256, 208
+]
 nothing = np.empty(0, np.uint32)
 SIZES = [
     (1, 1, 1), (5, 0, 3), (5, 3, 0), (R, C, 40), (R + 1, C, 33), (R, C + 1, 33), (2 * R, 2 * C, 64),
@@ -21,11 +24,12 @@ SIZES = [
 def by_tiles(way, a, b, c, keep):
     "The definition: one whole product for each tile. b is stored transposed for bt, a for at."
     M, N = c.shape
+    width = tiles.columns_of_tile(M, N) if N else 1
     for i in range(0, M, R):
-        for j in range(0, N, C):
+        for j in range(0, N, width):
             of_a = a[:, i : i + R] if way == "at" else a[i : i + R]
-            of_b = b[j : j + C] if way == "bt" else b[:, j : j + C]
-            ways[way](of_a, of_b, nothing, c[i : i + R, j : j + C], keep, FLOAT32)
+            of_b = b[j : j + width] if way == "bt" else b[:, j : j + width]
+            ways[way](of_a, of_b, nothing, c[i : i + R, j : j + width], keep, FLOAT32)
 
 def check(code):
     for M, N, K in SIZES:
