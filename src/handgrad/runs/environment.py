@@ -23,6 +23,8 @@ _WITHOUT_NUMBERS = ("python", "safetensors", "threadpoolctl")
 # A difference in the first follows from a difference in the second, which alone is reported.
 _FOLLOWS = {"compiler": "backend", "blas_threads": "backend"}
 
+_MOST_THREADS = 4096
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -103,7 +105,7 @@ def choose_shards(wanted: int, batch_size: int) -> int:
 
 def choose_threads(wanted: int, shards: int) -> int:
     """``wanted``, or one for each core if it is 0; more than there are shards and cores would have nothing to do."""
-    return min(wanted, max(shards, available_cores())) if wanted else available_cores()
+    return min(wanted, max(shards, available_cores()), _MOST_THREADS) if wanted else available_cores()
 
 
 def blas_shares_products(parts: int) -> bool:
