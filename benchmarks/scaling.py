@@ -2,17 +2,15 @@
 
     python benchmarks/scaling.py
 
-Times in turn one thread, one replica whose BLAS has all cores, and one replica for each core. Then counts how a step
-divides over R replicas. Matrix products and elementwise work divide by R. Every replica clears and fills gradients of
-its own, which are summed. Python's work for the replicas runs one at a time.
+Times in turn one thread, one shard whose products all threads share, and one shard for each core. Then counts how a
+step divides over as many threads as shards. Matrix products and elementwise work divide by their number. Every shard
+has gradients of its own, which are cleared, filled and summed. Python's work for the threads runs one at a time.
 """
 
 import statistics
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
-
-from threadpoolctl import threadpool_limits
 
 from handgrad.benchmarking import alternate, case_of, handgrad_contender
 from handgrad.benchmarking.cases import Case
@@ -22,16 +20,10 @@ SIZES = ("explicit-char", "autograd-char", "shakespeare-cpu")
 ROUNDS = 15
 
 
-@contextmanager
-def one_thread():
-    with threadpool_limits(1, user_api="blas"):
-        yield
-
-
 def python_seconds(case: Case) -> float:
-    """Python's share of a replica's step: the time of a model of the same depth and the smallest width."""
+    """Python's share of a thread's step: the time of a model of the same depth and the smallest width."""
     train = replace(case.train, n_embd=2, n_head=1, block_size=2, batch_size=1)
-    contender = handgrad_contender(replace(case, train=train, vocab_size=2, tokens=2), replicas=1)
+    contender = handgrad_contender(replace(case, train=train, vocab_size=2, tokens=2), shards=1)
     times = []
     with contender.around():
         for _ in range(100):
@@ -46,10 +38,10 @@ def main() -> None:
     cores = available_cores()
     for name in SIZES:
         case = case_of(name)
-        alone = replace(handgrad_contender(case, replicas=1), name="one thread", around=one_thread)
-        blas = replace(handgrad_contender(case, replicas=1), name=f"one replica, {cores} threads of BLAS")
-        shared = replace(handgrad_contender(case), name=f"{cores} replicas")
-        contenders = [alone, blas, shared]
+        alone = replace(handgrad_contender(case, shards=1, threads=1), name="one thread")
+        one = replace(handgrad_contender(case, shards=1), name=f"one shard on {cores} threads")
+        shared = replace(handgrad_contender(case), name=f"{cores} shards on {cores} threads")
+        contenders = [alone, one, shared]
         with ExitStack() as stack:
             for contender in contenders:
                 stack.callback(contender.close)
@@ -64,7 +56,7 @@ def main() -> None:
             used = -(-case.batch_size // windows)
             shared_out = (single - python) * windows / case.batch_size
             print(
-                f"  {count} cores, counted: {used} replicas of {windows} windows, {shared_out * 1000:.1f} ms each of "
+                f"  {count} cores, counted: {used} shards of {windows} windows, {shared_out * 1000:.1f} ms each of "
                 f"arithmetic; Python, one at a time, {used * python * 1000:.0f} ms in all; "
                 f"{used * gradients / 2**20:.0f} MiB of gradients cleared, filled and summed"
             )

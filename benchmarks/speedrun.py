@@ -29,7 +29,7 @@ from handgrad.data.batches import Batch
 from handgrad.experiments.speedrun import Rung, Track, check_is_the_text, read_rungs, track_called
 from handgrad.models import new_model
 from handgrad.ops.precision import Precision
-from handgrad.runs import TrainConfig, choose_replicas
+from handgrad.runs import TrainConfig, choose_shards
 from handgrad.system.errors import InputError
 from handgrad.system.files import write_json
 from handgrad.tokenizers import CharTokenizer
@@ -105,9 +105,9 @@ def rung_contender(rung: Rung, data: TokenData, seed: int, precision: Precision)
     average = config.make_average(model.arena.data)
     if average is not None:
         average.start()
-    replicas = choose_replicas(config.replicas, config.batch_size)
+    shards = choose_shards(config.shards, config.batch_size)
     checks = data.check_content()[0].check_windows
-    stepper = Stepper(config, replicas, data, model, optimizer, checks, average)
+    stepper = Stepper(config, shards, data, model, optimizer, checks, average)
     schedule = config.make_schedule()
     step = 0
 
@@ -119,7 +119,7 @@ def rung_contender(rung: Rung, data: TokenData, seed: int, precision: Precision)
         return loss
 
     name = f"{OURS}, {rung}{BF16 if precision == 'bfloat16' else ''}"
-    return Contender(name, train, lambda: cores_for(replicas), close=stepper.close)
+    return Contender(name, train, lambda: cores_for(shards), close=stepper.close)
 
 
 def time_in_turn(

@@ -63,7 +63,7 @@ def new_run(tmp_path: Path) -> Callable[..., Run]:
         config = TINY.updated(changes, "test")
         corpus = Corpus(TEXT, "test text")
         data = encode_corpus(corpus, make_tokenizer(config.tokenizer, config.vocab_size).train(corpus.split()[0]))
-        return create_run(tmp_path / name, config, data, None, min(config.replicas, config.batch_size), init_from)
+        return create_run(tmp_path / name, config, data, None, min(config.shards, config.batch_size), init_from)
 
     return make
 

@@ -31,7 +31,7 @@ TINY = TrainConfig(
     eval_interval=5,
     checkpoint_interval=4,
     log_interval=2,
-    replicas=2,
+    shards=2,
 )
 
 

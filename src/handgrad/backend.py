@@ -102,15 +102,17 @@ def whole_model(name: str) -> ModuleType | None:
     return None if current_backend() != "numba" or _watchers else _kernels().WHOLE_MODELS.get(name)
 
 
-def helped_by(team: Team) -> AbstractContextManager[None]:
-    """A context in which the other threads of a team help with the products of bfloat16 that this thread computes.
+def products_shared_by(team: Team) -> AbstractContextManager[None]:
+    """A context in which the other threads of a team help with the matrix products of the kernels in this thread.
 
-    They do nothing else inside, so it is for a thread that has all the work. Results stay the same to the last bit.
+    They do nothing else inside, so it is for a thread that has all the work. Products of float32 are cut into tiles of
+    a fixed size, and those of bfloat16 are the same to the last bit as outside. So results do not depend on the size of
+    the team. NumPy alone changes nothing here.
     """
-    if current_backend() != "numba" or team.size == 1:
+    if current_backend() != "numba":
         return nullcontext()
-    helped: AbstractContextManager[None] = import_module("handgrad.kernels.products").helped_by(team)
-    return helped
+    shared: AbstractContextManager[None] = import_module("handgrad.kernels.products").shared_by(team)
+    return shared
 
 
 def _may_be_compiled(inputs: Sequence[Any], options: Mapping[str, Any]) -> bool:

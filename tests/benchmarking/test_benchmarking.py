@@ -58,7 +58,7 @@ def test_the_products_of_a_step_are_those_that_run(monkeypatch: pytest.MonkeyPat
             seen += 6 * 2 * B * T * T * (C // 3) // 2
         return run()
 
-    contender = handgrad_contender(TINY, replicas=1)
+    contender = handgrad_contender(TINY, shards=1)
     with watching(count):
         contender.run()
     contender.close()
@@ -165,7 +165,14 @@ def everyone(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     return times
 
 
-OF_EVERYONE: dict[str, Any] = {"rounds": 3, "compiled": True, "bfloat16": True, "replicas": 0, "say": lambda _: None}
+OF_EVERYONE: dict[str, Any] = {
+    "rounds": 3,
+    "compiled": True,
+    "bfloat16": True,
+    "shards": 0,
+    "replicas": 0,
+    "say": lambda _: None,
+}
 
 
 def test_each_precision_has_its_own_floor_and_its_own_best_of_pytorch(everyone: dict[str, float]) -> None:
@@ -259,10 +266,10 @@ def test_a_profile_accounts_for_the_whole_step() -> None:
     assert backend._watchers == ()  # nobody watches any more
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_each_replicas_layers_are_named(replicas: int) -> None:
+@pytest.mark.parametrize("shards", [1, 2])
+def test_each_replicas_layers_are_named(shards: int) -> None:
     """Layers of the same operation that are not in these models would appear under its name."""
-    names = {row.operation for row in profile(TINY, steps=2, replicas=replicas)}
+    names = {row.operation for row in profile(TINY, steps=2, shards=shards)}
     assert not {name.removesuffix(" backward") for name in names} & {"linear", "linear_gelu", "multi_head_attention"}
 
 
@@ -298,7 +305,7 @@ def test_linear_layers_of_one_shape_are_told_apart(is_taped: bool) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["handgrad", "handgrad, bf16"])
 def test_memory_does_not_grow_and_its_pages_are_kept(side: str) -> None:
-    # Small arrays: whether the peaks of two replicas meet must not matter.
+    # Small arrays: whether the peaks of two threads meet must not matter.
     memory = measure_memory("shakespeare-cpu", side)
     if memory is None:
         pytest.skip("this system tells no peak of memory")
@@ -338,6 +345,7 @@ def test_bench_refuses_what_cannot_be(handgrad: Callable[..., Output]) -> None:
     assert handgrad("bench", "gpt5").err == f"handgrad: unknown sizes 'gpt5'; choose from {', '.join(PRESETS)}\n"
     assert handgrad("bench", "--rounds", 0).code == 2
     assert handgrad("bench", "--replicas", -1).code == 2
+    assert handgrad("bench", "--shards", -1).code == 2
     assert handgrad("bench", "--profile", "--json", "x.json").err.startswith("handgrad: --profile is a table")
     assert "there is no directory" in handgrad("bench", "--json", "/nowhere/at/all.json").err
     with pytest.raises(InputError, match="unknown sizes"):

@@ -24,7 +24,7 @@ from handgrad.training import Reporter, train
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 SMALL = replace(
-    PRESETS["shakespeare-cpu"], block_size=8, n_layer=2, n_head=2, n_embd=16, batch_size=4, replicas=2, max_steps=40,
+    PRESETS["shakespeare-cpu"], block_size=8, n_layer=2, n_head=2, n_embd=16, batch_size=4, shards=2, max_steps=40,
     lr=1e-2, min_lr=1e-3, warmup_steps=5, eval_interval=40, checkpoint_interval=40, log_interval=1,
 )  # fmt: skip
 CORPUS = Corpus("the quick brown fox jumps over the lazy dog, and the dog sleeps on.\n" * 31, "a made-up text")

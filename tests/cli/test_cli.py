@@ -32,7 +32,7 @@ Handgrad = Callable[..., Output]
 SMALL = [
     *SMALLEST,
     *as_flags(batch_size=4, max_steps=12, eval_interval=6, checkpoint_interval=4, log_interval=3),
-    *as_flags(replicas=2, tokenizer="char"),
+    *as_flags(shards=2, tokenizer="char"),
 ]
 
 
@@ -107,7 +107,7 @@ def test_train_says_what_it_does_and_what_came_of_it(handgrad: Handgrad, text_fi
     lines = done.out.splitlines()
     assert lines[0].startswith("training 1,")
     assert "2,988 characters" in lines[0]
-    assert "vocabulary of 34 tokens, 2 replicas, in" in lines[0]
+    assert "vocabulary of 34 tokens, 2 shards, in" in lines[0]
     assert re.fullmatch(r"validation loss to beat: 3\.5264 by a uniform guess, 0\.8\d{3} by a bigram model", lines[1])
     assert lines[2].startswith("step 0: validation loss 3.")
     assert "bits per character" in lines[2]
@@ -432,8 +432,8 @@ def test_check_prints_a_line_for_each_operation(handgrad: Handgrad, monkeypatch:
 
 
 def test_one_is_singular(handgrad: Handgrad, text_file: Path, tmp_path: Path) -> None:
-    flags = (*SMALL, "--max-steps", 1, "--replicas", 1)
-    assert ", 1 replica, in " in handgrad("train", "--text", text_file, "--out", tmp_path / "run", *flags).out
+    flags = (*SMALL, "--max-steps", 1, "--shards", 1)
+    assert ", 1 shard, in " in handgrad("train", "--text", text_file, "--out", tmp_path / "run", *flags).out
 
 
 BAD = {
@@ -687,14 +687,13 @@ def test_a_run_that_would_not_be_bit_exact_goes_on_by_leave_alone(handgrad: Hand
 
 
 @pytest.mark.slow
-def test_another_number_of_replicas_on_resume_is_such_a_run_and_the_same_is_not(handgrad: Handgrad, run: Path) -> None:
-    same = handgrad("train", "--resume", run, "--max-steps", 13, "--replicas", 2)
+def test_on_resume_replicas_may_be_others_and_shards_may_not(handgrad: Handgrad, run: Path) -> None:
+    same = handgrad("train", "--resume", run, "--max-steps", 13, "--shards", 2, "--replicas", 3)
     assert (same.code, "bit-exact" in same.out) == (0, False)
-    other = ("train", "--resume", run, "--max-steps", 14, "--replicas", 3)
-    refused = handgrad(*other)
-    assert (refused.code, "not bit-exact, because replicas was 2 and is now 3" in refused.err) == (2, True)
-    assert handgrad(*other, "--allow-inexact").code == 0
-    assert open_run(run).replicas == 3
+    assert "continuing with max_steps 12 → 13, replicas 0 → 3" in same.out
+    refused = handgrad("train", "--resume", run, "--max-steps", 14, "--shards", 3, "--allow-inexact")
+    assert (refused.code, "cannot change when" in refused.err, "shards 2 → 3;" in refused.err) == (2, True, True)
+    assert (open_run(run).shards, open_run(run).config.replicas) == (2, 3)
 
 
 def test_resume_names_every_setting_that_is_another(handgrad: Handgrad, run: Path, tmp_path: Path) -> None:
@@ -731,8 +730,8 @@ def test_divergence_is_one_sentence_and_no_broken_model_is_kept(
 @pytest.mark.parametrize(
     ("file", "keys", "value"),
     [
-        ("config.json", ("resolved", "replicas"), 0),
-        ("config.json", ("resolved", "replicas"), "two"),
+        ("config.json", ("resolved", "shards"), 0),
+        ("config.json", ("resolved", "shards"), "two"),
         ("config.json", ("model", "bias"), "no"),
         ("config.json", ("config", "n_embd"), 16),
         ("config.json", ("resolved", "versions"), "x"),

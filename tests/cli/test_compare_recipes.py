@@ -20,7 +20,7 @@ from handgrad.training import DivergedError
 from handgrad.training.loop import Reporter
 
 Handgrad = Callable[..., Output]
-SHAPE = {"block-size": 8, "n-layer": 1, "n-head": 2, "n-embd": 8, "batch-size": 4, "replicas": 2}
+SHAPE = {"block-size": 8, "n-layer": 1, "n-head": 2, "n-embd": 8, "batch-size": 4, "shards": 2}
 OFTEN = {"max-steps": 6, "warmup-steps": 1, "eval-interval": 3, "checkpoint-interval": 2, "log-interval": 1}
 SMALL = [f"--{name}={value}" for name, value in {**SHAPE, **OFTEN}.items()] + ["--tokenizer=char"]
 

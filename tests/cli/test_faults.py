@@ -150,7 +150,7 @@ def test_no_thread_can_be_started(
 
     assert handgrad("prepare", "--text", text_file, "--out", tmp_path / "tokens").code == 0  # with threads
     monkeypatch.setattr(threading.Thread, "start", fail)
-    small = [*SMALLEST, *as_flags(max_steps=4, warmup_steps=0, replicas=2)]
+    small = [*SMALLEST, *as_flags(max_steps=4, warmup_steps=0, shards=2)]
     done = handgrad("train", "--data", tmp_path / "tokens", "--out", tmp_path / "run", *small)
     assert (done.code, "starts no more threads" in done.err) == (2, True)
     monkeypatch.undo()

@@ -57,7 +57,15 @@ def test_no_line_of_source_stands_beside_a_sentence(new_run: NewRun) -> None:
         {"batch_size": 10**6},
         {"grad_accum_steps": 10**6},
         {"grad_accum_steps": 10**9, "n_layer": 1, "n_embd": 1, "n_head": 1, "block_size": 8, "batch_size": 1},
-        {"replicas": 4000, "batch_size": 4000, "n_layer": 1000, "n_embd": 1, "n_head": 1, "block_size": 1},
+        {
+            "shards": 4000,
+            "replicas": 4000,
+            "batch_size": 4000,
+            "n_layer": 1000,
+            "n_embd": 1,
+            "n_head": 1,
+            "block_size": 1,
+        },
     ],
 )
 def test_sizes_that_no_array_shows_are_refused(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +74,7 @@ def test_sizes_that_no_array_shows_are_refused(changes: dict[str, Any], monkeypa
     monkeypatch.setattr(memory_estimate, "physical_memory", lambda: 10 << 30)
     config = replace(SHAKESPEARE, **changes)
     with pytest.raises(InputError, match=r"takes at least [\d,.]+ GiB of memory, and this machine has 10.0") as caught:
-        check_fits_memory(config, config.model_config(65), config.replicas or 2)
+        check_fits_memory(config, config.model_config(65), config.shards or 2)
     assert ("grad_accum_steps smaller" in str(caught.value)) == (config.grad_accum_steps > 1)
     monkeypatch.setattr(memory_estimate, "physical_memory", lambda: None)
     check_fits_memory(config, config.model_config(65), 2)

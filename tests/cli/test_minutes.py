@@ -12,7 +12,7 @@ from handgrad.runs import Pace, find_checkpoint, open_run
 from handgrad.system.locks import LOCK
 
 Handgrad = Callable[..., Output]
-SMALL = [*SMALLEST, *as_flags(batch_size=4, replicas=2, tokenizer="char", log_interval=3)]
+SMALL = [*SMALLEST, *as_flags(batch_size=4, shards=2, tokenizer="char", log_interval=3)]
 
 
 @pytest.fixture

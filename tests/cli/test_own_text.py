@@ -16,7 +16,7 @@ from handgrad.runs import open_run
 Handgrad = Callable[..., Output]
 TINY = [
     *("--block-size", "8", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--max-steps", "150"),
-    *("--lr", "1e-2", "--replicas", "1", "--eval-interval", "150", "--tokenizer", "char", "--warmup-steps", "10"),
+    *("--lr", "1e-2", "--shards", "1", "--eval-interval", "150", "--tokenizer", "char", "--warmup-steps", "10"),
 ]
 
 

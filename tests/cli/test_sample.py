@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with them a sample compiles nothing, and says nothing, whether other tests ran before or not.
     """
     data = encode_corpus(Corpus(TEXT, "test text"), CharTokenizer().train(TEXT))
-    config = TINY.updated({"max_steps": 5, "n_layer": 1, "replicas": 1}, "test")
+    config = TINY.updated({"max_steps": 5, "n_layer": 1, "shards": 1}, "test")
     made = create_run(tmp_path_factory.mktemp("runs") / "run", config, data, None, 1, None)
     compile_generation(made)
     train(made, data)

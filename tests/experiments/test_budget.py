@@ -95,7 +95,7 @@ def test_seconds_come_to_the_steps_that_take_as_long(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(budget, "seconds_per_step", three_seconds)
     assert Budget(60, "seconds").steps(SMALL, data) == 20
-    assert asked == [(SMALL, data, SMALL.replicas, 60)]
+    assert asked == [(SMALL, data, SMALL.shards, 60)]
     assert Budget(1, "seconds").steps(SMALL, data) == 1
     assert Budget(0.5, "minutes").steps(SMALL, data) == 10
     monkeypatch.undo()

@@ -40,7 +40,7 @@ from handgrad.training import Reporter, evaluate, train
 
 CORPUS = Corpus("the quick brown fox jumps over the lazy dog, and the dog sleeps on.\n" * 30, "a made-up text")
 SMALL = TrainConfig(
-    block_size=8, n_layer=1, n_head=2, n_embd=12, batch_size=4, replicas=2, max_steps=6, warmup_steps=1,
+    block_size=8, n_layer=1, n_head=2, n_embd=12, batch_size=4, shards=2, max_steps=6, warmup_steps=1,
     eval_interval=2, checkpoint_interval=3, log_interval=1,
 )  # fmt: skip
 RECORD = Record(
@@ -290,10 +290,10 @@ def test_only_tiny_shakespeare_is_the_text(shakespeare: Path) -> None:
 
 
 def test_the_preset_modern_is_the_record_to_1_4697() -> None:
-    """But for the precision, which not every processor multiplies fast, and for the number of threads."""
+    """But for the precision, which not every processor multiplies fast, and for the shards, which a record fixes."""
     record = read_rungs(track_called("nanogpt-gpu"))[-1].config
     modern = preset("modern")
-    assert replace(record, precision=modern.precision, replicas=modern.replicas) == modern
+    assert replace(record, precision=modern.precision, shards=modern.shards) == modern
 
 
 def test_an_unknown_track_is_named() -> None:

@@ -155,7 +155,7 @@ def compiled_ways() -> dict[str, Any]:
 
 
 def code_of(precision: Any) -> int:
-    code: int = products.CODES[precision]
+    code: int = products.code_of(precision)
     return code
 
 

@@ -11,7 +11,7 @@ BEGIN = """
 import os, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
-from handgrad.kernels.products import bfloat16, crew, helped_by, multiply_arrays
+from handgrad.kernels.products import bfloat16, crew, helped_by, helping, multiply_arrays
 from handgrad.system.threads import Team
 
 rng = np.random.default_rng(0)
@@ -26,7 +26,7 @@ def product(a, b):
     return c
 
 def wait_for_helpers(count):
-    while bfloat16._crew[crew._PRESENT] < count:
+    while helping._crew[crew._PRESENT] < count:
         pass
 
 LARGE = [(96, 512, 130), (97, 1000, 260), (300, 33, 1300), (5, 4096, 300), (1, 70000, 61)]
@@ -55,10 +55,10 @@ alone = [product(a, b).tobytes() for a, b in tasks]
 for size in (2, 3, 5):
     with Team(size) as team, helped_by(team):
         wait_for_helpers(size - 1)
-        jobs = int(bfloat16._crew[crew._JOB])
+        jobs = int(helping._crew[crew._JOB])
         for _ in range(6):
             assert [product(a, b).tobytes() for a, b in tasks] == alone, size
-        print(bfloat16._crew[crew._JOB] - jobs > 6 * 15)
+        print(helping._crew[crew._JOB] - jobs > 6 * 15)
 """
     assert run(scene).split() == ["True"] * 3
 
@@ -115,8 +115,8 @@ with Team(2) as outer, Team(3) as inner, helped_by(outer):
     wait_for_helpers(1)
     with helped_by(inner):
         print([product(a, b).tobytes() for a, b in tasks] == alone)
-    print([product(a, b).tobytes() for a, b in tasks] == alone, bfloat16._crew[crew._PRESENT])
-print(bfloat16._crew[crew._PRESENT])
+    print([product(a, b).tobytes() for a, b in tasks] == alone, helping._crew[crew._PRESENT])
+print(helping._crew[crew._PRESENT])
 """
     assert run(scene).split() == ["True", "True", "True", "1", "0"]
 
@@ -132,7 +132,7 @@ for size in (2, 5):
             with helped_by(team):
                 if number % 3 == 1:
                     assert product(a, b).tobytes() == alone
-        print(bfloat16._crew[crew._PRESENT], bfloat16._crew[crew._LOCK])
+        print(helping._crew[crew._PRESENT], helping._crew[crew._LOCK])
         with helped_by(team):
             wait_for_helpers(size - 1)
             assert product(a, b).tobytes() == alone
@@ -162,7 +162,7 @@ with Team(3) as team:
                 raise KeyError("planted")
         except KeyError:
             pass
-        print(bfloat16._crew[crew._PRESENT])
+        print(helping._crew[crew._PRESENT])
     with helped_by(team):
         wait_for_helpers(2)
         print(product(a, b).tobytes() == alone)
@@ -185,7 +185,7 @@ with Tired(5) as team:
             print("inside")
     except RuntimeError as error:
         print(error)
-    print(bfloat16._crew[crew._PRESENT])
+    print(helping._crew[crew._PRESENT])
 """
     assert run(scene).split("\n") == ["planted: can't start new thread", "0"]
 

@@ -89,7 +89,7 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = encode_corpus(corpus, CharTokenizer().train(corpus.split()[0]))
     config = TrainConfig(
         block_size=8, n_layer=1, n_head=2, n_embd=12, batch_size=4, max_steps=4, eval_interval=2, checkpoint_interval=2,
-        replicas=1, warmup_steps=0,
+        shards=1, warmup_steps=0,
     )  # fmt: skip
     run = create_run(folder / "run", config, data, None, 1, None)
     train(run, run.data())

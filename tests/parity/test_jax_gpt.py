@@ -91,7 +91,14 @@ def test_jax_takes_part_in_a_comparison(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(side_by_side, "has_torch", lambda: False)
     monkeypatch.setattr(side_by_side, "measure_memory", lambda *_: None)
-    options: dict[str, Any] = {"rounds": 1, "compiled": False, "bfloat16": False, "replicas": 0, "say": lambda _: None}
+    options: dict[str, Any] = {
+        "rounds": 1,
+        "compiled": False,
+        "bfloat16": False,
+        "shards": 0,
+        "replicas": 0,
+        "say": lambda _: None,
+    }
     one = compare(small("shakespeare-cpu"), "training", **options)
     assert one.ratios["JAX"] > 0
     assert one.apart["JAX"] < 1e-4

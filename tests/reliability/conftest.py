@@ -66,7 +66,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Scene]:
     """Makes a scene of the given kind."""
     text = tmp_path_factory.mktemp("text") / "text.txt"
     text.write_text(TEXT, encoding="utf-8")
-    return lambda kind="two replicas", steps=STEPS: Scene(kind, steps, text)
+    return lambda kind="two shards", steps=STEPS: Scene(kind, steps, text)
 
 
 @pytest.fixture(scope="session")

@@ -26,13 +26,13 @@ _SMALL = (
     "--block-size 8 --n-layer 1 --n-head 2 --n-embd 8 --batch-size 4 --lr 0.01 --warmup-steps 2 "
     "--eval-interval 10 --checkpoint-interval 7 --log-interval 3"
 )
-# Exact resuming must hold for all replicas, accumulation, dropout, optimizers, backends and numbers of checkpoints.
+# Exact resuming must hold for any shards, accumulation, dropout, optimizers, backends and numbers of checkpoints.
 KINDS = {
-    "one replica": "--replicas 1 --keep 1",
-    "two replicas": "--replicas 2",
-    "dropout, accumulation, three replicas": "--replicas 3 --dropout 0.2 --grad-accum-steps 2 --keep 3",
-    "compiled, sgd": "--optimizer sgd --replicas 2 --keep 1",
-    "muon, averaged weights": "--optimizer muon --ema 0.9 --cautious --schedule trapezoid --replicas 2",
+    "one shard": "--shards 1 --keep 1",
+    "two shards": "--shards 2",
+    "dropout, accumulation, three shards": "--shards 3 --dropout 0.2 --grad-accum-steps 2 --keep 3",
+    "compiled, sgd": "--optimizer sgd --shards 2 --keep 1",
+    "muon, averaged weights": "--optimizer muon --ema 0.9 --cautious --schedule trapezoid --shards 2",
 }
 
 

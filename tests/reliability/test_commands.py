@@ -40,7 +40,7 @@ NUMBERS = (
 INTEGERS = (
     "block-size", "n-layer", "n-head", "n-embd", "vocab-size", "batch-size", "grad-accum-steps", "max-steps",
     "warmup-steps", "step-size", "eval-interval", "eval-batches", "checkpoint-interval", "keep", "log-interval",
-    "sample-interval", "seed", "replicas",
+    "sample-interval", "seed", "shards", "replicas",
 )  # fmt: skip
 FLOATS = ("dropout", "lr", "min-lr", "step-gamma", "beta1", "beta2", "weight-decay", "grad-clip")
 CHOICES = {
@@ -53,7 +53,7 @@ CHOICES = {
     "preset": ("quick", "shakespeare-cpu", "autograd-char", "../quick", "\x1b[31m"),
 }
 SWITCHES = ("bias", "no-bias", "tie-weights", "no-tie-weights", "nesterov", "tensorboard", "allow-inexact", "unknown")
-SMALL = [*SMALLEST, *as_flags(batch_size=4, max_steps=4, replicas=1)]
+SMALL = [*SMALLEST, *as_flags(batch_size=4, max_steps=4, shards=1)]
 STREAMS = (
     "", "", "", "", "", "", ">&-", "2>&-", "<&-", ">&- 2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>&1",
     "< /dev/zero", "< /dev/null", "| head -c 20", "2>&1 | head -n 1", "> out.txt 2>&1", "< bytes",
@@ -78,7 +78,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = Corpus(TEXT, "test text")
     data = encode_corpus(corpus, CharTokenizer().train(TEXT))
     left = iter(range(12))
-    config = TINY.updated({"max_steps": 14, "n_layer": 1, "replicas": 1}, "test")
+    config = TINY.updated({"max_steps": 14, "n_layer": 1, "shards": 1}, "test")
     train(create_run(root / "run", config, data, None, 1, None), data, should_stop=lambda: next(left, None) is None)
     write_token_files(root / "tokens", data)
     BPETokenizer(max_vocab_size=280).train(TEXT).save(root / "bpe.json")

@@ -70,7 +70,7 @@ def test_a_real_disk_that_fills_up(
     small_disk: Path, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally
 ) -> None:
     """A file beside the run grows until no space is left; later it is removed."""
-    one, filled = scene("two replicas", 200), 0
+    one, filled = scene("two shards", 200), 0
     expected = undisturbed(one)
     for attempt in range(10 if torture else 1):
         out = small_disk / f"run-{attempt}"
@@ -92,7 +92,7 @@ def test_a_real_disk_that_fills_up(
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_log_that_cannot_be_written(scene: NewScene, undisturbed: Undisturbed, tally: Tally, tmp_path: Path) -> None:
-    one, out = scene("two replicas", 60), tmp_path / "run"
+    one, out = scene("two shards", 60), tmp_path / "run"
     with Path("/dev/full").open("w") as full:
         assert one.start(out, stdout=full, stderr=full).wait(timeout=60) == 0
     assert result(out) == undisturbed(one)
@@ -108,7 +108,7 @@ def fill(path: Path) -> None:
 
 def test_a_run_directory_that_is_removed(scene: NewScene, torture: bool, tally: Tally, tmp_path: Path) -> None:
     """The run notices at the next line of the metrics, and writes nothing in its place."""
-    one, attempts = scene("two replicas", 5000), 10 if torture else 1
+    one, attempts = scene("two shards", 5000), 10 if torture else 1
     for attempt in range(attempts):
         out = tmp_path / f"run-{attempt}"
         process = one.start(out)
@@ -125,7 +125,7 @@ def test_a_run_directory_that_is_removed(scene: NewScene, torture: bool, tally: 
 @pytest.mark.slow
 def test_another_run_in_its_place(scene: NewScene, undisturbed: Undisturbed, tmp_path: Path, tally: Tally) -> None:
     """The directory is moved away and another run started in its place: neither writes into the other's."""
-    first, second, out = scene("two replicas", 5000), scene("two replicas", 60), tmp_path / "run"
+    first, second, out = scene("two shards", 5000), scene("two shards", 60), tmp_path / "run"
     process = first.start(out)
     wait_for_step(process, out, 30)
     out.rename(tmp_path / "moved")
@@ -142,7 +142,7 @@ def test_another_run_in_its_place(scene: NewScene, undisturbed: Undisturbed, tmp
 def test_a_run_directory_made_read_only(
     scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
-    one, attempts = scene("two replicas", 200), 5 if torture else 1
+    one, attempts = scene("two shards", 200), 5 if torture else 1
     expected = undisturbed(one)
     for attempt in range(attempts):
         out = tmp_path / f"run-{attempt}"

@@ -66,7 +66,7 @@ def test_sigkill_at_random_instants(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fault", "kind"), [("kill", "two replicas"), ("tear", "two replicas"), ("kill", "muon, averaged weights")]
+    ("fault", "kind"), [("kill", "two shards"), ("tear", "two shards"), ("kill", "muon, averaged weights")]
 )
 def test_death_before_each_change_to_the_disk(
     fault: str, kind: str, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
@@ -110,7 +110,7 @@ def test_signals_that_ask(
     tally: Tally,
     tmp_path: Path,
 ) -> None:
-    one = scene("dropout, accumulation, three replicas", 200)
+    one = scene("dropout, accumulation, three shards", 200)
     expected = undisturbed(one)
 
     def ask(attempt: int) -> bool:
@@ -137,7 +137,7 @@ def test_ctrl_c_twice_ends_at_once(
     scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
     """The second one arrives while the run finishes its step, writes the checkpoint, or exits."""
-    one, attempts = scene("two replicas", 200), 12 if torture else 1
+    one, attempts = scene("two shards", 200), 12 if torture else 1
     expected = undisturbed(one)
 
     def ask_twice(attempt: int) -> None:
@@ -161,7 +161,7 @@ def test_ctrl_c_where_nobody_reads_the_output_any_more(
     scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
     """As in ``handgrad train 2>&1 | tee log``, where Ctrl-C ends tee at once."""
-    one, attempts = scene("two replicas", 200), 5 if torture else 1
+    one, attempts = scene("two shards", 200), 5 if torture else 1
     expected = undisturbed(one)
     for attempt in range(attempts):
         out = tmp_path / f"run-{attempt}"
@@ -194,7 +194,7 @@ def test_a_terminal_that_closes(
     ignored: bool, scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
     """A closed terminal sends SIGHUP and takes no more output. Under nohup the run continues to its end."""
-    one = scene("two replicas", 200)
+    one = scene("two shards", 200)
     expected = undisturbed(one)
     attempts = 5 if torture else 1
     for attempt in range(attempts):
@@ -230,7 +230,7 @@ def test_one_of_several_processes_trains(
     scene: NewScene, undisturbed: Undisturbed, torture: bool, tally: Tally, tmp_path: Path
 ) -> None:
     """Several processes start one new run at the same moment, then several resume it."""
-    one = scene("two replicas", 60)
+    one = scene("two shards", 60)
     expected = undisturbed(one)
     refused = 0
     for attempt in range(10 if torture else 1):
@@ -252,7 +252,7 @@ def test_one_of_several_processes_trains(
 
 @pytest.mark.slow
 def test_a_stale_lock_is_recognised(scene: NewScene, tmp_path: Path, tally: Tally, torture: bool) -> None:
-    one = scene("two replicas", 12)
+    one = scene("two shards", 12)
     out = tmp_path / "run"
     one.finish(out)
     contents = [
@@ -275,7 +275,7 @@ def test_a_stale_lock_is_recognised(scene: NewScene, tmp_path: Path, tally: Tall
 @pytest.mark.slow
 def test_a_clock_set_back(scene: NewScene, undisturbed: Undisturbed, tmp_path: Path, tally: Tally) -> None:
     """Each sitting's clock is a day behind the one before, and the existing files are dated in the future."""
-    one = scene("two replicas", 200)
+    one = scene("two shards", 200)
     expected, out, sittings = undisturbed(one), tmp_path / "run", 0
     slow_clock = (
         "import sys, time; behind, clock = float(sys.argv.pop(1)), time.time; time.time = lambda: clock() - behind; "

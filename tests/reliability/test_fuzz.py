@@ -175,7 +175,7 @@ def rehashed(path: Path) -> None:
 
 def use_settings(path: Path) -> None:
     config = TrainConfig().updated(read_config_file(path / "settings.toml"), "settings.toml")
-    check_fits_memory(config, config.model_config(65), max(config.replicas, 1))
+    check_fits_memory(config, config.model_config(65), max(config.shards, 1))
 
 
 def use_metrics(path: Path) -> None:
@@ -301,7 +301,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     files.mkdir()
     (files / "settings.toml").write_text(
         'n_layer = 2\nn_embd = 12\nn_head = 2\nlr = 1e-3\nbatch_size = 4\noptimizer = "sgd"\nbias = false\n'
-        'schedule = "constant"\nseed = 3\nreplicas = 2\nkeep = 4\n'
+        'schedule = "constant"\nseed = 3\nshards = 2\nreplicas = 3\nkeep = 4\n'
     )
     CharTokenizer(byte_fallback=True).train(TEXT).save(files / "char.json")
     WordTokenizer(byte_fallback=True, max_vocab_size=300, special_tokens=["<user>"]).train(TEXT).save(

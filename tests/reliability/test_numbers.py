@@ -86,7 +86,7 @@ def test_a_step_with_such_numbers_stops_before_the_weights_are_touched(
     new_run: NewRun, backward: bool, value: float, tally: Tally
 ) -> None:
     """The spoilt layer is the first block's ``expand``, at step 8. Each step calls its operation once per block."""
-    whole, run = new_run("whole", replicas=1), new_run("run", replicas=1)
+    whole, run = new_run("whole", shards=1), new_run("run", shards=1)
     train(whole, whole.data())
     spoiler = Spoiler("linear_gelu", value, backward=backward, again=not backward)
     listener, ask = spoil_after(run, spoiler, step=7)
@@ -111,7 +111,7 @@ def test_a_step_with_such_numbers_stops_before_the_weights_are_touched(
 
 def test_the_layer_is_named(new_run: NewRun) -> None:
     """The weights are finite, but the second block's attention computes values too large for float32."""
-    run = new_run(replicas=2)
+    run = new_run(shards=2)
 
     def act(model: GPT) -> None:
         model.blocks[1].attention.project_in.weight.data[:, :12] = 3e38
@@ -125,7 +125,7 @@ def test_the_layer_is_named(new_run: NewRun) -> None:
 
 
 def test_a_weight_that_is_already_bad_is_named(new_run: NewRun) -> None:
-    run = new_run(replicas=2)
+    run = new_run(shards=2)
 
     def act(model: GPT) -> None:
         model.blocks[0].feed_forward.contract.bias.data[3] = np.nan
@@ -147,7 +147,7 @@ def test_no_checkpoint_is_made_of_such_weights(new_run: NewRun) -> None:
 
 
 def test_skipped_steps_leave_the_weights_alone_and_are_counted(new_run: NewRun, tally: Tally) -> None:
-    run = new_run(replicas=1, on_nan="skip", log_interval=100, eval_interval=100, checkpoint_interval=1, keep=30)
+    run = new_run(shards=1, on_nan="skip", log_interval=100, eval_interval=100, checkpoint_interval=1, keep=30)
     listener, ask = spoil_after(run, Spoiler("linear_gelu", math.nan), step=7)
     weights: list[Any] = []
     listener.started = lambda model, data, progress: weights.append(model.arena.data)  # type: ignore[method-assign]

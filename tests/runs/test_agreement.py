@@ -91,10 +91,10 @@ def test_a_default_step_size_fits_into_fewer_steps() -> None:
         settled(schedule="step", step_size=2000)
 
 
-def test_more_replicas_than_windows_are_named() -> None:
-    assert settled(replicas=32) == (
-        {"replicas": 32},
-        ["replicas is 32, but a batch has only 16 windows: only so many work"],
+def test_more_shards_than_windows_are_named() -> None:
+    assert settled(shards=32) == (
+        {"shards": 32},
+        ["shards is 32, but a batch has only 16 windows: it is cut into so many"],
     )
 
 

@@ -119,7 +119,7 @@ def test_half_of_gpt_2s_files_is_refused_by_what_it_is(files: Path, tmp_path: Pa
 
 def test_train_takes_the_file_of_a_tokenizer(files: Path, handgrad: Handgrad, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(TEXT)
-    small = [*("--n-layer", 1, "--n-head", 1, "--n-embd", 8, "--block-size", 8, "--max-steps", 2, "--replicas", 1)]
+    small = [*("--n-layer", 1, "--n-head", 1, "--n-embd", 8, "--block-size", 8, "--max-steps", 2, "--shards", 1)]
     train = ("train", "--text", tmp_path / "text.txt", *small)
     done = handgrad(*train, "--tokenizer", files / "huggingface.json", "--out", tmp_path / "run")
     assert done.code == 0, done.err
@@ -134,7 +134,7 @@ def test_train_takes_the_file_of_a_tokenizer(files: Path, handgrad: Handgrad, tm
     )
     started = handgrad(
         *("train", "--text", tmp_path / "text.txt", "--init-from", tmp_path / "run", "--max-steps", 1),
-        *("--tokenizer", files / "huggingface.json", "--replicas", 1, "--out", tmp_path / "y"),
+        *("--tokenizer", files / "huggingface.json", "--shards", 1, "--out", tmp_path / "y"),
     )
     assert started.code == 0, started.err
     BPETokenizer(max_vocab_size=280).train(TEXT).save(tmp_path / "other.json")

@@ -50,7 +50,7 @@ def test_the_schedule_moves_both_rates_in_proportion(new_run: NewRun) -> None:
     run = new_run(optimizer="muon", muon_lr=0.05)
     model = GPT(run.model_config)
     stepper = Stepper(
-        run.config, run.replicas, run.data(), model, run.config.make_optimizer(model.decay_groups(0.1)), lambda *_: None
+        run.config, run.shards, run.data(), model, run.config.make_optimizer(model.decay_groups(0.1)), lambda *_: None
     )
     for number in (0, 3, 11, 19):
         lr = run.config.make_schedule()(number)
@@ -63,7 +63,7 @@ def test_the_schedule_moves_both_rates_in_proportion(new_run: NewRun) -> None:
 
 
 def test_blas_and_the_team_do_not_compete_for_the_cores(new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With one replica BLAS has all cores, but not while the team orthogonalises matrices."""
+    """With one shard BLAS may have all cores, but not while the team orthogonalises matrices."""
     seen = []
     newton_schulz = ops.newton_schulz
 
@@ -73,7 +73,7 @@ def test_blas_and_the_team_do_not_compete_for_the_cores(new_run: NewRun, monkeyp
 
     monkeypatch.setattr("handgrad.optim.muon.function_for", lambda *_: watched)
     with threadpool_limits(2, user_api="blas"):
-        run = new_run(optimizer="muon", replicas=1, max_steps=1)
+        run = new_run(optimizer="muon", shards=1, max_steps=1)
         train(run, run.data())
         assert {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"} == {2}
     assert set(seen) == {1}
@@ -84,7 +84,7 @@ def averaged(run: Run) -> list[np.ndarray]:
     config = run.config
     model = GPT(run.model_config, seed=config.seed)
     optimizer, schedule = config.make_optimizer(model.decay_groups(config.weight_decay)), config.make_schedule()
-    stepper = Stepper(run.config, run.replicas, run.data(), model, optimizer, lambda *_: None)
+    stepper = Stepper(run.config, run.shards, run.data(), model, optimizer, lambda *_: None)
     mean, found = model.arena.data.astype(np.float64), []
     for number in range(config.max_steps):
         _, norm, _ = stepper.gradient(number)

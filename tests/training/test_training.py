@@ -19,7 +19,7 @@ from handgrad.runs import (
     Metrics,
     Run,
     TrainConfig,
-    choose_replicas,
+    choose_shards,
     environment,
     find_checkpoint,
     load_model,
@@ -28,6 +28,7 @@ from handgrad.runs import (
 )
 from handgrad.runs.config import OPTIMIZERS
 from handgrad.runs.retention import read_pointer
+from handgrad.system.backend_setting import current_backend
 from handgrad.system.errors import InputError
 from handgrad.training import DivergedError, Reporter, bits_per_character, evaluate, train
 from handgrad.training import replicas as replicas_module
@@ -64,7 +65,7 @@ def test_run_directory_holds_what_the_design_names(new_run: NewRun) -> None:
     assert kept == {read_pointer(run.path, "last"), "step-00000016", read_pointer(run.path, "best")}
     config = json.loads((run.path / "config.json").read_text())
     assert config["config"] == dataclasses.asdict(TINY)
-    assert config["resolved"]["replicas"] == 2
+    assert config["resolved"]["shards"] == 2
     assert {"python", "numpy"} <= set(config["resolved"]["versions"])
     assert (run.path / "lock").read_bytes() == b""  # no process holds it any more
 
@@ -113,10 +114,10 @@ def test_one_seed_gives_one_run(new_run: NewRun) -> None:
     "changes",
     [
         {},
-        {"dropout": 0.2, "grad_accum_steps": 2, "replicas": 3},
+        {"dropout": 0.2, "grad_accum_steps": 2, "shards": 3},
         {"optimizer": "sgd", "nesterov": True, "lr": 0.1},
         {"optimizer": "muon", "ema": 0.9, "cautious": True, "schedule": "trapezoid", "sample_interval": 4},
-        {"ema": 0.99, "replicas": 1},
+        {"ema": 0.99, "shards": 1},
     ],
     ids=["plain", "dropout and accumulation", "sgd", "muon, averaged", "averaged"],
 )
@@ -160,7 +161,7 @@ def test_resuming_from_an_older_checkpoint_writes_no_step_twice(new_run: NewRun)
 
 
 def test_accumulated_batches_are_one_large_batch(new_run: NewRun) -> None:
-    """Two batches of 3 give the gradient of one batch of 6, with any number of replicas."""
+    """Two batches of 3 give the gradient of one batch of 6, with any number of shards."""
     run = new_run()
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, run.model_config.vocab_size, (6, 9))
@@ -320,18 +321,18 @@ def test_integers_serve_as_floats() -> None:
     [
         (2, 0, 16, 2),
         (16, 0, 12, 12),
-        (8, 0, 12, 6),  # two windows each: eight replicas would not be faster
+        (8, 0, 12, 6),  # two windows each: eight shards would not be faster
         (3, 0, 16, 3),
         (16, 0, 1, 1),
         (2, 5, 16, 5),
         (2, 5, 3, 3),
     ],
 )
-def test_how_many_replicas_are_chosen(
+def test_how_many_shards_are_chosen(
     cores: int, wanted: int, batch_size: int, chosen: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "available_cores", lambda: cores)
-    assert choose_replicas(wanted, batch_size) == chosen
+    assert choose_shards(wanted, batch_size) == chosen
 
 
 def test_blas_gets_its_threads_back() -> None:
@@ -346,7 +347,8 @@ def test_blas_gets_its_threads_back() -> None:
         raise KeyError
     assert threads() == before
     with cores_for(1):
-        assert threads() == before
+        assert set(threads()) <= {1} or (current_backend() != "numba" and threads() == before)
+    assert threads() == before
 
 
 def test_the_norm_depends_on_no_number_of_cores_and_empty_shares_on_nothing(
@@ -357,7 +359,7 @@ def test_the_norm_depends_on_no_number_of_cores_and_empty_shares_on_nothing(
     found = []
     monkeypatch.setattr(replicas_module, "_PIECE", 1000)
     for cores, count in ((1, 2), (2, 2), (5, 2), (2, 4)):
-        monkeypatch.setattr(replicas_module, "available_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(environment, "available_cores", lambda cores=cores: cores)
         replicas = Replicas(GPT(run.model_config), count)
         found.append(replicas.loss_and_gradients([(tokens[:, :-1], tokens[:, 1:])], (0,)))
         replicas.close()
@@ -365,7 +367,7 @@ def test_the_norm_depends_on_no_number_of_cores_and_empty_shares_on_nothing(
     assert found[3] == pytest.approx(found[0], rel=1e-6)
 
 
-def test_replicas_give_the_same_bits_each_time(new_run: NewRun) -> None:
+def test_shards_give_the_same_bits_each_time(new_run: NewRun) -> None:
     run = new_run()
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, run.model_config.vocab_size, (7, 9))

@@ -49,9 +49,9 @@ class Case:
         """A new model, with the same weights at each call."""
         return new_model(self.model_config, seed=self.train.seed)
 
-    def products(self, replicas: int) -> list[Product]:
-        """All matrix products of one replica's share of a training step."""
-        return self.model_config.products(-(-self.batch_size // replicas), self.tokens)
+    def products(self, shards: int) -> list[Product]:
+        """All matrix products of a training step on the largest of so many shards."""
+        return self.model_config.products(-(-self.batch_size // shards), self.tokens)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step: windows of Python's reference text, whose bytes are the tokens."""

@@ -12,7 +12,7 @@ from handgrad.benchmarking.cases import Case
 from handgrad.generation import generate
 from handgrad.nn.parameter import Role
 from handgrad.optim.common_rate import CommonRate
-from handgrad.runs import choose_replicas
+from handgrad.runs import choose_shards
 from handgrad.system.arrays import Array
 from handgrad.system.backend_setting import current_backend
 from handgrad.system.errors import InputError
@@ -72,18 +72,20 @@ def why_no_bfloat16() -> str | None:
     return None if has_bfloat16_products() else "the processor has no instructions for it (AVX512-BF16)"
 
 
-def handgrad_contender(case: Case, work: Work = "training", replicas: int = 0, *, bfloat16: bool = False) -> Contender:
+def handgrad_contender(
+    case: Case, work: Work = "training", shards: int = 0, threads: int = 0, *, bfloat16: bool = False
+) -> Contender:
     """handgrad. A training step is the loss and gradient of a batch, clipping, and the optimizer, as in ``train``.
 
-    ``replicas``: 0 chooses their number as ``train`` does. ``bfloat16`` multiplies in bfloat16, else in float32,
-    whatever the preset says. Raises InputError if it is not timed here.
+    ``shards`` and ``threads``: 0 chooses their number as ``train`` does. ``bfloat16`` multiplies in bfloat16, else in
+    float32, whatever the preset says. Raises InputError if it is not timed here.
     """
     if bfloat16 and (why := why_no_bfloat16()) is not None:
         raise InputError(f"{OURS}{BF16} is left out, because {why}")
     case = case.in_precision("bfloat16" if bfloat16 else "float32")
     model = case.make_model()
-    count = choose_replicas(replicas, case.batch_size)
-    shared = Replicas(model, count)
+    count = choose_shards(shards, case.batch_size)
+    shared = Replicas(model, count, threads)
     optimizer = case.train.make_optimizer(model.decay_groups(case.train.weight_decay))
     schedule, rate = case.train.make_schedule(), CommonRate(optimizer, case.train.lr)
     step = 0

@@ -1,18 +1,19 @@
 """The floor of a training step: the time of its matrix products alone, on the same shapes."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from handgrad.backend import helped_by
+from handgrad.backend import products_shared_by
 from handgrad.benchmarking.cases import Case
 from handgrad.benchmarking.contenders import BF16, Contender
 from handgrad.models import Product
 from handgrad.ops.precision import Precision
-from handgrad.runs import choose_replicas
+from handgrad.runs import choose_shards, choose_threads
 from handgrad.system.arrays import Array
-from handgrad.system.processor import available_cores
 from handgrad.system.threads import Team
 from handgrad.training.replicas import cores_for
 
@@ -24,23 +25,30 @@ def flops_of(case: Case) -> int:
     return sum(product.flops for product in case.products(1))
 
 
-def products_contender(case: Case, replicas: int = 0, *, bfloat16: bool = False) -> Contender:
-    """Computes only the products of a step, in as many single-threaded callers as there are replicas.
+def products_contender(case: Case, shards: int = 0, threads: int = 0, *, bfloat16: bool = False) -> Contender:
+    """Computes only the products of a step, those of each shard in one thread.
+
+    All threads share the products of a single shard: BLAS uses threads of its own, as it does whenever it is called.
 
     In bfloat16 our own kernel multiplies, as nobody else's can be called for each matrix: rounding its operands belongs
     to a product.
     """
-    count = choose_replicas(replicas, case.batch_size)
+    count = choose_shards(shards, case.batch_size)
     work = multiplier(case.products(count), count, "bfloat16" if bfloat16 else "float32")
-    team = Team(max(count, available_cores()))
+    team = Team(choose_threads(threads, count))
 
     def run() -> float:
-        # As in training: BLAS gives the products of a single caller to all cores, and so does our own kernel.
-        with helped_by(team) if count == 1 and bfloat16 else nullcontext():
+        with products_shared_by(team) if count == 1 and bfloat16 else nullcontext():
             team.map(work, range(count))
         return 0.0
 
-    return Contender(f"{PRODUCTS}{BF16}" if bfloat16 else PRODUCTS, run, lambda: cores_for(count), close=team.close)
+    name = f"{PRODUCTS}{BF16}" if bfloat16 else PRODUCTS
+    return Contender(name, run, lambda: cores_for_products(count, team.size), close=team.close)
+
+
+def cores_for_products(shards: int, threads: int) -> AbstractContextManager[Any]:
+    """A context in which BLAS has the cores that nobody else uses."""
+    return threadpool_limits(limits=threads, user_api="blas") if shards == 1 else cores_for(shards)
 
 
 def multiplier(products: list[Product], callers: int, precision: Precision = "float32") -> Callable[[int], None]:

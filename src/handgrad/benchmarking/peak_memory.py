@@ -39,20 +39,20 @@ class Memory:
     """Pages that the system provides during a step, the mean of the later steps."""
 
 
-def measure_memory(case: str, side: str, replicas: int = 0) -> Memory | None:
+def measure_memory(case: str, side: str, shards: int = 0, replicas: int = 0) -> Memory | None:
     """``side``: a contender's name, one of ``SIDES``. None if the system reports no peak, or if the process failed."""
     if not Path("/proc/self/status").exists():
         return None
-    command = [sys.executable, "-m", __name__, case, side, str(replicas)]
+    command = [sys.executable, "-m", __name__, case, side, str(shards), str(replicas)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return Memory(**json.loads(done.stdout)) if done.returncode == 0 else None
 
 
-def _main(name: str, side: str, replicas: str) -> None:
+def _main(name: str, side: str, shards: str, replicas: str) -> None:
     case = case_of(name)
     _import_libraries(side)
     imported = _peak()
-    contender = _contender(side, case, int(replicas))
+    contender = _contender(side, case, int(shards), int(replicas))
     early = faults = 0
     with contender.around():
         for step in range(STEPS):
@@ -73,13 +73,13 @@ def _import_libraries(side: str) -> None:
         current_backend()  # imports Numba if it is the backend
 
 
-def _contender(side: str, case: Case, replicas: int) -> Contender:
+def _contender(side: str, case: Case, shards: int, replicas: int) -> Contender:
     bfloat16 = side.endswith(BF16)
     if side == JAX:
         return jax_contender(case)
     if side.startswith(EAGER):
         return pytorch_contender(case, bfloat16=bfloat16)
-    return handgrad_contender(case, replicas=replicas, bfloat16=bfloat16)
+    return handgrad_contender(case, shards=shards, threads=replicas, bfloat16=bfloat16)
 
 
 def _peak() -> int:

@@ -8,10 +8,10 @@ from typing import Any
 
 from handgrad.backend import Call, watching
 from handgrad.benchmarking.cases import Case
-from handgrad.benchmarking.floor import multiplier
+from handgrad.benchmarking.floor import cores_for_products, multiplier
 from handgrad.models import LanguageModel
 from handgrad.nn import Layer
-from handgrad.runs import choose_replicas
+from handgrad.runs import choose_shards
 from handgrad.system.threads import Team
 from handgrad.training.replicas import Replicas, cores_for
 
@@ -25,16 +25,16 @@ class Row:
 
     operation: str
     seconds: float
-    """Per step, the mean of the replicas."""
+    """Per step, the mean of the threads that compute shards."""
     floor: float
     """Seconds that its matrix products alone take; 0 if it has none."""
 
 
-def profile(case: Case, steps: int, replicas: int = 0) -> list[Row]:
+def profile(case: Case, steps: int, shards: int = 0, threads: int = 0) -> list[Row]:
     """A row for each operation, the slowest first, then one for the rest of the step, and one for the whole step."""
-    count = choose_replicas(replicas, case.batch_size)
+    count = choose_shards(shards, case.batch_size)
     model = case.make_model()
-    shared = Replicas(model, count)
+    shared = Replicas(model, count, threads)
     optimizer = case.train.make_optimizer(model.decay_groups(case.train.weight_decay))
     clock = Clock({layer: part for each in shared.models for layer, part in layers_with_products(each).items()})
     with cores_for(count), watching(clock.watch):
@@ -51,8 +51,9 @@ def profile(case: Case, steps: int, replicas: int = 0) -> list[Row]:
     shared.close()
     seconds = {name: sum(times) / steps for name, times in clock.seconds.items()}
     whole, optimizer_seconds = seconds.pop("step"), seconds.pop("optimizer")
-    floors = _floors(case, count)
-    rows = [Row(name, total / count, floors.get(name, 0.0)) for name, total in seconds.items()]
+    size = shared.team.size
+    floors, workers = _floors(case, count, size), min(size, count)
+    rows = [Row(name, total / workers, floors.get(name, 0.0)) for name, total in seconds.items()]
     rows.append(Row("optimizer", optimizer_seconds, 0.0))
     rows.sort(key=lambda row: row.seconds, reverse=True)
     left = whole - sum(row.seconds for row in rows)
@@ -88,10 +89,10 @@ def layers_with_products(model: LanguageModel) -> dict[Layer, str]:
     return {layer: part for part, layer in named if part in parts and isinstance(layer, Layer)}
 
 
-def _floors(case: Case, count: int) -> dict[str, float]:
-    """Seconds of the products of each operation, with all replicas at once; the median of a few rounds."""
+def _floors(case: Case, count: int, threads: int) -> dict[str, float]:
+    """Seconds of the products of each operation, with all shards at once; the median of a few rounds."""
     floors: dict[str, float] = defaultdict(float)
-    with cores_for(count), Team(count) as team:
+    with cores_for_products(count, threads), Team(threads) as team:
         for product in case.products(count):
             work, times = multiplier([product], count, case.precision), []
             for _ in range(5):

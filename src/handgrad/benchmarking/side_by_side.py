@@ -27,7 +27,7 @@ from handgrad.benchmarking.contenders import (
 from handgrad.benchmarking.floor import PRODUCTS, flops_of, products_contender
 from handgrad.benchmarking.peak_memory import SIDES, Memory, measure_memory
 from handgrad.benchmarking.timing import Times, alternate
-from handgrad.runs import choose_replicas
+from handgrad.runs import choose_shards, choose_threads
 from handgrad.runs.environment import installed_versions, name_of_blas
 from handgrad.system.backend_setting import current_backend
 from handgrad.system.errors import InputError
@@ -41,7 +41,9 @@ class BenchmarkResult:
 
     case: str
     work: Work
+    shards: int
     replicas: int
+    """Threads that compute the shards."""
     rounds: int
     seconds: dict[str, float]
     """Medians, by contender."""
@@ -90,6 +92,7 @@ def compare(
     bfloat16: bool,
     replicas: int,
     say: Callable[[str], None],
+    shards: int = 0,
     jax: bool = True,
 ) -> BenchmarkResult:
     """Times handgrad and, if they are installed, PyTorch and JAX. ``say`` reports who cannot take part, and why.
@@ -99,11 +102,11 @@ def compare(
     """
     generates = work == "generation"
     bfloat16 = bfloat16 and not generates
-    ours = [handgrad_contender(case, work, replicas)]
+    ours = [handgrad_contender(case, work, shards, replicas)]
     if bfloat16:
-        ours += _if_possible(lambda: handgrad_contender(case, work, replicas, bfloat16=True), say)
+        ours += _if_possible(lambda: handgrad_contender(case, work, shards, replicas, bfloat16=True), say)
     precisions = [contender.name.endswith(BF16) for contender in ours]
-    floors = [products_contender(case, replicas, bfloat16=each) for each in precisions if work == "training"]
+    floors = [products_contender(case, shards, replicas, bfloat16=each) for each in precisions if work == "training"]
     others: list[Contender] = []
     if has_torch():
         others += pytorch_contenders(case, work, compiled and not generates, bfloat16, say)
@@ -121,7 +124,8 @@ def compare(
     return BenchmarkResult(
         case=case.name,
         work=work,
-        replicas=choose_replicas(replicas, case.batch_size),
+        shards=(count := choose_shards(shards, case.batch_size)),
+        replicas=choose_threads(replicas, count),
         rounds=rounds,
         seconds=seconds,
         ratios={name: times.ratio(OURS, name) for name in names if name != OURS},
@@ -129,7 +133,7 @@ def compare(
         flops=flops if floors else None,
         gflops_per_second=rates.get(False),
         share_of_floor=_shares_of_floor(times, [each.name for each in floors], names),
-        memory=_memory(case, replicas, names) if work == "training" else {},
+        memory=_memory(case, shards, replicas, names) if work == "training" else {},
         tokens=tokens,
         tokens_per_second={} if tokens is None else {name: tokens / taken for name, taken in seconds.items()},
         ratios_bfloat16={
@@ -178,8 +182,8 @@ def _shares_of_floor(times: Times, floors: list[str], names: list[str]) -> dict[
     return {name: times.ratio(floor, name) for name, floor in floor_of.items() if floor in floors}
 
 
-def _memory(case: Case, replicas: int, names: list[str]) -> dict[str, Memory]:
-    measured = {side: measure_memory(case.name, side, replicas) for side in SIDES if side in names}
+def _memory(case: Case, shards: int, replicas: int, names: list[str]) -> dict[str, Memory]:
+    measured = {side: measure_memory(case.name, side, shards, replicas) for side in SIDES if side in names}
     return {side: memory for side, memory in measured.items() if memory is not None}
 
 

@@ -33,8 +33,8 @@ from handgrad.system.files import write_json
 _SIZES = ("explicit-char", "autograd-char", "shakespeare-cpu")
 _MIB = 1 << 20
 _PROFILE_CAPTION = (
-    "ms: time per step, the mean of the replicas; products: ms for its matrix products alone; floor: their share\n"
-    "everything else: residual sums, adding the gradients of the replicas, Python, replicas that wait for each other"
+    "ms: time per step, the mean of the threads; products: ms for its matrix products alone; floor: their share\n"
+    "everything else: residual sums, adding the gradients of the shards, Python, threads that wait for each other"
 )
 
 
@@ -58,8 +58,10 @@ class Arguments:
     processor that multiplies bfloat16."""
     jax: bool = True
     """Also time JAX, if it is installed; not in a generation."""
+    shards: int = 0
+    """Parts into which each batch is cut; 0 chooses as train does."""
     replicas: int = 0
-    """Threads that share each batch; 0 chooses as train does."""
+    """Threads that compute the shards; 0 uses one per core."""
     profile: bool = False
     """Show how the time of a training step is spent, by operation, and compare with nothing."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -70,8 +72,9 @@ def run(argv: list[str]) -> int:
     arguments = parse(Arguments, argv, "bench")
     if arguments.rounds < 1:
         raise InputError(f"rounds must be at least 1, not {arguments.rounds}")
-    if arguments.replicas < 0:
-        raise InputError(f"replicas must be at least 0, not {arguments.replicas}")
+    for name in ("shards", "replicas"):
+        if getattr(arguments, name) < 0:
+            raise InputError(f"{name} must be at least 0, not {getattr(arguments, name)}")
     to_output = str(arguments.json) == "-"
     if arguments.profile and arguments.json is not None:
         raise InputError("--profile is a table for people; give --json without it")
@@ -100,6 +103,7 @@ def run(argv: list[str]) -> int:
                 compiled=arguments.compiled,
                 bfloat16=arguments.bfloat16,
                 jax=arguments.jax,
+                shards=arguments.shards,
                 replicas=arguments.replicas,
                 say=console.print,
             )
@@ -154,8 +158,8 @@ def _counted(memory: Memory) -> list[str]:
 
 def _caption(one: BenchmarkResult) -> str:
     """What the columns mean."""
-    rounds, replicas = counted(one.rounds, "round"), counted(one.replicas, "replica")
-    lines = [f"medians of {rounds} in turn; {replicas}; ratio: handgrad's time ÷ this one's"]
+    rounds, work = counted(one.rounds, "round"), f"{counted(one.shards, 'shard')} on {counted(one.replicas, 'thread')}"
+    lines = [f"medians of {rounds} in turn; {work}; ratio: handgrad's time ÷ this one's"]
     if one.ratios_bfloat16:
         lines.append("bf16: the same for handgrad in bfloat16")
     best = {"float32": one.ratio_to_best, "bfloat16": one.ratio_to_best_bfloat16}
@@ -191,7 +195,7 @@ def _tokenize(rounds: int, console: Console) -> Times:
 
 def _profile(arguments: Arguments, console: Console) -> int:
     for name in arguments.sizes:
-        rows = profile(case_of(name), arguments.rounds, arguments.replicas)
+        rows = profile(case_of(name), arguments.rounds, arguments.shards, arguments.replicas)
         whole = rows[-1].seconds
         table = Table(title=name, box=SIMPLE_HEAD, caption=_PROFILE_CAPTION, caption_justify="left")
         table.add_column("operation", no_wrap=True)

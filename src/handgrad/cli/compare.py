@@ -88,7 +88,7 @@ class Source:
     resume: Annotated[Path | None, tyro.conf.arg(metavar="OUT")] = None
     """Continue the comparison in this directory. If it is finished, print its table again."""
     allow_inexact: bool = False
-    """Resume even if libraries, replicas or processor have changed; a run then takes another course."""
+    """Resume even if libraries or processor have changed; a run then takes another course."""
 
 
 @dataclass

@@ -130,5 +130,5 @@ def say(line: str) -> None:
 
 
 def counted(number: int, thing: str) -> str:
-    """A number with its noun: 1 replica, 2 replicas."""
+    """A number with its noun: 1 shard, 2 shards."""
     return f"{number:,} {thing}" + ("" if number == 1 else "s")

@@ -16,10 +16,11 @@ from handgrad.cli.terminal import show
 from handgrad.data import count_unknown
 from handgrad.data.token_files import why_not_lossless
 from handgrad.ops.precision import Precision
-from handgrad.runs import Run, choose_replicas, open_run
+from handgrad.runs import Run, open_run
 from handgrad.system.arrays import Array
 from handgrad.system.errors import InputError
 from handgrad.system.files import read_text
+from handgrad.system.processor import available_cores
 from handgrad.system.threads import Team
 from handgrad.training import bits_per_character, evaluate
 from handgrad.training.evaluation import check_stride
@@ -54,7 +55,7 @@ def run(argv: list[str]) -> int:
     end = the_run.tokenizer().eos_id if the_run.config.boundaries == "respect" else None
     model, checkpoint = the_run.model(arguments.checkpoint, warn)
     model = model.in_precision(arguments.precision or model.config.precision)
-    threads = choose_replicas(0, len(tokens))
+    threads = available_cores()
     with compiling_is_said(), cores_for(threads), Team(threads) as team:
         loss = evaluate(model, tokens, team, end=end, stride=stride)
     if not math.isfinite(loss):

@@ -61,7 +61,7 @@ class TrainingDisplay(Reporter):
         self._print(
             f"{doing} {model.n_parameters:,} parameters on {data.meta.train_characters:,} characters of "
             f"{data.meta.source}, vocabulary of {counted(data.tokenizer.vocab_size, 'token')}, "
-            f"{counted(self.run.replicas, 'replica')}, in {self.run.path}"
+            f"{counted(self.run.shards, 'shard')}, in {self.run.path}"
         )
         if progress.step == 0 and self.run.baselines is not None:
             uniform, bigram = self.run.baselines.uniform, self.run.baselines.bigram

@@ -30,7 +30,7 @@ from handgrad.runs import (
     agreed,
     check_is_free,
     check_minutes,
-    choose_replicas,
+    choose_shards,
     create_run,
     fitted,
     load_intact,
@@ -81,7 +81,7 @@ class Source(TextFlags):
     resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """Continue this run, bit for bit. --max-steps, --lr and a few other settings may change."""
     allow_inexact: bool = False
-    """Resume even if libraries, replicas or processor have changed; the run then takes another course."""
+    """Resume even if libraries or processor have changed; the run then takes another course."""
     init_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """Start from the best weights of this run, with its tokenizer and the shape of its model."""
     minutes: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
@@ -141,20 +141,20 @@ def _new(source: Source, argv: list[str], console: Console) -> tuple[Run, TokenD
     data = _data(source, config, tokenizer)
     data.check_length(config.block_size, config.boundaries)
     init_from = None if source.init_from is None else _weights_to_begin_with(source.init_from)
-    replicas = choose_replicas(config.replicas, config.batch_size)
+    shards = choose_shards(config.shards, config.batch_size)
     model = config.model_config(data.tokenizer.vocab_size)
-    check_fits_memory(config, model, replicas)
-    if slow := slow_first_step(config, model, replicas):
+    check_fits_memory(config, model, shards)
+    if slow := slow_first_step(config, model, shards):
         moved.append(slow)
 
     def length_in_minutes(directory: Path) -> TrainConfig:
-        return _fitted_into(source.minutes or 0.0, chosen, data, replicas, directory, console, moved.append)
+        return _fitted_into(source.minutes or 0.0, chosen, data, shards, directory, console, moved.append)
 
     # Another training may look for a free number at the same time.
     taken = nullcontext(source.out) if source.out is not None else taking_next_free(Path("runs"), source.preset)
     with taken as out:
         in_minutes = None if source.minutes is None else length_in_minutes
-        the_run = create_run(out, config, data, source.data, replicas, init_from, in_minutes)
+        the_run = create_run(out, config, data, source.data, shards, init_from, in_minutes)
     for sentence in moved:  # after everything that may refuse
         warn(sentence)
     return the_run, the_run.data()  # memory-mapped from now on
@@ -240,7 +240,7 @@ def _fitted_into(
     minutes: float,
     chosen: _Chosen,
     data: TokenData,
-    replicas: int,
+    shards: int,
     directory: Path,
     console: Console,
     notice: Callable[[str], None],
@@ -251,7 +251,7 @@ def _fitted_into(
         return write(model, data.tokenizer, SAMPLE_TOKENS, seed=chosen.config.seed)
 
     with compiling_is_said():
-        pace = measure_pace(chosen.config, data, replicas, directory, 60 * minutes, write_sample)
+        pace = measure_pace(chosen.config, data, shards, directory, 60 * minutes, write_sample)
     config = fitted(chosen.config, chosen.defaults, chosen.given, pace, minutes, notice)
     length = f"{minutes:g} {'minute' if minutes == 1 else 'minutes'}"
     console.print(f"{length}: {config.max_steps:,} steps, because on this machine {pace}")

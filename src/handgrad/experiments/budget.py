@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
 from handgrad.data import TokenData
-from handgrad.runs import TrainConfig, choose_replicas
+from handgrad.runs import TrainConfig, choose_shards
 from handgrad.system.errors import InputError
 from handgrad.training import seconds_per_step
 
@@ -40,9 +40,9 @@ class Budget:
         if self.unit == "characters":
             tokens = config.batch_size * config.block_size * config.grad_accum_steps
             return max(1, math.ceil(self.amount / (tokens * characters_per_token(data))))
-        replicas = choose_replicas(config.replicas, config.batch_size)
+        shards = choose_shards(config.shards, config.batch_size)
         seconds = self.amount * (60 if self.unit == "minutes" else 1)
-        return max(1, round(seconds / seconds_per_step(config, data, replicas, seconds)))
+        return max(1, round(seconds / seconds_per_step(config, data, shards, seconds)))
 
     @classmethod
     def parse(cls, text: str) -> tuple[str | None, Self]:

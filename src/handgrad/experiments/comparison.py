@@ -16,7 +16,7 @@ from handgrad.runs import (
     check_agrees,
     check_can_write_events,
     check_is_free,
-    choose_replicas,
+    choose_shards,
     create_run,
     is_unfinished,
     load_intact,
@@ -98,7 +98,7 @@ class Comparison(ABC, Generic[E]):
             if path.exists() and any(path.iterdir()) and not is_unfinished(path):
                 raise InputError(f"{path} is no run: it has no config.json; move it away to train it again")
             data = encoded_with(self.corpus(), self.untrained(entry), config)
-            return create_run(path, config, data, None, replicas_for(config), None)
+            return create_run(path, config, data, None, shards_for(config), None)
         run = open_run(path)
         if (run.config, run.corpus_sha256) != (config, self.corpus_sha256) or not self.made(entry, run.tokenizer()):
             raise InputError(
@@ -125,9 +125,9 @@ def encoded_with(corpus: Corpus, tokenizer: Tokenizer, config: TrainConfig) -> T
     return data
 
 
-def replicas_for(config: TrainConfig) -> int:
+def shards_for(config: TrainConfig) -> int:
     """The number that ``train`` chooses."""
-    return choose_replicas(config.replicas, config.batch_size)
+    return choose_shards(config.shards, config.batch_size)
 
 
 def check_can_be_compared(path: Path, config: TrainConfig, what: str, why_whole: str) -> None:
@@ -144,7 +144,7 @@ def check_can_be_compared(path: Path, config: TrainConfig, what: str, why_whole:
 
 def steps_of(name: str, budget: Budget, config: TrainConfig, data: TokenData) -> int:
     """The steps of a run. Raises InputError if they are too many, or if the model is larger than memory."""
-    check_fits_memory(config, config.model_config(data.tokenizer.vocab_size), replicas_for(config))
+    check_fits_memory(config, config.model_config(data.tokenizer.vocab_size), shards_for(config))
     steps = budget.steps(config, data)
     if steps >= MOST_STEPS:
         raise InputError(f"{name}: {budget} are {steps:,} steps; there can be {MOST_STEPS - 1:,} at most")
@@ -206,7 +206,7 @@ def shared_fields(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
         "path": path,
         "source": text_in(content["text"]["source"]),
         "corpus_sha256": text_in(content["text"]["sha256"]),
-        "config": TrainConfig().updated(content["config"], str(path / "comparison.json")),
+        "config": TrainConfig.stored(content["config"], str(path / "comparison.json")),
     }
 
 

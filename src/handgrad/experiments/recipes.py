@@ -13,7 +13,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 60
 _SHARED = (
     "max_steps", "eval_interval", "eval_batches", "checkpoint_interval", "keep", "log_interval", "sample_interval",
-    "on_nan", "tensorboard", "replicas", "seed",
+    "on_nan", "tensorboard", "shards", "replicas", "seed",
 )  # fmt: skip
 """Settings that belong to the comparison: its lengths, its intervals, its seeds."""
 

@@ -12,8 +12,8 @@ import numpy as np
 from handgrad.kernels.array_arguments import matrices_of
 from handgrad.kernels.exponential import exp32
 from handgrad.kernels.products import (
-    CODES,
     COLUMNS,
+    code_of,
     multiply_at_part,
     multiply_bt_part,
     multiply_part,
@@ -91,7 +91,7 @@ def attention(
         window or q.shape[-2],
         np.float32(default_scale(q.shape[-1]) if scale is None else scale),
     )
-    saved = Saved(matrices_of(q), matrices_of(k), matrices_of(v), weights, sight, CODES[precision])
+    saved = Saved(matrices_of(q), matrices_of(k), matrices_of(v), weights, sight, code_of(precision))
     packed = packed_for_heads(q.shape[-2], q.shape[-1], v.shape[-1], saved.precision)
     _forward(*saved[:3], packed, weights, *sight, saved.precision, matrices_of(y))
     return y, saved

@@ -7,7 +7,7 @@ import numpy as np
 
 from handgrad.kernels.attention import block_size, softmax_of_row
 from handgrad.kernels.multi_head_attention import prepare_part
-from handgrad.kernels.products import CODES, multiply, multiply_bt, new_packed
+from handgrad.kernels.products import FLOAT32, multiply, multiply_bt, new_packed
 from handgrad.ops.attention import default_scale
 from handgrad.ops.cached_attention import KeysAndValues, check_cached_attention
 from handgrad.ops.rotary import angles_at, check_rotary
@@ -15,7 +15,6 @@ from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled, inlined
 
 _ZERO = np.float32(0)
-_FLOAT32 = CODES["float32"]
 _FEW = 4
 """So many new tokens go one by one: products of so few rows would take longer."""
 
@@ -51,7 +50,7 @@ def cached_attention(
         cos,
         sin,
         np.empty((block, S), np.float32),
-        new_packed(_FLOAT32, (0, 0)),
+        new_packed(FLOAT32, (0, 0)),
         y := np.empty((B, T, H * D), np.float32),
     )
     return y
@@ -126,8 +125,8 @@ def _forward(qkv, keys, values, texts, used, heads, sight, scale, norms, eps, co
                     attend_to_slots(qkv[b, start, part], k, v, first, end, scale, scores[0], y[b, start, part])
                 else:
                     P = scores[: stop - start, : end - first]
-                    multiply_bt(qkv[b, start:stop, part], k[first:end], nothing, P, _ZERO, _FLOAT32)
+                    multiply_bt(qkv[b, start:stop, part], k[first:end], nothing, P, _ZERO, FLOAT32)
                     for t in range(start, stop):
                         row, unseen = P[t - start], max(before + t + 1 - window, 0) - first
                         softmax_of_row(row, row.view(np.int32), unseen, before + t + 1 - first, scale)
-                    multiply(P, v[first:end], nothing, y[b, start:stop, part], _ZERO, _FLOAT32)
+                    multiply(P, v[first:end], nothing, y[b, start:stop, part], _ZERO, FLOAT32)

@@ -6,7 +6,7 @@ import numpy as np
 
 from handgrad.kernels.array_arguments import NOTHING, Into, gradient_arrays, row, rows_of
 from handgrad.kernels.products import (
-    CODES,
+    code_of,
     multiply,
     multiply_at,
     multiply_bt,
@@ -56,7 +56,7 @@ def linear(
     check_linear(x, weight, bias)
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     y = np.empty((len(rows), weight.shape[1]), x.dtype)
-    code = CODES[precision]
+    code = code_of(precision)
     _forward(rows, weight, new_packed(code, weight.shape), row(bias), code, y)
     return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, code)
 

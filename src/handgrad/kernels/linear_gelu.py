@@ -8,7 +8,7 @@ from handgrad.kernels.array_arguments import NOTHING, Into, gradient_arrays, row
 from handgrad.kernels.gelu import slope_of, value_of
 from handgrad.kernels.linear import gradient_of_strip, packed_for_backward
 from handgrad.kernels.products import (
-    CODES,
+    code_of,
     multiply,
     multiply_at,
     multiply_bt,
@@ -61,7 +61,7 @@ def linear_gelu(
     check_linear(x, weight, bias)
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     h, y = np.empty((2, len(rows), weight.shape[1]), x.dtype)
-    code = CODES[precision]
+    code = code_of(precision)
     _forward(rows, weight, new_packed(code, weight.shape), row(bias), code, h, y)
     return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, h, code)
 

@@ -8,7 +8,7 @@ import numpy as np
 from handgrad.kernels.array_arguments import NOTHING, Into, gradient_arrays, row, rows_of
 from handgrad.kernels.linear import gradient_of_strip, packed_for_backward
 from handgrad.kernels.products import (
-    CODES,
+    code_of,
     multiply,
     multiply_at,
     multiply_bt,
@@ -61,7 +61,7 @@ def forward_with(
     check_linear(x, weight, bias)
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     y = np.empty((len(rows), weight.shape[1]), x.dtype)
-    code = CODES[precision]
+    code = code_of(precision)
     loop(rows, weight, new_packed(code, weight.shape), row(bias), code, y)
     return y.reshape(*x.shape[:-1], weight.shape[1]), Saved(rows, weight, bias, y, code)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from handgrad.kernels.array_arguments import matrices_of
 from handgrad.kernels.attention import Sight, attend, attend_backward, block_size, new_weights, packed_for_heads
-from handgrad.kernels.products import CODES
+from handgrad.kernels.products import code_of
 from handgrad.kernels.rotary import turn
 from handgrad.ops.attention import check_attention, default_scale
 from handgrad.ops.multi_head_attention import check_heads
@@ -94,7 +94,7 @@ def multi_head_attention(
         _prepare(qkv, D, np.float32(qk_norm_eps or 0), inverse_rms, cos, sin, qk)
     y, weights = np.empty((N, T, H * D), dtype), new_weights((N, H, T), dtype)
     sight = Sight(block_size(T), window or T, np.float32(default_scale(D) if scale is None else scale))
-    code = CODES[precision]
+    code = code_of(precision)
     _forward(qk, qkv, H, K, D, packed_for_heads(T, D, D, code), weights, *sight, code, y)
     return y.reshape(*leading, T, H * D), Saved(H, K, qk, qkv, weights, sight, inverse_rms, cos, sin, code)
 

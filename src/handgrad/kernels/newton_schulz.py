@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from handgrad.kernels.products import CODES, multiply, multiply_bt_part, new_packed, pack, pack_t
+from handgrad.kernels.products import code_of, multiply, multiply_bt_part, new_packed, pack, pack_t
 from handgrad.ops.newton_schulz import COEFFICIENTS
 from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
@@ -23,7 +23,7 @@ def newton_schulz(
     x = (matrix.T if is_tall else matrix).astype(np.float32, order="C")
     gram, polynomial = np.empty((2, len(x), len(x)), np.float32)
     numbers = (np.float32(coefficient) for coefficient in coefficients)
-    code = CODES[precision]
+    code = code_of(precision)
     packed = new_packed(code, x.shape[::-1]), new_packed(code, gram.shape), new_packed(code, x.shape)
     result = _iterate(x, np.empty_like(x), gram, polynomial, packed, steps, eps, code, *numbers)
     return result.T if is_tall else result

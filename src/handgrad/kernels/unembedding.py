@@ -6,7 +6,16 @@ import numpy as np
 
 from handgrad.kernels.array_arguments import NOTHING, Into, gradient_arrays, row, rows_of
 from handgrad.kernels.linear import add_bias, add_rows
-from handgrad.kernels.products import CODES, multiply, multiply_at, multiply_bt, new_packed, pack, pack_t, rows_at_once
+from handgrad.kernels.products import (
+    code_of,
+    multiply,
+    multiply_at,
+    multiply_bt,
+    new_packed,
+    pack,
+    pack_t,
+    rows_at_once,
+)
 from handgrad.ops.precision import Precision
 from handgrad.ops.unembedding import check_unembedding
 from handgrad.system.arrays import Array
@@ -31,7 +40,7 @@ def unembedding(
     check_unembedding(x, weight, bias)
     rows, weight = rows_of(x), np.ascontiguousarray(weight)
     logits = np.empty((len(rows), len(weight)), x.dtype)
-    code = CODES[precision]
+    code = code_of(precision)
     _forward(rows, weight, new_packed(code, weight.shape[::-1]), row(bias), code, logits)
     return logits.reshape(*x.shape[:-1], len(weight)), Saved(rows, weight, bias, code)
 

@@ -4,7 +4,7 @@ from handgrad.runs.agreement import agreed, check_agrees, without_effect
 from handgrad.runs.checkpoint import load_model, read_progress
 from handgrad.runs.config import TrainConfig, read_config_file
 from handgrad.runs.directory import Run, create_run, next_free, open_run, taking_next_free
-from handgrad.runs.environment import choose_replicas
+from handgrad.runs.environment import choose_shards, choose_threads
 from handgrad.runs.length import Pace, check_minutes, fitted, seconds_of
 from handgrad.runs.metrics import Metrics, read_metrics
 from handgrad.runs.new_directory import check_is_free, is_unfinished, making_directory
@@ -24,7 +24,8 @@ __all__ = [
     "check_can_write_events",
     "check_is_free",
     "check_minutes",
-    "choose_replicas",
+    "choose_shards",
+    "choose_threads",
     "clear_leftovers",
     "create_run",
     "find_checkpoint",

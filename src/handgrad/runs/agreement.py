@@ -52,8 +52,8 @@ def agreed(
     if length_is_known:
         settled = agreed_on_length(settled, defaults, given, notice)
     check_agrees(settled)
-    if "replicas" in given and config.replicas > config.batch_size:
-        notice(f"replicas is {config.replicas}, but a batch has only {config.batch_size} windows: only so many work")
+    if "shards" in given and config.shards > config.batch_size:
+        notice(f"shards is {config.shards}, but a batch has only {config.batch_size} windows: it is cut into so many")
     return settled
 
 

@@ -116,15 +116,18 @@ class TrainConfig(Architecture):
     """Also write the metrics as TensorBoard event files; needs tensorboardX."""
     seed: int = 1337
     """Seed of the initial weights, the batches and dropout."""
+    shards: int = 0
+    """Parts into which each batch is cut, for threads to share. The bits of the weights depend on their number; 0
+    chooses it from cores and batch when the run begins."""
     replicas: int = 0
-    """Number of threads that share each batch; 0 uses one per core."""
+    """Threads that compute the shards; 0 uses one per core. Their number changes the speed, never the bits."""
 
     def __post_init__(self) -> None:
         self._check_types()
         positive = ("batch_size", "grad_accum_steps", "max_steps", "step_size", "eval_interval")
         for name in (*positive, "checkpoint_interval", "log_interval", "keep"):
             self._require(name, getattr(self, name) >= 1, "must be at least 1")
-        for name in ("warmup_steps", "eval_batches", "sample_interval", "replicas", "seed"):
+        for name in ("warmup_steps", "eval_batches", "sample_interval", "shards", "replicas", "seed"):
             self._require(name, getattr(self, name) >= 0, "must be at least 0")
         for name in ("min_lr", "weight_decay", "grad_clip"):
             self._require(name, 0 <= getattr(self, name) < math.inf, "must be a finite number of at least 0")
@@ -173,6 +176,18 @@ class TrainConfig(Architecture):
             fall = (self.decay_fraction, self.decay_shape)
             return schedules.trapezoid(self.lr, self.min_lr, self.max_steps, self.warmup_steps, *fall)
         return schedules.constant(self.lr, self.warmup_steps)
+
+    @classmethod
+    def stored(cls, values: Mapping[str, Any], source: str) -> "TrainConfig":
+        """The settings that a file of a run or of a comparison holds.
+
+        Files of before the shards name the number of shards ``replicas``: each had a thread of its own.
+
+        Raises InputError, naming ``source``, for an unknown field or an invalid value.
+        """
+        if "shards" not in values:
+            values = {**values, "shards": values.get("replicas", 0), "replicas": 0}
+        return cls().updated(values, source)
 
     def updated(self, values: Mapping[str, Any], source: str) -> "TrainConfig":
         """A copy with other values for some fields.

@@ -12,6 +12,7 @@ from handgrad.models import GPTConfig, LanguageModel
 from handgrad.models.formats.model_in_checkpoint import RUN_VERSION, read_run_config
 from handgrad.models.formats.weights import config_from
 from handgrad.runs.agreement import check_agrees
+from handgrad.runs.before_shards import environment_in
 from handgrad.runs.checkpoint import load_model
 from handgrad.runs.config import TrainConfig
 from handgrad.runs.environment import Environment
@@ -46,11 +47,18 @@ class Run:
     """What a document is if the text has several; empty if it has one; None in runs that do not store it."""
     begins: tuple[int, ...] = ()
     """The ids that the training text begins with; empty in runs that do not store them."""
+    outdated: str | None = None
+    """Why this version computes other bits than the one that began the run; None if it does not."""
 
     @property
-    def replicas(self) -> int:
-        """The threads that share each batch."""
-        return self.environment.replicas
+    def shards(self) -> int:
+        """The parts into which each batch is cut."""
+        return self.environment.shards
+
+    def differences_here(self) -> list[str]:
+        """Why the run would not continue bit for bit in this process, in words; empty if it would."""
+        first = [] if self.outdated is None else [self.outdated]
+        return first + self.environment.differences(Environment.here(self.shards))
 
     @property
     def metrics_path(self) -> Path:
@@ -150,7 +158,7 @@ def create_run(
     config: TrainConfig,
     data: TokenData,
     data_directory: Path | None,
-    replicas: int,
+    shards: int,
     init_from: Path | None,
     choose_length: Callable[[Path], TrainConfig] | None = None,
 ) -> Run:
@@ -186,7 +194,7 @@ def create_run(
         },
         "init_from": None if init_from is None else str(init_from.resolve()),
         "baselines": None if (baselines := baselines_of(data)) is None else asdict(baselines),
-        "resolved": asdict(Environment.here(replicas)),
+        "resolved": asdict(Environment.here(shards)),
     }
     with making_directory(path):
         if choose_length is not None:
@@ -212,10 +220,11 @@ def open_run(path: Path) -> Run:
     content = read_run_config(path)
     baselines = content.get("baselines")
     try:
-        config = TrainConfig().updated(content["config"], str(path / "config.json"))
+        config = TrainConfig.stored(content["config"], str(path / "config.json"))
         model_config = config_from(content["model"])
         if model_config != config.model_config(model_config.vocab_size):
             raise ValueError("its model does not match its config")
+        environment, outdated = environment_in(content["resolved"], config)
         return Run(
             path=path,
             config=config,
@@ -224,11 +233,12 @@ def open_run(path: Path) -> Run:
             corpus_sha256=content["data"]["corpus_sha256"],
             tokenizer_sha256=content["data"]["tokenizer_sha256"],
             ids_sha256=_ids_sha256(content["data"].get("ids_sha256")),
-            environment=Environment.of(content["resolved"]),
+            environment=environment,
             init_from=None if content["init_from"] is None else Path(content["init_from"]),
             baselines=None if baselines is None else dataclass_from_json(Baselines, baselines),
             documents=_documents_in(content["data"]),
             begins=_ids_in(content["data"], model_config.vocab_size),
+            outdated=outdated,
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path / 'config.json'} is damaged: {error}") from None
@@ -272,4 +282,4 @@ def save_settings(run: Run, config: TrainConfig, environment: Environment, note:
         earlier = content.get("inexact")
         content["inexact"] = [*(earlier if isinstance(earlier, list) else []), note]
     write_json(run.path / "config.json", content)
-    return replace(run, config=config, environment=environment)
+    return replace(run, config=config, environment=environment, outdated=None)

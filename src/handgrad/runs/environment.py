@@ -1,4 +1,4 @@
-"""What the bits of a result depend on besides the run's settings: replicas, backend, libraries, processor."""
+"""What the bits of a result depend on besides the run's settings: shards, backend, libraries, processor."""
 
 import math
 import platform
@@ -21,38 +21,42 @@ _WITHOUT_NUMBERS = ("python", "safetensors", "threadpoolctl")
 
 
 # A difference in the first follows from a difference in the second, which alone is reported.
-_FOLLOWS = {"compiler": "backend", "blas_threads": "replicas"}
+_FOLLOWS = {"compiler": "backend", "blas_threads": "backend"}
+
+_MOST_THREADS = 4096
 
 
 @dataclass(frozen=True)
 class Environment:
     """If this is equal in two processes, the second continues a run of the first bit for bit."""
 
-    replicas: int
+    shards: int
+    """Parts into which each batch is cut."""
     backend: str
     compiler: str
     """The compiler of the kernels and the processor that it compiles for; none if NumPy runs alone."""
     blas: str
     """The library that multiplies matrices, its version, and the processor that its kernels were made for."""
     blas_threads: int
-    """Threads in each replica."""
+    """Threads that share a product inside BLAS: more than 1 only if NumPy alone computes a single shard."""
     processor: str
     """The processor, with the extensions by which NumPy chooses its loops."""
     system: str
     versions: dict[str, str]
 
     @classmethod
-    def here(cls, replicas: int) -> "Environment":
+    def here(cls, shards: int) -> "Environment":
         """The environment of this process."""
         blas = _blas_of_numpy()
         found = np.show_config(mode="dicts").get("SIMD Extensions", {})
+        threads = max((library["num_threads"] for library in blas), default=1)
         libraries = installed_versions("numpy", "safetensors", "threadpoolctl")
         return cls(
-            replicas=replicas,
+            shards=shards,
             backend=current_backend(),
             compiler=_compiler() if current_backend() == "numba" else "none",
             blas=name_of_blas(),
-            blas_threads=1 if replicas > 1 else max((library["num_threads"] for library in blas), default=1),
+            blas_threads=threads if blas_shares_products(shards) else 1,
             processor=" ".join([platform.machine(), *found.get("baseline", ()), *found.get("found", ())]),
             system=" ".join((platform.system(), *platform.libc_ver())),
             versions={"handgrad": __version__, "python": platform.python_version(), **libraries},
@@ -67,8 +71,8 @@ class Environment:
         environment = dataclass_from_json(
             cls, {name: value for name, value in content.items() if name != "versions"}, versions=versions
         )
-        if environment.replicas < 1:
-            raise ValueError(f"replicas must be at least 1, not {environment.replicas}")
+        if environment.shards < 1:
+            raise ValueError(f"shards must be at least 1, not {environment.shards}")
         return environment
 
     def differences(self, now: "Environment") -> list[str]:
@@ -87,16 +91,29 @@ class Environment:
         return values | {name: text for name, text in self.versions.items() if name not in _WITHOUT_NUMBERS}
 
 
-def choose_replicas(wanted: int, batch_size: int) -> int:
+def choose_shards(wanted: int, batch_size: int) -> int:
     """``wanted``, but at most one for each window in a batch; if it is 0, the number of cores decides.
 
-    With fewer cores than windows, some replicas have one window more than others, and all wait for them. The result is
-    the smallest number of replicas that is as fast.
+    With fewer cores than windows, some shards have one window more than others, and all cores wait for them. The result
+    is the smallest number of shards that is as fast.
     """
     if wanted:
         return min(wanted, batch_size)
     windows_each = math.ceil(batch_size / min(available_cores(), batch_size))
     return math.ceil(batch_size / windows_each)
+
+
+def choose_threads(wanted: int, shards: int) -> int:
+    """``wanted``, or one for each core if it is 0; more than there are shards and cores would have nothing to do."""
+    return min(wanted, max(shards, available_cores()), _MOST_THREADS) if wanted else available_cores()
+
+
+def blas_shares_products(parts: int) -> bool:
+    """Whether BLAS uses threads of its own for work of so many parts that are computed by themselves.
+
+    Several parts have a thread each. A single one has its products cut into tiles, for which the kernels are needed.
+    """
+    return parts == 1 and current_backend() != "numba"
 
 
 def name_of_blas() -> str:

@@ -11,7 +11,7 @@ from handgrad.runs.agreement import check_agrees
 from handgrad.runs.checkpoint import Progress, read_progress
 from handgrad.runs.config import GIVEN_BY_WEIGHTS, TrainConfig
 from handgrad.runs.directory import Run, open_run, save_settings
-from handgrad.runs.environment import Environment, choose_replicas
+from handgrad.runs.environment import Environment, choose_shards
 from handgrad.runs.metrics import read_metrics
 from handgrad.runs.retention import check_has_no_links, checkpoints_of, load_intact
 from handgrad.runs.tensorboard import check_can_write_events
@@ -22,7 +22,7 @@ from handgrad.system.locks import locked
 RESUMABLE = (
     "max_steps", "lr", "min_lr", "muon_lr", "warmup_steps", "schedule", "step_size", "step_gamma", "decay_fraction",
     "decay_shape", "grad_clip", "eval_interval", "checkpoint_interval", "keep", "log_interval", "sample_interval",
-    "on_nan", "tensorboard",
+    "on_nan", "tensorboard", "replicas",
 )  # fmt: skip
 """Settings that may change on resume. The steps so far remain valid; only those to come differ."""
 
@@ -37,7 +37,7 @@ def resumed(
     """The run, ready to continue in this process, with new settings if some are given. Updates its config.json.
 
     ``notice`` receives a sentence about each change. Raises InputError for a setting that cannot change. Raises it too
-    if replicas, backend, libraries or processor differ, so that the run would not continue bit for bit, unless
+    if backend, libraries or processor differ, so that the run would not continue bit for bit, unless
     ``allow_inexact`` is true. A resume that is refused has changed nothing: everything is checked before config.json is
     written.
     """
@@ -47,9 +47,7 @@ def resumed(
         if stale is not None:
             notice(was_cut_off(run, stale))
         changed = _changed(run, settings)
-        replicas = choose_replicas(settings.replicas, settings.batch_size) if "replicas" in changed else run.replicas
-        environment = Environment.here(replicas)
-        reasons = run.environment.differences(environment)
+        reasons = run.differences_here()
         moved = run.data_directory != open_run(run.path).data_directory
         if not changed and not reasons and not moved:
             return run
@@ -69,7 +67,7 @@ def resumed(
             _say_how_the_rate_changes(run.config, settings, step, notice)
         if moved:
             notice(f"the token files are now in {run.data_directory}")
-        return save_settings(run, settings, environment, note)
+        return save_settings(run, settings, Environment.here(run.shards), note)
 
 
 def was_cut_off(run: Run, holder: str) -> str:
@@ -112,7 +110,7 @@ def _say_how_the_rate_changes(
 
 def check_is_exact(run: Run) -> None:
     """Raises InputError if a run that has started would not continue bit for bit in this process."""
-    reasons = run.environment.differences(Environment.here(run.replicas))
+    reasons = run.differences_here()
     if reasons:
         raise InputError(f"{_not_exact(run, reasons)}. To continue anyway, call resumed(run, allow_inexact=True)")
 
@@ -125,11 +123,13 @@ def _changed(run: Run, settings: TrainConfig) -> dict[str, str]:
     """Each changed field with its old and new value, in words. Raises InputError for fields that cannot change."""
     before, after = asdict(run.config), asdict(settings)
     changed = {name: f"{name} {before[name]} → {after[name]}" for name in after if after[name] != before[name]}
-    refused = [text for name, text in changed.items() if name not in (*RESUMABLE, "replicas")]
+    if choose_shards(settings.shards or run.shards, settings.batch_size) == run.shards:
+        changed.pop("shards", None)  # 0 has chosen the number that is now given, or the other way round
+    refused = [text for name, text in changed.items() if name not in RESUMABLE]
     if refused:
         raise InputError(
             f"these settings cannot change when {run.path} is resumed: {', '.join(refused)}; these can: "
-            f"{', '.join(RESUMABLE)}, and replicas with --allow-inexact; {_another_way(run, changed)}"
+            f"{', '.join(RESUMABLE)}; {_another_way(run, changed)}"
         )
     return changed
 

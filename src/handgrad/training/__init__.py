@@ -1,4 +1,4 @@
-"""Training: the loop, a single step, replicas, evaluation, and the handling of NaN and infinity."""
+"""Training: the loop, a step, the shards of a batch, evaluation, and the handling of NaN and infinity."""
 
 from handgrad.runs import TrainConfig
 from handgrad.training.compile_first import compile_generation, compile_kernels

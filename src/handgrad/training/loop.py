@@ -82,7 +82,7 @@ def train(
         stale = stack.enter_context(locked(run.path, "trained"))
         if stale is not None:
             reporter.noticed(was_cut_off(run, stale))
-        stack.enter_context(cores_for(run.replicas))
+        stack.enter_context(cores_for(run.shards))
         clear_leftovers(run.path)
         checksums = data.check_content()
         if run.metrics_path.exists():
@@ -113,7 +113,7 @@ class _Trainer:
         self.saved_step = progress.step
         train_checksums, self.validation_checksums = checksums
         checks = train_checksums.check_windows
-        self.stepper = Stepper(run.config, run.replicas, data, model, optimizer, checks, average)
+        self.stepper = Stepper(run.config, run.shards, data, model, optimizer, checks, average)
         self.begun = time.perf_counter() - progress.seconds
         self.measured_from = (time.perf_counter(), progress.tokens)
         self.val_loss: float | None = None

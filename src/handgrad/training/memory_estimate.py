@@ -3,9 +3,11 @@
 from handgrad.models import GPTConfig
 from handgrad.optim import AdamW, Muon
 from handgrad.runs.config import OPTIMIZERS, TrainConfig
+from handgrad.runs.environment import choose_threads
 from handgrad.system.errors import InputError
 from handgrad.system.memory import physical_memory
 from handgrad.system.processor import available_cores
+from handgrad.training.replicas import gradients_at_once
 
 _BYTES_OF_A_BLOCK = 14_000
 """Python's objects for one transformer block: modules, parameters, views of the arena. Measured with width 4."""
@@ -19,18 +21,21 @@ _FLOPS_PER_SECOND = 5e10
 _LONG = 60.0
 
 
-def check_fits_memory(config: TrainConfig, model: GPTConfig, replicas: int) -> None:
+def check_fits_memory(config: TrainConfig, model: GPTConfig, shards: int) -> None:
     """Raises InputError if training takes more memory than the machine has.
 
-    The estimate is a lower bound, in float32: the weights, a gradient for each replica, the optimizer's moments, the
-    averaged weights, the outputs of the forward's matrix products for one batch, since the backward needs at least as
-    many numbers, the ids of all batches of a step, and Python's objects for the blocks.
+    The estimate is a lower bound, in float32: the weights, the gradients that the threads keep while they add up those
+    of the shards, the optimizer's moments, the averaged weights, the outputs of the forward's matrix products for the
+    shards that are computed at the same time, since the backward needs at least as many numbers, the ids of all batches
+    of a step, and Python's objects for the blocks.
     """
     available = physical_memory()
-    arrays = 1 + replicas + bool(config.ema)
-    products = model.products(config.batch_size, config.block_size)
+    threads = min(choose_threads(config.replicas, shards), shards)
+    gradients = gradients_at_once(shards, threads)
+    arrays = 1 + gradients + bool(config.ema)
+    products = model.products(max(1, config.batch_size // shards * threads), config.block_size)
     kept = sum(each.rows * each.columns * each.count for each in products if not each.is_backward)
-    objects = model.n_layer * (_BYTES_OF_A_BLOCK + _BYTES_OF_ITS_REPLICA * (replicas - 1))
+    objects = model.n_layer * (_BYTES_OF_A_BLOCK + _BYTES_OF_ITS_REPLICA * (gradients - 1))
     tokens = config.batch_size * config.block_size
     ids = tokens * config.grad_accum_steps * _BYTES_OF_A_TOKEN
     needed = 4 * (arrays * model.n_parameters + _moments(config, model) + kept) + objects + ids
@@ -55,11 +60,13 @@ def _moments(config: TrainConfig, model: GPTConfig) -> int:
     return in_matrices * len(kind.state_names) + others * len(rest.state_names)
 
 
-def slow_first_step(config: TrainConfig, model: GPTConfig, replicas: int) -> str | None:
+def slow_first_step(config: TrainConfig, model: GPTConfig, shards: int) -> str | None:
     """A sentence if the first step takes more than about a minute, as nothing is shown before it; None otherwise."""
     flops = sum(each.flops for each in model.products(config.batch_size, config.block_size)) * config.grad_accum_steps
-    making = model.n_layer * (1 + replicas) * _SECONDS_OF_A_BLOCK
-    calls = model.n_layer * config.grad_accum_steps * _SECONDS_OF_A_BLOCK
+    threads = choose_threads(config.replicas, shards)
+    making = model.n_layer * (1 + gradients_at_once(shards, threads)) * _SECONDS_OF_A_BLOCK
+    each = -(-shards // min(threads, shards))  # of the shards, one after another
+    calls = model.n_layer * config.grad_accum_steps * each * _SECONDS_OF_A_BLOCK
     seconds = flops / (_FLOPS_PER_SECOND * available_cores()) + making + calls
     if seconds < _LONG:
         return None

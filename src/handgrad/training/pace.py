@@ -35,7 +35,7 @@ _FEWEST_BATCHES = 16
 def seconds_per_step(
     config: TrainConfig,
     data: TokenData,
-    replicas: int,
+    shards: int,
     length: float = 0.0,
     clock: Clock = time.perf_counter,
 ) -> float:
@@ -44,14 +44,14 @@ def seconds_per_step(
     Steps are timed for a twentieth of ``length``, the seconds that the run shall take, but for 1 second at least and
     for 10 at most. If the steps before exceed the whole length, no more are made.
     """
-    with _stepping(config, data, replicas) as (_, _, stepper):
+    with _stepping(config, data, shards) as (_, _, stepper):
         return _time_steps(config, stepper, length, clock)
 
 
 def measure_pace(
     config: TrainConfig,
     data: TokenData,
-    replicas: int,
+    shards: int,
     directory: Path,
     length: float,
     write_sample: Callable[[LanguageModel], object] | None = None,
@@ -63,7 +63,7 @@ def measure_pace(
     seconds that the run shall take, as for ``seconds_per_step``. ``write_sample`` writes a text as training will, if
     ``sample_interval`` asks for it.
     """
-    with _stepping(config, data, replicas) as (model, optimizer, stepper):
+    with _stepping(config, data, shards) as (model, optimizer, stepper):
         step = _time_steps(config, stepper, length, clock)
         evaluation = _time_evaluation(config, data, model, stepper, clock)
         begun = clock()
@@ -78,19 +78,17 @@ def measure_pace(
 
 
 @contextmanager
-def _stepping(
-    config: TrainConfig, data: TokenData, replicas: int
-) -> Iterator[tuple[LanguageModel, Optimizer, Stepper]]:
+def _stepping(config: TrainConfig, data: TokenData, shards: int) -> Iterator[tuple[LanguageModel, Optimizer, Stepper]]:
     """A new model that is trained as a run trains it."""
     model_config = config.model_config(data.tokenizer.vocab_size)
     compile_kernels_of(config, model_config)
-    with cores_for(replicas):
+    with cores_for(shards):
         model = new_model(model_config, seed=config.seed).train()
         optimizer = config.make_optimizer(model.decay_groups(config.weight_decay))
         average = config.make_average(model.arena.data)
         if average is not None:
             average.start()
-        stepper = Stepper(config, replicas, data, model, optimizer, lambda starts, length: None, average)
+        stepper = Stepper(config, shards, data, model, optimizer, lambda starts, length: None, average)
         try:
             yield model, optimizer, stepper
         finally:

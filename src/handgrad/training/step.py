@@ -32,7 +32,7 @@ class Stepper:
     def __init__(
         self,
         config: TrainConfig,
-        replicas: int,
+        shards: int,
         data: TokenData,
         model: LanguageModel,
         optimizer: Optimizer,
@@ -48,7 +48,7 @@ class Stepper:
         self.epochs: Epochs | None = None
         if config.sampling == "epochs":
             self.epochs = Epochs(self.windows or data.train, config.block_size, (config.seed, _EPOCHS))
-        self.replicas = Replicas(model, replicas)
+        self.replicas = Replicas(model, shards, config.replicas)
 
     @property
     def team(self) -> Team:

@@ -14,13 +14,13 @@ from handgrad.autograd import no_grad
 from handgrad.data import Corpus, TokenData, sequential_batches
 from handgrad.data.corpora import SHAKESPEARE_SHA256
 from handgrad.experiments.budget import Budget
-from handgrad.experiments.comparison import encoded_with, replicas_for
+from handgrad.experiments.comparison import encoded_with, shards_for
 from handgrad.experiments.speedrun.records import Record
 from handgrad.experiments.speedrun.rungs import Rung
 from handgrad.experiments.speedrun.stopwatch import Evaluated, Stopwatch
 from handgrad.experiments.speedrun.tracks import Track
 from handgrad.models import LanguageModel
-from handgrad.runs import Run, TrainConfig, choose_replicas, create_run
+from handgrad.runs import Run, TrainConfig, create_run
 from handgrad.runs.environment import Environment
 from handgrad.system.arrays import Array
 from handgrad.system.errors import InputError
@@ -130,7 +130,7 @@ def predicted_by(model: LanguageModel, tokens: Array, threads: int | None = None
             logs, _ = ops.log_softmax(model.logits(x).astype(np.float64))
         return np.take_along_axis(logs, y[..., None], axis=-1).reshape(-1)
 
-    count = choose_replicas(0, len(batches)) if threads is None else threads
+    count = min(available_cores(), len(batches)) if threads is None else threads
     model.eval()
     with cores_for(count), Team(count) as team:
         return np.concatenate(team.map(log_probabilities, batches))
@@ -168,13 +168,13 @@ def check_is_the_text(corpus: Corpus) -> None:
 
 def libraries_here(config: TrainConfig) -> str:
     """Names and versions of what the bits of a run depend on, in one line."""
-    here = Environment.here(replicas_for(config))
+    here = Environment.here(shards_for(config))
     return f"handgrad {here.versions['handgrad']}, numpy {here.versions['numpy']}, {here.compiler}, {here.blas}"
 
 
 def _new_run(path: Path, config: TrainConfig, corpus: Corpus) -> tuple[Run, TokenData]:
     data = _encoded(config, corpus)
-    the_run = create_run(path, config, data, None, replicas_for(config), None)
+    the_run = create_run(path, config, data, None, shards_for(config), None)
     return the_run, the_run.data()
 
 

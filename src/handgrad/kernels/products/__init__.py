@@ -1,10 +1,8 @@
 """Matrix products inside compiled code, in each precision."""
 
 from handgrad.kernels.products.arrays import multiply_arrays
-from handgrad.kernels.products.bfloat16 import helped_by
 from handgrad.kernels.products.blocks import COLUMNS
 from handgrad.kernels.products.calls import (
-    CODES,
     multiply,
     multiply_at,
     multiply_at_part,
@@ -18,10 +16,12 @@ from handgrad.kernels.products.calls import (
     rows_at_once,
     rows_of_strip,
 )
+from handgrad.kernels.products.helping import FLOAT32, code_of, helped_by, shared_by
 
 __all__ = [
-    "CODES",
     "COLUMNS",
+    "FLOAT32",
+    "code_of",
     "helped_by",
     "multiply",
     "multiply_arrays",
@@ -36,4 +36,5 @@ __all__ = [
     "pack_t",
     "rows_at_once",
     "rows_of_strip",
+    "shared_by",
 ]

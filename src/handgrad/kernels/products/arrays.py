@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from handgrad.kernels.products.calls import CODES, multiply, multiply_at, multiply_bt, new_packed, pack, pack_t
+from handgrad.kernels.products.calls import multiply, multiply_at, multiply_bt, new_packed, pack, pack_t
+from handgrad.kernels.products.helping import code_of
 from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import compiled
@@ -24,7 +25,7 @@ def multiply_arrays(a: Array, b: Array, c: Array, precision: Precision) -> None:
     if precision == "float32":
         np.matmul(a, b, out=c)
         return
-    code = CODES[precision]
+    code = code_of(precision)
     packed = new_packed(code, b.shape)
     if not _is_by_rows(c) or not c.flags.writeable:
         raise ValueError("multiply_arrays: c must be stored by rows, and writeable")

@@ -1,20 +1,13 @@
 """Products in bfloat16 as functions of C, which all kernels call. A crew may help with large ones."""
 
-import os
-from collections.abc import Iterator
-from concurrent.futures import Future, wait
-from contextlib import contextmanager
-from threading import Lock
-
 import llvmlite.binding
 from numba import config, types
 from numba.core.typing import signature
 
 from handgrad.kernels.products import crew
 from handgrad.kernels.products.blocks import COLUMNS, multiplier
-from handgrad.system.compiling import address_for_c, called, compiled
+from handgrad.system.compiling import address_for_c, called
 from handgrad.system.processor import has_bfloat16_products
-from handgrad.system.threads import Team
 
 _FEATURES = llvmlite.binding.get_host_cpu_features()
 _LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("fma") else 4
@@ -23,52 +16,10 @@ _MAY_BE_NATIVE = config.CPU_NAME is None and config.CPU_FEATURES is None
 _IS_NATIVE = _LANES == 16 and _MAY_BE_NATIVE and has_bfloat16_products()
 _pack, _multiply, size_of_packed = multiplier(_LANES, bfloat16=_IS_NATIVE)
 
-_PACK, _MULTIPLY = 0, 1
+PACK, MULTIPLY = 0, 1
+"""Kinds of jobs."""
 _PACKED_ALONE, _MULTIPLIED_ALONE = 1 << 16, 1 << 22
 """Fewer numbers to pack, or terms to multiply, are done sooner alone."""
-
-_crew = crew.new_crew()
-"""The process's crew. Its memory is never freed: kernels keep its address."""
-CREW = int(_crew.ctypes.data)
-
-
-_is_open = Lock()
-"""Held while a team helps: if helpers of two teams joined, two of them could have the same number."""
-
-
-@contextmanager
-def helped_by(team: Team) -> Iterator[None]:
-    """Inside, the other threads of a team help with products of bfloat16; they do nothing else.
-
-    The process has one crew. If another team is that crew already, this one does nothing.
-    """
-    if not _is_open.acquire(blocking=False):
-        yield
-        return
-    process, helpers = os.getpid(), list[Future[None]]()
-    try:
-        crew.open_crew(_crew)
-        while len(helpers) < min(team.size - 1, crew.MOST):
-            helpers.append(team.start(lambda: _help(CREW)))
-        yield
-    finally:
-        if os.getpid() == process:  # else this is a copy of it, without helpers, that was forked inside
-            crew.close_crew(_crew)
-            wait(helpers)
-            _is_open.release()
-            for helper in helpers:
-                helper.result()
-
-
-def _begin_anew() -> None:
-    """Closes the crew of a process that was just forked: its helpers are in the first process alone."""
-    global _is_open
-    _is_open = Lock()
-    crew.clear(_crew)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
 
 
 @called
@@ -79,7 +30,8 @@ def _share_of(columns, share, shares):  # type: ignore[no-untyped-def]
 
 
 @called
-def _pack_share(share, job):  # type: ignore[no-untyped-def]
+def pack_share(share, job):  # type: ignore[no-untyped-def]
+    """Packs one of the shares of a job that is a matrix to pack."""
     _, shares, is_transposed, b, b_row, terms, columns, packed, first_term, all_terms, all_columns = job[:11]
     first, stop = _share_of(columns, share, shares)
     if first < stop:
@@ -88,7 +40,8 @@ def _pack_share(share, job):  # type: ignore[no-untyped-def]
 
 
 @called
-def _multiply_share(share, job):  # type: ignore[no-untyped-def]
+def multiply_share(share, job):  # type: ignore[no-untyped-def]
+    """Computes one of the shares of a job that is a product."""
     _, shares, is_transposed, M, N, K, a, a_row, packed, first_term, first_column = job[:11]
     all_terms, all_columns, adds, c, c_row = job[11:]
     first, stop = _share_of(N, share, shares)
@@ -108,12 +61,12 @@ _OF_MULTIPLY = signature(types.void, *[_SIZE] * 15)
 def _pack_address(by, is_transposed, b, b_row, terms, columns, packed, first_term, all_terms):  # type: ignore[no-untyped-def]
     helpers = crew.ask(by) if terms * columns >= _PACKED_ALONE else 0
     job = (
-        _PACK, helpers + 1, is_transposed, b, b_row, terms, columns, packed, first_term, all_terms, columns,
+        PACK, helpers + 1, is_transposed, b, b_row, terms, columns, packed, first_term, all_terms, columns,
         0, 0, 0, 0, 0,
     )  # fmt: skip
     if helpers:
         crew.give(by, job)
-    _pack_share(0, job)
+    pack_share(0, job)
     if helpers:
         crew.wait_for_all(by, helpers)
 
@@ -124,27 +77,14 @@ def _multiply_address(  # type: ignore[no-untyped-def]
 ):
     helpers = crew.ask(by) if M * N * K >= _MULTIPLIED_ALONE else 0
     job = (
-        _MULTIPLY, helpers + 1, is_transposed, M, N, K, a, a_row, packed, first_term, first_column, all_terms,
+        MULTIPLY, helpers + 1, is_transposed, M, N, K, a, a_row, packed, first_term, first_column, all_terms,
         all_columns, adds, c, c_row,
     )  # fmt: skip
     if helpers:
         crew.give(by, job)
-    _multiply_share(0, job)
+    multiply_share(0, job)
     if helpers:
         crew.wait_for_all(by, helpers)
-
-
-@compiled
-def _help(by):  # type: ignore[no-untyped-def]
-    """Does shares of jobs until the crew is closed."""
-    helper = crew.join(by)
-    while helper >= 0 and crew.next_job(by, helper):
-        job = crew.job_of(by)
-        if job[0] == _PACK:
-            _pack_share(helper + 1, job)
-        else:
-            _multiply_share(helper + 1, job)
-        crew.job_is_done(by, helper)
 
 
 llvmlite.binding.add_symbol("handgrad_bfloat16_pack", _pack_address)

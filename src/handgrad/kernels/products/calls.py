@@ -1,7 +1,8 @@
 """Matrix products inside compiled code.
 
 A kernel that multiplies, adds a bias and applies a nonlinearity is one call that holds no lock, instead of several
-that each wait for Python's. float32 is multiplied by NumPy's own BLAS, bfloat16 by our own code.
+that each wait for Python's. float32 is multiplied by NumPy's own BLAS, whole or in tiles, bfloat16 by our own code.
+What the functions take as ``precision`` is the number that ``code_of`` gives.
 
 In bfloat16 the second matrix of a product is packed first, into memory from ``new_packed``, and then used as often as
 one likes. In float32 that memory is empty, and packing does nothing. So the kernels are written once for both.
@@ -21,31 +22,28 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from handgrad.kernels.products import bfloat16
+from handgrad.kernels.products import bfloat16, tiles
 from handgrad.kernels.products.blas import PLAIN, ROW_MAJOR, TRANSPOSED, sgemm
 from handgrad.kernels.products.blocks import STRIP
+from handgrad.kernels.products.helping import FLOAT32
 from handgrad.kernels.products.packing import write_zeros
-from handgrad.ops.precision import Precision
 from handgrad.system.arrays import Array
 from handgrad.system.compiling import called, inlined
 
-_FLOAT32 = 0
-CODES: dict[Precision, int] = {"float32": _FLOAT32, "bfloat16": bfloat16.CREW}
-"""The precisions as compiled code takes them: bfloat16 is the address of the crew that helps with its products."""
 _ZERO, _ONE = np.float32(0), np.float32(1)
-_pack, _multiply = bfloat16.pack, bfloat16.multiply
+_pack, _multiply, _multiply_in_tiles = bfloat16.pack, bfloat16.multiply, tiles.multiply
 
 
 def new_packed(precision: int, *shapes: tuple[int, ...]) -> Array:
     """Memory for a packed matrix of any of these shapes (terms, columns)."""
-    return np.empty(0 if precision == _FLOAT32 else max(bfloat16.size_of_packed(*each) for each in shapes), np.uint32)
+    return np.empty(0 if precision <= FLOAT32 else max(bfloat16.size_of_packed(*each) for each in shapes), np.uint32)
 
 
 def rows_of_strip(rows: int, precision: int) -> int:
     """How many rows of the first matrix a kernel should take at a time, so that what it computes of them stays in the
     core's cache. BLAS, which packs both matrices itself, takes all.
     """
-    return STRIP if precision != _FLOAT32 else max(rows, 1)
+    return STRIP if precision > FLOAT32 else max(rows, 1)
 
 
 rows_at_once = inlined(rows_of_strip)
@@ -72,14 +70,14 @@ def _row(x):  # type: ignore[no-untyped-def]
 @called
 def pack(b, packed, precision):  # type: ignore[no-untyped-def]
     """Packs b (K, N), a float32 matrix whose rows are contiguous."""
-    if precision != _FLOAT32:
+    if precision > FLOAT32:
         _pack(precision, 0, _at(b), _row(b), b.shape[0], b.shape[1], _at(packed), 0, b.shape[0])
 
 
 @called
 def pack_t(b, packed, precision):  # type: ignore[no-untyped-def]
     """Packs the transpose of b (N, K)."""
-    if precision != _FLOAT32:
+    if precision > FLOAT32:
         _pack(precision, 1, _at(b), _row(b), b.shape[1], b.shape[0], _at(packed), 0, b.shape[1])
 
 
@@ -88,7 +86,7 @@ def pack_rows(b, first, rows, packed, precision):  # type: ignore[no-untyped-def
     """Packs b, the rows from ``first`` on, an even number, of a matrix with ``rows`` rows. An odd number of rows ends
     with the matrix.
     """
-    if precision != _FLOAT32:
+    if precision > FLOAT32:
         _pack(precision, 0, _at(b), _row(b), b.shape[0], b.shape[1], _at(packed), first, rows)
 
 
@@ -157,10 +155,12 @@ def _product(  # type: ignore[no-untyped-def]
         if keep == _ZERO:
             for i in range(M):
                 write_zeros(c + 4 * i * c_row, N)
-    elif precision != _FLOAT32:
+    elif precision > FLOAT32:
         _multiply(
             precision, trans_a == TRANSPOSED, M, N, K, a, a_row, packed, first_term, first_column, all_terms,
             all_columns, keep != _ZERO, c, c_row,
         )  # fmt: skip
+    elif precision < FLOAT32:
+        _multiply_in_tiles(-precision, trans_a, trans_b, M, N, K, a, a_row, b, b_row, keep != _ZERO, c, c_row)
     else:
         sgemm(ROW_MAJOR, trans_a, trans_b, M, N, K, _ONE, a, a_row, b, b_row, keep, c, c_row)

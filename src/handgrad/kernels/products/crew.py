@@ -1,8 +1,8 @@
-"""Threads that help with the products of one thread: a model whose batch is a single window has no other work for them.
+"""Threads that help with the products of one thread: a model whose batch is a single shard has no other work for them.
 
 Helpers stay inside compiled code and wait for jobs, because a product takes less time than it takes to wake a thread. A
-job is shared by columns. Each number is computed by one thread, in the same way, so that results do not depend on how
-many help.
+job is shared by columns or by tiles. Each number is computed by one thread, in the same way, so that results do not
+depend on how many help.
 
 One crew serves the whole process. A thread that finds it busy does its job alone.
 """
@@ -25,16 +25,22 @@ MOST = 64
 ARGUMENTS = 16
 """Numbers that describe a job."""
 # Places in the memory of a crew, each in a cache line of its own: whether a thread uses it, how many helpers wait, the
-# number of the last job, whether helpers shall leave, the job, and for each helper the last job that it has done.
-_LOCK, _PRESENT, _JOB, _LEAVE, _WHAT, _DONE = (_LINE * place for place in (0, 1, 2, 3, 4, 4 + ARGUMENTS // _LINE))
+# number of the last job, whether helpers shall leave, the next tile, the job, and for each helper the last job that it
+# has done.
+_LOCK, _PRESENT, _JOB, _LEAVE, _NEXT, _WHAT, _DONE = (
+    _LINE * place for place in (0, 1, 2, 3, 4, 5, 5 + ARGUMENTS // _LINE)
+)
 _SIZE = _DONE + MOST * _LINE
 _PATIENCE = 20_000
 """So often a thread looks before it lets others use its core each time."""
 
 
+_CHANGES = {"swap": "xchg", "add": "add"}
+
+
 def _atomic(name: str) -> Callable[..., Any]:
-    """An intrinsic on the number at an address: ``load(at)``, ``store(at, value)`` or ``swap(at, value)``, which also
-    returns the number before. Others see all that was written before a store.
+    """An intrinsic on the number at an address: ``load(at)``, ``store(at, value)``, or ``swap(at, value)`` and
+    ``add(at, value)``, which also return the number before. Others see all that was written before a store.
     """
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -42,8 +48,8 @@ def _atomic(name: str) -> Callable[..., Any]:
         at = builder.inttoptr(arguments[0], kind.as_pointer())
         if name == "load":
             return builder.load_atomic(at, "acquire", 8)
-        if name == "swap":
-            return builder.atomic_rmw("xchg", at, arguments[1], "acq_rel")
+        if name in _CHANGES:
+            return builder.atomic_rmw(_CHANGES[name], at, arguments[1], "acq_rel")
         builder.store_atomic(arguments[1], at, "release", 8)
         return context.get_dummy_value()
 
@@ -57,12 +63,12 @@ def _atomic(name: str) -> Callable[..., Any]:
 
     @intrinsic
     def write(context, at, value):  # type: ignore[no-untyped-def]
-        return (types.int64 if name == "swap" else types.void)(types.int64, types.int64), generate
+        return (types.int64 if name in _CHANGES else types.void)(types.int64, types.int64), generate
 
     return write
 
 
-_load, _store, _swap = _atomic("load"), _atomic("store"), _atomic("swap")
+_load, _store, _swap, _add = _atomic("load"), _atomic("store"), _atomic("swap"), _atomic("add")
 
 
 def new_crew() -> Array:
@@ -94,6 +100,7 @@ def ask(crew):  # type: ignore[no-untyped-def]
 @called
 def give(crew, job):  # type: ignore[no-untyped-def]
     """Tells the helpers to begin with a job, which so many numbers describe as there are ``ARGUMENTS``."""
+    _store(crew + 8 * _NEXT, 0)
     for place in range(len(job)):
         _store(crew + 8 * (_WHAT + place), job[place])
     _store(crew + 8 * _JOB, _load(crew + 8 * _JOB) + 1)
@@ -106,6 +113,12 @@ def job_of(crew):  # type: ignore[no-untyped-def]
     first = _load(at), _load(at + 8), _load(at + 16), _load(at + 24), _load(at + 32), _load(at + 40), _load(at + 48)
     second = _load(at + 56), _load(at + 64), _load(at + 72), _load(at + 80), _load(at + 88), _load(at + 96)
     return first + second + (_load(at + 104), _load(at + 112), _load(at + 120))
+
+
+@called
+def next_tile(crew):  # type: ignore[no-untyped-def]
+    """The number of a tile of the job that no thread has taken; counted from 0, without end."""
+    return _add(crew + 8 * _NEXT, 1)
 
 
 @called
