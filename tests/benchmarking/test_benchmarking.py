@@ -38,7 +38,16 @@ from handgrad.system.errors import InputError
 
 TINY = Case(
     "tiny",
-    replace(PRESETS["quick"], n_layer=2, n_head=2, n_embd=12, block_size=8, batch_size=4, tie_weights=False),
+    replace(
+        PRESETS["shakespeare-cpu"],
+        n_layer=2,
+        n_head=2,
+        n_embd=12,
+        block_size=8,
+        batch_size=4,
+        bias=True,
+        tie_weights=False,
+    ),
     vocab_size=23,
     tokens=8,
 )

@@ -122,7 +122,7 @@ def test_recipes_of_files_with_seeds(
     assert [(config.bias, config.lr, config.seed) for config in configs] == [
         (False, 1e-3, 1337), (False, 1e-3, 1338), (True, 5e-5, 1337), (True, 5e-5, 1338),
     ]  # fmt: skip
-    assert {config.min_lr for config in configs} == {5e-4, 1e-5}
+    assert {config.min_lr for config in configs} == {1e-4, 5e-6}
 
 
 @pytest.mark.parametrize("name", ["plain-seed-1338", "mine-seed-1338"])

@@ -94,7 +94,7 @@ def test_a_default_step_size_fits_into_fewer_steps() -> None:
 def test_more_shards_than_windows_are_named() -> None:
     assert settled(shards=32) == (
         {"shards": 32},
-        ["shards is 32, but a batch has only 16 windows: it is cut into so many"],
+        ["shards is 32, but a batch has only 16 windows: it is cut into 16"],
     )
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from support import TINY
 
+from handgrad.backend import products_shared_by
 from handgrad.models import GPT, LanguageModel
 from handgrad.runs import Run, TrainConfig, find_checkpoint, open_run, resumed
 from handgrad.system.arrays import Array
-from handgrad.system.backend_setting import current_backend
+from handgrad.system.backend_setting import current_backend, use_backend
+from handgrad.system.threads import Team
 from handgrad.training import train
+from handgrad.training.compile_first import compile_kernels_of
 from handgrad.training.memory_estimate import check_fits_memory
 from handgrad.training.replicas import Replicas, cores_for, gradients_at_once
 from handgrad.training.shard_tree import Span, additions, ends_of, parts_of, roots_of, sums_at_once
@@ -244,3 +247,21 @@ def test_more_shards_need_more_memory_only_for_the_sums_that_a_thread_keeps(monk
     check_fits_memory(config, model, 4)
     with pytest.raises(Exception, match="GiB of memory"):
         check_fits_memory(config, model, 64)
+
+
+def test_what_threads_do_for_a_single_shard_is_compiled_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the first step of such a run would wait for the compiler."""
+    pytest.importorskip("numba")
+    shared: list[int] = []
+
+    def noted(team: Team) -> AbstractContextManager[None]:
+        shared.append(team.size)
+        return products_shared_by(team)
+
+    monkeypatch.setattr("handgrad.training.replicas.products_shared_by", noted)
+    use_backend("numba")
+    try:
+        compile_kernels_of(TINY, TINY.model_config(5))
+    finally:
+        use_backend(None)
+    assert len(shared) == 1

@@ -27,10 +27,9 @@ def environment_in(resolved: Mapping[str, Any], config: TrainConfig) -> tuple[En
         )
     if environment.shards > 1 or environment.backend != "numba":
         return environment, None
+    own_threads, environment = environment.blas_threads, replace(environment, blas_threads=1)
     if config.precision == "float32":
         return environment, "the matrix products of its one replica were computed whole, and are now cut into tiles"
-    if config.dropout and environment.blas_threads > 1:  # attention with dropout is NumPy's
-        return environment, (
-            f"attention in its one replica used {environment.blas_threads} threads of BLAS, and now uses one"
-        )
-    return replace(environment, blas_threads=1), None
+    if config.dropout and own_threads > 1:  # attention with dropout is NumPy's
+        return environment, f"attention in its one replica used {own_threads} threads of BLAS, and now uses one"
+    return environment, None

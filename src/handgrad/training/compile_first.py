@@ -12,7 +12,7 @@ from handgrad.training.replicas import Replicas
 
 
 def compile_kernels(run: Run) -> None:
-    """Makes a step with the smallest model of the run's kind: this compiles or loads all kernels that training needs.
+    """Makes two steps with the smallest model of the run's kind: this compiles or loads all kernels that training needs.
     Those that write texts are only needed if the run shows samples.
     """
     compile_kernels_of(run.config, run.model_config)
@@ -23,14 +23,15 @@ def compile_kernels_of(config: TrainConfig, model_config: GPTConfig) -> None:
     if current_backend() != "numba":
         return
     model = new_model(model_config.smallest())
-    replicas = Replicas(model, 2)
+    optimizer = config.make_optimizer(model.decay_groups(config.weight_decay))
     ids = np.zeros((2, 2), np.int64)
-    try:
-        _, grad_norm = replicas.loss_and_gradients([(ids, ids)], (0,))
-        optimizer = config.make_optimizer(model.decay_groups(config.weight_decay))
-        replicas.update(optimizer, grad_norm, grad_clip=1.0)
-    finally:
-        replicas.close()
+    for shards in (1, 2):  # the products of a single shard are shared, which is code of its own
+        replicas = Replicas(model, shards)
+        try:
+            _, grad_norm = replicas.loss_and_gradients([(ids, ids)], (0,))
+            replicas.update(optimizer, grad_norm, grad_clip=1.0)
+        finally:
+            replicas.close()
     if config.sample_interval:
         _compile_generation(model_config)
 
