@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = 300.0
-"""After so many, a test ends its processes and fails."""
 _ROOT_MAY = ("OMPI_ALLOW_RUN_AS_ROOT", "PRTE_ALLOW_RUN_AS_ROOT")
 Launch = Callable[..., "subprocess.Popen[str]"]
 

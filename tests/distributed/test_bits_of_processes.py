@@ -14,7 +14,7 @@ from handgrad.runs import Run, TrainConfig
 from handgrad.system.errors import InputError
 from handgrad.system.processes import Place, Processes, place_among_processes
 from handgrad.training.division import Division
-from handgrad.training.exchange import _cut, _widened
+from handgrad.training.exchange import _cut, _widened, numbers_received
 from handgrad.training.starting import check_same_everywhere
 
 PROGRAM = Path(__file__).with_name("steps_of_processes.py")
@@ -88,6 +88,13 @@ def test_each_piece_of_the_norm_is_counted_once() -> None:
             assert all(place.stop == min(place.start + 4, size) for place in whole)
             counted += [place.start for place in whole]
         assert counted == list(range(0, size, 4))
+
+
+def test_what_a_process_receives() -> None:
+    assert numbers_received(8, 2, 1000) == 500  # one node of four shards
+    assert numbers_received(5, 2, 1000) == 500  # 0, 1 and 2 here, 3 + 4 there
+    assert numbers_received(8, 3, 900) == 900  # there 3, 4 + 5 and 6 + 7: three thirds
+    assert numbers_received(1, 4, 1000) == 0
 
 
 class _Told(_One):

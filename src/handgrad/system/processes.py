@@ -28,7 +28,9 @@ _NAMED_BY = (
 _NAP = 0.002
 """Seconds between two looks at whether the others are ready, when that may take long. MPI would keep a core busy."""
 _SHORT_NAP = 0.0002
+"""The same within a step, if there are more processes than cores: whoever waits leaves the core to another."""
 _HOLDING_BACK = 2.0
+"""Seconds that other processes wait before they say why they fail."""
 
 
 class Place(NamedTuple):

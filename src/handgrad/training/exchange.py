@@ -108,6 +108,12 @@ class Exchange:
         return [each for place, each in zip(places, squares, strict=True) if place.start % self.piece == 0]
 
 
+def numbers_received(shards: int, processes: int, size: int) -> int:
+    """About how many numbers process 0 receives in a step, for a gradient of this size; it keeps them all at once."""
+    _, *others = parts_of(Span(0, shards), processes)
+    return sum(len(roots_of(shards, part)) for part in others) * size // processes
+
+
 def _widened(span: slice, piece: int, size: int) -> slice:
     if span.start == span.stop:
         return span

@@ -8,6 +8,7 @@ from handgrad.system.errors import InputError
 from handgrad.system.memory import physical_memory
 from handgrad.system.processes import SINGLE, Processes
 from handgrad.system.processor import available_cores
+from handgrad.training.exchange import numbers_received
 from handgrad.training.replicas import gradients_at_once
 
 _BYTES_OF_A_BLOCK = 14_000
@@ -35,7 +36,9 @@ def check_fits_memory(config: TrainConfig, model: GPTConfig, shards: int, proces
         available //= processes.on_this_machine
     threads = min(choose_threads(config.replicas, shards, processes.cores), shards)
     moments = _moments(config, model) // processes.size
+    received = 0
     if processes.size > 1:
+        received = numbers_received(shards, processes.size, model.n_parameters)
         shards = max(1, shards // processes.size)
         threads = min(threads, shards)
     gradients = gradients_at_once(shards, threads)
@@ -45,7 +48,7 @@ def check_fits_memory(config: TrainConfig, model: GPTConfig, shards: int, proces
     objects = model.n_layer * (_BYTES_OF_A_BLOCK + _BYTES_OF_ITS_REPLICA * (gradients - 1))
     tokens = config.batch_size * config.block_size
     ids = tokens * config.grad_accum_steps * _BYTES_OF_A_TOKEN
-    needed = 4 * (arrays * model.n_parameters + moments + kept) + objects + ids
+    needed = 4 * (arrays * model.n_parameters + moments + received + kept) + objects + ids
     if available is not None and needed > available:
         smaller = ["n_layer", "n_embd", "block_size", "batch_size"]
         batches = ""
