@@ -220,6 +220,19 @@ def test_without_mpi4py_process_0_says_what_to_install(rank: int, text_file: Pat
     assert not (tmp_path / "run").exists()
 
 
+def test_a_single_process_needs_no_mpi4py(text_file: Path, tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    missing(packages)
+    environment = {
+        **os.environ, "PMI_SIZE": "1", "PMI_RANK": "0", "HANDGRAD_BACKEND": "numpy",
+        "PYTHONPATH": os.pathsep.join((str(packages), str(HERE.parents[1] / "src"))),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "handgrad", "train", "--text", str(text_file), "--out", str(tmp_path / "run")]
+    subprocess.run([*command, *FLAGS], env=environment, capture_output=True, timeout=SECONDS, check=True)
+    assert not (tmp_path / "run" / "processes.jsonl").exists()
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_other_commands_work_in_process_0_alone(rank: int, tmp_path: Path) -> None:
     environment = {**os.environ, "PMI_SIZE": "2", "PMI_RANK": str(rank), "PYTHONPATH": str(HERE.parents[1] / "src")}

@@ -22,7 +22,6 @@ from handgrad.optim.clip import clip_scale
 from handgrad.runs.environment import blas_shares_products, choose_threads
 from handgrad.system.arrays import Array
 from handgrad.system.memory import keep_freed_memory
-from handgrad.system.processes import SINGLE, Processes
 from handgrad.system.threads import Team
 from handgrad.training.division import Division
 from handgrad.training.exchange import Exchange
@@ -61,9 +60,9 @@ class Replicas:
         keep_freed_memory()  # before there are threads: one that has begun keeps a heap of its own
         self.shards = shards
         self.exchange = None if division is None else Exchange(model, division, shards, _PIECE)
-        processes = SINGLE if division is None else division.processes
+        cores = None if division is None else division.processes.cores
         part_of_all = Span(0, shards) if self.exchange is None else self.exchange.part
-        self.team = Team(threads_of(processes, threads, shards))
+        self.team = Team(choose_threads(threads, shards, cores))
         parts = parts_of(part_of_all, max(1, min(self.team.size, part_of_all.size)))
         self.models = [model]
         """The model, then its replicas."""
@@ -189,11 +188,6 @@ class Replicas:
     def close(self) -> None:
         """Ends the threads."""
         self.team.close()
-
-
-def threads_of(processes: Processes, wanted: int, shards: int) -> int:
-    """The threads of this process: ``wanted``, or one for each of its cores if it is 0."""
-    return choose_threads(wanted, shards, processes.cores)
 
 
 def gradients_at_once(shards: int, threads: int) -> int:
