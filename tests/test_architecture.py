@@ -31,7 +31,7 @@ CORE = {"autograd", "backend", "generation", "models", "nn", "ops", "optim", "sy
 # The only module of the core that may require Numba.
 COMPILES = {"handgrad.system.compiling"}
 # The core may use these if they are installed, so each import must be in a try that catches ImportError.
-OPTIONAL = {"gguf", "numba", "regex", "safetensors"}
+OPTIONAL = {"gguf", "mpi4py", "numba", "regex", "safetensors"}
 
 
 class Import(NamedTuple):

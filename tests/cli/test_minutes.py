@@ -18,7 +18,7 @@ SMALL = [*SMALLEST, *as_flags(batch_size=4, shards=2, tokenizer="char", log_inte
 @pytest.fixture
 def paced(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which a step takes a second, an evaluation two and a checkpoint four."""
-    monkeypatch.setattr("handgrad.cli.train.measure_pace", lambda *_: Pace(1.0, 2.0, 4.0))
+    monkeypatch.setattr("handgrad.cli.train.measure_pace", lambda *_, **__: Pace(1.0, 2.0, 4.0))
 
 
 @pytest.mark.usefixtures("paced")
@@ -60,7 +60,7 @@ def test_the_pace_is_measured(handgrad: Handgrad, text_file: Path, tmp_path: Pat
 def test_ended_while_it_measures_it_leaves_nothing(
     handgrad: Handgrad, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*arguments: Any) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> None:
         (arguments[3] / "timed").mkdir()  # as if the checkpoint were just being written
         raise KeyboardInterrupt
 

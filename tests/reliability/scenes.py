@@ -32,7 +32,7 @@ KINDS = {
     "two shards": "--shards 2 --optimizer adamw --weight-decay 0.1 --grad-clip 1 --sampling random",
     "dropout, accumulation, three shards": "--shards 3 --dropout 0.2 --grad-accum-steps 2 --keep 3",
     "compiled, sgd": "--optimizer sgd --shards 2 --keep 1",
-    "muon, averaged weights": "--optimizer muon --ema 0.9 --cautious --weight-decay 0.1 --schedule trapezoid --shards 2",
+    "muon, averaged weights": "--ema 0.9 --cautious --weight-decay 0.1 --shards 2",
 }
 
 

@@ -159,9 +159,9 @@ def test_the_loop_does_what_the_time_is_computed_from(
     saved: list[int] = []
     real = loop.save_checkpoint
 
-    def save(path: Path, model: Any, optimizer: Any, progress: Any, average: Any) -> str:
+    def save(path: Path, model: Any, optimizer: Any, progress: Any, *others: Any) -> str:
         saved.append(progress.step)
-        return real(path, model, optimizer, progress, average)
+        return real(path, model, optimizer, progress, *others)
 
     monkeypatch.setattr(loop, "save_checkpoint", save)
     for number, (steps, evaluated, every) in enumerate([(20, 5, 4), (11, 4, 3), (12, 6, 4), (7, 100, 100)]):

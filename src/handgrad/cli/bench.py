@@ -1,6 +1,7 @@
 """handgrad bench: the time and memory of handgrad beside PyTorch's and JAX's, and where a step's time goes."""
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from handgrad.benchmarking import (
     profile,
 )
 from handgrad.benchmarking.peak_memory import Memory
+from handgrad.benchmarking.plan import Network, measure_step, plan
 from handgrad.benchmarking.tokenizing import encoders
 from handgrad.cli.arguments import parse
 from handgrad.cli.console import counted, make_console, warn, warn_of_slow_products
@@ -35,6 +37,11 @@ _MIB = 1 << 20
 _PROFILE_CAPTION = (
     "ms: time per step, the mean of the threads; products: ms for its matrix products alone; floor: their share\n"
     "everything else: residual sums, adding the gradients of the shards, Python, threads that wait for each other"
+)
+_PLAN_CAPTION = (
+    "computed, not measured: one process on each machine, and nothing is sent while something is computed\n"
+    "weak: {windows} in each process; efficiency: of the work that as many machines do alone\n"
+    "strong: {windows} in all processes together; speedup: over this machine alone"
 )
 
 
@@ -64,6 +71,12 @@ class Arguments:
     """Threads that compute the shards; 0 uses one per core."""
     profile: bool = False
     """Show how the time of a training step is spent, by operation, and compare with nothing."""
+    plan: bool = False
+    """Time a training step, and compute what it would take in 2 to 1,024 processes on machines like this one."""
+    latency: Annotated[float, tyro.conf.arg(metavar="US")] = 2.0
+    """With --plan: microseconds in which a small message reaches another machine."""
+    bandwidth: Annotated[float, tyro.conf.arg(metavar="GB/S")] = 10.0
+    """With --plan: gigabytes that a machine sends, and receives, in a second."""
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Write all results to this JSON file; - is standard output."""
 
@@ -75,7 +88,12 @@ def run(argv: list[str]) -> int:
     for name in ("shards", "replicas"):
         if getattr(arguments, name) < 0:
             raise InputError(f"{name} must be at least 0, not {getattr(arguments, name)}")
+    for name in ("latency", "bandwidth"):
+        if not 0 < getattr(arguments, name) < math.inf:
+            raise InputError(f"{name} must be a finite number above 0, not {getattr(arguments, name):g}")
     to_output = str(arguments.json) == "-"
+    if arguments.plan and (arguments.profile or arguments.json is not None):
+        raise InputError("--plan is a table for people; give --profile and --json without it")
     if arguments.profile and arguments.json is not None:
         raise InputError("--profile is a table for people; give --json without it")
     if arguments.json is not None and not to_output and not arguments.json.absolute().parent.is_dir():
@@ -86,6 +104,8 @@ def run(argv: list[str]) -> int:
     warn_of_slow_products()
     if arguments.profile:
         return _profile(arguments, console)
+    if arguments.plan:
+        return _plan(arguments, console)
     if not has_torch():
         warn("PyTorch is not installed and is left out; `make parity` installs it")
     comparisons: list[BenchmarkResult] = []
@@ -191,6 +211,32 @@ def _tokenize(rounds: int, console: Console) -> Times:
         table.add_row(contender.name, _milliseconds(times.median(contender.name)), ratio)
     console.print(table)
     return times
+
+
+def _plan(arguments: Arguments, console: Console) -> int:
+    network = Network(arguments.latency * 1e-6, arguments.bandwidth * 1e9)
+    for name in arguments.sizes:
+        measured = measure_step(case_of(name), arguments.rounds, arguments.shards, arguments.replicas)
+        windows = counted(measured.batch_size, "window")
+        console.print(
+            f"\n{name}: the gradient of {windows} takes {_milliseconds(measured.gradient)} ms here and the update "
+            f"{_milliseconds(measured.update)} ms; the gradient has {4 * measured.n_parameters / 1e6:,.1f} MB; a "
+            f"message takes {arguments.latency:g} µs and {arguments.bandwidth:g} GB/s"
+        )
+        table = Table(caption=_PLAN_CAPTION.format(windows=windows), caption_justify="left", box=SIMPLE_HEAD)
+        for heading in ("processes", "network ms", "weak ms", "efficiency", "strong ms", "speedup"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for count in (1 << power for power in range(1, 11)):
+            one = plan(measured, network, count)
+            table.add_row(
+                f"{count:,}",
+                *(_milliseconds(seconds) for seconds in (one.network, one.weak)),
+                f"{one.weak_efficiency:.0%}",
+                "" if one.strong is None else _milliseconds(one.strong),
+                "" if one.speedup is None else f"{one.speedup:.1f}",
+            )
+        console.print(table)
+    return OK
 
 
 def _profile(arguments: Arguments, console: Console) -> int:

@@ -28,10 +28,11 @@ class Interrupts:
     """While entered, remembers the first SIGINT, SIGTERM or SIGHUP; a second one ends the program as usual.
 
     A terminal sends SIGHUP when it closes. A signal that is ignored, as under nohup or in the background of a script,
-    is still ignored.
+    is still ignored. ``speaks``: whether to say that the program ends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, speaks: bool = True) -> None:
+        self._speaks = speaks
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -59,7 +60,8 @@ class Interrupts:
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         self._restore()
-        say("stopping after this step (again to stop at once)")
+        if self._speaks:
+            say("stopping after this step (again to stop at once)")
 
     def _restore(self) -> None:
         while self._before:

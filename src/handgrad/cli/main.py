@@ -5,12 +5,14 @@ import errno
 import io
 import os
 import sys
+import traceback
 import warnings
 from importlib import import_module
 
 from handgrad.cli.suggestions import command_like
 from handgrad.cli.terminal import printable
 from handgrad.system.errors import InputError
+from handgrad.system.processes import EndedError, connected, place_among_processes
 from handgrad.system.processor import choose_blas_kernels
 from handgrad.system.version import __version__
 
@@ -48,12 +50,44 @@ def main(argv: list[str] | None = None) -> int:
     choose_blas_kernels()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
-    return _flushed(_run(argv))
+    if argv[:1] != ["train"] and not _is_the_one(argv):
+        return OK
+    return _ended_by_all(argv)
+
+
+def _is_the_one(argv: list[str]) -> bool:
+    """Whether this process does what a command does that works in one process, although mpiexec started several."""
+    rank, size = place_among_processes()
+    if size > 1 and rank == 0 and argv[:1] and argv[0] in COMMANDS:
+        _say(f"warning: {argv[0]} works in one process; the others of the {size:,} that mpiexec started end", OK)
+    return rank == 0
+
+
+def _ended_by_all(argv: list[str]) -> int:
+    """The exit code. If several processes train, and this one fails by itself, it ends the others."""
+    try:
+        code = _flushed(_run(argv))
+    except BaseException:
+        together = connected()
+        if together is None or together.parted:
+            raise
+        together.hold_back()
+        traceback.print_exc()
+        together.end(FAILED)
+    together = connected()
+    if together is not None:
+        if not together.parted:
+            together.end(code or FAILED)
+        if not together.is_first:
+            return OK  # the code of process 0 becomes that of mpiexec
+    return code
 
 
 def _run(argv: list[str]) -> int:
     try:
         return _dispatch(argv)
+    except EndedError:
+        return OK
     except BrokenPipeError:
         return OK  # the reader of our output has left, as in `handgrad sample RUN | head`: not an error
     except InputError as error:
@@ -156,6 +190,11 @@ def _help() -> str:
 
 
 def _say(sentence: str, code: int) -> int:
+    together = connected()
+    if together is not None and not together.is_first:
+        if code != OK:
+            together.hold_back()
+        sentence = f"{together.name}: {sentence}"
     with contextlib.suppress(OSError):  # nobody can read it; the exit code remains
         print(printable(f"handgrad: {sentence}", sys.stderr), file=sys.stderr, flush=True)
     return code

@@ -17,6 +17,8 @@ from handgrad.runs.checkpoint import Progress as RunProgress
 from handgrad.training import Reporter
 
 _PLAIN_SECONDS = 2.0
+_WORTH_SAYING = 0.02
+"""Of the time, the share that processes wait for the slowest."""
 SAMPLE_TOKENS = 200
 """Of a sample during training."""
 _GAP = "  "
@@ -52,6 +54,9 @@ class TrainingDisplay(Reporter):
         self.metrics: Metrics | None = None
         self.best: float | None = None
         """The best validation loss so far."""
+        self.waiting: Column | None = None
+        """If several processes train: how long they wait for the slowest."""
+        self.waited_from = self.begun
 
     def started(self, model: LanguageModel, data: TokenData, progress: RunProgress) -> None:
         self.model = model
@@ -104,6 +109,16 @@ class TrainingDisplay(Reporter):
             start = start_of(tokenizer, documents=self.run.has_documents, begins=self.run.begins)
             self._print(write(model, tokenizer, SAMPLE_TOKENS, seed=self.config.seed, start=start))
 
+    def waited(self, seconds: Sequence[float]) -> None:
+        now = time.monotonic()
+        share = max(seconds) / max(now - self.waited_from, 1e-9)
+        # The process for which the others wait waits least.
+        slowest = seconds.index(min(seconds))
+        self.waiting = (
+            Column(f"{share:.0%} waiting for process {slowest}", "dim", 4) if share >= _WORTH_SAYING else None
+        )
+        self.waited_from = now
+
     def noticed(self, sentence: str) -> None:
         warn(sentence)
 
@@ -140,6 +155,7 @@ class TrainingDisplay(Reporter):
             *losses,
             Column(f"{_clock(left)} left", "yellow", 7),
             Column(f"{metrics.tokens_per_second:,.0f} tokens/s", "dim", 3),
+            *([] if self.waiting is None else [self.waiting]),
             *details,
         ]
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Collection
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,19 +11,16 @@ import tyro
 from rich.console import Console
 
 from handgrad.cli.arguments import given_fields, parse, parse_known
-from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, warn, warn_of_slow_products
+from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, warn
 from handgrad.cli.help import Help
-from handgrad.cli.interrupts import Interrupts
-from handgrad.cli.invocation import command
-from handgrad.cli.main import FAILED, OK
-from handgrad.cli.precision_flag import slow_precision, with_chosen_precision
-from handgrad.cli.progress import SAMPLE_TOKENS, TrainingDisplay
+from handgrad.cli.outcome import train_and_show
+from handgrad.cli.precision_flag import with_chosen_precision
+from handgrad.cli.progress import SAMPLE_TOKENS
 from handgrad.cli.setting_groups import GROUPS
 from handgrad.cli.texts import TextFlags, is_path, skipped_files, texts_of
 from handgrad.data import DEFAULT_DATASET, TokenData, open_token_files, prepare_in_memory
-from handgrad.generation import start_of, write
+from handgrad.generation import write
 from handgrad.models import LanguageModel
-from handgrad.models.formats.model_in_checkpoint import read_pointer
 from handgrad.runs import (
     Run,
     TrainConfig,
@@ -46,20 +43,13 @@ from handgrad.runs.config import GIVEN_BY_WEIGHTS
 from handgrad.runs.resuming import was_cut_off
 from handgrad.system.errors import InputError
 from handgrad.system.locks import locked
+from handgrad.system.processes import Processes, processes_of_run
 from handgrad.tokenizers import Tokenizer, load_tokenizer, make_tokenizer
 from handgrad.training import (
-    DivergedError,
     check_fits_memory,
-    compile_generation,
-    compile_kernels,
     measure_pace,
     slow_first_step,
-    train,
 )
-
-_FINAL_TOKENS = 300
-_SAMPLE_LINES = 10
-"""Documents to show, if each is a line."""
 
 
 @dataclass
@@ -112,24 +102,41 @@ _HELP = Help(
 
 
 def run(argv: list[str]) -> int:
+    processes = processes_of_run()
     outlive_the_output()
     console = make_console()
+    with ExitStack() as stack:  # of the lock that a resume holds until training ends
+        found: list[TokenData] = []
+
+        def begin() -> Run:
+            the_run, data = _begun(argv, console, processes, stack)
+            found.append(data)
+            return the_run
+
+        the_run = processes.from_first(begin)
+        data = found[0] if found else the_run.data()
+        code = train_and_show(the_run, data, console, processes)
+        processes.part()
+        return code
+
+
+def _begun(argv: list[str], console: Console, processes: Processes, stack: ExitStack) -> tuple[Run, TokenData]:
+    """The run to train, made or ready to continue, and its tokens."""
     argv = with_chosen_precision(argv)
     source, _ = parse_known(Source, argv, "train")
     if source.resume is None:
-        return _train(*_new(source, argv, console), console)
+        return _new(source, argv, console, processes)
     the_run, settings = _asked_to_resume(source, argv)
-    with locked(the_run.path, "trained") as stale:  # of resuming and training in one
-        if stale is not None:
-            console.print(was_cut_off(the_run, stale))
-        if source.data is not None:
-            the_run = the_run.with_data_at(source.data)
-        data = the_run.data()  # raises before anything is changed
-        the_run = resumed(the_run, settings, allow_inexact=source.allow_inexact, notice=console.print)
-        return _train(the_run, data, console)
+    stale = stack.enter_context(locked(the_run.path, "trained"))  # of resuming and training in one
+    if stale is not None:
+        console.print(was_cut_off(the_run, stale))
+    if source.data is not None:
+        the_run = the_run.with_data_at(source.data)
+    data = the_run.data()  # raises before anything is changed
+    return resumed(the_run, settings, allow_inexact=source.allow_inexact, notice=console.print), data
 
 
-def _new(source: Source, argv: list[str], console: Console) -> tuple[Run, TokenData]:
+def _new(source: Source, argv: list[str], console: Console, processes: Processes) -> tuple[Run, TokenData]:
     argv, tokenizer = _tokenizer_in(argv)
     moved: list[str] = []
     chosen = _settings(source, argv, tokenizer, moved.append)
@@ -141,14 +148,18 @@ def _new(source: Source, argv: list[str], console: Console) -> tuple[Run, TokenD
     data = _data(source, config, tokenizer)
     data.check_length(config.block_size, config.boundaries)
     init_from = None if source.init_from is None else _weights_to_begin_with(source.init_from)
-    shards = choose_shards(config.shards, config.batch_size)
+    shards = choose_shards(config.shards, config.batch_size, processes.cores_of_all)
     model = config.model_config(data.tokenizer.vocab_size)
-    check_fits_memory(config, model, shards)
+    check_fits_memory(config, model, shards, processes)
     if slow := slow_first_step(config, model, shards):
         moved.append(slow)
 
     def length_in_minutes(directory: Path) -> TrainConfig:
-        return _fitted_into(source.minutes or 0.0, chosen, data, shards, directory, console, moved.append)
+        shared = data if source.data is None else source.data.resolve()
+        with processes.invited(_measure_too, config, shared, shards, 60 * (source.minutes or 0.0)):
+            return _fitted_into(
+                source.minutes or 0.0, chosen, data, shards, directory, console, moved.append, processes
+            )
 
     # Another training may look for a free number at the same time.
     taken = nullcontext(source.out) if source.out is not None else taking_next_free(Path("runs"), source.preset)
@@ -158,6 +169,14 @@ def _new(source: Source, argv: list[str], console: Console) -> tuple[Run, TokenD
     for sentence in moved:  # after everything that may refuse
         warn(sentence)
     return the_run, the_run.data()  # memory-mapped from now on
+
+
+def _measure_too(
+    config: TrainConfig, data: TokenData | Path, shards: int, seconds: float, processes: Processes
+) -> None:
+    """What the other processes do while process 0 measures the pace. ``data``: the tokens, or the files of --data."""
+    tokens = open_token_files(data) if isinstance(data, Path) else data
+    measure_pace(config, tokens, shards, Path(), seconds, processes=processes)
 
 
 def _weights_to_begin_with(path: Path) -> Path:
@@ -244,6 +263,7 @@ def _fitted_into(
     directory: Path,
     console: Console,
     notice: Callable[[str], None],
+    processes: Processes,
 ) -> TrainConfig:
     """The settings with as many steps as fit into the minutes, by the pace of real steps; prints both."""
 
@@ -251,7 +271,7 @@ def _fitted_into(
         return write(model, data.tokenizer, SAMPLE_TOKENS, seed=chosen.config.seed)
 
     with compiling_is_said():
-        pace = measure_pace(chosen.config, data, shards, directory, 60 * minutes, write_sample)
+        pace = measure_pace(chosen.config, data, shards, directory, 60 * minutes, write_sample, processes=processes)
     config = fitted(chosen.config, chosen.defaults, chosen.given, pace, minutes, notice)
     length = f"{minutes:g} {'minute' if minutes == 1 else 'minutes'}"
     console.print(f"{length}: {config.max_steps:,} steps, because on this machine {pace}")
@@ -328,55 +348,3 @@ def _asked_to_resume(source: Source, argv: list[str]) -> tuple[Run, TrainConfig]
     settings = _parse_all(argv, the_run.config.updated(in_file, str(source.config)))
     _check_has_effect(settings, argv, in_file)
     return the_run, settings
-
-
-def _train(the_run: Run, data: TokenData, console: Console) -> int:
-    if slow := slow_precision(the_run.config.precision):
-        warn(slow)
-    warn_of_slow_products()
-    with compiling_is_said():
-        compile_kernels(the_run)
-    display = TrainingDisplay(the_run, console, best_is_sampled=True)
-    again = command("train", "--resume", the_run.path)
-    try:
-        with Interrupts() as interrupts:
-            outcome = train(the_run, data, reporter=display, should_stop=lambda: interrupts.asked)
-    except DivergedError as error:
-        console.print(str(error))
-        return FAILED
-    except OSError as error:
-        kept = _last_checkpoint(the_run)
-        raise InputError(
-            f"cannot continue in {error.filename or the_run.path}: {error.strerror or error}; {kept}"
-        ) from None
-    finally:
-        display.close()
-    if not outcome.finished:
-        console.print(f"stopped at step {outcome.progress.step:,} and saved; continue with: {again}")
-        return interrupts.exit_code
-    from handgrad.plotting import plot_runs  # matplotlib is slow to import
-
-    plot_runs({the_run.path.name: the_run}, the_run.curves_path)
-    with compiling_is_said("the kernels that write texts"):
-        compile_generation(the_run)
-    _print_result(the_run, data, console)
-    return OK
-
-
-def _print_result(the_run: Run, data: TokenData, console: Console) -> None:
-    model, best = the_run.model("best", warn)
-    progress = read_progress(best)
-    described = f"checkpoint {best.name}"
-    if progress.best_step == progress.step:  # otherwise it replaces a damaged best one
-        described = f"best checkpoint {best.name}, validation loss {progress.best_val_loss:.4f}"
-    console.print(f"\n{described}; it writes:\n")
-    start = start_of(data.tokenizer, documents=the_run.has_documents, begins=the_run.begins)
-    seed = the_run.config.seed
-    for seeds in [[seed, number] for number in range(_SAMPLE_LINES)] if the_run.documents == "lines" else [seed]:
-        console.print(write(model, data.tokenizer, _FINAL_TOKENS, seed=seeds, start=start))
-    console.print(f"\ncurves: {the_run.curves_path}\nmore:   {command('sample', the_run.path)}")
-
-
-def _last_checkpoint(the_run: Run) -> str:
-    last = read_pointer(the_run.path, "last")
-    return f"its last checkpoint is {last}" if last else "it has no checkpoint"

@@ -36,6 +36,11 @@ class BlockChecksums:
             sums += [zlib.crc32(blocks[place : place + length]) for place in range(0, len(portion), length)]
         return cls(ids, name, np.array(sums, np.uint32)), found.hexdigest()
 
+    @property
+    def of_all(self) -> int:
+        """One checksum of the whole array."""
+        return zlib.crc32(self._sums.tobytes())
+
     def check_windows(self, starts: Array, length: int) -> None:
         """Raises InputError if a block under one of these windows has changed. Call it after they were copied."""
         firsts, lasts = starts // _BLOCK, (starts + length - 1) // _BLOCK

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from handgrad.nn import Parameter
 from handgrad.optim.optimizer import Group, Optimizer, Piece
 from handgrad.system.threads import Team
 
@@ -36,6 +37,9 @@ class Combined(Optimizer):
 
     def state_names_of(self, group: Group) -> tuple[str, ...]:
         return self._owner(group).state_names_of(group)
+
+    def work_of(self, parameter: Parameter, group: Group) -> int:
+        return self._owner(group).work_of(parameter, group)
 
     def _needs_state(self, group: Group) -> bool:
         return self._owner(group)._needs_state(group)

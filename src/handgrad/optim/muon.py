@@ -15,6 +15,9 @@ from handgrad.system.threads import Team
 
 AdjustLr = Literal["original", "match_rms_adamw"]
 
+_OPERATIONS_OF_AN_ELEMENT = 100
+"""Of a matrix product, about as many as take the time in which Adam moves an element."""
+
 
 class Muon(Optimizer):
     """Steps whose singular values are all about lr: the momentum of a matrix without its stretching.
@@ -99,6 +102,15 @@ class Muon(Optimizer):
             widths = getattr(parameter, "widths", ())
             if widths and sum(widths) != parameter.shape[1]:
                 raise ValueError(f"Muon: the widths {widths} do not add up to the {parameter.shape[1]} columns")
+
+    def work_of(self, parameter: Parameter, group: Group) -> int:
+        # An iteration multiplies three matrices: up to 6 · smaller side operations for each element.
+        operations = sum(
+            6 * group["ns_steps"] * min(parameter.shape[0], columns.stop - columns.start) * parameter.shape[0]
+            * (columns.stop - columns.start)
+            for columns in _maps(parameter)
+        )  # fmt: skip
+        return parameter.size + operations // _OPERATIONS_OF_AN_ELEMENT
 
     def _update(self, piece: Piece, group: Group, grad_scale: float, team: Team) -> None:
         momentum, decay = group["momentum"], group["lr"] * group["weight_decay"]

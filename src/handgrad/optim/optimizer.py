@@ -48,8 +48,11 @@ class FlatBlock:
     the block in pieces. A frozen parameter is in no piece, and its part of the state waits until it moves again.
     """
 
-    def __init__(self, parameters: list[Parameter]) -> None:
+    def __init__(self, parameters: list[Parameter], is_own: bool = True) -> None:
         self.parameters = parameters
+        self.is_own = is_own
+        """Whether these parameters move here. If another process moves them, their steps are counted, and nothing else.
+        """
         self.parts = parts_of(parameters)
         self.size = self.parts[-1].span.stop
         self.steps = [0] * len(parameters)
@@ -60,7 +63,7 @@ class FlatBlock:
 
     def allocate(self, names: Iterable[str]) -> None:
         """Creates the missing arrays of the state, of zeros."""
-        for name in names:
+        for name in names if self.is_own else ():
             if name not in self.state:
                 self.state[name] = np.zeros(self.size, self.parameters[0].dtype, like=self.parameters[0].data)
 
@@ -113,6 +116,8 @@ class Optimizer:
     """Whether every parameter that has made a step has these arrays."""
     multiplies = False
     """Whether a step multiplies matrices, so that BLAS and the threads of ``team`` should not compete for the cores."""
+    _own: frozenset[int] | None = None
+    """The ids of the parameters that move here; None for all."""
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Group], defaults: Group) -> None:
         given = list(params)
@@ -132,7 +137,7 @@ class Optimizer:
         """
         checked = self._checked(group)
         self.param_groups.append(checked)
-        self._blocks.append(_blocks_of(checked["params"]))
+        self._blocks.append(self._blocks_of(checked["params"]))
 
     def _checked(self, group: Group) -> Group:
         """The group with all options, if it may be added to the groups so far."""
@@ -181,9 +186,22 @@ class Optimizer:
                     for index in indices:
                         block.steps[index] += 1
                         block.has_state[index] |= uses_state
-                    self._update(piece, group, grad_scale, team)
+                    if block.is_own:
+                        self._update(piece, group, grad_scale, team)
                     for parameter in piece.parameters:
                         parameter.mark_changed()
+
+    def move_only(self, parameters: Iterable[Parameter]) -> None:
+        """From now on only these parameters move, and only they have state: other processes move the others.
+
+        The steps of all are counted. Drops the state so far; ``load_state_dict`` takes it over, of these parameters.
+        """
+        self._own = frozenset(map(id, parameters))
+        self._blocks = self._new_blocks()
+
+    def work_of(self, parameter: Parameter, group: Group) -> int:
+        """About how long it takes to move a parameter, in units of the time that Adam takes for an element."""
+        return parameter.size
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clears the gradients of all parameters, or fills them with zeros."""
@@ -245,7 +263,8 @@ class Optimizer:
         for index, (parameter, group) in enumerate(zip(self._parameters(), groups, strict=True)):
             values = dict(saved["state"].get(index, {}))
             step, names = values.pop("step", 0), self.state_names_of(group)
-            if set(values) not in (set(), set(names)) or (step and self._needs_state(group) and not values):
+            is_missing = step and self._needs_state(group) and not values and self._is_own(parameter)
+            if set(values) not in (set(), set(names)) or is_missing:
                 found = ", ".join(values) or "nothing"
                 raise ValueError(f"{type(self).__name__}: parameter {index} has {found}, not {', '.join(names)}")
             for name, value in values.items():
@@ -260,30 +279,38 @@ class Optimizer:
         for index, ((block, i), group) in enumerate(zip(self._positions(), groups, strict=True)):
             values = dict(saved["state"].get(index, {}))
             block.steps[i] = int(values.pop("step", 0))
-            if values:
+            if values and block.is_own:
                 block.allocate(self.state_names_of(group))
                 block.has_state[i] = True
-            for name, value in values.items():
-                block.parts[i].of(block.state[name])[...] = value
+                for name, value in values.items():
+                    block.parts[i].of(block.state[name])[...] = value
 
     def _new_blocks(self) -> list[list[FlatBlock]]:
         """The blocks of each group, without steps or state."""
-        return [_blocks_of(group["params"]) for group in self.param_groups]
+        return [self._blocks_of(group["params"]) for group in self.param_groups]
+
+    def _blocks_of(self, parameters: list[Parameter]) -> list[FlatBlock]:
+        """The parameters, in their order, cut wherever one does not follow the one before in memory, or moves elsewhere
+        than that one.
+        """
+        blocks: list[list[Parameter]] = []
+        for parameter in parameters:
+            before = blocks[-1][-1] if blocks else None
+            if before is not None and _is_followed_by(before, parameter) and self._same_owner(before, parameter):
+                blocks[-1].append(parameter)
+            else:
+                blocks.append([parameter])
+        return [FlatBlock(block, self._is_own(block[0])) for block in blocks]
+
+    def _is_own(self, parameter: Parameter) -> bool:
+        return self._own is None or id(parameter) in self._own
+
+    def _same_owner(self, first: Parameter, second: Parameter) -> bool:
+        return self._is_own(first) == self._is_own(second)
 
     def _positions(self) -> Iterator[tuple[FlatBlock, int]]:
         """For each parameter, in the order of their indices, its block and its number there."""
         return ((block, i) for blocks in self._blocks for block in blocks for i in range(len(block.parameters)))
-
-
-def _blocks_of(parameters: list[Parameter]) -> list[FlatBlock]:
-    """The parameters, in their order, cut wherever one does not follow the one before in memory."""
-    blocks: list[list[Parameter]] = []
-    for parameter in parameters:
-        if blocks and _is_followed_by(blocks[-1][-1], parameter):
-            blocks[-1].append(parameter)
-        else:
-            blocks.append([parameter])
-    return [FlatBlock(block) for block in blocks]
 
 
 def _place(parameter: Parameter) -> Place | None:

@@ -53,9 +53,8 @@ def agreed(
         settled = agreed_on_length(settled, defaults, given, notice)
     check_agrees(settled)
     if "shards" in given and config.shards > config.batch_size:
-        notice(
-            f"shards is {config.shards}, but a batch has only {config.batch_size} windows: it is cut into {config.batch_size}"
-        )
+        windows = config.batch_size
+        notice(f"shards is {config.shards}, but a batch has only {windows} windows: it is cut into {windows}")
     return settled
 
 

@@ -66,14 +66,17 @@ def write_checkpoint(
     optimizer: Optimizer,
     progress: Progress,
     average: WeightAverage | None = None,
+    state: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes ``directory / name``, which must not exist. It appears complete or, if anything fails, not at all.
 
-    ``average``: the model's averaged weights, which become those of the checkpoint.
+    ``average``: the model's averaged weights, which become those of the checkpoint. ``state``: what the optimizer's
+    ``state_dict`` would give, if other processes have parts of its state.
     """
+    state = optimizer.state_dict() if state is None else state
     with nullcontext() if average is None else average.exchanged():
         trained = {} if average is None else _trained(model, average)
-        return _write_checkpoint(directory, name, model, optimizer, progress, trained)
+        return _write_checkpoint(directory, name, model, optimizer, progress, trained, state)
 
 
 def _write_checkpoint(
@@ -83,11 +86,11 @@ def _write_checkpoint(
     optimizer: Optimizer,
     progress: Progress,
     trained: Mapping[str, Array],
+    state: Mapping[str, Any],
 ) -> Path:
     temporary = directory / f".{name}.{os.getpid()}.tmp"
     try:
         temporary.mkdir()
-        state = optimizer.state_dict()
         moments = {
             f"{kind}.{parameter}": array
             for index, parameter in enumerate(_optimized_names(model, optimizer))

@@ -91,21 +91,27 @@ class Environment:
         return values | {name: text for name, text in self.versions.items() if name not in _WITHOUT_NUMBERS}
 
 
-def choose_shards(wanted: int, batch_size: int) -> int:
+def choose_shards(wanted: int, batch_size: int, cores: int | None = None) -> int:
     """``wanted``, but at most one for each window in a batch; if it is 0, the number of cores decides.
+
+    ``cores``: those of all processes together, if several work together; None for those of this one.
 
     With fewer cores than windows, some shards have one window more than others, and all cores wait for them. The result
     is the smallest number of shards that is as fast.
     """
     if wanted:
         return min(wanted, batch_size)
-    windows_each = math.ceil(batch_size / min(available_cores(), batch_size))
+    windows_each = math.ceil(batch_size / min(cores or available_cores(), batch_size))
     return math.ceil(batch_size / windows_each)
 
 
-def choose_threads(wanted: int, shards: int) -> int:
-    """``wanted``, or one for each core if it is 0; more than there are shards and cores would have nothing to do."""
-    return min(wanted, max(shards, available_cores()), _MOST_THREADS) if wanted else available_cores()
+def choose_threads(wanted: int, shards: int, cores: int | None = None) -> int:
+    """``wanted``, or one for each core if it is 0; more than there are shards and cores would have nothing to do.
+
+    ``cores``: None for all that this process may use.
+    """
+    cores = cores or available_cores()
+    return min(wanted, max(shards, cores), _MOST_THREADS) if wanted else cores
 
 
 def blas_shares_products(parts: int) -> bool:

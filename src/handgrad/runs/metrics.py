@@ -98,6 +98,27 @@ class MetricsLog:
             self._file.close()
 
 
+class WaitingLog:
+    """Appends to processes.jsonl how long each process waited for the others. No command reads it.
+
+    Raises InputError if it is a link, OSError if it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        check_is_no_link(path)
+        self._before: list[float] = []
+
+    def append(self, step: int, waited: list[float]) -> list[float]:
+        """Adds a line; ``waited`` are the seconds so far of each process. Returns those since the last line."""
+        before = self._before or [0.0] * len(waited)
+        since = [round(now - then, 3) for now, then in zip(waited, before, strict=True)]
+        self._before = waited
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "waited_seconds": since}) + "\n")
+        return since
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl, without a last line that a crash cut short.
 

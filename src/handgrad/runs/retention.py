@@ -4,9 +4,9 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from handgrad.models import LanguageModel
 from handgrad.models.formats.model_in_checkpoint import damaged_by, read_pointer
@@ -24,14 +24,19 @@ _TRIES = 100
 
 
 def save_checkpoint(
-    run: Path, model: LanguageModel, optimizer: Optimizer, progress: Progress, average: WeightAverage | None = None
+    run: Path,
+    model: LanguageModel,
+    optimizer: Optimizer,
+    progress: Progress,
+    average: WeightAverage | None = None,
+    state: Mapping[str, Any] | None = None,
 ) -> str:
-    """Writes a checkpoint, points ``last`` at it, and returns its name."""
+    """Writes a checkpoint, points ``last`` at it, and returns its name. For ``state`` see ``write_checkpoint``."""
     directory = run / "checkpoints"
     check_is_no_link(directory)
     directory.mkdir(exist_ok=True)
     name = _new_name(directory, progress.step)
-    write_checkpoint(directory, name, model, optimizer, progress, average)
+    write_checkpoint(directory, name, model, optimizer, progress, average, state)
     set_pointer(run, "last", name)
     return name
 

@@ -8,14 +8,19 @@ from handgrad.models.next_token import NextToken
 from handgrad.runs.config import TrainConfig
 from handgrad.runs.directory import Run
 from handgrad.system.backend_setting import current_backend
+from handgrad.system.processes import SINGLE, Processes
 from handgrad.training.replicas import Replicas
 
 
-def compile_kernels(run: Run) -> None:
-    """Makes two steps with the smallest model of the run's kind: this compiles or loads all kernels that training needs.
+def compile_kernels(run: Run, processes: Processes = SINGLE) -> None:
+    """Makes steps with the smallest model of the run's kind: this compiles or loads all kernels that training needs.
     Those that write texts are only needed if the run shows samples.
+
+    Of several processes the first one compiles; the others load what it has kept, or compile if they find nothing.
     """
-    compile_kernels_of(run.config, run.model_config)
+    processes.from_first(lambda: compile_kernels_of(run.config, run.model_config))
+    if not processes.is_first:
+        compile_kernels_of(run.config, run.model_config)
 
 
 def compile_kernels_of(config: TrainConfig, model_config: GPTConfig) -> None:

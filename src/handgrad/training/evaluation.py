@@ -11,6 +11,7 @@ from handgrad.data.batches import Batch
 from handgrad.models import LanguageModel
 from handgrad.system.arrays import Array
 from handgrad.system.errors import InputError
+from handgrad.system.processes import SINGLE, Processes
 from handgrad.system.threads import ALONE, Team
 
 TOKENS_PER_BATCH = 2048
@@ -24,6 +25,7 @@ def evaluate(
     batches: int = 0,
     end: int | None = None,
     stride: int | None = None,
+    processes: Processes = SINGLE,
 ) -> float:
     """Mean cross entropy in nats per token over all of ``tokens`` but the first, without dropout.
 
@@ -33,7 +35,7 @@ def evaluate(
     work grows by block_size / stride. (In published results this is a sliding window.)
 
     If ``batches`` is above 0, only that many batches from the beginning are used. The threads of ``team`` share the
-    work; losses are summed in the order of the text, so that the bits do not depend on the number of threads.
+    work, and so do ``processes``. The sum of the losses is exact, so that the bits do not depend on their numbers.
 
     ``end``: the token between documents. Each document is then predicted by itself, from its first token to its end.
 
@@ -58,14 +60,15 @@ def evaluate(
             windows = sequential_batches(tokens, batch_size, block_size, stride)
         else:
             windows = DocumentWindows(tokens, end, block_size).sequential_batches(batch_size, stride)
-        chosen = islice(windows, batches or None)
+        chosen = islice(islice(windows, batches or None), processes.rank, None, processes.size)
         losses: list[tuple[float, int]] = []
         # In portions, as the text may be larger than memory.
         while some := list(islice(chosen, _BATCHES_AT_A_TIME)):
             losses += team.map(total_loss, some)
     finally:
         model.train(was_training)
-    return math.fsum(loss for loss, _ in losses) / sum(count for _, count in losses)
+    all_losses = [each for some in processes.gathered(losses) for each in some]
+    return math.fsum(loss for loss, _ in all_losses) / sum(count for _, count in all_losses)
 
 
 def check_stride(stride: int, block_size: int) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 
@@ -11,16 +11,17 @@ from handgrad.models import LanguageModel
 from handgrad.models.formats.model_in_checkpoint import read_pointer
 from handgrad.runs.checkpoint import Progress
 from handgrad.runs.directory import Run
-from handgrad.runs.metrics import Metrics, MetricsLog
+from handgrad.runs.metrics import Metrics, MetricsLog, WaitingLog
 from handgrad.runs.resuming import was_cut_off
 from handgrad.runs.retention import checkpoints_of, clear_leftovers, prune, save_checkpoint, set_pointer, step_of
 from handgrad.runs.tensorboard import EventFiles, check_can_write_events
 from handgrad.system.files import read_file
 from handgrad.system.locks import locked
+from handgrad.system.processes import SINGLE, Processes
 from handgrad.training.evaluation import bits_per_character, evaluate, tokens_used
 from handgrad.training.replicas import cores_for
 from handgrad.training.stability import first_weight, record_loss
-from handgrad.training.starting import Trained, begin_or_continue
+from handgrad.training.starting import Trained, begin_or_continue, check_same_everywhere, in_all
 from handgrad.training.step import Stepper
 
 _MOST_SKIPPED = 50
@@ -44,6 +45,9 @@ class Reporter:
 
     def evaluated(self, metrics: Metrics, model: LanguageModel) -> None: ...
 
+    def waited(self, seconds: Sequence[float]) -> None:
+        """Several processes train: the seconds that each waited for the gradients of others, since the last call."""
+
     def noticed(self, sentence: str) -> None:
         """A problem that training has dealt with: a damaged checkpoint, a skipped step, a spike of the loss."""
 
@@ -65,12 +69,16 @@ def train(
     *,
     reporter: Reporter | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    processes: Processes = SINGLE,
 ) -> Outcome:
     """Trains until max_steps, from the last checkpoint if the run has one, else from its initial weights.
 
     ``should_stop`` is called before each step: if it returns True, a checkpoint is written and training ends. Weights
     after n steps depend on the configuration, the data, and what ``Environment`` names. They do not depend on timing,
-    or on how often, when or how the run was interrupted.
+    or on how often, when or how the run was interrupted, or on the number of processes.
+
+    ``processes``: those that train together. Each calls this with the same run. Process 0 alone writes files and
+    reports. If ``should_stop`` returns True in one of them, all end after the same step.
 
     Raises DivergedError before the weights change if loss or gradient is not finite, or if too many such steps in a row
     were skipped. Raises InputError if another process trains this run, if the run would not continue bit for bit, or if
@@ -78,16 +86,33 @@ def train(
     """
     reporter = reporter or Reporter()
     check_can_write_events(run.config)
+    if not processes.is_first:
+        reporter = Reporter()
     with ExitStack() as stack:
-        stale = stack.enter_context(locked(run.path, "trained"))
-        if stale is not None:
-            reporter.noticed(was_cut_off(run, stale))
+        checksums: list[tuple[BlockChecksums, BlockChecksums]] = []
+
+        def begin() -> Trained:
+            stale = stack.enter_context(locked(run.path, "trained"))
+            if stale is not None:
+                reporter.noticed(was_cut_off(run, stale))
+            clear_leftovers(run.path)
+            checksums.append(data.check_content())
+            if run.metrics_path.exists():
+                read_file(run.metrics_path)  # raises before a checkpoint or a pointer is repaired
+            return begin_or_continue(run, reporter.noticed)
+
         stack.enter_context(cores_for(run.shards))
-        clear_leftovers(run.path)
-        checksums = data.check_content()
-        if run.metrics_path.exists():
-            read_file(run.metrics_path)  # raises before a checkpoint or a pointer is repaired
-        trainer = _Trainer(run, data, checksums, begin_or_continue(run, reporter.noticed), reporter)
+        trained = in_all(run, processes, begin)
+        if not processes.is_first:
+            checksums.append(data.check_content())
+        check_same_everywhere(run, checksums[0], processes)
+        if processes.size > run.shards:
+            reporter.noticed(
+                f"the run has {run.shards:,} {'shard' if run.shards == 1 else 'shards'}, so that "
+                f"{processes.size - run.shards:,} of {processes.size:,} processes compute no gradients; they only take "
+                "part in sums and updates"
+            )
+        trainer = _Trainer(run, data, checksums[0], trained, reporter, processes)
         stack.callback(trainer.close)
         return trainer.run_until(should_stop)
 
@@ -100,20 +125,27 @@ class _Trainer:
         checksums: tuple[BlockChecksums, BlockChecksums],
         trained: Trained,
         reporter: Reporter,
+        processes: Processes,
     ) -> None:
         self.run, self.config, self.data, self.reporter = run, run.config, data, reporter
+        self.processes = processes
         self.model, self.optimizer, self.average, self.progress = model, optimizer, average, progress = trained
-        # At step 0 no lines are kept, as the evaluation there is repeated.
-        self.log = MetricsLog(run.metrics_path, progress.step or -1, progress.logged, reporter.noticed)
+        self.log: MetricsLog | None = None
         self.events: EventFiles | None = None
-        if self.config.tensorboard:
-            self.events = EventFiles(run.path / "tensorboard", self.log.kept, reporter.noticed)
+        self.waiting: WaitingLog | None = None
+        if processes.is_first:
+            if processes.size > 1:
+                self.waiting = WaitingLog(run.path / "processes.jsonl")
+            # At step 0 no lines are kept, as the evaluation there is repeated.
+            self.log = MetricsLog(run.metrics_path, progress.step or -1, progress.logged, reporter.noticed)
+            if self.config.tensorboard:
+                self.events = EventFiles(run.path / "tensorboard", self.log.kept, reporter.noticed)
         self.sound_step = progress.step - 1
         """The newest step whose weights gave a finite loss. Loaded weights have not given one yet."""
         self.saved_step = progress.step
         train_checksums, self.validation_checksums = checksums
         checks = train_checksums.check_windows
-        self.stepper = Stepper(run.config, run.shards, data, model, optimizer, checks, average)
+        self.stepper = Stepper(run.config, run.shards, data, model, optimizer, checks, average, processes)
         self.begun = time.perf_counter() - progress.seconds
         self.measured_from = (time.perf_counter(), progress.tokens)
         self.val_loss: float | None = None
@@ -125,7 +157,9 @@ class _Trainer:
         self.reporter.started(self.model, self.data, progress)
         if progress.step == 0:
             self._evaluate(Metrics(0, None, None, None, None, None, 0, None, 0.0))
-        while progress.step < config.max_steps and not should_stop():
+        if self.processes.size > 1:
+            self.processes.ending = self.processes.agree(should_stop())
+        while progress.step < config.max_steps and not self._is_ending(should_stop):
             metrics = self._make_step(schedule(progress.step))
             with self._averaged_for_samples():
                 self.reporter.stepped(metrics)
@@ -141,8 +175,18 @@ class _Trainer:
         if self.saved_step != progress.step:
             self._save(best=False)
         elif progress.step >= config.max_steps:  # its weights gave a finite loss
-            prune(self.run.path, config.keep)  # which an earlier read error may have kept from removing all
+            self._prune()  # which an earlier read error may have kept from removing all
         return Outcome(progress, progress.step >= config.max_steps, self.val_loss)
+
+    def _is_ending(self, should_stop: Callable[[], bool]) -> bool:
+        """Whether training ends before the next step. Of several processes each tells its wish with the gradients of
+        the next step, and all end after that.
+        """
+        processes = self.processes
+        if processes.size == 1:
+            return should_stop()
+        processes.asked = processes.asked or should_stop()
+        return processes.ending
 
     def _make_step(self, lr: float) -> Metrics:
         """One update of the weights. If loss or gradient is not finite, the step is skipped or training stops."""
@@ -193,14 +237,18 @@ class _Trainer:
         return self.progress.step % interval == 0 or self.progress.step == self.config.max_steps
 
     def _log(self, metrics: Metrics) -> None:
-        self.log.append(metrics)
+        if self.log is not None:
+            self.log.append(metrics)
         self.progress.logged += 1
+        if self.waiting is not None:
+            self.reporter.waited(self.waiting.append(metrics.step, self.processes.waited_by_all))
         if self.events is not None:
             self.events.append(metrics)
 
     def close(self) -> None:
         self.stepper.close()
-        self.log.close()
+        if self.log is not None:
+            self.log.close()
         if self.events is not None:
             self.events.close()
 
@@ -221,7 +269,8 @@ class _Trainer:
     def _evaluate_present_weights(self, metrics: Metrics) -> bool:
         progress = self.progress
         end = self.data.end if self.config.boundaries == "respect" else None
-        val_loss = evaluate(self.model, self.data.validation, self.stepper.team, self.config.eval_batches, end)
+        batches, team, processes = self.config.eval_batches, self.stepper.team, self.processes
+        val_loss = evaluate(self.model, self.data.validation, team, batches, end, None, processes)
         validation = self.data.validation
         # Documents that are kept apart fill no window exactly: any of them may have been used.
         used = len(validation) if end is not None else tokens_used(self.model, validation, self.config.eval_batches)
@@ -245,24 +294,30 @@ class _Trainer:
         weight = first_weight(self.model)
         if weight is not None:
             raise DivergedError(self._diverged(f"{weight} contains NaN or infinity", self.progress.step))
-        self.log.flush()
-        name = save_checkpoint(self.run.path, self.model, self.optimizer, self.progress, self.average)
-        if best:
-            set_pointer(self.run.path, "best", name)
+        state = self.stepper.state()
+        if self.log is not None:
+            self.log.flush()
+            name = save_checkpoint(self.run.path, self.model, self.optimizer, self.progress, self.average, state)
+            if best:
+                set_pointer(self.run.path, "best", name)
         self.saved_step = self.progress.step
         if self.sound_step >= self.saved_step:
+            self._prune()
+
+    def _prune(self) -> None:
+        if self.processes.is_first:
             prune(self.run.path, self.config.keep)
 
     def _is_sound(self, step: int) -> None:
         """Notes that the weights of this step gave a finite loss, which lets older checkpoints be removed."""
         if self.sound_step < self.saved_step <= step:
-            prune(self.run.path, self.config.keep)
+            self._prune()
         self.sound_step = step
 
     def _diverged(self, what: str, step: int) -> str:
         """The message. If the last checkpoint's weights gave no finite loss, ``last`` goes back to one that did."""
         last = read_pointer(self.run.path, "last")
-        if last is not None and step_of(last) > self.sound_step:
+        if self.processes.is_first and last is not None and step_of(last) > self.sound_step:
             sound = (name for name in checkpoints_of(self.run.path) if step_of(name) <= self.sound_step)
             if (before := next(sound, None)) is not None:
                 set_pointer(self.run.path, "last", before)

@@ -6,7 +6,9 @@ from handgrad.runs.config import OPTIMIZERS, TrainConfig
 from handgrad.runs.environment import choose_threads
 from handgrad.system.errors import InputError
 from handgrad.system.memory import physical_memory
+from handgrad.system.processes import SINGLE, Processes
 from handgrad.system.processor import available_cores
+from handgrad.training.exchange import numbers_received
 from handgrad.training.replicas import gradients_at_once
 
 _BYTES_OF_A_BLOCK = 14_000
@@ -21,33 +23,44 @@ _FLOPS_PER_SECOND = 5e10
 _LONG = 60.0
 
 
-def check_fits_memory(config: TrainConfig, model: GPTConfig, shards: int) -> None:
+def check_fits_memory(config: TrainConfig, model: GPTConfig, shards: int, processes: Processes = SINGLE) -> None:
     """Raises InputError if training takes more memory than the machine has.
 
     The estimate is a lower bound, in float32: the weights, the gradients that the threads keep while they add up those
     of the shards, the optimizer's moments, the averaged weights, the outputs of the forward's matrix products for the
     shards that are computed at the same time, since the backward needs at least as many numbers, the ids of all batches
-    of a step, and Python's objects for the blocks.
+    of a step, and Python's objects for the blocks. Several processes share the memory of their machine.
     """
     available = physical_memory()
-    threads = min(choose_threads(config.replicas, shards), shards)
+    if available is not None:
+        available //= processes.on_this_machine
+    threads = min(choose_threads(config.replicas, shards, processes.cores), shards)
+    moments = _moments(config, model) // processes.size
+    received = 0
+    if processes.size > 1:
+        received = numbers_received(shards, processes.size, model.n_parameters)
+        shards = max(1, shards // processes.size)
+        threads = min(threads, shards)
     gradients = gradients_at_once(shards, threads)
     arrays = 1 + gradients + bool(config.ema)
-    products = model.products(max(1, config.batch_size // shards * threads), config.block_size)
+    products = model.products(max(1, config.batch_size // (shards * processes.size) * threads), config.block_size)
     kept = sum(each.rows * each.columns * each.count for each in products if not each.is_backward)
     objects = model.n_layer * (_BYTES_OF_A_BLOCK + _BYTES_OF_ITS_REPLICA * (gradients - 1))
     tokens = config.batch_size * config.block_size
     ids = tokens * config.grad_accum_steps * _BYTES_OF_A_TOKEN
-    needed = 4 * (arrays * model.n_parameters + _moments(config, model) + kept) + objects + ids
+    needed = 4 * (arrays * model.n_parameters + moments + received + kept) + objects + ids
     if available is not None and needed > available:
         smaller = ["n_layer", "n_embd", "block_size", "batch_size"]
         batches = ""
         if config.grad_accum_steps > 1:
             smaller.append("grad_accum_steps")
             batches = f", {config.grad_accum_steps:,} of them in a step,"
+        whose = "this machine"
+        if processes.on_this_machine > 1:
+            whose = f"each of {processes.on_this_machine:,} processes on this machine"
         raise InputError(
             f"training {model.n_parameters:,} parameters in {model.n_layer:,} layers with {tokens:,} tokens in a batch"
-            f"{batches} takes at least {needed / 2**30:,.1f} GiB of memory, and this machine has "
+            f"{batches} takes at least {needed / 2**30:,.1f} GiB of memory, and {whose} has "
             f"{available / 2**30:,.1f}; make {', '.join(smaller[:-1])} or {smaller[-1]} smaller"
         )
 

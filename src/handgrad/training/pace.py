@@ -14,6 +14,7 @@ from handgrad.optim import Optimizer
 from handgrad.runs.checkpoint import Progress, write_checkpoint
 from handgrad.runs.config import TrainConfig
 from handgrad.runs.length import Pace
+from handgrad.system.processes import SINGLE, Processes
 from handgrad.training.compile_first import compile_kernels_of
 from handgrad.training.evaluation import evaluate, n_batches
 from handgrad.training.replicas import cores_for
@@ -56,21 +57,27 @@ def measure_pace(
     length: float,
     write_sample: Callable[[LanguageModel], object] | None = None,
     clock: Clock = time.perf_counter,
+    processes: Processes = SINGLE,
 ) -> Pace:
     """The pace of a run with these settings, measured with real steps of a model that is then dropped.
 
     ``directory``: where a checkpoint is written and removed, on the disk that will hold the run. ``length``: the
     seconds that the run shall take, as for ``seconds_per_step``. ``write_sample`` writes a text as training will, if
     ``sample_interval`` asks for it.
+
+    ``processes``: if several train together, all call this at the same time. The clock of process 0 decides how much is
+    timed, and only its result is the pace; it alone writes the checkpoint and the text.
     """
-    with _stepping(config, data, shards) as (model, optimizer, stepper):
+    with _stepping(config, data, shards, processes) as (model, optimizer, stepper):
         step = _time_steps(config, stepper, length, clock)
         evaluation = _time_evaluation(config, data, model, stepper, clock)
         begun = clock()
-        shutil.rmtree(write_checkpoint(directory, "timed", model, optimizer, Progress()))
+        state = stepper.state()
+        if processes.is_first:
+            shutil.rmtree(write_checkpoint(directory, "timed", model, optimizer, Progress(), state=state))
         checkpoint = clock() - begun
         sample = 0.0
-        if config.sample_interval and write_sample is not None:
+        if config.sample_interval and write_sample is not None and processes.is_first:
             begun = clock()
             write_sample(model)
             sample = clock() - begun
@@ -78,7 +85,9 @@ def measure_pace(
 
 
 @contextmanager
-def _stepping(config: TrainConfig, data: TokenData, shards: int) -> Iterator[tuple[LanguageModel, Optimizer, Stepper]]:
+def _stepping(
+    config: TrainConfig, data: TokenData, shards: int, processes: Processes = SINGLE
+) -> Iterator[tuple[LanguageModel, Optimizer, Stepper]]:
     """A new model that is trained as a run trains it."""
     model_config = config.model_config(data.tokenizer.vocab_size)
     compile_kernels_of(config, model_config)
@@ -88,7 +97,7 @@ def _stepping(config: TrainConfig, data: TokenData, shards: int) -> Iterator[tup
         average = config.make_average(model.arena.data)
         if average is not None:
             average.start()
-        stepper = Stepper(config, shards, data, model, optimizer, lambda starts, length: None, average)
+        stepper = Stepper(config, shards, data, model, optimizer, lambda starts, length: None, average, processes)
         try:
             yield model, optimizer, stepper
         finally:
@@ -109,7 +118,8 @@ def _time_steps(config: TrainConfig, stepper: Stepper, length: float, clock: Clo
         now = clock()
         times.append(now - before)
         timed = times[_UNTIMED_STEPS:]
-        if (len(timed) >= _FEWEST_TIMED_STEPS and sum(timed) >= enough) or 0 < length < now - begun:
+        is_enough = (len(timed) >= _FEWEST_TIMED_STEPS and sum(timed) >= enough) or 0 < length < now - begun
+        if _says_first(stepper.processes, is_enough):
             return statistics.fmean(timed or times)
 
 
@@ -119,12 +129,18 @@ def _time_evaluation(
     """The time of a whole evaluation. A long one is computed in part: as many batches as fill a second."""
     end = data.end if config.boundaries == "respect" else None
     every = n_batches(data.validation, config.block_size, config.eval_batches, end)
-    evaluate(model, data.validation, stepper.team, 1, end)  # touches new memory
+    processes = stepper.processes
+    evaluate(model, data.validation, stepper.team, processes.size, end, None, processes)  # touches new memory
     count = min(every, _FEWEST_BATCHES)
     while True:
         begun = clock()
-        evaluate(model, data.validation, stepper.team, count, end)
+        evaluate(model, data.validation, stepper.team, count, end, None, processes)
         taken = clock() - begun
-        if count == every or taken >= _EVALUATION_SECONDS:
+        if _says_first(processes, count == every or taken >= _EVALUATION_SECONDS):
             return taken * every / count
         count = min(every, 4 * count)
+
+
+def _says_first(processes: Processes, flag: bool) -> bool:
+    """The flag of process 0, which all others follow."""
+    return processes.agree(flag and processes.is_first)

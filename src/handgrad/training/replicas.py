@@ -23,6 +23,8 @@ from handgrad.runs.environment import blas_shares_products, choose_threads
 from handgrad.system.arrays import Array
 from handgrad.system.memory import keep_freed_memory
 from handgrad.system.threads import Team
+from handgrad.training.division import Division
+from handgrad.training.exchange import Exchange
 from handgrad.training.shard_tree import Span, additions, ends_of, parts_of, roots_of, sums_at_once
 from handgrad.training.stability import watched
 
@@ -49,19 +51,24 @@ class Replicas:
     threads or on timing. If there is one shard, the threads share its matrix products.
 
     The model's own gradients receive the sum. ``threads``: 0 uses one per core.
+
+    ``division``: if several processes train the model. Each computes some of the shards, adds up the gradients of the
+    parameters that it moves, and moves them; then all have all weights.
     """
 
-    def __init__(self, model: LanguageModel, shards: int, threads: int = 0) -> None:
+    def __init__(self, model: LanguageModel, shards: int, threads: int = 0, division: Division | None = None) -> None:
         keep_freed_memory()  # before there are threads: one that has begun keeps a heap of its own
         self.shards = shards
-        self.team = Team(choose_threads(threads, shards))
-        whole = Span(0, shards)
-        parts = parts_of(whole, min(self.team.size, shards))
+        self.exchange = None if division is None else Exchange(model, division, shards, _PIECE)
+        cores = None if division is None else division.processes.cores
+        part_of_all = Span(0, shards) if self.exchange is None else self.exchange.part
+        self.team = Team(choose_threads(threads, shards, cores))
+        parts = parts_of(part_of_all, max(1, min(self.team.size, part_of_all.size)))
         self.models = [model]
         """The model, then its replicas."""
         self._workers: list[_Worker] = []
         for part in parts:
-            own = [model] if part.first == 0 else []
+            own = [model] if part.first == part_of_all.first else []
             own += [model.replica() for _ in range(sums_at_once(shards, part) - len(own))]
             self.models += [each for each in own if each is not model]
             self._workers.append(_Worker(part, ends_of(shards, part), own))
@@ -72,7 +79,7 @@ class Replicas:
             for root, each in zip(of_part, worker.models, strict=False)
         }
         """The gradients of each worker's sums, by their first shard."""
-        self._additions = additions(shards, whole, [root for of_part in roots for root in of_part])
+        self._additions = additions(shards, part_of_all, [root for of_part in roots for root in of_part])
 
     def loss_and_gradients(self, batches: list[Batch], dropout_seed: tuple[int, ...] = ()) -> tuple[float, float]:
         """The mean loss over all batches, and the norm of its gradient. The gradient replaces the model's.
@@ -110,7 +117,13 @@ class Replicas:
         losses = dict(zip(self._gradients, found, strict=True))
         for target, added in self._additions:
             losses[target] += losses[added]
-        return losses[0], self._add_gradients()
+        if self.exchange is None:
+            return losses[0], self._add_gradients()
+        if self._additions:
+            self._add_gradients()
+        firsts = [root.first for root in roots_of(self.shards, self.exchange.part)]
+        gradients = {first: self._gradients[first] for first in firsts}
+        return self.exchange.add_up({first: losses[first] for first in firsts}, gradients, self.team)
 
     def first_affected(self, batches: list[Batch], dropout_seed: tuple[int, ...] = ()) -> str | None:
         """Where a second forward of these batches first meets NaN or infinity; None if it meets neither."""
@@ -145,7 +158,7 @@ class Replicas:
 
     def _add_gradients(self) -> float:
         """Adds up the sums of the workers; returns the norm."""
-        whole = self._gradients[0]
+        whole = self.models[0].arena.grad
         add = function_for(ops.add_gradients, *self._gradients.values())
         # Additions to the same sum are one call. Without any, a call with no others squares the gradient.
         calls = [
@@ -168,6 +181,9 @@ class Replicas:
         """A step of the optimizer, with the gradient clipped to a norm of ``grad_clip``; 0 turns clipping off."""
         with _blas_alone() if optimizer.multiplies else nullcontext():
             optimizer.step(grad_scale=clip_scale(grad_norm, grad_clip or math.inf), team=self.team)
+        if self.exchange is not None:
+            weights = self.models[0].arena.data
+            self.exchange.processes.complete(weights, self.exchange.division.spans)
 
     def close(self) -> None:
         """Ends the threads."""

@@ -44,9 +44,9 @@ def first_weight(model: LanguageModel) -> str | None:
     )
 
 
-def first_gradient(model: LanguageModel) -> str | None:
+def first_gradient(model: LanguageModel, among: Callable[[Parameter], bool] = lambda parameter: True) -> str | None:
     """The first parameter, in the order of the backward, whose gradient is not finite; None if there is none."""
-    gradients = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
+    gradients = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None and among(p)]
     return next((model.stored_name(name) for name, grad in reversed(gradients) if not np.isfinite(grad).all()), None)
 
 

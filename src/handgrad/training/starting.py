@@ -1,9 +1,11 @@
 """What training starts from: new weights, another model's weights, or the run's last intact checkpoint."""
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from handgrad.data import BlockChecksums
 from handgrad.models import LanguageModel, new_model
 from handgrad.models.formats.model_in_checkpoint import check_size, damaged_by, read_pointer, read_state
 from handgrad.optim import Optimizer, WeightAverage
@@ -12,6 +14,7 @@ from handgrad.runs.directory import Run
 from handgrad.runs.resuming import check_is_exact, check_is_not_lost
 from handgrad.runs.retention import checkpoints_of, load_intact, save_checkpoint, set_aside, set_pointer, step_of
 from handgrad.system.errors import DamagedError
+from handgrad.system.processes import Processes
 
 
 class Trained(NamedTuple):
@@ -82,6 +85,46 @@ def _point_at_the_best(run: Path, progress: Progress, notice: Callable[[str], No
         notice(f"the best checkpoint of {run}, from step {progress.best_step}, is missing")
     elif read_pointer(run, "best") != name:
         set_pointer(run, "best", name)
+
+
+def in_all(run: Run, processes: Processes, begin: Callable[[], Trained]) -> Trained:
+    """What process 0 begins or continues with, in all processes; the optimizer's state is in process 0 alone.
+
+    Only process 0 reads checkpoints, so that it alone decides which one is intact.
+    """
+    begun: list[Trained] = []
+
+    def begin_here() -> Progress:
+        begun.append(begin())
+        return begun[0].progress
+
+    progress = processes.from_first(begin_here)
+    if processes.size == 1:
+        return begun[0]
+    model, optimizer, average, _ = begun[0] if begun else _new(run)
+    processes.copy_of_first(model.arena.data)
+    if average is not None:
+        processes.copy_of_first(average.values)
+    return Trained(model, optimizer, average, progress)
+
+
+def check_same_everywhere(run: Run, checksums: Iterable[BlockChecksums], processes: Processes) -> None:
+    """Refuses to train if processes would compute with other tokens or libraries than process 0."""
+    if processes.size == 1:
+        return
+    here = (tuple(each.of_all for each in checksums), run.differences_here(), socket.gethostname())
+    (tokens, differences, _), *others = processes.gathered(here)
+    for rank, (other_tokens, other_differences, host) in enumerate(others, start=1):
+        if other_tokens != tokens:
+            processes.refuse(
+                f"process {rank} on {host} reads other tokens in {run.data_directory} than process 0: all processes "
+                "need the same files there"
+            )
+        if different := [each for each in other_differences if each not in differences]:
+            processes.refuse(
+                f"process {rank} on {host} would compute other bits than the run, because {'; '.join(different)}: all "
+                "processes need the same libraries and the same kind of processor"
+            )
 
 
 def _new(run: Run) -> Trained:

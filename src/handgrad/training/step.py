@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,9 @@ from handgrad.optim import Optimizer, WeightAverage
 from handgrad.optim.common_rate import CommonRate
 from handgrad.runs.config import TrainConfig
 from handgrad.system.arrays import Array
+from handgrad.system.processes import SINGLE, Processes
 from handgrad.system.threads import Team
+from handgrad.training.division import Division
 from handgrad.training.replicas import Replicas
 from handgrad.training.stability import first_gradient, first_weight
 
@@ -38,6 +41,7 @@ class Stepper:
         optimizer: Optimizer,
         check_windows: Callable[[Array, int], None],
         average: WeightAverage | None = None,
+        processes: Processes = SINGLE,
     ) -> None:
         self.check_windows = check_windows
         """Raises if the token file has changed under windows that were drawn from it."""
@@ -48,7 +52,9 @@ class Stepper:
         self.epochs: Epochs | None = None
         if config.sampling == "epochs":
             self.epochs = Epochs(self.windows or data.train, config.block_size, (config.seed, _EPOCHS))
-        self.replicas = Replicas(model, shards, config.replicas)
+        self.processes = processes
+        self.division = None if processes.size == 1 else Division(model, optimizer, processes)
+        self.replicas = Replicas(model, shards, config.replicas, self.division)
 
     @property
     def team(self) -> Team:
@@ -86,9 +92,23 @@ class Stepper:
             return f"{what}, because {weight} already contains NaN or infinity"
         if layer := self.replicas.first_affected(self._batches(number), self._dropout_seed(number)):
             what += f"; first seen in {layer}"
-        if gradient := first_gradient(self.model):
+        if gradient := self._first_gradient():
             what += f"; the first gradient that is not finite is that of {gradient}"
         return what
+
+    def _first_gradient(self) -> str | None:
+        """The first parameter, in the order of the backward, whose gradient is not finite; None if there is none."""
+        if self.division is None:
+            return first_gradient(self.model)
+        # Each process has the gradients of its own parameters, and those of the last process come first.
+        found = self.processes.gathered(first_gradient(self.model, self.division.is_own))
+        return next((name for name in reversed(found) if name is not None), None)
+
+    def state(self) -> dict[str, Any] | None:
+        """The optimizer's whole state, in process 0, if several processes have parts of it; None if the optimizer has
+        it. All processes call this.
+        """
+        return None if self.division is None else self.division.whole_state(self.optimizer)
 
     def close(self) -> None:
         """Ends the threads."""
