@@ -16,7 +16,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> None:
     if place == "commands.md":
         boost = 8.0
     elif not place.startswith("reference/"):
-        boost = 2.0
+        boost = 2.4
     elif place.startswith("reference/ops/"):
         # The search finds softmax in log_softmax too: the shorter name comes first.
         boost = 3.0 / len(page.file.name.split("_"))
