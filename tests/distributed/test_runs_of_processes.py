@@ -195,23 +195,22 @@ def test_more_processes_than_shards_and_a_length_in_minutes(train: Train, tmp_pa
     assert open_run(out).shards == 1
 
 
-def missing(packages: Path) -> None:
-    """A folder in which mpi4py is not installed, however it is elsewhere."""
+def train_without_mpi4py(size: int, rank: int, *arguments: object, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Needs neither mpi4py nor mpiexec: a launcher tells each process by its environment."""
+    packages = directory / "packages"
+    packages.mkdir()
     (packages / "mpi4py.py").write_text("raise ModuleNotFoundError('planted', name='mpi4py')\n", encoding="utf-8")
+    environment = {
+        **os.environ, "PMI_SIZE": str(size), "PMI_RANK": str(rank), "HANDGRAD_BACKEND": "numpy",
+        "PYTHONPATH": os.pathsep.join((str(packages), str(HERE.parents[1] / "src"))),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "handgrad", "train", *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_without_mpi4py_process_0_says_what_to_install(rank: int, text_file: Path, tmp_path: Path) -> None:
-    """Needs neither mpi4py nor mpiexec: a launcher tells each process by its environment."""
-    packages = tmp_path / "packages"
-    packages.mkdir()
-    missing(packages)
-    environment = {
-        **os.environ, "PMI_SIZE": "2", "PMI_RANK": str(rank), "HANDGRAD_BACKEND": "numpy",
-        "PYTHONPATH": os.pathsep.join((str(packages), str(HERE.parents[1] / "src"))),
-    }  # fmt: skip
-    command = [sys.executable, "-m", "handgrad", "train", "--text", str(text_file), "--out", str(tmp_path / "run")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = train_without_mpi4py(2, rank, "--text", text_file, "--out", tmp_path / "run", directory=tmp_path)
     said = (
         "handgrad: mpiexec started 2 processes, but mpi4py, with which they work together, is not installed: "
         "pip install 'handgrad[mpi]'\n"
@@ -221,15 +220,8 @@ def test_without_mpi4py_process_0_says_what_to_install(rank: int, text_file: Pat
 
 
 def test_a_single_process_needs_no_mpi4py(text_file: Path, tmp_path: Path) -> None:
-    packages = tmp_path / "packages"
-    packages.mkdir()
-    missing(packages)
-    environment = {
-        **os.environ, "PMI_SIZE": "1", "PMI_RANK": "0", "HANDGRAD_BACKEND": "numpy",
-        "PYTHONPATH": os.pathsep.join((str(packages), str(HERE.parents[1] / "src"))),
-    }  # fmt: skip
-    command = [sys.executable, "-m", "handgrad", "train", "--text", str(text_file), "--out", str(tmp_path / "run")]
-    subprocess.run([*command, *FLAGS], env=environment, capture_output=True, timeout=SECONDS, check=True)
+    done = train_without_mpi4py(1, 0, "--text", text_file, "--out", tmp_path / "run", *FLAGS, directory=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert not (tmp_path / "run" / "processes.jsonl").exists()
 
 

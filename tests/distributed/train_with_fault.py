@@ -2,8 +2,8 @@
 
     python train_with_fault.py FAULT RANK STEP ARGUMENTS...
 
-FAULT is none; error, an error that handgrad says in one sentence; bug, an error with a traceback; or the name of a
-signal that the process sends to itself.
+FAULT is one of: none; error, which raises what handgrad says in one sentence; bug, which raises what gives a traceback;
+the name of a signal, which the process sends to itself.
 """
 
 import os

@@ -138,7 +138,7 @@ _connected: "list[_Connected]" = []
 
 
 def connected() -> "_Connected | None":
-    """The processes that ``processes_of_run`` has connected; None if there are none."""
+    """The processes that ``processes_of_run`` has connected; None if it has not connected several."""
     return _connected[0] if _connected else None
 
 

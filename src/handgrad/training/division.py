@@ -35,7 +35,6 @@ class Division:
             slice(start, stop) for start, stop in zip(starts, [*starts[1:], model.arena.data.size], strict=True)
         ]
         """The part of each process in the flat arrays of the model."""
-        self.own = self.spans[processes.rank]
         self._share_state(optimizer)
 
     def is_own(self, parameter: Parameter) -> bool:

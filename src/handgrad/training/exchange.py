@@ -6,15 +6,13 @@ every number is the sum of the same numbers in the same order as in a single pro
 """
 
 import math
-from itertools import groupby
 
 import numpy as np
 
-from handgrad import ops
-from handgrad.backend import function_for
 from handgrad.models import LanguageModel
 from handgrad.system.arrays import Array
 from handgrad.system.threads import Team
+from handgrad.training.adding import adder
 from handgrad.training.division import Division
 from handgrad.training.shard_tree import Span, additions, parts_of, roots_of
 
@@ -85,19 +83,12 @@ class Exchange:
         ``is_there``: whether the whole sum comes to lie in the model's gradient by itself.
         """
         whole, begin = sums[0], self._own.start
-        add = function_for(ops.add_gradients, *sums.values())
-        # Additions to the same sum are one call. Without any, a call with no others squares the gradient.
-        calls = [
-            (sums[target], [sums[added] for _, added in pairs])
-            for target, pairs in groupby(self._additions, key=lambda pair: pair[0])
-        ] or [(whole, [])]
+        add_up = adder(sums, self._additions, whole)
         gradient = self._gradient[self._own]
 
         def add_piece(place: slice) -> float:
-            squares, inside = 0.0, slice(place.start - begin, place.stop - begin)
-            with np.errstate(over="ignore", invalid="ignore"):
-                for target, others in calls:  # the last one is to the whole
-                    squares = add(target[inside], [other[inside] for other in others])
+            inside = slice(place.start - begin, place.stop - begin)
+            squares = add_up(inside)
             if not is_there:
                 gradient[inside] = whole[inside]
             return squares

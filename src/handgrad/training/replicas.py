@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from handgrad.runs.environment import blas_shares_products, choose_threads
 from handgrad.system.arrays import Array
 from handgrad.system.memory import keep_freed_memory
 from handgrad.system.threads import Team
+from handgrad.training.adding import adder
 from handgrad.training.division import Division
 from handgrad.training.exchange import Exchange
 from handgrad.training.shard_tree import Span, additions, ends_of, parts_of, roots_of, sums_at_once
@@ -159,23 +159,9 @@ class Replicas:
     def _add_gradients(self) -> float:
         """Adds up the sums of the workers; returns the norm."""
         whole = self.models[0].arena.grad
-        add = function_for(ops.add_gradients, *self._gradients.values())
-        # Additions to the same sum are one call. Without any, a call with no others squares the gradient.
-        calls = [
-            (self._gradients[target], [self._gradients[added] for _, added in pairs])
-            for target, pairs in groupby(self._additions, key=lambda pair: pair[0])
-        ] or [(whole, [])]
-
-        def add_piece(piece: slice) -> float:
-            squares = 0.0
-            with np.errstate(over="ignore", invalid="ignore"):
-                for target, others in calls:  # the last one is to the whole
-                    squares = add(target[piece], [other[piece] for other in others])
-            return squares
-
         # Pieces of a fixed size, so that the norm does not depend on the number of threads.
         pieces = [slice(start, start + _PIECE) for start in range(0, whole.size, _PIECE)]
-        return math.sqrt(math.fsum(self.team.map(add_piece, pieces)))
+        return math.sqrt(math.fsum(self.team.map(adder(self._gradients, self._additions, whole), pieces)))
 
     def update(self, optimizer: Optimizer, grad_norm: float, grad_clip: float) -> None:
         """A step of the optimizer, with the gradient clipped to a norm of ``grad_clip``; 0 turns clipping off."""
