@@ -2,9 +2,10 @@
 
     python benchmarks/scaling.py
 
-Times in turn one thread, one shard whose products all threads share, and one shard for each core. Then counts how a
-step divides over as many threads as shards. Matrix products and elementwise work divide by their number. Every shard
-has gradients of its own, which are cleared, filled and summed. Python's work for the threads runs one at a time.
+Times in turn one thread, one shard whose products all threads share, one shard for each core, and eight shards, which
+a run has that is planned for more cores. Then counts how a step divides over as many threads as shards. Matrix products
+and elementwise work divide by their number. Every shard has gradients of its own, which are cleared, filled and summed.
+Python's work for the threads runs one at a time.
 """
 
 import statistics
@@ -18,6 +19,7 @@ from handgrad.system.processor import available_cores
 
 SIZES = ("explicit-char", "autograd-char", "shakespeare-cpu")
 ROUNDS = 15
+EIGHT = 8
 
 
 def python_seconds(case: Case) -> float:
@@ -41,7 +43,8 @@ def main() -> None:
         alone = replace(handgrad_contender(case, shards=1, threads=1), name="one thread")
         one = replace(handgrad_contender(case, shards=1), name=f"one shard on {cores} threads")
         shared = replace(handgrad_contender(case), name=f"{cores} shards on {cores} threads")
-        contenders = [alone, one, shared]
+        more = replace(handgrad_contender(case, shards=EIGHT), name=f"{EIGHT} shards on {cores} threads")
+        contenders = [alone, one, shared, more]
         with ExitStack() as stack:
             for contender in contenders:
                 stack.callback(contender.close)
@@ -50,6 +53,7 @@ def main() -> None:
         print(f"\n{name}: one thread {single * 1000:.0f} ms, of it Python {python * 1000:.1f} ms")
         for contender in contenders[1:]:
             print(f"  {contender.name}: {times.ratio(alone.name, contender.name):.2f} times as fast")
+        print(f"  {EIGHT} shards take {times.ratio(more.name, shared.name):.2f} of the time of {cores}")
         gradients = 4 * case.make_model().n_parameters
         for count in (4, 8, 16):
             windows = -(-case.batch_size // count)

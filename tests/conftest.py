@@ -1,9 +1,11 @@
 """Shared fixtures: a small text, a tiny run, the command line called in this process."""
 
 import atexit
+import importlib.util
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +48,18 @@ def shakespeare() -> Path:
     if not SHAKESPEARE.is_file():
         pytest.skip(f"tiny Shakespeare is not at {SHAKESPEARE}")
     return SHAKESPEARE
+
+
+@pytest.fixture(scope="session")
+def mpiexec() -> str:
+    """The launcher that belongs to mpi4py: beside this Python, or on the path."""
+    if importlib.util.find_spec("mpi4py") is None:
+        pytest.skip("mpi4py is not installed: pip install 'handgrad[mpi]' mpich")
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        pytest.skip("there is no mpiexec: pip install mpich")
+    return found
 
 
 @pytest.fixture

@@ -18,6 +18,12 @@ from handgrad.runs import TrainConfig
 SHAKESPEARE = Path(__file__).parent.parent.parent / "shared" / "data" / "tinyshakespeare.txt"
 TEXT = "the quick brown fox jumps over the lazy dog; the five boxing wizards jump quickly.\n" * 40
 
+LET_OPEN_MPI = {
+    **{f"{name}_ALLOW_RUN_AS_ROOT{suffix}": "1" for name in ("OMPI", "PRTE") for suffix in ("", "_CONFIRM")},
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
+"""Environment variables with which Open MPI's mpiexec starts as root, and more processes than there are cores."""
+
 TINY = TrainConfig(
     block_size=8,
     n_layer=2,

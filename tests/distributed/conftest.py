@@ -1,29 +1,15 @@
 """Several processes under mpiexec. The tests are skipped if mpi4py or mpiexec is missing."""
 
-import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support import LET_OPEN_MPI
 
-_ROOT_MAY = ("OMPI_ALLOW_RUN_AS_ROOT", "PRTE_ALLOW_RUN_AS_ROOT")
 Launch = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture(scope="session")
-def mpiexec() -> str:
-    """The launcher that belongs to mpi4py: beside this Python, or on the path."""
-    if importlib.util.find_spec("mpi4py") is None:
-        pytest.skip("mpi4py is not installed: pip install 'handgrad[mpi]' mpich")
-    beside = Path(sys.executable).with_name("mpiexec")
-    found = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if found is None:
-        pytest.skip("there is no mpiexec: pip install mpich")
-    return found
 
 
 @pytest.fixture
@@ -32,9 +18,8 @@ def launch(mpiexec: str) -> Iterator[Launch]:
     started: list[subprocess.Popen[str]] = []
 
     def start(count: int, *arguments: object, **environment: str) -> "subprocess.Popen[str]":
-        allowed = {f"{name}{suffix}": "1" for name in _ROOT_MAY for suffix in ("", "_CONFIRM")}
         variables = {
-            **os.environ, **allowed, "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+            **os.environ, **LET_OPEN_MPI,
             "PYTHONPATH": os.pathsep.join((str(Path(__file__).parents[2] / "src"), str(Path(__file__).parents[1]))),
             "PYTHONDONTWRITEBYTECODE": "1", **environment,
         }  # fmt: skip

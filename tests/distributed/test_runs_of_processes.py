@@ -124,6 +124,18 @@ def test_a_process_that_fails_ends_all(
 
 
 @pytest.mark.slow
+def test_a_process_that_does_not_answer_ends_all(train: Train, undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    """As if its machine had lost its power, or its network."""
+    out = tmp_path / "run"
+    code, printed, errors = train(3, out, fault=("silence", 1, 9))
+    assert code not in (0, None), (printed, errors)
+    assert errors.count("handgrad: the other processes have not answered for ") == 1, errors
+    code, printed, errors = train(2, out)
+    assert code == 0, errors
+    assert result(out) == undisturbed
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
 def test_a_signal_to_any_process_saves_and_ends_all(

@@ -51,8 +51,10 @@ class Scene:
         flags = [*_SMALL.split(), *KINDS[self.kind].split(), "--max-steps", str(self.steps)]
         return ["train", "--text", str(self.text), "--out", str(out), *flags]
 
-    def start(self, out: Path, *, before: tuple[object, ...] = (), **options: Any) -> "subprocess.Popen[str]":
-        """Starts the command in a new process. ``before`` replaces ``python -m handgrad``."""
+    def start(
+        self, out: Path, *, launcher: tuple[object, ...] = (), before: tuple[object, ...] = (), **options: Any
+    ) -> "subprocess.Popen[str]":
+        """Starts the command in a new process. ``before`` replaces ``-m handgrad``, ``launcher`` precedes Python."""
         program = [str(part) for part in before] or ["-m", "handgrad"]
         environment = {
             **os.environ,
@@ -63,7 +65,8 @@ class Scene:
             **options.pop("env", {}),
         }
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-        return subprocess.Popen([sys.executable, *program, *self.command(out)], env=environment, **options)
+        launched = [*map(str, launcher), sys.executable, *program, *self.command(out)]
+        return subprocess.Popen(launched, env=environment, **options)
 
     def sabotage(self, out: Path, fault: str, number: int) -> "subprocess.Popen[str]":
         return self.start(out, before=(HERE / "saboteur.py", fault, number, out))

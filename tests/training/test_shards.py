@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import TINY
+from support import TINY, Output
 
 from handgrad.backend import products_shared_by
 from handgrad.models import GPT, LanguageModel
@@ -247,6 +247,24 @@ def test_more_shards_need_more_memory_only_for_the_sums_that_a_thread_keeps(monk
     check_fits_memory(config, model, 4)
     with pytest.raises(Exception, match="GiB of memory"):
         check_fits_memory(config, model, 64)
+
+
+def test_a_resume_that_needs_too_much_memory_changes_nothing(
+    new_run: Callable[..., Run], handgrad: Callable[..., Output], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(n_embd=96, shards=4, replicas=1)
+    before = (run.path / "config.json").read_bytes()
+    sizes = {replicas: replace(run.config, replicas=replicas) for replicas in (1, 4)}
+    needed = 4 * run.model_config.n_parameters
+    monkeypatch.setattr("handgrad.training.memory_estimate.physical_memory", lambda: 7 * needed)
+    check_fits_memory(sizes[1], run.model_config, 4, resumes=True)
+    refused = handgrad("train", "--resume", run.path, "--replicas", 4)
+    assert refused.code == 2
+    assert "; continue with fewer --replicas than 4, or on a machine that has more" in refused.err
+    assert (run.path / "config.json").read_bytes() == before
+    monkeypatch.setattr("handgrad.training.memory_estimate.physical_memory", lambda: needed)
+    refused = handgrad("train", "--resume", run.path)
+    assert "; continue on a machine that has more" in refused.err
 
 
 def test_what_threads_do_for_a_single_shard_is_compiled_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -335,6 +335,21 @@ def test_how_many_shards_are_chosen(
     assert choose_shards(wanted, batch_size) == chosen
 
 
+@pytest.mark.parametrize(
+    ("wanted", "shards", "cores", "chosen"),
+    [
+        (0, 2, 4, 4),  # more than shards: the optimizer and the norm are shared too
+        (3, 8, 2, 3),
+        (9, 4, 2, 4),
+        (9, 4, 6, 6),
+        (100_000, 100_000, 2, 4096),
+        (2, 1, 8, 2),
+    ],
+)
+def test_how_many_threads_are_chosen(wanted: int, shards: int, cores: int, chosen: int) -> None:
+    assert environment.choose_threads(wanted, shards, cores) == chosen
+
+
 def test_blas_gets_its_threads_back() -> None:
     def threads() -> list[int]:
         return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]

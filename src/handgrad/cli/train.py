@@ -13,6 +13,7 @@ from rich.console import Console
 from handgrad.cli.arguments import given_fields, parse, parse_known
 from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, warn
 from handgrad.cli.help import Help
+from handgrad.cli.main import FAILED, say
 from handgrad.cli.outcome import train_and_show
 from handgrad.cli.precision_flag import with_chosen_precision
 from handgrad.cli.progress import SAMPLE_TOKENS
@@ -45,11 +46,7 @@ from handgrad.system.errors import InputError
 from handgrad.system.locks import locked
 from handgrad.system.processes import Processes, processes_of_run
 from handgrad.tokenizers import Tokenizer, load_tokenizer, make_tokenizer
-from handgrad.training import (
-    check_fits_memory,
-    measure_pace,
-    slow_first_step,
-)
+from handgrad.training import check_fits_memory, measure_pace, slow_first_step
 
 
 @dataclass
@@ -103,6 +100,7 @@ _HELP = Help(
 
 def run(argv: list[str]) -> int:
     processes = processes_of_run()
+    processes.watch(lambda sentence: say(sentence, FAILED))
     outlive_the_output()
     console = make_console()
     with ExitStack() as stack:  # of the lock that a resume holds until training ends
@@ -133,6 +131,7 @@ def _begun(argv: list[str], console: Console, processes: Processes, stack: ExitS
     if source.data is not None:
         the_run = the_run.with_data_at(source.data)
     data = the_run.data()  # raises before anything is changed
+    check_fits_memory(settings, the_run.model_config, the_run.shards, processes, resumes=True)
     return resumed(the_run, settings, allow_inexact=source.allow_inexact, notice=console.print), data
 
 

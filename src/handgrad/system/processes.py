@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ _NAP = 0.002
 """Seconds between two looks at whether the others are ready, when that may take long. MPI would keep a core busy."""
 _SHORT_NAP = 0.0002
 """The same within a step, if there are more processes than cores: whoever waits leaves the core to another."""
+_PATIENCE = 1800.0
+"""Seconds in which the others must answer in a step. Process 0 may write a checkpoint to a slow disk meanwhile."""
 _HOLDING_BACK = 2.0
 """Seconds that other processes wait before they say why they fail."""
 
@@ -121,6 +124,11 @@ class Processes:
     def part(self) -> None:
         """Waits for the others, all of which end here, so that none needs to end another."""
 
+    def watch(self, say: Callable[[str], object]) -> None:
+        """From now on this process ends, and says why, if others do not answer. A machine that has lost its power or
+        its network closes no connection, so MPI would wait for it for ever.
+        """
+
 
 SINGLE = Processes()
 """A single process."""
@@ -191,6 +199,7 @@ class _Connected(Processes):
         """Whether all processes know that they end here."""
         self._is_apart = False
         """Whether this process has failed while the others do something else than wait for it."""
+        self._waiting_since: float | None = None
         mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
         machine = self._world.Split_type(mpi.COMM_TYPE_SHARED)
         sets = machine.allgather(mine)
@@ -243,9 +252,10 @@ class _Connected(Processes):
 
     def gathered(self, value: T, *, waits: bool = False) -> list[T]:
         begun = time.perf_counter()
-        if self._nap is not None:
-            self._wait(self._world.Ibarrier(), self._nap)
-        values: list[T] = self._world.allgather(value)
+        with self._expecting():
+            if self._nap is not None:
+                self._wait(self._world.Ibarrier(), self._nap)
+            values: list[T] = self._world.allgather(value)
         if waits:
             self.waited += time.perf_counter() - begun
         return values
@@ -256,23 +266,27 @@ class _Connected(Processes):
     def exchange(self, sent: Sequence[tuple[Array, int]], received: Sequence[tuple[Array, int]]) -> None:
         requests = [self._world.Irecv(array, source) for array, source in received]
         requests += [self._world.Isend(array, to) for array, to in sent]
-        if self._nap is not None:
-            while not self._mpi.Request.Testall(requests):
-                time.sleep(self._nap)
-        else:
-            self._mpi.Request.Waitall(requests)
+        with self._expecting():
+            if self._nap is not None:
+                while not self._mpi.Request.Testall(requests):
+                    time.sleep(self._nap)
+            else:
+                self._mpi.Request.Waitall(requests)
 
     def send(self, value: Any, to: int) -> None:
-        self._world.send(value, to)
+        with self._expecting():
+            self._world.send(value, to)
 
     def received(self, source: int) -> Any:
-        return self._world.recv(source=source)
+        with self._expecting():
+            return self._world.recv(source=source)
 
     def complete(self, array: Array, parts: Sequence[slice]) -> None:
         sizes, starts = [each.stop - each.start for each in parts], [each.start for each in parts]
-        if self._nap is not None:
-            self._wait(self._world.Ibarrier(), self._nap)
-        self._world.Allgatherv(self._mpi.IN_PLACE, [array, (sizes, starts)])
+        with self._expecting():
+            if self._nap is not None:
+                self._wait(self._world.Ibarrier(), self._nap)
+            self._world.Allgatherv(self._mpi.IN_PLACE, [array, (sizes, starts)])
 
     def copy_of_first(self, array: Array) -> None:
         self._world.Bcast(array, root=0)
@@ -284,6 +298,27 @@ class _Connected(Processes):
     def _wait(self, request: Any, nap: float) -> None:
         while not request.Test():
             time.sleep(nap)
+
+    @contextlib.contextmanager
+    def _expecting(self) -> Iterator[None]:
+        """A context in which the others must answer in time."""
+        self._waiting_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._waiting_since = None
+
+    def watch(self, say: Callable[[str], object]) -> None:
+        def look() -> None:
+            while (since := self._waiting_since) is None or time.monotonic() - since < _PATIENCE:
+                time.sleep(_PATIENCE / 100)
+            say(
+                f"the other processes have not answered for {_PATIENCE / 60:g} minutes: a machine or its network is "
+                "lost, or a process hangs; this process ends, and --resume continues from the last checkpoint"
+            )
+            os._exit(1)  # MPI takes calls from the first thread alone, which waits
+
+        threading.Thread(target=look, daemon=True).start()
 
     def hold_back(self) -> None:
         """Before a process says why it fails: if process 0 fails for the same reason, it ends this one meanwhile."""

@@ -1,4 +1,4 @@
-"""Checks before a run is made that it can fit into this machine's memory, and how long its first step may take."""
+"""Checks before a run begins or goes on that it can fit into this machine's memory, and how long a step may take."""
 
 from handgrad.models import GPTConfig
 from handgrad.optim import AdamW, Muon
@@ -23,8 +23,10 @@ _FLOPS_PER_SECOND = 5e10
 _LONG = 60.0
 
 
-def check_fits_memory(config: TrainConfig, model: GPTConfig, shards: int, processes: Processes = SINGLE) -> None:
-    """Raises InputError if training takes more memory than the machine has.
+def check_fits_memory(
+    config: TrainConfig, model: GPTConfig, shards: int, processes: Processes = SINGLE, *, resumes: bool = False
+) -> None:
+    """Raises InputError if training takes more memory than the machine has. ``resumes``: sizes cannot change any more.
 
     The estimate is a lower bound, in float32: the weights, the gradients that the threads keep while they add up those
     of the shards, the optimizer's moments, the averaged weights, the outputs of the forward's matrix products for the
@@ -50,18 +52,21 @@ def check_fits_memory(config: TrainConfig, model: GPTConfig, shards: int, proces
     ids = tokens * config.grad_accum_steps * _BYTES_OF_A_TOKEN
     needed = 4 * (arrays * model.n_parameters + moments + received + kept) + objects + ids
     if available is not None and needed > available:
-        smaller = ["n_layer", "n_embd", "block_size", "batch_size"]
-        batches = ""
+        smaller, batches = ["n_layer", "n_embd", "block_size", "batch_size"], ""
         if config.grad_accum_steps > 1:
             smaller.append("grad_accum_steps")
             batches = f", {config.grad_accum_steps:,} of them in a step,"
+        better = f"make {', '.join(smaller[:-1])} or {smaller[-1]} smaller"
+        if resumes:
+            fewer = f"with fewer --replicas than {threads:,}, or " if threads > 1 else ""
+            better = f"continue {fewer}on a machine that has more"
         whose = "this machine"
         if processes.on_this_machine > 1:
             whose = f"each of {processes.on_this_machine:,} processes on this machine"
         raise InputError(
             f"training {model.n_parameters:,} parameters in {model.n_layer:,} layers with {tokens:,} tokens in a batch"
             f"{batches} takes at least {needed / 2**30:,.1f} GiB of memory, and {whose} has "
-            f"{available / 2**30:,.1f}; make {', '.join(smaller[:-1])} or {smaller[-1]} smaller"
+            f"{available / 2**30:,.1f}; {better}"
         )
 
 
