@@ -152,6 +152,28 @@ def test_products_of_bfloat16_need_all_their_instructions(
         processor.has_bfloat16_products.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        (WITH_BFLOAT16, None),
+        ({**WITH_BFLOAT16, "cpu family": "27"}, None),  # not in the table: instructions are there to be used
+        ({**WITH_BFLOAT16, "vendor_id": "GenuineIntel"}, "are slower than those for float32"),
+        (ZEN_4, "no instructions for it (AVX512-BF16)"),
+    ],
+)
+def test_where_bfloat16_is_slow(fields: dict[str, str], why: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "_first_processor", lambda: fields)
+    monkeypatch.setattr(processor.sys, "platform", "linux")
+    monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
+    processor.has_bfloat16_products.cache_clear()
+    try:
+        found = processor.why_bfloat16_is_slow()
+    finally:
+        processor.has_bfloat16_products.cache_clear()
+    assert (found is None) == (why is None)
+    assert (why or "") in (found or "")
+
+
 def test_long_products_are_right_with_the_kernels_that_are_chosen() -> None:
     """On a Zen 4, the OpenBLAS of NumPy 2.5 crashes the process if it is made to use its AVX2 kernels."""
     program = """

@@ -2,7 +2,7 @@
 
 from handgrad.ops.precision import Precision
 from handgrad.system.backend_setting import current_backend
-from handgrad.system.processor import has_bfloat16_products
+from handgrad.system.processor import why_bfloat16_is_slow
 
 FLAG = "--precision"
 
@@ -20,16 +20,16 @@ def with_chosen_precision(argv: list[str]) -> list[str]:
 
 def best_precision() -> Precision:
     """bfloat16 if compiled kernels run and the processor multiplies such numbers faster; else float32."""
-    return "bfloat16" if current_backend() == "numba" and has_bfloat16_products() else "float32"
+    return "bfloat16" if _why_slow() is None else "float32"
 
 
 def slow_precision(precision: Precision) -> str | None:
     """A sentence if bfloat16 is slower than float32 here; None otherwise."""
-    if precision != "bfloat16" or best_precision() == "bfloat16":
-        return None
-    why = (
-        "this processor has no instructions for it (AVX512-BF16)"
-        if current_backend() == "numba"
-        else "the backend is numpy, which rounds numbers before each product"
-    )
-    return f"precision bfloat16 is slower than float32 here, with the same rounding as elsewhere: {why}"
+    why = _why_slow() if precision == "bfloat16" else None
+    return why and f"precision bfloat16 is slower than float32 here, with the same rounding as elsewhere: {why}"
+
+
+def _why_slow() -> str | None:
+    if current_backend() != "numba":
+        return "the backend is numpy, which rounds numbers before each product"
+    return why_bfloat16_is_slow()

@@ -68,7 +68,7 @@ class Architecture:
     """Start at zero the matrices that write to the residual stream, and an output head of its own."""
     precision: Precision = "float32"
     """What the operands of matrix products are rounded to; sums, weights and everything else stay float32. As a
-    flag, auto takes bfloat16 if this processor has instructions for it."""
+    flag, auto takes bfloat16 if this processor multiplies it faster."""
 
 
 class LinearMap(NamedTuple):
