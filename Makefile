@@ -38,6 +38,7 @@ test-all: $(VENV)/.test
 	$(PYTEST) $(ARGS)
 
 torture: $(VENV)/.test
+	$(PIP) install -qq --editable ".[mpi]" mpich
 	$(BIN)/python -m pytest tests/reliability --torture --report docs/reliability.md $(ARGS)
 
 parity: $(VENV)/.oracles

@@ -27,6 +27,8 @@ def test_every_file_and_enough_of_each_is_there(rows: dict[str, int]) -> None:
         "whole commands with odd flags, files and streams, some with a signal",
     ):
         assert rows[fault] >= 1, fault
+    assert rows["SIGKILL of a random one of 2 to 4 processes that train together"] >= 100
+    assert rows["SIGKILL of all of 2 to 4 processes that train together, and of their launcher"] >= 50
     for fault in ("Ctrl-C", "SIGTERM", "SIGHUP", "the terminal closes", "the clock set back between starts"):
         assert rows[fault] >= 1
     for kind in (

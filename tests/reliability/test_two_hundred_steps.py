@@ -78,12 +78,12 @@ def test_two_hundred_steps_in_every_layout(
         process.communicate(timeout=60)
     assert train(KILLED[-1][0], 1, out) == alone
     tally(
-        f"{STEPS} steps of small presets, each precision, 1, 2, 3 and 4 processes and two threads",
+        f"{STEPS} steps of small models on two threads, and in 2, 3 and 4 processes",
         len(LAYOUTS),
         "weights, moments, best score and metrics are bit for bit those of one thread",
     )
     tally(
-        f"{STEPS} steps begun by 2 processes, continued by 3 and ended by 4, the launcher killed in between",
+        f"{STEPS} steps begun in 2 processes, continued in 3 and ended in 4, with SIGKILL of the launcher in between",
         1,
         "weights, moments, best score and metrics are bit for bit those of one thread",
     )
