@@ -22,8 +22,8 @@ COUNTS = (2, 3, 4)
 SECONDS_TO_END = 10
 """After a process is killed, all others must be gone by then."""
 OUTCOME = (
-    f"all ended within {SECONDS_TO_END} seconds; continued in another number of processes; weights, moments, best score "
-    "and metrics are bit for bit those of one process that was not disturbed"
+    f"all ended within {SECONDS_TO_END} seconds; continued in another number of processes; weights, moments, best "
+    "score and metrics are bit for bit those of one process that was not disturbed"
 )
 
 

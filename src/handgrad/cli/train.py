@@ -46,7 +46,7 @@ from handgrad.system.errors import InputError
 from handgrad.system.locks import locked
 from handgrad.system.processes import Processes, processes_of_run
 from handgrad.tokenizers import Tokenizer, load_tokenizer, make_tokenizer
-from handgrad.training import check_fits_memory, measure_pace, slow_first_step
+from handgrad.training import check_fits_memory, expected_seconds, measure_pace, slow_first_step
 
 
 @dataclass
@@ -100,7 +100,6 @@ _HELP = Help(
 
 def run(argv: list[str]) -> int:
     processes = processes_of_run()
-    processes.watch(lambda sentence: say(sentence, FAILED))
     outlive_the_output()
     console = make_console()
     with ExitStack() as stack:  # of the lock that a resume holds until training ends
@@ -113,6 +112,8 @@ def run(argv: list[str]) -> int:
 
         the_run = processes.from_first(begin)
         data = found[0] if found else the_run.data()
+        step, _ = expected_seconds(the_run.config, the_run.model_config, the_run.shards)
+        processes.watch(step, lambda sentence: say(sentence, FAILED))
         code = train_and_show(the_run, data, console, processes)
         processes.part()
         return code

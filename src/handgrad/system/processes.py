@@ -32,6 +32,8 @@ _SHORT_NAP = 0.0002
 """The same within a step, if there are more processes than cores: whoever waits leaves the core to another."""
 _PATIENCE = 1800.0
 """Seconds in which the others must answer in a step. Process 0 may write a checkpoint to a slow disk meanwhile."""
+_STEPS_OF_PATIENCE = 20
+"""So many estimated steps more, as the estimate is rough."""
 _HOLDING_BACK = 2.0
 """Seconds that other processes wait before they say why they fail."""
 
@@ -124,9 +126,11 @@ class Processes:
     def part(self) -> None:
         """Waits for the others, all of which end here, so that none needs to end another."""
 
-    def watch(self, say: Callable[[str], object]) -> None:
+    def watch(self, step: float, say: Callable[[str], object]) -> None:
         """From now on this process ends, and says why, if others do not answer. A machine that has lost its power or
         its network closes no connection, so MPI would wait for it for ever.
+
+        ``step``: about the seconds of a step. A process with fewer shards waits for others, for a part of it.
         """
 
 
@@ -308,12 +312,14 @@ class _Connected(Processes):
         finally:
             self._waiting_since = None
 
-    def watch(self, say: Callable[[str], object]) -> None:
+    def watch(self, step: float, say: Callable[[str], object]) -> None:
+        patience = _PATIENCE + _STEPS_OF_PATIENCE * step
+
         def look() -> None:
-            while (since := self._waiting_since) is None or time.monotonic() - since < _PATIENCE:
-                time.sleep(_PATIENCE / 100)
+            while (since := self._waiting_since) is None or time.monotonic() - since < patience:
+                time.sleep(patience / 100)
             say(
-                f"the other processes have not answered for {_PATIENCE / 60:g} minutes: a machine or its network is "
+                f"the other processes have not answered for {patience / 60:,.0f} minutes: a machine or its network is "
                 "lost, or a process hangs; this process ends, and --resume continues from the last checkpoint"
             )
             os._exit(1)  # MPI takes calls from the first thread alone, which waits

@@ -80,12 +80,7 @@ def _moments(config: TrainConfig, model: GPTConfig) -> int:
 
 def slow_first_step(config: TrainConfig, model: GPTConfig, shards: int) -> str | None:
     """A sentence if the first step takes more than about a minute, as nothing is shown before it; None otherwise."""
-    flops = sum(each.flops for each in model.products(config.batch_size, config.block_size)) * config.grad_accum_steps
-    threads = choose_threads(config.replicas, shards)
-    making = model.n_layer * (1 + gradients_at_once(shards, threads)) * _SECONDS_OF_A_BLOCK
-    each = -(-shards // min(threads, shards))  # of the shards, one after another
-    calls = model.n_layer * config.grad_accum_steps * each * _SECONDS_OF_A_BLOCK
-    seconds = flops / (_FLOPS_PER_SECOND * available_cores()) + making + calls
+    seconds, flops = expected_seconds(config, model, shards)
     if seconds < _LONG:
         return None
     windows = config.batch_size * config.grad_accum_steps
@@ -93,6 +88,16 @@ def slow_first_step(config: TrainConfig, model: GPTConfig, shards: int) -> str |
         f"a step runs {model.n_layer:,} layers on {windows:,} windows ({flops:.1e} floating-point operations): the "
         f"first may take {_duration(seconds)}"
     )
+
+
+def expected_seconds(config: TrainConfig, model: GPTConfig, shards: int) -> tuple[float, int]:
+    """About how long the first step takes in one process, and the floating-point operations of its products."""
+    flops = sum(each.flops for each in model.products(config.batch_size, config.block_size)) * config.grad_accum_steps
+    threads = choose_threads(config.replicas, shards)
+    making = model.n_layer * (1 + gradients_at_once(shards, threads)) * _SECONDS_OF_A_BLOCK
+    each = -(-shards // min(threads, shards))  # of the shards, one after another
+    calls = model.n_layer * config.grad_accum_steps * each * _SECONDS_OF_A_BLOCK
+    return flops / (_FLOPS_PER_SECOND * available_cores()) + making + calls, flops
 
 
 def _duration(seconds: float) -> str:
