@@ -8,6 +8,7 @@ and elementwise work divide by their number. Every shard has gradients of its ow
 Python's work for the threads runs one at a time.
 """
 
+import argparse
 import statistics
 import time
 from contextlib import ExitStack
@@ -37,6 +38,7 @@ def python_seconds(case: Case) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     cores = available_cores()
     for name in SIZES:
         case = case_of(name)

@@ -39,7 +39,17 @@ def test_bench_shows_a_plan(handgrad: Callable[..., Output]) -> None:
     assert [len(row) for row in rows] == [6] * 3 + [4] * 7  # a batch has 12 windows
 
 
-@pytest.mark.parametrize("flags", [("--plan", "--profile"), ("--latency", 0), ("--bandwidth", "inf")])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--plan", "--profile"),
+        ("--plan", "--work", "evaluation"),
+        ("--plan", "--latency", 0),
+        ("--plan", "--bandwidth", "inf"),
+        ("--latency", 3),
+        ("--bandwidth", 3),
+    ],
+)
 def test_bench_refuses_a_plan_that_means_nothing(flags: tuple[object, ...], handgrad: Callable[..., Output]) -> None:
     refused = handgrad("bench", *flags)
     assert (refused.code, refused.out) == (2, "")

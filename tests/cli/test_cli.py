@@ -447,6 +447,7 @@ BAD = {
     "directory": (["compare", "--text", "."], ". is a directory"),
     "no text in it": (["train", "--text", ".", "--include", "*.png"], "no file in . passes --include and --exclude ("),
     "not UTF-8 in it": (["train", "--text", "."], "or name its encoding: --encoding windows-1252"),
+    "a text alone": (["prepare", "book.txt", "--out", "x"], "give a text with --text book.txt; only - stands alone"),
     "both texts": (["train", "--text", "-", "-"], "standard input can be read only once; name - once"),
     "kind of documents": (
         ["train", "--documents", "rows"],

@@ -112,9 +112,9 @@ def test_the_moments_and_the_average_are_counted(
 
 
 def test_a_first_step_that_takes_long_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
-    from handgrad.training import memory_estimate
+    from handgrad.training import time_estimate
 
-    monkeypatch.setattr(memory_estimate, "available_cores", lambda: 2)
+    monkeypatch.setattr(time_estimate, "available_cores", lambda: 2)
     for name in ("quick", "shakespeare-cpu", "modern-cpu", "modern", "explicit-char", "autograd-char"):
         assert slow_first_step(preset(name), preset(name).model_config(100), 2) is None
     many = replace(SHAKESPEARE, grad_accum_steps=100_000)

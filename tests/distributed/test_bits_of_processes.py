@@ -11,6 +11,7 @@ from training_kinds import KINDS
 
 from handgrad.models import GPT
 from handgrad.runs import Run, TrainConfig
+from handgrad.system import processes as processes_module
 from handgrad.system.errors import InputError
 from handgrad.system.processes import Place, Processes, place_among_processes
 from handgrad.training.division import Division
@@ -95,6 +96,23 @@ def test_what_a_process_receives() -> None:
     assert numbers_received(5, 2, 1000) == 500  # 0, 1 and 2 here, 3 + 4 there
     assert numbers_received(8, 3, 900) == 900  # there 3, 4 + 5 and 6 + 7: three thirds
     assert numbers_received(1, 4, 1000) == 0
+
+
+def test_a_process_is_alone_once_the_same_answer_is_missing_at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, missing = processes_module._Connected.__new__(processes_module._Connected), object()
+    waits = [object() for _ in range(300)]  # each answer comes between two looks
+    waits += [None] * 300  # it computes
+    waits += [missing] * 90 + [object()] + [missing] * 300
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        waiting._expected = waits[len(naps)]
+        naps.append(seconds)
+
+    monkeypatch.setattr(processes_module.time, "sleep", nap)
+    waiting._wait_until_alone(50.0)
+    # The first look at the missing answer does not count, as it may just have been asked for.
+    assert naps == [0.5] * (300 + 300 + 90 + 1 + 1 + 100)
 
 
 class _Told(_One):

@@ -3,8 +3,8 @@
     python train_with_fault.py FAULT RANK STEP ARGUMENTS...
 
 FAULT is one of: none; error, which raises what handgrad says in one sentence; bug, which raises what gives a traceback;
-silence, a process that waits for ever, while the others have a patience of a second; the name of a signal, which the
-process sends to itself.
+silence, a process that waits for ever, while the others have a patience of five seconds; the name of a signal, which
+the process sends to itself.
 """
 
 import os
@@ -13,8 +13,8 @@ import sys
 import time
 from typing import Any
 
+from handgrad.cli import train
 from handgrad.cli.main import main
-from handgrad.system import processes
 from handgrad.system.processes import place_among_processes
 from handgrad.training.step import Stepper
 
@@ -34,7 +34,7 @@ if __name__ == "__main__":
         return gradient(self, number)
 
     if fault == "silence":
-        processes._PATIENCE = 1.0
+        train._PATIENCE = 5.0
     if fault != "none" and place_among_processes().rank == int(rank):
         Stepper.gradient = faulty  # type: ignore[method-assign]
     sys.exit(main(arguments))

@@ -1,10 +1,12 @@
 """Runs that are disturbed, and what must hold for them afterwards."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -122,6 +124,20 @@ def check_goes_on(one: Scene, out: Path, expected: dict[str, Any], **options: An
     one.finish(out, **options)
     assert result(out) == expected
     check_nothing_is_left(out)
+
+
+def wait_for_step(
+    process: "subprocess.Popen[str]", out: Path, step: int, terminal: int | None = None, seconds: float = 60
+) -> None:
+    """Waits until the step has been logged. Reads what the terminal shows meanwhile."""
+    deadline, metrics = time.monotonic() + seconds, out / "metrics.jsonl"
+    while not (metrics.exists() and f'"step": {step}' in metrics.read_text()):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        if terminal is not None:
+            with contextlib.suppress(BlockingIOError):
+                os.read(terminal, 1 << 16)
+        time.sleep(0.01)
 
 
 def was_killed(process: "subprocess.Popen[str]") -> bool:

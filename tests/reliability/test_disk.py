@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 from report_table import Tally
-from scenes import Scene, check_goes_on, check_nothing_is_broken, check_nothing_is_left, result, two_at_a_time
-from test_ended import count_changes, wait_for_step
+from scenes import (
+    Scene,
+    check_goes_on,
+    check_nothing_is_broken,
+    check_nothing_is_left,
+    result,
+    two_at_a_time,
+    wait_for_step,
+)
+from test_ended import count_changes
 
 NewScene = Callable[..., Scene]
 Undisturbed = Callable[[Scene], dict[str, object]]

@@ -1,11 +1,9 @@
 """Processes that end early: at random instants, before each change to the disk, by signals, with their terminal."""
 
-import contextlib
 import os
 import pty
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ from scenes import (
     check_nothing_is_left,
     result,
     two_at_a_time,
+    wait_for_step,
     was_killed,
 )
 
@@ -174,18 +173,6 @@ def test_ctrl_c_where_nobody_reads_the_output_any_more(
         assert process.wait(timeout=60) == 130
         check_goes_on(one, out, expected)
     tally("Ctrl-C, and nobody reads the output any more", attempts, f"saved, exit code 130; {IDENTICAL}")
-
-
-def wait_for_step(process: "subprocess.Popen[str]", out: Path, step: int, terminal: int | None = None) -> None:
-    """Waits until the step has been logged. Reads what the terminal shows meanwhile."""
-    deadline, metrics = time.monotonic() + 60, out / "metrics.jsonl"
-    while not (metrics.exists() and f'"step": {step}' in metrics.read_text()):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
-        if terminal is not None:
-            with contextlib.suppress(BlockingIOError):
-                os.read(terminal, 1 << 16)
-        time.sleep(0.01)
 
 
 @pytest.mark.slow

@@ -1,12 +1,13 @@
 """Processes under mpiexec that train one run, and are killed at random instants: one of them, or all at once."""
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -58,14 +59,18 @@ def test_processes_killed_at_random_instants(
             while True:
                 count = rng.choice([other for other in COUNTS if other != count])
                 launched = in_processes(one, mpiexec, count, out)
-                time.sleep(rng.uniform(0.2, 0.9) * whole)
-                started = launched_by(launched.pid)
-                ranks = [pid for pid, program in started.items() if program == sys.executable]
-                killed = kill(started if which == "all" else rng.sample(ranks, min(1, len(ranks))))
-                printed, errors = launched.communicate(timeout=SECONDS_TO_END)
-                wait_until_gone(started)
+                try:
+                    started = wait_for_ranks(launched, count)
+                    time.sleep(rng.uniform(0.05, 0.8) * whole)
+                    started |= launched_by(launched.pid)
+                    kill(started if which == "all" else [rng.choice(ranks_of(started))])
+                    printed, errors = launched.communicate(timeout=SECONDS_TO_END)
+                    wait_until_gone(started)
+                finally:
+                    if launched.poll() is None:
+                        kill(launched_by(launched.pid))
                 was_hit = launched.returncode != 0
-                assert killed or not was_hit, (printed, errors)
+                assert was_hit or "best checkpoint" in printed, (printed, errors)
                 check_nothing_is_broken(out)
                 kills += was_hit
                 if not was_hit or kills >= wanted / 2 or rng.random() < 0.1:
@@ -81,6 +86,20 @@ def test_processes_killed_at_random_instants(
 def in_processes(one: Scene, mpiexec: str, count: int, out: Path) -> "subprocess.Popen[str]":
     """Begins or resumes a run in so many processes."""
     return one.start(out, launcher=(mpiexec, "-n", count), env=LET_OPEN_MPI, stdin=subprocess.DEVNULL)
+
+
+def wait_for_ranks(launched: "subprocess.Popen[str]", count: int) -> dict[int, str]:
+    """Waits until the launcher has started so many processes; returns all of them, and what else it has started."""
+    deadline = time.monotonic() + 60
+    while len(ranks_of(started := launched_by(launched.pid))) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return started
+
+
+def ranks_of(started: dict[int, str]) -> list[int]:
+    """The processes that train."""
+    return [pid for pid, program in started.items() if program == sys.executable]
 
 
 def launched_by(launcher: int) -> dict[int, str]:
@@ -112,16 +131,11 @@ def program_of(pid: int) -> str:
         return ""
 
 
-def kill(pids: "list[int] | dict[int, str]") -> int:
-    """Kills processes; returns how many there were."""
-    killed = 0
+def kill(pids: Iterable[int]) -> None:
+    """Kills those of these processes that still run."""
     for pid in pids:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-        killed += 1
-    return killed
 
 
 def wait_until_gone(pids: dict[int, str]) -> None:

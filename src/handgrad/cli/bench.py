@@ -40,8 +40,9 @@ _PROFILE_CAPTION = (
 )
 _PLAN_CAPTION = (
     "computed, not measured: one process on each machine, and nothing is sent while something is computed\n"
-    "weak: {windows} in each process; efficiency: of the work that as many machines do alone\n"
-    "strong: {windows} in all processes together; speedup: over this machine alone"
+    "weak: {windows} in each process; efficiency: a step on one machine alone ÷ this one, above 100 % where processes\n"
+    "divide a long update\n"
+    "strong: {windows} in all processes together, so at most as many processes; speedup: over one machine alone"
 )
 
 
@@ -94,6 +95,11 @@ def run(argv: list[str]) -> int:
     to_output = str(arguments.json) == "-"
     if arguments.plan and (arguments.profile or arguments.json is not None):
         raise InputError("--plan is a table for people; give --profile and --json without it")
+    if arguments.plan and arguments.work != ("training",):
+        raise InputError("--plan is of a training step; give --work without it")
+    for name in ("latency", "bandwidth"):
+        if not arguments.plan and getattr(arguments, name) != getattr(Arguments, name):
+            raise InputError(f"--{name} is for --plan")
     if arguments.profile and arguments.json is not None:
         raise InputError("--profile is a table for people; give --json without it")
     if arguments.json is not None and not to_output and not arguments.json.absolute().parent.is_dir():

@@ -59,7 +59,7 @@ def _is_the_one(argv: list[str]) -> bool:
     """Whether this process does what a command does that works in one process, although mpiexec started several."""
     rank, size = place_among_processes()
     if size > 1 and rank == 0 and argv[:1] and argv[0] in COMMANDS:
-        say(f"warning: {argv[0]} works in one process; the others of the {size:,} that mpiexec started end", OK)
+        report(f"warning: {argv[0]} works in one process; the others of the {size:,} that mpiexec started end", OK)
     return rank == 0
 
 
@@ -91,24 +91,24 @@ def _run(argv: list[str]) -> int:
     except BrokenPipeError:
         return OK  # the reader of our output has left, as in `handgrad sample RUN | head`: not an error
     except InputError as error:
-        return say(str(error), BAD_INPUT)
+        return report(str(error), BAD_INPUT)
     except KeyboardInterrupt:
-        return say("interrupted", INTERRUPTED)
+        return report("interrupted", INTERRUPTED)
     except MemoryError as error:
-        return say(f"out of memory: {error}" if str(error) else "out of memory", BAD_INPUT)
+        return report(f"out of memory: {error}" if str(error) else "out of memory", BAD_INPUT)
     except OSError as error:
         where = error.filename or ("the output" if error.errno in _OF_THE_OUTPUT else None)
-        return say(f"{where}: {error.strerror or error}" if where else f"{error.strerror or error}", BAD_INPUT)
+        return report(f"{where}: {error.strerror or error}" if where else f"{error.strerror or error}", BAD_INPUT)
     except RuntimeError as error:
         if _NO_THREAD not in str(error):
             raise
-        return say("the system starts no more threads (ulimit -u, or the limit of a container)", BAD_INPUT)
+        return report("the system starts no more threads (ulimit -u, or the limit of a container)", BAD_INPUT)
     except SystemError as error:  # a library that was loaded without memory for it
-        return say(f"a library failed, most likely for lack of memory: {error}", BAD_INPUT)
+        return report(f"a library failed, most likely for lack of memory: {error}", BAD_INPUT)
     except ImportError as error:
         if (error.name or "").startswith("handgrad"):
             raise
-        return say(_not_imported(error), BAD_INPUT)
+        return report(_not_imported(error), BAD_INPUT)
 
 
 def _not_imported(error: ImportError) -> str:
@@ -151,13 +151,13 @@ def _flushed(code: int) -> int:
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             if name == "stdout" and code == OK and not isinstance(error, BrokenPipeError):
-                code = say(f"the output: {error.strerror or error}", BAD_INPUT)
+                code = report(f"the output: {error.strerror or error}", BAD_INPUT)
     return code
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """A library's warning as one of our sentences, without its line of source."""
-    say(f"warning: {' '.join(str(message).split())[:300]}", OK)
+    report(f"warning: {' '.join(str(message).split())[:300]}", OK)
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -189,7 +189,7 @@ def _help() -> str:
     )
 
 
-def say(sentence: str, code: int) -> int:
+def report(sentence: str, code: int) -> int:
     """Prints a sentence about an error or a warning; returns the exit code."""
     together = connected()
     if together is not None and not together.is_first:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 import tyro
 from rich.console import Console, RenderableType
@@ -37,7 +37,7 @@ class Arguments(TextFlags):
 
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """The directory to write, which must be new or empty."""
-    standard_input: Annotated[tyro.conf.Positional[Literal["-"] | None], tyro.conf.arg(metavar="-")] = None
+    standard_input: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="-")] = None
     """Read the text from standard input."""
     text: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...")] = ()
     """Files, and directories of files, which may be compressed with gzip. - is standard input."""
@@ -67,6 +67,8 @@ _HELP = Help(
 
 def run(argv: list[str]) -> int:
     arguments = parse(Arguments, argv, "prepare", extra=_HELP)
+    if arguments.standard_input not in (None, str(STANDARD_INPUT)):
+        raise InputError(f"give a text with --text {arguments.standard_input}; only - stands alone, for standard input")
     check_is_empty(arguments.out)
     choices = arguments.choices(arguments.seed)
     tokenizer, learn = _tokenizer(arguments)

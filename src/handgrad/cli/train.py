@@ -13,7 +13,7 @@ from rich.console import Console
 from handgrad.cli.arguments import given_fields, parse, parse_known
 from handgrad.cli.console import compiling_is_said, make_console, outlive_the_output, warn
 from handgrad.cli.help import Help
-from handgrad.cli.main import FAILED, say
+from handgrad.cli.main import FAILED, report
 from handgrad.cli.outcome import train_and_show
 from handgrad.cli.precision_flag import with_chosen_precision
 from handgrad.cli.progress import SAMPLE_TOKENS
@@ -47,6 +47,11 @@ from handgrad.system.locks import locked
 from handgrad.system.processes import Processes, processes_of_run
 from handgrad.tokenizers import Tokenizer, load_tokenizer, make_tokenizer
 from handgrad.training import check_fits_memory, expected_seconds, measure_pace, slow_first_step
+
+_PATIENCE = 1800.0
+"""Seconds in which other processes must answer while they train. Process 0 may write to a slow disk meanwhile."""
+_STEPS_OF_PATIENCE = 20
+"""So many steps more: a process with few shards waits for the others, and the estimate of a step is rough."""
 
 
 @dataclass
@@ -112,8 +117,8 @@ def run(argv: list[str]) -> int:
 
         the_run = processes.from_first(begin)
         data = found[0] if found else the_run.data()
-        step, _ = expected_seconds(the_run.config, the_run.model_config, the_run.shards)
-        processes.watch(step, lambda sentence: say(sentence, FAILED))
+        step = expected_seconds(the_run.config, the_run.model_config, the_run.shards)
+        processes.watch(_PATIENCE + _STEPS_OF_PATIENCE * step, lambda sentence: report(sentence, FAILED))
         code = train_and_show(the_run, data, console, processes)
         processes.part()
         return code

@@ -117,8 +117,8 @@ class TrainConfig(Architecture):
     seed: int = 1337
     """Seed of the initial weights, the batches and dropout."""
     shards: int = 0
-    """Parts into which each batch is cut, for threads to share. The bits of the weights depend on their number; 0
-    chooses it from cores and batch when the run begins."""
+    """Parts into which each batch is cut, for threads and processes to share. The bits of the weights depend on their
+    number; 0 chooses it from cores and batch when the run begins."""
     replicas: int = 0
     """Threads that compute the shards; 0 uses one per core. Their number changes the speed, never the bits."""
 

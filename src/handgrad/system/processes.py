@@ -30,10 +30,8 @@ _NAP = 0.002
 """Seconds between two looks at whether the others are ready, when that may take long. MPI would keep a core busy."""
 _SHORT_NAP = 0.0002
 """The same within a step, if there are more processes than cores: whoever waits leaves the core to another."""
-_PATIENCE = 1800.0
-"""Seconds in which the others must answer in a step. Process 0 may write a checkpoint to a slow disk meanwhile."""
-_STEPS_OF_PATIENCE = 20
-"""So many estimated steps more, as the estimate is rough."""
+_LOOKS = 100
+"""So many times, evenly spaced, a process looks whether it still waits for the same answer before it gives up."""
 _HOLDING_BACK = 2.0
 """Seconds that other processes wait before they say why they fail."""
 
@@ -126,11 +124,11 @@ class Processes:
     def part(self) -> None:
         """Waits for the others, all of which end here, so that none needs to end another."""
 
-    def watch(self, step: float, say: Callable[[str], object]) -> None:
-        """From now on this process ends, and says why, if others do not answer. A machine that has lost its power or
-        its network closes no connection, so MPI would wait for it for ever.
+    def watch(self, patience: float, say: Callable[[str], object]) -> None:
+        """From now on this process ends, and says why, if others do not answer for so many seconds. A machine that has
+        lost its power or its network closes no connection, so MPI would wait for it for ever.
 
-        ``step``: about the seconds of a step. A process with fewer shards waits for others, for a part of it.
+        ``from_first`` still waits without end, as what process 0 makes may take long.
         """
 
 
@@ -171,7 +169,7 @@ def processes_of_run() -> Processes:
         with warnings.catch_warnings(action="ignore"):  # of another launcher, of which we say more below
             mpi: Any = import_module("mpi4py.MPI")
     except ModuleNotFoundError:
-        problem += "mpi4py, with which they work together, is not installed: pip install 'handgrad[mpi]'"
+        problem += "mpi4py, with which they work together, is not installed: pip install mpi4py"
     except (ImportError, RuntimeError) as error:
         problem += f"mpi4py finds no MPI library: {' '.join(str(error).split())[:300]}"
     else:
@@ -203,7 +201,8 @@ class _Connected(Processes):
         """Whether all processes know that they end here."""
         self._is_apart = False
         """Whether this process has failed while the others do something else than wait for it."""
-        self._waiting_since: float | None = None
+        self._expected: object | None = None
+        """Another object for each answer that this process waits for; None while it waits for none."""
         mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
         machine = self._world.Split_type(mpi.COMM_TYPE_SHARED)
         sets = machine.allgather(mine)
@@ -293,10 +292,12 @@ class _Connected(Processes):
             self._world.Allgatherv(self._mpi.IN_PLACE, [array, (sizes, starts)])
 
     def copy_of_first(self, array: Array) -> None:
-        self._world.Bcast(array, root=0)
+        with self._expecting():
+            self._world.Bcast(array, root=0)
 
     def part(self) -> None:
-        self._wait(self._world.Ibarrier(), _NAP)
+        with self._expecting():
+            self._wait(self._world.Ibarrier(), _NAP)
         self.parted = True
 
     def _wait(self, request: Any, nap: float) -> None:
@@ -306,25 +307,32 @@ class _Connected(Processes):
     @contextlib.contextmanager
     def _expecting(self) -> Iterator[None]:
         """A context in which the others must answer in time."""
-        self._waiting_since = time.monotonic()
+        self._expected = object()
         try:
             yield
         finally:
-            self._waiting_since = None
+            self._expected = None
 
-    def watch(self, step: float, say: Callable[[str], object]) -> None:
-        patience = _PATIENCE + _STEPS_OF_PATIENCE * step
-
-        def look() -> None:
-            while (since := self._waiting_since) is None or time.monotonic() - since < patience:
-                time.sleep(patience / 100)
+    def watch(self, patience: float, say: Callable[[str], object]) -> None:
+        def end_if_alone() -> None:
+            self._wait_until_alone(patience)
             say(
-                f"the other processes have not answered for {patience / 60:,.0f} minutes: a machine or its network is "
-                "lost, or a process hangs; this process ends, and --resume continues from the last checkpoint"
+                f"the other processes have not answered for {patience:,.0f} seconds: a machine or its network is lost, "
+                "or a process hangs; this process ends, and --resume continues from the last checkpoint"
             )
             os._exit(1)  # MPI takes calls from the first thread alone, which waits
 
-        threading.Thread(target=look, daemon=True).start()
+        threading.Thread(target=end_if_alone, daemon=True).start()
+
+    def _wait_until_alone(self, patience: float) -> None:
+        """Returns once an answer has not come for so many seconds."""
+        # Looks are counted, not seconds: a clock goes on while all processes are stopped, as by Ctrl-Z.
+        same, before = 0, None
+        while same < _LOOKS:
+            time.sleep(patience / _LOOKS)
+            expected = self._expected
+            same = same + 1 if expected is not None and expected is before else 0
+            before = expected
 
     def hold_back(self) -> None:
         """Before a process says why it fails: if process 0 fails for the same reason, it ends this one meanwhile."""
