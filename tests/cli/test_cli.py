@@ -788,6 +788,12 @@ def test_a_numba_that_cannot_be_imported_is_done_without(
     assert "Numba needs another NumPy" in done.stderr
 
 
+def test_the_command_line_is_there_before_numpy() -> None:
+    """It chooses the kernels of NumPy's OpenBLAS, which reads the choice when it is loaded."""
+    script = "import sys, handgrad.cli.main; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
 def test_training_starts_without_matplotlib() -> None:
     """It is slow to import, and writes a cache of fonts on a new machine; a run needs it only at its end."""
     script = "import sys, handgrad.cli.train; sys.exit('matplotlib' in sys.modules)"

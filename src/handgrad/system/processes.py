@@ -13,10 +13,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
-from handgrad.system.arrays import Array
 from handgrad.system.errors import InputError
+
+if TYPE_CHECKING:  # the command line reads this file before NumPy may be imported
+    from handgrad.system.arrays import Array
 
 T = TypeVar("T")
 
@@ -104,7 +106,7 @@ class Processes:
         """Whether the flag is true in any process."""
         return flag
 
-    def exchange(self, sent: Sequence[tuple[Array, int]], received: Sequence[tuple[Array, int]]) -> None:
+    def exchange(self, sent: Sequence[tuple["Array", int]], received: Sequence[tuple["Array", int]]) -> None:
         """Sends arrays to other processes and receives others. Two processes name their arrays in the same order."""
 
     def send(self, value: Any, to: int) -> None:
@@ -115,10 +117,10 @@ class Processes:
         """What a process sends."""
         raise NotImplementedError
 
-    def complete(self, array: Array, parts: Sequence[slice]) -> None:
+    def complete(self, array: "Array", parts: Sequence[slice]) -> None:
         """Makes a flat array the same in all processes: each has filled its own part, in order of the processes."""
 
-    def copy_of_first(self, array: Array) -> None:
+    def copy_of_first(self, array: "Array") -> None:
         """Makes an array the same as in process 0."""
 
     def part(self) -> None:
@@ -266,7 +268,7 @@ class _Connected(Processes):
     def agree(self, flag: bool) -> bool:
         return any(self.gathered(flag))
 
-    def exchange(self, sent: Sequence[tuple[Array, int]], received: Sequence[tuple[Array, int]]) -> None:
+    def exchange(self, sent: Sequence[tuple["Array", int]], received: Sequence[tuple["Array", int]]) -> None:
         requests = [self._world.Irecv(array, source) for array, source in received]
         requests += [self._world.Isend(array, to) for array, to in sent]
         with self._expecting():
@@ -284,14 +286,14 @@ class _Connected(Processes):
         with self._expecting():
             return self._world.recv(source=source)
 
-    def complete(self, array: Array, parts: Sequence[slice]) -> None:
+    def complete(self, array: "Array", parts: Sequence[slice]) -> None:
         sizes, starts = [each.stop - each.start for each in parts], [each.start for each in parts]
         with self._expecting():
             if self._nap is not None:
                 self._wait(self._world.Ibarrier(), self._nap)
             self._world.Allgatherv(self._mpi.IN_PLACE, [array, (sizes, starts)])
 
-    def copy_of_first(self, array: Array) -> None:
+    def copy_of_first(self, array: "Array") -> None:
         with self._expecting():
             self._world.Bcast(array, root=0)
 
