@@ -14,9 +14,12 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 
+from handgrad.system.processor import available_cores, choose_blas_kernels
+
+choose_blas_kernels()  # before NumPy is imported, as the command line does
+
 from handgrad.benchmarking import alternate, case_of, handgrad_contender
 from handgrad.benchmarking.cases import Case
-from handgrad.system.processor import available_cores
 
 SIZES = ("explicit-char", "autograd-char", "shakespeare-cpu")
 ROUNDS = 15
